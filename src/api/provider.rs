@@ -1,0 +1,196 @@
+//! The providers by name.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// A kind of provider: which external service runs the agents.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum ProviderKind {
+    /// Cursor Cloud Agents.
+    Cursor,
+    /// Firebender cloud agents.
+    Firebender,
+    /// Flapjack code agents.
+    Flapjack,
+    /// Firetiger coding agents.
+    Firetiger,
+}
+
+impl ProviderKind {
+    /// Every kind, in the order of the documentation.
+    pub const ALL: [Self; 4] = [
+        Self::Cursor,
+        Self::Firebender,
+        Self::Flapjack,
+        Self::Firetiger,
+    ];
+
+    /// The member of `spec.provider` that selects this kind; also the label value of metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Cursor => "cursor",
+            Self::Firebender => "firebender",
+            Self::Flapjack => "flapjack",
+            Self::Firetiger => "firetiger",
+        }
+    }
+
+    /// The name as its vendor writes it, for messages to people.
+    pub fn display_name(self) -> &'static str {
+        match self {
+            Self::Cursor => "Cursor",
+            Self::Firebender => "Firebender",
+            Self::Flapjack => "Flapjack",
+            Self::Firetiger => "Firetiger",
+        }
+    }
+}
+
+impl std::fmt::Display for ProviderKind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// What an endpoint may look like: no user, no query, no fragment.
+const ENDPOINT_PATTERN: &str = r"^https?://[A-Za-z0-9.\-_\[\]:]+(/[A-Za-z0-9.\-_~/]*)?$";
+
+/// Which provider runs the sessions: exactly one member.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [{
+    "rule": "[has(self.cursor), has(self.firebender), has(self.flapjack), has(self.firetiger)].exists_one(x, x)",
+    "message": "set exactly one provider: cursor, firebender, flapjack or firetiger"
+}]))]
+pub struct ProviderSpec {
+    /// Cursor Cloud Agents. `cursor: {}` takes every default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cursor: Option<CursorSpec>,
+    /// Firebender cloud agents.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub firebender: Option<FirebenderSpec>,
+    /// Flapjack code agents.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub flapjack: Option<FlapjackSpec>,
+    /// Firetiger coding agents.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub firetiger: Option<FiretigerSpec>,
+}
+
+impl ProviderSpec {
+    /// The kind that is selected; `None` where none or several members are set, which the API server refuses.
+    pub fn kind(&self) -> Option<ProviderKind> {
+        match (
+            &self.cursor,
+            &self.firebender,
+            &self.flapjack,
+            &self.firetiger,
+        ) {
+            (Some(_), None, None, None) => Some(ProviderKind::Cursor),
+            (None, Some(_), None, None) => Some(ProviderKind::Firebender),
+            (None, None, Some(_), None) => Some(ProviderKind::Flapjack),
+            (None, None, None, Some(_)) => Some(ProviderKind::Firetiger),
+            _ => None,
+        }
+    }
+
+    /// The endpoint the user set instead of the provider's own.
+    pub fn endpoint(&self) -> Option<&str> {
+        match self.kind()? {
+            ProviderKind::Cursor => self.cursor.as_ref()?.endpoint.as_deref(),
+            ProviderKind::Firebender => self.firebender.as_ref()?.endpoint.as_deref(),
+            ProviderKind::Flapjack => self.flapjack.as_ref()?.endpoint.as_deref(),
+            ProviderKind::Firetiger => self.firetiger.as_ref()?.endpoint.as_deref(),
+        }
+    }
+}
+
+/// Settings of Cursor Cloud Agents.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CursorSpec {
+    /// Version of Cursor's API. Default: v1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub api_version: Option<CursorApiVersion>,
+    /// Base URL instead of https://api.cursor.com. The Secret must allow its host with the annotation
+    /// codeagents.dev/allowed-hosts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 253), regex(pattern = ENDPOINT_PATTERN))]
+    pub endpoint: Option<String>,
+}
+
+/// Versions of Cursor's API.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum CursorApiVersion {
+    /// Durable agents with runs; the session's id is chosen by us.
+    #[default]
+    V1,
+    /// The older, flat API.
+    V0,
+}
+
+/// Settings of Firebender cloud agents.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct FirebenderSpec {
+    /// What the agent may do: write (default), read, mobile_use (write with an Android emulator) or debug_auto (mobile_use with a
+    /// debugger).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<FirebenderMode>,
+    /// Start without waiting for Gradle's synchronisation. Default: false.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub skip_gradle_sync: Option<bool>,
+    /// Base URL instead of https://cloud.firebender.com. The Secret must allow its host with the annotation
+    /// codeagents.dev/allowed-hosts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 253), regex(pattern = ENDPOINT_PATTERN))]
+    pub endpoint: Option<String>,
+}
+
+/// Firebender's modes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum FirebenderMode {
+    /// Reads and writes code.
+    #[default]
+    Write,
+    /// Reads and analyses code, changes nothing.
+    Read,
+    /// Write, with a remote Android emulator that is recorded.
+    MobileUse,
+    /// Like mobile_use, with breakpoints and hypotheses.
+    DebugAuto,
+}
+
+/// Settings of Flapjack code agents.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct FlapjackSpec {
+    /// The organisation, for keys that belong to several. Default: the key's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 128))]
+    pub org_id: Option<String>,
+    /// Base URL instead of https://api.flapjack.dev. The Secret must allow its host with the annotation
+    /// codeagents.dev/allowed-hosts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 253), regex(pattern = ENDPOINT_PATTERN))]
+    pub endpoint: Option<String>,
+}
+
+/// Settings of Firetiger coding agents.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct FiretigerSpec {
+    /// Which of the configured coding agents works on the issues: the id of its connection, such as cursor-prod.
+    #[schemars(length(min = 1, max = 128), regex(pattern = r"^[A-Za-z0-9._\-]+$"))]
+    pub coding_agent_id: String,
+    /// Base URL instead of https://api.cloud.firetiger.com. The Secret must allow its host with the annotation
+    /// codeagents.dev/allowed-hosts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 253), regex(pattern = ENDPOINT_PATTERN))]
+    pub endpoint: Option<String>,
+}

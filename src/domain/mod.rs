@@ -1,0 +1,9 @@
+//! The pure core: identities, the launch ledger, the lifecycle of a session.
+//!
+//! Nothing in here knows a Kubernetes client, an async runtime, HTTP, a clock or randomness: time and
+//! facts come in as plain data, plans go out as plain data. That is what makes it possible to walk
+//! every reachable state in a test.
+
+pub mod ids;
+pub mod marker;
+pub mod snapshot;

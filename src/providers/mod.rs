@@ -1,0 +1,8 @@
+//! The providers: one contract, one HTTP stack, one folder per provider.
+//!
+//! To add one: a folder with the wire types and the adapter, and a line in [`registry`].
+
+pub mod contract;
+pub mod credential;
+pub mod error;
+pub mod http;
