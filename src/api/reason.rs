@@ -1,0 +1,178 @@
+//! The types and reasons of conditions: closed lists, part of the API (docs/conditions.md).
+
+/// Declares an enum whose variants are written as their names.
+macro_rules! words {
+    ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident),+ $(,)? }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum $name { $($(#[$vdoc])* $variant),+ }
+
+        impl $name {
+            /// Every member, in documented order.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),+];
+
+            /// As written in `status`.
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => stringify!($variant)),+ }
+            }
+        }
+    };
+}
+
+words! {
+    /// Conditions of a CodeSession, in the order in which they stand in `status`.
+    SessionCondition {
+        /// The provider has the session.
+        Launched,
+        /// Unknown while active, True after Finished, False after Error, Cancelled or Expired.
+        Succeeded,
+        /// The session has ended, however.
+        Completed,
+        /// The agent waits for a person.
+        Blocked,
+        /// There is a pull request.
+        PullRequestCreated,
+        /// The operator or the provider still works on it.
+        Reconciling,
+        /// It will not get further without help.
+        Stalled,
+    }
+}
+
+words! {
+    /// Conditions of a CodeAgent, in the order in which they stand in `status`.
+    AgentCondition {
+        /// Sessions can start.
+        Ready,
+        /// The provider accepts the key.
+        CredentialsValid,
+        /// The provider answers.
+        ProviderReachable,
+        /// The operator still works on it.
+        Reconciling,
+        /// It will not get further without help.
+        Stalled,
+    }
+}
+
+words! {
+    /// Why a condition is as it is.
+    Reason {
+        /// Nothing has happened yet.
+        Pending,
+        /// Waits for the CodeAgent to be created.
+        AgentNotFound,
+        /// The CodeAgent is suspended.
+        AgentSuspended,
+        /// The session is suspended.
+        Suspended,
+        /// Waits for a free place (maxConcurrentSessions).
+        WaitingForCapacity,
+        /// The Secret does not exist.
+        SecretNotFound,
+        /// The Secret lacks the label codeagents.dev/credential.
+        SecretNotLabelled,
+        /// The Secret lacks a key.
+        SecretKeyMissing,
+        /// The Secret does not allow this endpoint.
+        EndpointNotAllowed,
+        /// Plain http without the development flag.
+        InsecureEndpoint,
+        /// The source of the prompt does not exist or is unusable.
+        PromptUnavailable,
+        /// Neither agent nor session names a repository.
+        RepositoryMissing,
+        /// The key has not been checked yet.
+        VerifyingCredentials,
+        /// The provider does not accept the key.
+        CredentialsInvalid,
+        /// The provider accepts the key.
+        CredentialsAccepted,
+        /// The account has no access to the repository, or it does not exist.
+        RepositoryInaccessible,
+        /// The account's quota or plan does not allow it.
+        QuotaExhausted,
+        /// The provider does not know the agent's model.
+        ModelUnavailable,
+        /// Too many requests; waits.
+        RateLimited,
+        /// The provider cannot be reached or cannot answer; waits.
+        ProviderUnavailable,
+        /// The provider answers.
+        ProviderAnswers,
+        /// The provider answered something that cannot be read.
+        ProviderProtocolError,
+        /// The provider reported a status that is not documented.
+        UnknownProviderStatus,
+        /// This installation has this provider switched off, or has no adapter for it.
+        ProviderDisabled,
+        /// The provider cannot do what the session asks for.
+        CapabilityMissing,
+        /// A field whose behaviour this version does not have.
+        NotSupportedYet,
+        /// The prompt contains a marker line of this operator.
+        MarkerInPrompt,
+        /// The launch is claimed or under way.
+        Launching,
+        /// It is not known yet whether the launch arrived; the operator looks for it.
+        RecoveringLaunch,
+        /// It could not be found out whether the launch arrived.
+        LaunchOutcomeUnknown,
+        /// Our session id is taken by another session.
+        AgentIdConflict,
+        /// The provider has the session.
+        Accepted,
+        /// An interrupted launch was found again.
+        Adopted,
+        /// More than one session of the same launch was found.
+        DuplicateLaunch,
+        /// The provider refused the request because of the session's own fields.
+        InvalidRequest,
+        /// The machine is being prepared.
+        Creating,
+        /// The agent works.
+        Running,
+        /// Done.
+        Finished,
+        /// The provider reported an error.
+        ProviderError,
+        /// A stop is under way.
+        Cancelling,
+        /// Stopped on request.
+        Cancelled,
+        /// Stopped before it was launched.
+        CancelledBeforeLaunch,
+        /// Created as archived.
+        ArchivedBeforeLaunch,
+        /// Ended by activeDeadlineSeconds.
+        DeadlineExceeded,
+        /// Ended by the provider's time limit.
+        ProviderExpired,
+        /// The provider no longer knows the session.
+        SessionLost,
+        /// The credentials now belong to another account.
+        CredentialsChanged,
+        /// A copy that was restored under another uid.
+        RestoredCopy,
+        /// The agent waits for a person.
+        WaitingForPerson,
+        /// The agent does not wait for anyone.
+        NotBlocked,
+        /// There is a pull request.
+        Created,
+        /// No pull request was asked for.
+        NotRequested,
+        /// The session ended without a pull request.
+        NoPullRequest,
+        /// There is none yet.
+        NotYet,
+        /// Sessions can start.
+        Ready,
+        /// Nothing is left to do.
+        Settled,
+        /// The provider cannot stop this session.
+        CancelUnsupported,
+        /// It was left running at the provider.
+        Orphaned,
+    }
+}

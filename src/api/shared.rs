@@ -1,0 +1,140 @@
+//! Types that both resources use.
+
+use jiff::Timestamp;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Serialize};
+
+/// Group of the resources.
+pub const GROUP: &str = "codeagents.dev";
+/// Version of the resources.
+pub const VERSION: &str = "v1alpha1";
+
+/// Finalizer of a CodeSession: the provider session behind it is dealt with before the object goes.
+pub const FINALIZER: &str = "codeagents.dev/provider-session";
+/// Annotation that the finalizer's write sets: `<namespace>/<name>/<uid>` of the object that was launched. A restored copy
+/// carries another uid than its own.
+pub const ORIGIN_ANNOTATION: &str = "codeagents.dev/origin";
+/// Annotation by which a user hands over a provider session after an unknown launch outcome.
+pub const ADOPT_ANNOTATION: &str = "codeagents.dev/adopt";
+/// Label that a Secret must carry (value `true`) before the operator reads it.
+pub const CREDENTIAL_LABEL: &str = "codeagents.dev/credential";
+/// Annotation on the Secret: hosts, separated by commas, that its values may be sent to besides the provider's own.
+pub const ALLOWED_HOSTS_ANNOTATION: &str = "codeagents.dev/allowed-hosts";
+
+/// Names of Kubernetes objects.
+pub(super) const NAME_PATTERN: &str = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$";
+/// Keys of Secrets and ConfigMaps.
+pub(super) const KEY_PATTERN: &str = r"^[-._a-zA-Z0-9]+$";
+
+/// Schema of a point in time.
+pub(super) fn time_schema(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"type": "string", "format": "date-time"})
+}
+
+/// The key of a Secret in the same namespace.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct KeyReference {
+    /// Name of the object, in the same namespace.
+    #[schemars(length(min = 1, max = 253), regex(pattern = NAME_PATTERN))]
+    pub name: String,
+    /// Key within the object.
+    #[schemars(length(min = 1, max = 253), regex(pattern = KEY_PATTERN))]
+    pub key: String,
+}
+
+/// Where a text comes from: exactly one member.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [{
+    "rule": "has(self.configMapKeyRef) != has(self.secretKeyRef)",
+    "message": "set exactly one of configMapKeyRef and secretKeyRef"
+}]))]
+pub struct TextSource {
+    /// A key of a ConfigMap in the same namespace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub config_map_key_ref: Option<KeyReference>,
+    /// A key of a Secret in the same namespace. The Secret must carry the label codeagents.dev/credential: "true".
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret_key_ref: Option<KeyReference>,
+}
+
+/// What deleting an active session does at the provider.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum DeletionPolicy {
+    /// It is cancelled, and the object goes once that is confirmed.
+    #[default]
+    Cancel,
+    /// It is left running.
+    Orphan,
+}
+
+/// What happens when a launch may or may not have arrived.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum OnUnknownLaunch {
+    /// Look for the session, adopt it if found, send again only when it is proven absent.
+    #[default]
+    Recover,
+    /// Look for the session, never send a second time.
+    Fail,
+    /// Like Recover; where the provider offers no way to look, send once more after a waiting time. May pay twice.
+    Retry,
+}
+
+/// A standard condition (`metav1.Condition`).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Condition {
+    /// What the condition is about.
+    #[serde(rename = "type")]
+    #[schemars(length(min = 1, max = 64))]
+    pub kind: String,
+    /// True, False or Unknown.
+    pub status: ConditionStatus,
+    /// The generation of the spec that this was evaluated for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// When the status last changed.
+    #[schemars(schema_with = "time_schema")]
+    pub last_transition_time: Timestamp,
+    /// Why, as one word of a documented list.
+    #[schemars(length(min = 1, max = 64))]
+    pub reason: String,
+    /// Why, for people, and what to do.
+    #[serde(default)]
+    #[schemars(length(max = 1024))]
+    pub message: String,
+}
+
+/// Status of a condition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum ConditionStatus {
+    /// It holds.
+    True,
+    /// It does not hold.
+    False,
+    /// It is not known yet.
+    Unknown,
+}
+
+impl ConditionStatus {
+    /// As written in manifests.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::True => "True",
+            Self::False => "False",
+            Self::Unknown => "Unknown",
+        }
+    }
+}
+
+impl From<bool> for ConditionStatus {
+    fn from(holds: bool) -> Self {
+        if holds { Self::True } else { Self::False }
+    }
+}
+
+/// The condition of this type, if it is there.
+pub fn condition<'a>(conditions: &'a [Condition], kind: &str) -> Option<&'a Condition> {
+    conditions.iter().find(|condition| condition.kind == kind)
+}
