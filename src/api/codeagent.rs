@@ -8,7 +8,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::provider::ProviderSpec;
-use super::shared::{Condition, DeletionPolicy, KEY_PATTERN, NAME_PATTERN, OnUnknownLaunch, time_schema};
+use super::shared::{
+    Condition, DeletionPolicy, KEY_PATTERN, NAME_PATTERN, OnUnknownLaunch, params_schema,
+    time_schema, words_schema,
+};
 
 /// A template for sessions: provider, credentials, repository, model, preamble and pull request behaviour.
 #[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -22,11 +25,35 @@ use super::shared::{Condition, DeletionPolicy, KEY_PATTERN, NAME_PATTERN, OnUnkn
     derive = "PartialEq",
     shortname = "cagent",
     category = "codeagents",
-    printcolumn(name = "Provider", type_ = "string", json_path = ".status.provider", description = "Which provider runs the sessions"),
-    printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type=='Ready')].status", description = "Whether sessions can start"),
-    printcolumn(name = "Active", type_ = "integer", json_path = ".status.sessions.active", description = "Sessions that run now"),
-    printcolumn(name = "Model", type_ = "string", json_path = ".spec.model.id", description = "The model"),
-    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+    printcolumn(
+        name = "Provider",
+        type_ = "string",
+        json_path = ".status.provider",
+        description = "Which provider runs the sessions"
+    ),
+    printcolumn(
+        name = "Ready",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type=='Ready')].status",
+        description = "Whether sessions can start"
+    ),
+    printcolumn(
+        name = "Active",
+        type_ = "integer",
+        json_path = ".status.sessions.active",
+        description = "Sessions that run now"
+    ),
+    printcolumn(
+        name = "Model",
+        type_ = "string",
+        json_path = ".spec.model.id",
+        description = "The model"
+    ),
+    printcolumn(
+        name = "Age",
+        type_ = "date",
+        json_path = ".metadata.creationTimestamp"
+    )
 )]
 #[serde(rename_all = "camelCase")]
 pub struct CodeAgentSpec {
@@ -120,7 +147,7 @@ pub struct ModelSpec {
     pub id: String,
     /// Parameters of the model by name, at most 20. Default: none.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(extend("maxProperties" = 20), inner(length(max = 256)))]
+    #[schemars(schema_with = "params_schema")]
     pub params: BTreeMap<String, String>,
 }
 
@@ -133,7 +160,10 @@ fn default_model() -> String {
 
 impl Default for ModelSpec {
     fn default() -> Self {
-        Self { id: default_model(), params: BTreeMap::new() }
+        Self {
+            id: default_model(),
+            params: BTreeMap::new(),
+        }
     }
 }
 
@@ -166,7 +196,12 @@ fn yes() -> bool {
 
 impl Default for PullRequestSpec {
     fn default() -> Self {
-        Self { auto_create: true, work_on_current_branch: false, skip_reviewer_request: false, branch_name: None }
+        Self {
+            auto_create: true,
+            work_on_current_branch: false,
+            skip_reviewer_request: false,
+            branch_name: None,
+        }
     }
 }
 
@@ -286,13 +321,15 @@ pub struct ClientIdEvidence {
 }
 
 /// How often a launch is paid for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Guarantee {
     /// Exactly one launch, also after a crash at any moment.
     ExactlyOnce,
     /// Never two; after a crash at the wrong moment a person may have to look.
     AtMostOnce,
 }
+
+words_schema!(Guarantee: ExactlyOnce, AtMostOnce);
 
 /// Sessions of a CodeAgent by state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

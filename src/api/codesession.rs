@@ -11,11 +11,13 @@ use serde_json::{Value, json};
 use super::codeagent::{Credentials, RepositorySpec};
 use super::provider::ProviderSpec;
 use super::shared::{
-    Condition, DeletionPolicy, KeyReference, NAME_PATTERN, OnUnknownLaunch, TextSource, time_schema,
+    Condition, DeletionPolicy, KeyReference, NAME_PATTERN, OnUnknownLaunch, TextSource,
+    time_schema, words_schema,
 };
 
 /// Advice of every rule that keeps a launched session what it was.
-const NEW_NAME: &str = "create a CodeSession with a new name; do not use --force: it cancels this one and pays again";
+const NEW_NAME: &str =
+    "create a CodeSession with a new name; do not use --force: it cancels this one and pays again";
 
 /// The rules over the whole spec.
 fn spec_rules() -> Value {
@@ -50,7 +52,16 @@ fn spec_rules() -> Value {
             "message": "no message can be added to a cancelled or archived session: create a CodeSession with a new name"
         }),
     ];
-    for field in ["prompt", "promptFrom", "issue", "images", "repository", "model", "pullRequest", "onBehalfOf"] {
+    for field in [
+        "prompt",
+        "promptFrom",
+        "issue",
+        "images",
+        "repository",
+        "model",
+        "pullRequest",
+        "onBehalfOf",
+    ] {
         rules.push(json!({
             "rule": format!("has(self.{field}) == has(oldSelf.{field}) && (!has(self.{field}) || self.{field} == oldSelf.{field})"),
             "fieldPath": format!(".{field}"),
@@ -74,15 +85,64 @@ fn spec_rules() -> Value {
     category = "codeagents",
     selectable = ".spec.agentRef.name",
     selectable = ".status.phase",
-    printcolumn(name = "Agent", type_ = "string", json_path = ".spec.agentRef.name", description = "The CodeAgent"),
-    printcolumn(name = "Phase", type_ = "string", json_path = ".status.phase", description = "Where the session stands"),
-    printcolumn(name = "PR", type_ = "string", json_path = ".status.pullRequest.url", description = "The pull request"),
-    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
-    printcolumn(name = "Provider", type_ = "string", json_path = ".status.provider.kind", priority = 1, description = "Which provider runs it"),
-    printcolumn(name = "Session", type_ = "string", json_path = ".status.provider.sessionId", priority = 1, description = "The provider's id"),
-    printcolumn(name = "Model", type_ = "string", json_path = ".status.effective.model.id", priority = 1, description = "The model"),
-    printcolumn(name = "Started", type_ = "date", json_path = ".status.startedAt", priority = 1, description = "When it was launched"),
-    printcolumn(name = "Message", type_ = "string", json_path = ".status.conditions[?(@.type=='Succeeded')].message", priority = 1, description = "What there is to say")
+    printcolumn(
+        name = "Agent",
+        type_ = "string",
+        json_path = ".spec.agentRef.name",
+        description = "The CodeAgent"
+    ),
+    printcolumn(
+        name = "Phase",
+        type_ = "string",
+        json_path = ".status.phase",
+        description = "Where the session stands"
+    ),
+    printcolumn(
+        name = "PR",
+        type_ = "string",
+        json_path = ".status.pullRequest.url",
+        description = "The pull request"
+    ),
+    printcolumn(
+        name = "Age",
+        type_ = "date",
+        json_path = ".metadata.creationTimestamp"
+    ),
+    printcolumn(
+        name = "Provider",
+        type_ = "string",
+        json_path = ".status.provider.kind",
+        priority = 1,
+        description = "Which provider runs it"
+    ),
+    printcolumn(
+        name = "Session",
+        type_ = "string",
+        json_path = ".status.provider.sessionId",
+        priority = 1,
+        description = "The provider's id"
+    ),
+    printcolumn(
+        name = "Model",
+        type_ = "string",
+        json_path = ".status.effective.model.id",
+        priority = 1,
+        description = "The model"
+    ),
+    printcolumn(
+        name = "Started",
+        type_ = "date",
+        json_path = ".status.startedAt",
+        priority = 1,
+        description = "When it was launched"
+    ),
+    printcolumn(
+        name = "Message",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type=='Succeeded')].message",
+        priority = 1,
+        description = "What there is to say"
+    )
 )]
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-validations" = spec_rules()))]
@@ -181,12 +241,14 @@ pub struct AgentReference {
 }
 
 /// Kinds of agents.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum AgentKind {
     /// In the session's namespace.
     #[default]
     CodeAgent,
 }
+
+words_schema!(AgentKind: CodeAgent);
 
 /// An image: exactly one member.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -218,7 +280,7 @@ pub struct ModelOverride {
     pub id: Option<String>,
     /// Parameters by name, at most 20; each replaces the agent's parameter of that name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(extend("maxProperties" = 20), inner(length(max = 256)))]
+    #[schemars(schema_with = "params_schema")]
     pub params: BTreeMap<String, String>,
 }
 
@@ -254,7 +316,7 @@ pub struct WebhookSpec {
 }
 
 /// What should become of a session.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum DesiredState {
     /// Run it.
     #[default]
@@ -266,6 +328,8 @@ pub enum DesiredState {
     /// Put it away.
     Archived,
 }
+
+words_schema!(DesiredState: Running, Suspended, Cancelled, Archived);
 
 /// A follow-up.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -286,7 +350,10 @@ pub enum DesiredState {
 ]))]
 pub struct MessageSpec {
     /// Name of the message, unique within the session; prompt is taken.
-    #[schemars(length(min = 1, max = 63), regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
+    #[schemars(
+        length(min = 1, max = 63),
+        regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")
+    )]
     pub name: String,
     /// What to do next, at most 16 KiB of UTF-8.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -361,7 +428,7 @@ pub struct CodeSessionStatus {
 }
 
 /// Where a session stands.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum SessionPhase {
     /// Not launched yet.
     #[default]
@@ -379,6 +446,8 @@ pub enum SessionPhase {
     /// Ended by a time limit, ours or the provider's.
     Expired,
 }
+
+words_schema!(SessionPhase: Pending, Creating, Running, Finished, Error, Cancelled, Expired);
 
 impl SessionPhase {
     /// Whether the newest message has ended.
@@ -415,7 +484,11 @@ pub struct ProviderStatus {
     #[schemars(length(max = 256))]
     pub session_id: Option<String>,
     /// The page on which a person can watch it.
-    #[serde(default, rename = "sessionURL", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        rename = "sessionURL",
+        skip_serializing_if = "Option::is_none"
+    )]
     #[schemars(length(max = 2048))]
     pub session_url: Option<String>,
     /// The status in the provider's words when it was last written.
@@ -467,7 +540,7 @@ pub struct SendRecord {
 }
 
 /// Where a send stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum SendState {
     /// About to be sent, or sent without an answer yet.
     Claimed,
@@ -480,6 +553,8 @@ pub enum SendState {
     /// Proven not to be there.
     Absent,
 }
+
+words_schema!(SendState: Claimed, Unknown, Confirmed, Rejected, Absent);
 
 /// Where something is sent to, pinned with the claim.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -663,7 +738,7 @@ pub struct CancelRecord {
 }
 
 /// Who or what asked for a stop.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum CancelReason {
     /// spec.desiredState.
     User,
@@ -674,6 +749,8 @@ pub enum CancelReason {
     /// A second session of the same launch.
     Duplicate,
 }
+
+words_schema!(CancelReason: User, Deadline, Delete, Duplicate);
 
 /// Tokens and money.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

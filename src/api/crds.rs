@@ -13,7 +13,11 @@ use super::{CodeAgent, CodeSession};
 pub fn all() -> Vec<CustomResourceDefinition> {
     vec![
         finish(CodeAgent::crd(), &agent_status_default(), None),
-        finish(CodeSession::crd(), &session_status_default(), Some(session_rules())),
+        finish(
+            CodeSession::crd(),
+            &session_status_default(),
+            Some(session_rules()),
+        ),
     ]
 }
 
@@ -59,27 +63,37 @@ fn session_rules() -> Value {
     ])
 }
 
-fn finish(crd: CustomResourceDefinition, status: &Value, rules: Option<Value>) -> CustomResourceDefinition {
+fn finish(
+    crd: CustomResourceDefinition,
+    status: &Value,
+    rules: Option<Value>,
+) -> CustomResourceDefinition {
     let mut value = serde_json::to_value(&crd).unwrap_or_default();
     if let Some(root) = value.pointer_mut("/spec/versions/0/schema/openAPIV3Schema") {
         tidy(root);
         if let (Some(rules), Some(root)) = (rules, root.as_object_mut()) {
             root.insert("x-kubernetes-validations".into(), rules);
         }
-        if let Some(schema) = root.pointer_mut("/properties/status").and_then(Value::as_object_mut) {
+        if let Some(schema) = root
+            .pointer_mut("/properties/status")
+            .and_then(Value::as_object_mut)
+        {
             schema.insert("default".into(), status.clone());
         }
     }
     serde_json::from_value(value).unwrap_or(crd)
 }
 
-/// Drops `nullable` and defaults of `null`, and puts descriptions on one line.
+/// Drops `nullable` with its enum member and defaults of `null`, and puts descriptions on one line.
 fn tidy(schema: &mut Value) {
     match schema {
         Value::Object(map) => {
             map.remove("nullable");
             if map.get("default").is_some_and(Value::is_null) {
                 map.remove("default");
+            }
+            if let Some(Value::Array(members)) = map.get_mut("enum") {
+                members.retain(|member| !member.is_null());
             }
             if let Some(Value::String(text)) = map.get_mut("description") {
                 *text = text.split_whitespace().collect::<Vec<_>>().join(" ");

@@ -3,6 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::shared::words_schema;
+
 /// A kind of provider: which external service runs the agents.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
@@ -123,7 +125,7 @@ pub struct CursorSpec {
 }
 
 /// Versions of Cursor's API.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum CursorApiVersion {
     /// Durable agents with runs; the session's id is chosen by us.
@@ -132,6 +134,8 @@ pub enum CursorApiVersion {
     /// The older, flat API.
     V0,
 }
+
+words_schema!(CursorApiVersion: V1, V0);
 
 /// Settings of Firebender cloud agents.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -152,7 +156,7 @@ pub struct FirebenderSpec {
 }
 
 /// Firebender's modes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FirebenderMode {
     /// Reads and writes code.
@@ -165,6 +169,8 @@ pub enum FirebenderMode {
     /// Like mobile_use, with breakpoints and hypotheses.
     DebugAuto,
 }
+
+words_schema!(FirebenderMode: Write, Read, MobileUse, DebugAuto);
 
 /// Settings of Flapjack code agents.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

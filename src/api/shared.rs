@@ -31,6 +31,32 @@ pub(super) fn time_schema(_: &mut SchemaGenerator) -> Schema {
     json_schema!({"type": "string", "format": "date-time"})
 }
 
+/// Schema of a model's parameters.
+pub(super) fn params_schema(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "object",
+        "maxProperties": 20,
+        "additionalProperties": {"type": "string", "maxLength": 256}
+    })
+}
+
+/// Implements the schema of an enum of words: its members as serde writes them, and no description, so that the one of the
+/// field stands (the derived schema would put the type's description in its place).
+macro_rules! words_schema {
+    ($name:ident: $($variant:ident),+ $(,)?) => {
+        impl schemars::JsonSchema for $name {
+            fn schema_name() -> std::borrow::Cow<'static, str> {
+                stringify!($name).into()
+            }
+
+            fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+                schemars::json_schema!({"type": "string", "enum": [$(Self::$variant),+]})
+            }
+        }
+    };
+}
+pub(super) use words_schema;
+
 /// The key of a Secret in the same namespace.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -60,7 +86,7 @@ pub struct TextSource {
 }
 
 /// What deleting an active session does at the provider.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum DeletionPolicy {
     /// It is cancelled, and the object goes once that is confirmed.
     #[default]
@@ -69,8 +95,10 @@ pub enum DeletionPolicy {
     Orphan,
 }
 
+words_schema!(DeletionPolicy: Cancel, Orphan);
+
 /// What happens when a launch may or may not have arrived.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum OnUnknownLaunch {
     /// Look for the session, adopt it if found, send again only when it is proven absent.
     #[default]
@@ -80,6 +108,8 @@ pub enum OnUnknownLaunch {
     /// Like Recover; where the provider offers no way to look, send once more after a waiting time. May pay twice.
     Retry,
 }
+
+words_schema!(OnUnknownLaunch: Recover, Fail, Retry);
 
 /// A standard condition (`metav1.Condition`).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -107,7 +137,7 @@ pub struct Condition {
 }
 
 /// Status of a condition.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ConditionStatus {
     /// It holds.
     True,
@@ -116,6 +146,8 @@ pub enum ConditionStatus {
     /// It is not known yet.
     Unknown,
 }
+
+words_schema!(ConditionStatus: True, False, Unknown);
 
 impl ConditionStatus {
     /// As written in manifests.
