@@ -6,4 +6,5 @@
 
 pub mod ids;
 pub mod marker;
+pub mod remote;
 pub mod snapshot;

@@ -13,98 +13,10 @@ use jiff::Timestamp;
 use url::Url;
 
 use super::credential::Credential;
-use super::error::ProviderError;
 use crate::api::{ProviderKind, ProviderSpec};
-use crate::domain::ids::{AccountFingerprint, InstallationId, LaunchKey, RunId, SessionId};
-use crate::domain::snapshot::{RemotePhase, Snapshot};
-
-/// What a provider can do. Shown in `CodeAgent.status.capabilities`; what is missing is refused before anything is sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Capability {
-    /// The first message is a prompt of ours.
-    Prompt,
-    /// The first message is an issue that the provider knows.
-    Issue,
-    /// Images beside the prompt.
-    Images,
-    /// A model can be chosen.
-    Model,
-    /// The model takes parameters.
-    ModelParameters,
-    /// The repository can be chosen.
-    Repository,
-    /// The name of the branch can be chosen.
-    BranchName,
-    /// The agent can push to the starting branch itself.
-    WorkOnCurrentBranch,
-    /// A pull request can be opened, or not, as asked.
-    AutoCreatePullRequest,
-    /// Reviewers can be left unasked.
-    SkipReviewerRequest,
-    /// A running message can be stopped.
-    Cancel,
-    /// Sessions can be listed, so that lost ones can be found.
-    List,
-    /// Models can be listed.
-    ListModels,
-    /// Tokens or cost are reported.
-    Usage,
-    /// The person behind a session is made known to the provider.
-    OnBehalfOf,
-}
-
-impl Capability {
-    /// Every capability, in the order of the documentation.
-    pub const ALL: [Self; 15] = [
-        Self::Prompt,
-        Self::Issue,
-        Self::Images,
-        Self::Model,
-        Self::ModelParameters,
-        Self::Repository,
-        Self::BranchName,
-        Self::WorkOnCurrentBranch,
-        Self::AutoCreatePullRequest,
-        Self::SkipReviewerRequest,
-        Self::Cancel,
-        Self::List,
-        Self::ListModels,
-        Self::Usage,
-        Self::OnBehalfOf,
-    ];
-
-    /// The name in `status.capabilities`.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Prompt => "Prompt",
-            Self::Issue => "Issue",
-            Self::Images => "Images",
-            Self::Model => "Model",
-            Self::ModelParameters => "ModelParameters",
-            Self::Repository => "Repository",
-            Self::BranchName => "BranchName",
-            Self::WorkOnCurrentBranch => "WorkOnCurrentBranch",
-            Self::AutoCreatePullRequest => "AutoCreatePullRequest",
-            Self::SkipReviewerRequest => "SkipReviewerRequest",
-            Self::Cancel => "Cancel",
-            Self::List => "List",
-            Self::ListModels => "ListModels",
-            Self::Usage => "Usage",
-            Self::OnBehalfOf => "OnBehalfOf",
-        }
-    }
-}
-
-/// How a launch whose answer was lost is found again (launch protocol, table of providers).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Recovery {
-    /// The session has the id that we chose: look it up.
-    ClientId,
-    /// The session's first message ends with our marker: scan the list.
-    Marker,
-    /// It cannot be found for certain.
-    None,
-}
+use crate::domain::ids::{InstallationId, LaunchKey, SessionId};
+pub use crate::domain::remote::*;
+use crate::domain::snapshot::Snapshot;
 
 /// What is known of a provider without talking to it.
 pub trait ProviderType: Send + Sync {
@@ -191,7 +103,7 @@ pub trait Provider: Send + Sync {
     /// One look at a session. With a terminal phase everything there is to know is in it (result, usage, links).
     ///
     /// # Errors
-    /// [`ErrorClass::NotFound`](super::error::ErrorClass::NotFound) if there is no such session for this account.
+    /// [`ErrorClass::NotFound`] if there is no such session for this account.
     async fn get(&self, session: &SessionRef) -> Result<Snapshot, ProviderError>;
 
     /// One page of the account's sessions. See [`ProviderType::list_detail`] for what an item holds.
@@ -205,17 +117,6 @@ pub trait Provider: Send + Sync {
 
 /// The most models that are kept.
 pub const MAX_MODELS: usize = 100;
-
-/// Who a key belongs to.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Account {
-    /// Tells this account from others.
-    pub fingerprint: AccountFingerprint,
-    /// The key's name at the provider.
-    pub name: Option<String>,
-    /// The e-mail address of the key's owner.
-    pub email: Option<String>,
-}
 
 /// The moment after which a launch must not be sent any more (rule 5 of the launch protocol).
 #[derive(Clone, Copy, Debug)]
@@ -283,32 +184,6 @@ pub struct PullRequestPolicy {
     pub branch_name: Option<String>,
 }
 
-/// How a launch went.
-#[derive(Clone, Debug, PartialEq)]
-pub enum LaunchOutcome {
-    /// The provider has it.
-    Accepted(Launched),
-    /// Nothing was started, for certain.
-    Rejected(ProviderError),
-    /// It may have been started.
-    Unknown(ProviderError),
-}
-
-/// What the answer to an accepted launch says.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Launched {
-    /// The provider's id of the session.
-    pub session_id: SessionId,
-    /// The run of the first message, where the provider has runs.
-    pub run_id: Option<RunId>,
-    /// The page on which a person can watch it.
-    pub url: Option<String>,
-    /// Where it stands.
-    pub phase: RemotePhase,
-    /// The same in the provider's words.
-    pub raw_status: String,
-}
-
 /// What a lookup needs to know.
 #[derive(Clone, Debug)]
 pub struct AdoptRequest {
@@ -331,64 +206,6 @@ pub struct AdoptRequest {
     pub client_id_honoured: bool,
     /// Where the previous, unfinished scan stopped.
     pub resume: Option<ScanState>,
-}
-
-/// What a lookup found.
-#[derive(Clone, Debug, PartialEq)]
-pub enum AdoptAnswer {
-    /// These are ours, oldest first. More than one is a duplicate launch.
-    Found(Vec<Found>),
-    /// A complete look found nothing.
-    Absent,
-    /// The look was not complete. `resume` goes on with it; `None` begins anew.
-    Inconclusive {
-        /// Why, for people.
-        why: String,
-        /// Where to go on.
-        resume: Option<ScanState>,
-    },
-    /// Our id is taken by a session that is not ours.
-    Foreign {
-        /// What speaks against it being ours.
-        why: String,
-    },
-    /// This provider offers no way to look.
-    Unknowable,
-}
-
-/// A session that a lookup found.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Found {
-    /// What the look says of it.
-    pub snapshot: Snapshot,
-    /// The attempt that launched it, where the marker says so.
-    pub attempt: Option<i32>,
-}
-
-/// How far a scan over several passes has come. Kept in memory only; a restart begins anew.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ScanState {
-    /// The page to read next; `None` is the first.
-    pub next: Option<PageToken>,
-    /// Found so far.
-    pub found: Vec<Found>,
-    /// Candidates that could not be judged yet.
-    pub undecided: BTreeSet<SessionId>,
-    /// Candidates that were judged and are not ours.
-    pub rejected: BTreeSet<SessionId>,
-}
-
-/// A position in a list, opaque to us.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct PageToken(pub String);
-
-/// A session at the provider.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct SessionRef {
-    /// The provider's id.
-    pub session_id: SessionId,
-    /// The run of the newest message, where known.
-    pub run_id: Option<RunId>,
 }
 
 /// One page of a list.
@@ -418,15 +235,4 @@ pub enum ItemDetail {
     Full(Box<Snapshot>),
     /// A text that changes when something about the session may have changed.
     Hint(String),
-}
-
-/// How the provider answered a stop.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CancelAnswer {
-    /// Taken (2xx). Look again to see it confirmed.
-    Accepted,
-    /// There was nothing to stop: it ended before, or is not stoppable now. A look decides.
-    NotCancellable,
-    /// This provider or this session cannot be stopped at all.
-    Unsupported,
 }

@@ -1,0 +1,294 @@
+//! What a provider can do, what it answers and what can go wrong: the words in which adapters and decisions talk.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use super::ids::{AccountFingerprint, RunId, SessionId};
+use super::snapshot::{RemotePhase, Snapshot};
+
+/// What a provider can do. Shown in `CodeAgent.status.capabilities`; what is missing is refused before anything is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Capability {
+    /// The first message is a prompt of ours.
+    Prompt,
+    /// The first message is an issue that the provider knows.
+    Issue,
+    /// Images beside the prompt.
+    Images,
+    /// A model can be chosen.
+    Model,
+    /// The model takes parameters.
+    ModelParameters,
+    /// The repository can be chosen.
+    Repository,
+    /// The name of the branch can be chosen.
+    BranchName,
+    /// The agent can push to the starting branch itself.
+    WorkOnCurrentBranch,
+    /// A pull request can be opened, or not, as asked.
+    AutoCreatePullRequest,
+    /// Reviewers can be left unasked.
+    SkipReviewerRequest,
+    /// A running message can be stopped.
+    Cancel,
+    /// Sessions can be listed, so that lost ones can be found.
+    List,
+    /// Models can be listed.
+    ListModels,
+    /// Tokens or cost are reported.
+    Usage,
+    /// The person behind a session is made known to the provider.
+    OnBehalfOf,
+}
+
+impl Capability {
+    /// Every capability, in the order of the documentation.
+    pub const ALL: [Self; 15] = [
+        Self::Prompt,
+        Self::Issue,
+        Self::Images,
+        Self::Model,
+        Self::ModelParameters,
+        Self::Repository,
+        Self::BranchName,
+        Self::WorkOnCurrentBranch,
+        Self::AutoCreatePullRequest,
+        Self::SkipReviewerRequest,
+        Self::Cancel,
+        Self::List,
+        Self::ListModels,
+        Self::Usage,
+        Self::OnBehalfOf,
+    ];
+
+    /// The name in `status.capabilities`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Prompt => "Prompt",
+            Self::Issue => "Issue",
+            Self::Images => "Images",
+            Self::Model => "Model",
+            Self::ModelParameters => "ModelParameters",
+            Self::Repository => "Repository",
+            Self::BranchName => "BranchName",
+            Self::WorkOnCurrentBranch => "WorkOnCurrentBranch",
+            Self::AutoCreatePullRequest => "AutoCreatePullRequest",
+            Self::SkipReviewerRequest => "SkipReviewerRequest",
+            Self::Cancel => "Cancel",
+            Self::List => "List",
+            Self::ListModels => "ListModels",
+            Self::Usage => "Usage",
+            Self::OnBehalfOf => "OnBehalfOf",
+        }
+    }
+}
+
+/// How a launch whose answer was lost is found again (launch protocol, table of providers).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Recovery {
+    /// The session has the id that we chose: look it up.
+    ClientId,
+    /// The session's first message ends with our marker: scan the list.
+    Marker,
+    /// It cannot be found for certain.
+    None,
+}
+
+/// Who a key belongs to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Account {
+    /// Tells this account from others.
+    pub fingerprint: AccountFingerprint,
+    /// The key's name at the provider.
+    pub name: Option<String>,
+    /// The e-mail address of the key's owner.
+    pub email: Option<String>,
+}
+
+/// How a launch went.
+#[derive(Clone, Debug, PartialEq)]
+pub enum LaunchOutcome {
+    /// The provider has it.
+    Accepted(Launched),
+    /// Nothing was started, for certain.
+    Rejected(ProviderError),
+    /// It may have been started.
+    Unknown(ProviderError),
+}
+
+/// What the answer to an accepted launch says.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Launched {
+    /// The provider's id of the session.
+    pub session_id: SessionId,
+    /// The run of the first message, where the provider has runs.
+    pub run_id: Option<RunId>,
+    /// The page on which a person can watch it.
+    pub url: Option<String>,
+    /// Where it stands.
+    pub phase: RemotePhase,
+    /// The same in the provider's words.
+    pub raw_status: String,
+}
+
+/// What a lookup found.
+#[derive(Clone, Debug, PartialEq)]
+pub enum AdoptAnswer {
+    /// These are ours, oldest first. More than one is a duplicate launch.
+    Found(Vec<Found>),
+    /// A complete look found nothing.
+    Absent,
+    /// The look was not complete. `resume` goes on with it; `None` begins anew.
+    Inconclusive {
+        /// Why, for people.
+        why: String,
+        /// Where to go on.
+        resume: Option<ScanState>,
+    },
+    /// Our id is taken by a session that is not ours.
+    Foreign {
+        /// What speaks against it being ours.
+        why: String,
+    },
+    /// This provider offers no way to look.
+    Unknowable,
+}
+
+/// A session that a lookup found.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Found {
+    /// What the look says of it.
+    pub snapshot: Snapshot,
+    /// The attempt that launched it, where the marker says so.
+    pub attempt: Option<i32>,
+}
+
+/// How far a scan over several passes has come. Kept in memory only; a restart begins anew.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ScanState {
+    /// The page to read next; `None` is the first.
+    pub next: Option<PageToken>,
+    /// Found so far.
+    pub found: Vec<Found>,
+    /// Candidates that could not be judged yet.
+    pub undecided: BTreeSet<SessionId>,
+    /// Candidates that were judged and are not ours.
+    pub rejected: BTreeSet<SessionId>,
+}
+
+/// A session at the provider.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SessionRef {
+    /// The provider's id.
+    pub session_id: SessionId,
+    /// The run of the newest message, where known.
+    pub run_id: Option<RunId>,
+}
+
+/// How the provider answered a stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CancelAnswer {
+    /// Taken (2xx). Look again to see it confirmed.
+    Accepted,
+    /// There was nothing to stop: it ended before, or is not stoppable now. A look decides.
+    NotCancellable,
+    /// This provider or this session cannot be stopped at all.
+    Unsupported,
+}
+
+/// A position in a list, opaque to us.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PageToken(pub String);
+
+/// What a failure means. The class decides what happens next; the message is for people.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ErrorClass {
+    /// The provider refuses the request as it is: sending it again changes nothing.
+    InvalidRequest,
+    /// The key is not accepted (401).
+    Unauthorized,
+    /// The key is accepted but may not do this (403).
+    Forbidden,
+    /// There is no such thing (404), or not for this account.
+    NotFound,
+    /// The state of the session does not allow this now (409).
+    Conflict,
+    /// Too many requests (429).
+    RateLimited,
+    /// The plan, budget or quota of the account is used up (402, or a code that says so).
+    QuotaExhausted,
+    /// The provider cannot be reached or cannot answer (connection failures, 5xx).
+    Unavailable,
+    /// No answer within the time limit.
+    Timeout,
+    /// An answer that no document names (3xx, odd codes).
+    Unknown,
+    /// An answer that cannot be read: broken or oversized body, fields missing, wrong types.
+    Protocol,
+}
+
+impl ErrorClass {
+    /// The label value of metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::InvalidRequest => "InvalidRequest",
+            Self::Unauthorized => "Unauthorized",
+            Self::Forbidden => "Forbidden",
+            Self::NotFound => "NotFound",
+            Self::Conflict => "Conflict",
+            Self::RateLimited => "RateLimited",
+            Self::QuotaExhausted => "QuotaExhausted",
+            Self::Unavailable => "Unavailable",
+            Self::Timeout => "Timeout",
+            Self::Unknown => "Unknown",
+            Self::Protocol => "Protocol",
+        }
+    }
+}
+
+/// What a refusal is about, where the provider says so: decides whether the session itself is wrong or the
+/// CodeAgent, the credentials or the account behind it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Subject {
+    /// The model or its parameters.
+    Model,
+    /// The repository: unknown, or the account has no access to it.
+    Repository,
+    /// The branch or reference to start from.
+    Reference,
+    /// The id that we chose is taken.
+    SessionId,
+}
+
+/// How much of the request left this process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Sent {
+    /// Nothing: it failed before any byte of the request was written (name lookup, connection, TLS handshake, or our
+    /// own last check).
+    Nothing,
+    /// Some or all of it.
+    Possibly,
+}
+
+/// A failed call.
+///
+/// `message` is the provider's own text (at most 512 characters, control characters removed, no credential in it) or
+/// ours where there is none. It is fit for `status` and events.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[error("{message}")]
+pub struct ProviderError {
+    /// What it means.
+    pub class: ErrorClass,
+    /// What it is about, where known.
+    pub subject: Option<Subject>,
+    /// The HTTP status, where there was an answer.
+    pub status: Option<u16>,
+    /// The provider's machine-readable code, where there was one.
+    pub code: Option<String>,
+    /// The text for people.
+    pub message: String,
+    /// How long the provider asks us to wait (`Retry-After`).
+    pub retry_after: Option<Duration>,
+    /// Whether the request can have arrived.
+    pub sent: Sent,
+}
