@@ -12,7 +12,7 @@ use super::codeagent::{Credentials, RepositorySpec};
 use super::provider::ProviderSpec;
 use super::shared::{
     Condition, DeletionPolicy, KeyReference, NAME_PATTERN, OnUnknownLaunch, TextSource,
-    time_schema, words_schema,
+    params_schema, time_schema, words_schema,
 };
 
 /// Advice of every rule that keeps a launched session what it was.
