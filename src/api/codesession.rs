@@ -592,6 +592,12 @@ pub struct RefusalRecord {
     /// Class of the error.
     #[schemars(length(max = 32))]
     pub class: String,
+    /// What it came to, as one word of the reasons.
+    #[schemars(length(max = 64))]
+    pub reason: String,
+    /// The provider's own words.
+    #[schemars(length(max = 512))]
+    pub message: String,
     /// How many times in a row.
     #[schemars(range(min = 1))]
     pub count: i32,

@@ -4,7 +4,11 @@
 //! facts come in as plain data, plans go out as plain data. That is what makes it possible to walk
 //! every reachable state in a test.
 
+pub mod effective;
 pub mod ids;
 pub mod marker;
 pub mod remote;
+pub mod session;
 pub mod snapshot;
+pub mod status;
+pub mod timing;

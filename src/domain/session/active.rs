@@ -1,0 +1,521 @@
+//! A launched session: follow it, stop it when asked, and end it when the provider says so.
+
+use std::time::Duration;
+
+use super::super::ids::{RunId, SessionId};
+use super::super::remote::{Capability, ErrorClass, SessionRef};
+use super::super::snapshot::{RemotePhase, Snapshot};
+use super::super::status::{Draft, RESULT_BYTES, clip};
+use super::observed::{Look, Observed, Readiness};
+use super::plan::{Effect, Guard, Note, Plan, StatusWrite};
+use super::{deletion_overdue, deletion_policy, stop_wanted};
+use crate::api::{
+    CancelReason, CancelRecord, CodeSessionStatus, ConditionStatus, DeletionPolicy, DesiredState,
+    LinksStatus, PullRequestStatus, Reason, SendRecord, SessionCondition, SessionPhase,
+    UsageStatus, condition,
+};
+
+/// Longest URL that is kept.
+const URL_BYTES: usize = 2048;
+
+pub(super) fn decide(o: &Observed<'_>, record: &SendRecord) -> Plan {
+    let Some(session) = session_ref(o.session.status) else {
+        // A confirmed launch always has an id; a status that was tampered with is left alone but for the object's deletion.
+        return match o.session.deleting {
+            Some(_) => Plan::act(Effect::ReleaseFinalizer),
+            None => Plan::nothing(),
+        };
+    };
+    if let Some(ended) = o.look.and_then(|look| ended(o, record, look)) {
+        return ended;
+    }
+    if o.session.deleting.is_some() {
+        if deletion_policy(o) == DeletionPolicy::Orphan {
+            return let_go(
+                &session,
+                "left running at the provider, as deletionPolicy: Orphan asks",
+            );
+        }
+        if deletion_overdue(o) {
+            return let_go(
+                &session,
+                "deleted without a confirmed stop: it may still be running at the provider",
+            );
+        }
+    }
+    match stop_reason(o) {
+        Some(reason) => stop(o, session, reason),
+        None => follow(o),
+    }
+    .no_later_than(until_deadline(o))
+}
+
+/// The session at the provider, from what is recorded.
+pub(super) fn session_ref(status: Option<&CodeSessionStatus>) -> Option<SessionRef> {
+    let status = status?;
+    let session_id = SessionId::new(status.provider.as_ref()?.session_id.clone()?);
+    let run_id = status
+        .messages
+        .last()
+        .and_then(|message| message.run_id.clone())
+        .map(RunId::new);
+    Some(SessionRef { session_id, run_id })
+}
+
+/// The plan that ends the session, if the look shows that it has ended.
+fn ended(o: &Observed<'_>, record: &SendRecord, look: &Look) -> Option<Plan> {
+    match &look.result {
+        Ok(snapshot) if snapshot.phase.is_terminal() => Some(end(o, snapshot)),
+        Ok(_) => None,
+        Err(error) if error.class == ErrorClass::NotFound => {
+            if look.account.as_str() != record.target.account {
+                let mut draft = draft(o);
+                draft.stalled(
+                    Reason::CredentialsChanged,
+                    "the credentials now belong to another account, which does not know this session: restore the credentials it was launched with",
+                );
+                return o
+                    .session
+                    .deleting
+                    .is_none()
+                    .then(|| Plan::store(o, draft.finish()));
+            }
+            let started = o
+                .session
+                .status
+                .and_then(|status| status.started_at)
+                .unwrap_or(record.claimed_at);
+            // A new session may not be readable everywhere yet.
+            (o.since(started) >= o.timing.settle).then(|| {
+                let message = format!("the provider no longer knows this session: {error}");
+                let mut draft = draft(o);
+                draft.end(SessionPhase::Error, false, Reason::SessionLost, &message);
+                Plan::store(o, draft.finish()).telling(Note::warning(Reason::SessionLost, message))
+            })
+        }
+        Err(_) => None,
+    }
+}
+
+fn end(o: &Observed<'_>, snapshot: &Snapshot) -> Plan {
+    let mut draft = draft(o);
+    apply(&mut draft, snapshot);
+    let cancel = o.session.status.and_then(|status| status.cancel.as_ref());
+    // Providers without a status for it report a stopped session as finished. One that was finished before the stop
+    // arrived stays finished.
+    let stopped = match snapshot.phase {
+        RemotePhase::Cancelled => true,
+        RemotePhase::Finished => cancel.is_some_and(|cancel| cancel.accepted_at.is_some()),
+        RemotePhase::Error
+        | RemotePhase::Expired
+        | RemotePhase::Creating
+        | RemotePhase::Running
+        | RemotePhase::Unrecognised => false,
+    };
+    let pull_request = snapshot.pull_request_url.as_deref();
+    let said = snapshot
+        .error
+        .as_deref()
+        .or(snapshot.result.as_deref())
+        .unwrap_or("the provider gave no reason");
+    let (phase, wanted, reason, message) =
+        match (stopped, cancel.map(|cancel| cancel.reason), snapshot.phase) {
+            (true, Some(CancelReason::Deadline), _) => (
+                SessionPhase::Expired,
+                false,
+                Reason::DeadlineExceeded,
+                "stopped: it ran longer than activeDeadlineSeconds".to_owned(),
+            ),
+            (true, Some(_), _) => (
+                SessionPhase::Cancelled,
+                true,
+                Reason::Cancelled,
+                "stopped on request".to_owned(),
+            ),
+            (true, None, _) => (
+                SessionPhase::Cancelled,
+                false,
+                Reason::Cancelled,
+                "stopped at the provider, not by this operator".to_owned(),
+            ),
+            (false, _, RemotePhase::Error) => (
+                SessionPhase::Error,
+                false,
+                Reason::ProviderError,
+                format!("the agent failed: {said}"),
+            ),
+            (false, _, RemotePhase::Expired) => (
+                SessionPhase::Expired,
+                false,
+                Reason::ProviderExpired,
+                "ended by the provider's own time limit".to_owned(),
+            ),
+            (false, _, _) => (
+                SessionPhase::Finished,
+                true,
+                Reason::Finished,
+                pull_request
+                    .map_or_else(|| "finished".to_owned(), |url| format!("finished: {url}")),
+            ),
+        };
+    let (status, why) = match (pull_request.is_some(), wants_pull_request(o)) {
+        (true, _) => (ConditionStatus::True, Reason::Created),
+        (false, true) => (ConditionStatus::False, Reason::NoPullRequest),
+        (false, false) => (ConditionStatus::False, Reason::NotRequested),
+    };
+    draft.set(
+        SessionCondition::PullRequestCreated,
+        status,
+        why,
+        pull_request.unwrap_or_default(),
+    );
+    draft.set(
+        SessionCondition::Blocked,
+        ConditionStatus::False,
+        Reason::NotBlocked,
+        "",
+    );
+    draft.end(phase, wanted, reason, &message);
+    let note = if wanted {
+        Note::normal(reason, message)
+    } else {
+        Note::warning(reason, message)
+    };
+    Plan::store(o, draft.finish()).telling(note)
+}
+
+/// Puts what a look shows into the status, but for phase and conditions.
+pub(super) fn apply(draft: &mut Draft, snapshot: &Snapshot) {
+    let text = |value: &Option<String>| value.as_deref().map(|value| clip(value, URL_BYTES));
+    let ended = snapshot.phase.is_terminal();
+    let status = draft.status();
+    if let Some(provider) = status.provider.as_mut() {
+        provider.raw_status = Some(clip(&snapshot.raw_status, 64));
+        provider.session_url = text(&snapshot.url).or(provider.session_url.take());
+    }
+    if snapshot.pull_request_url.is_some() || snapshot.branch.is_some() {
+        let stored = status
+            .pull_request
+            .get_or_insert_with(PullRequestStatus::default);
+        stored.url = text(&snapshot.pull_request_url).or(stored.url.take());
+        // The branch alone would be worth no write; it comes along with the pull request or the end.
+        if ended || stored.url.is_some() {
+            stored.branch = snapshot
+                .branch
+                .as_deref()
+                .map(|branch| clip(branch, 255))
+                .or(stored.branch.take());
+        }
+        if *stored == PullRequestStatus::default() {
+            status.pull_request = None;
+        }
+    }
+    let links = LinksStatus {
+        recording: text(&snapshot.links.recording),
+        trace: text(&snapshot.links.trace),
+        // A live view is live only while the session is.
+        preview: text(&snapshot.links.preview).filter(|_| !ended),
+    };
+    if links != LinksStatus::default() {
+        let stored = status.links.get_or_insert_with(LinksStatus::default);
+        stored.recording = links.recording.or(stored.recording.take());
+        stored.trace = links.trace.or(stored.trace.take());
+        stored.preview = links.preview;
+    }
+    if let Some(usage) = snapshot.usage {
+        status.usage = Some(UsageStatus {
+            input_tokens: usage.input_tokens.max(0),
+            output_tokens: usage.output_tokens.max(0),
+            cost_cents: usage.cost_cents.map(|cents| cents.max(0)),
+        });
+    }
+    let message = draft.first_message();
+    if let Some(run) = &snapshot.run_id {
+        message.run_id = Some(run.as_str().to_owned());
+    }
+    if ended {
+        message.result = snapshot
+            .result
+            .as_deref()
+            .map(|result| clip(result, RESULT_BYTES));
+        message.duration_seconds = snapshot
+            .duration
+            .and_then(|duration| i64::try_from(duration.as_secs()).ok())
+            .or(message.duration_seconds);
+    }
+}
+
+/// Stores what a user can see; a change of the provider's own words alone is not worth a write.
+fn follow(o: &Observed<'_>) -> Plan {
+    let mut draft = draft(o);
+    match o.look.map(|look| &look.result) {
+        None => {}
+        Some(Ok(snapshot)) => progress(&mut draft, o, snapshot),
+        Some(Err(error)) => match error.class {
+            ErrorClass::Unauthorized | ErrorClass::Forbidden => {
+                draft.stalled(
+                    Reason::CredentialsInvalid,
+                    format!("the session runs, but the provider no longer accepts the key: {error}. Mend the Secret"),
+                );
+            }
+            ErrorClass::Protocol => {
+                draft.reconciling(
+                    Reason::ProviderProtocolError,
+                    format!("the session runs, but the provider's answer cannot be read: {error}"),
+                );
+            }
+            ErrorClass::InvalidRequest
+            | ErrorClass::NotFound
+            | ErrorClass::Conflict
+            | ErrorClass::RateLimited
+            | ErrorClass::QuotaExhausted
+            | ErrorClass::Unavailable
+            | ErrorClass::Timeout
+            | ErrorClass::Unknown => {}
+        },
+    }
+    let status = draft.finish();
+    let mut quiet = status.clone();
+    if let (Some(new), Some(stored)) = (
+        quiet.provider.as_mut(),
+        o.session.status.and_then(|stored| stored.provider.as_ref()),
+    ) {
+        new.raw_status.clone_from(&stored.raw_status);
+    }
+    if o.session.status == Some(&quiet) {
+        Plan::nothing()
+    } else {
+        Plan::store(o, status)
+    }
+}
+
+fn progress(draft: &mut Draft, o: &Observed<'_>, snapshot: &Snapshot) {
+    apply(draft, snapshot);
+    let stored = draft.status().phase;
+    let (phase, reason, message) = match snapshot.phase {
+        RemotePhase::Unrecognised => (
+            stored,
+            Reason::UnknownProviderStatus,
+            format!(
+                "the provider reports the status {:?}, which this version of the operator does not know; it goes on following the session",
+                clip(&snapshot.raw_status, 64)
+            ),
+        ),
+        // Providers may report an earlier phase once more; people have already seen it run.
+        RemotePhase::Creating if stored != SessionPhase::Running => (
+            SessionPhase::Creating,
+            Reason::Creating,
+            "the provider prepares the machine".to_owned(),
+        ),
+        RemotePhase::Creating
+        | RemotePhase::Running
+        | RemotePhase::Finished
+        | RemotePhase::Error
+        | RemotePhase::Cancelled
+        | RemotePhase::Expired => (
+            SessionPhase::Running,
+            Reason::Running,
+            "the agent works".to_owned(),
+        ),
+    };
+    draft.status().phase = phase;
+    draft.first_message().phase = phase;
+    match &snapshot.blocked {
+        Some(why) => draft.set(
+            SessionCondition::Blocked,
+            ConditionStatus::True,
+            Reason::WaitingForPerson,
+            why,
+        ),
+        None => draft.set(
+            SessionCondition::Blocked,
+            ConditionStatus::False,
+            Reason::NotBlocked,
+            "",
+        ),
+    };
+    pull_request_condition(draft, wants_pull_request(o));
+    draft.reconciling(reason, message);
+    not_yet_messages(draft, o);
+}
+
+/// `PullRequestCreated` while the session is active.
+pub(super) fn pull_request_condition(draft: &mut Draft, wanted: bool) {
+    let url = draft
+        .status()
+        .pull_request
+        .as_ref()
+        .and_then(|stored| stored.url.clone());
+    match (url, wanted) {
+        (Some(url), _) => draft.set(
+            SessionCondition::PullRequestCreated,
+            ConditionStatus::True,
+            Reason::Created,
+            url,
+        ),
+        (None, true) => draft.set(
+            SessionCondition::PullRequestCreated,
+            ConditionStatus::Unknown,
+            Reason::NotYet,
+            "",
+        ),
+        (None, false) => draft.set(
+            SessionCondition::PullRequestCreated,
+            ConditionStatus::False,
+            Reason::NotRequested,
+            "",
+        ),
+    };
+}
+
+/// Messages added to a running session: they are not sent by this version, and that is said.
+fn not_yet_messages(draft: &mut Draft, o: &Observed<'_>) {
+    if o.session
+        .spec
+        .messages
+        .as_ref()
+        .is_some_and(|messages| !messages.is_empty())
+    {
+        draft.reconciling(
+            Reason::NotSupportedYet,
+            "the agent works; spec.messages is not supported by this version of the operator and is not sent",
+        );
+    }
+}
+
+pub(super) fn wants_pull_request(o: &Observed<'_>) -> bool {
+    o.session
+        .status
+        .and_then(|status| status.effective.as_ref())
+        .is_some_and(|effective| effective.pull_request.auto_create)
+}
+
+fn stop_reason(o: &Observed<'_>) -> Option<CancelReason> {
+    if let Some(cancel) = o.session.status.and_then(|status| status.cancel.as_ref()) {
+        return Some(cancel.reason);
+    }
+    if o.session.deleting.is_some() {
+        Some(CancelReason::Delete)
+    } else if stop_wanted(o) {
+        Some(CancelReason::User)
+    } else if until_deadline(o).is_some_and(|left| left.is_zero()) {
+        Some(CancelReason::Deadline)
+    } else {
+        None
+    }
+}
+
+/// How long the session may still run.
+fn until_deadline(o: &Observed<'_>) -> Option<Duration> {
+    let status = o.session.status?;
+    let seconds = o
+        .session
+        .spec
+        .active_deadline_seconds
+        .or(status.effective.as_ref().map(|e| e.active_deadline_seconds))?;
+    let deadline = status.started_at? + Duration::from_secs(u64::try_from(seconds).unwrap_or(0));
+    let left = o.until(deadline);
+    // Once a stop was asked for, the deadline has nothing more to say.
+    (status.cancel.is_none()).then_some(left)
+}
+
+fn stop(o: &Observed<'_>, session: SessionRef, reason: CancelReason) -> Plan {
+    let possible = o
+        .provider
+        .as_ref()
+        .is_some_and(|provider| provider.capabilities.contains(&Capability::Cancel));
+    let refused = o.session.status.is_some_and(|status| {
+        condition(&status.conditions, SessionCondition::Stalled.as_str())
+            .is_some_and(|stalled| stalled.reason == Reason::CancelUnsupported.as_str())
+    });
+    if !possible || refused {
+        if o.session.deleting.is_some() {
+            return let_go(&session, "its provider cannot stop it: left running");
+        }
+        let mut draft = draft(o);
+        draft.stalled(
+            Reason::CancelUnsupported,
+            "the provider cannot stop this session; it ends by itself",
+        );
+        return Plan::store(o, draft.finish());
+    }
+    match &o.readiness {
+        Readiness::Ready(_) => {}
+        Readiness::Unverified if !o.stopping => return Plan::act(Effect::VerifyCredentials),
+        Readiness::Blocked {
+            objection, again, ..
+        } => {
+            let mut draft = draft(o);
+            draft.stalled(
+                objection.reason,
+                format!("cannot be stopped: {}", objection.message),
+            );
+            return Plan::store(o, draft.finish()).again(*again);
+        }
+        Readiness::NotGathered | Readiness::Unverified => return Plan::wait(o.timing.recheck),
+    }
+    if o.stopping {
+        return Plan::nothing();
+    }
+    let stored = o.session.status.and_then(|status| status.cancel.as_ref());
+    if stored.is_none() {
+        let mut draft = draft(o);
+        let now = draft.now();
+        let message = draft.first_message().name.clone();
+        draft.status().cancel = Some(CancelRecord {
+            reason,
+            message,
+            sent_at: now,
+            accepted_at: None,
+        });
+        let why = match reason {
+            CancelReason::User => match o.session.spec.desired_state {
+                DesiredState::Archived => "being stopped before it is archived",
+                DesiredState::Running | DesiredState::Suspended | DesiredState::Cancelled => {
+                    "being stopped on request"
+                }
+            },
+            CancelReason::Delete => "being stopped because it is being deleted",
+            CancelReason::Deadline => "being stopped: it ran longer than activeDeadlineSeconds",
+            CancelReason::Duplicate => "being stopped as a duplicate",
+        };
+        draft.reconciling(Reason::Cancelling, why);
+        return Plan {
+            before: Some(StatusWrite {
+                status: Box::new(draft.finish()),
+                guard: Guard::Unchanged,
+            }),
+            effect: Some(Effect::Cancel(session)),
+            notes: Vec::new(),
+            again: None,
+        };
+    }
+    let accepted = stored.is_some_and(|cancel| cancel.accepted_at.is_some());
+    let pace = if accepted {
+        o.timing.stop_again
+    } else {
+        o.timing.fault_wait(o.faults)
+    };
+    let wait = o
+        .last_stop
+        .and_then(|last| (last + pace).checked_sub(o.uptime))
+        .filter(|wait| !wait.is_zero());
+    match wait {
+        Some(wait) => Plan::store(o, draft(o).finish()).again(wait),
+        None => Plan::act(Effect::Cancel(session)),
+    }
+}
+
+/// The object goes, the session stays.
+fn let_go(session: &SessionRef, why: &str) -> Plan {
+    let mut plan = Plan::act(Effect::ReleaseFinalizer);
+    plan.notes.push(Note::warning(
+        Reason::Orphaned,
+        format!("session {}: {why}", session.session_id),
+    ));
+    plan
+}
+
+fn draft(o: &Observed<'_>) -> Draft {
+    Draft::new(o.session.status, o.session.generation, o.now)
+}

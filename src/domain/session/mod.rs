@@ -1,0 +1,76 @@
+//! The life of a session: from what was observed to what to do next.
+//!
+//! [`decide`] is total, synchronous and deterministic. It plans at most one external effect; what is stored after the
+//! effect comes from [`record`], from the plan and the outcome alone.
+//!
+//! ```text
+//! no launch record, or Rejected   → unlaunched   what keeps it waiting, finalizer, claim + launch
+//! Claimed or Unknown              → open_claim   look for it, adopt, send again only when proven absent
+//! Confirmed, phase not terminal   → active       follow, stop
+//! phase terminal                  → ended        release the finalizer, time to live
+//! ```
+
+mod active;
+mod ended;
+mod observed;
+mod open_claim;
+mod plan;
+mod record;
+mod unlaunched;
+
+pub use observed::{
+    AgentView, Connected, Inputs, Look, Lookups, Observed, Origin, Place, ProviderFacts, Readiness,
+    SessionView,
+};
+pub use plan::{Effect, Guard, LaunchPlan, Level, Note, Outcome, Plan, Recorded, StatusWrite};
+pub use record::record;
+
+use crate::api::{DeletionPolicy, DesiredState, SendState, SessionPhase};
+
+/// The next step of a session.
+pub fn decide(o: &Observed<'_>) -> Plan {
+    let status = o.session.status;
+    let phase = status.map_or(SessionPhase::Pending, |status| status.phase);
+    if o.session.deleting.is_some() && !o.session.has_finalizer {
+        // Nothing of ours holds it any more.
+        return Plan::nothing();
+    }
+    if phase.is_terminal() {
+        return ended::decide(o);
+    }
+    let launch = status.and_then(|status| status.launch.as_ref());
+    match launch.map(|record| (record, record.state)) {
+        None | Some((_, SendState::Rejected | SendState::Absent)) => unlaunched::decide(o),
+        Some((record, SendState::Claimed | SendState::Unknown)) => open_claim::decide(o, record),
+        Some((record, SendState::Confirmed)) => active::decide(o, record),
+    }
+}
+
+/// Whether the spec, or the object's deletion, asks for the session's end.
+fn stop_wanted(o: &Observed<'_>) -> bool {
+    o.session.deleting.is_some()
+        || matches!(
+            o.session.spec.desired_state,
+            DesiredState::Cancelled | DesiredState::Archived
+        )
+}
+
+/// What deleting this session does at the provider: the session may still change its mind, the agent may not.
+fn deletion_policy(o: &Observed<'_>) -> DeletionPolicy {
+    let recorded = o
+        .session
+        .status
+        .and_then(|status| status.effective.as_ref());
+    o.session
+        .spec
+        .deletion_policy
+        .or(recorded.map(|effective| effective.deletion_policy))
+        .unwrap_or_default()
+}
+
+/// Whether a deletion has used up its time.
+fn deletion_overdue(o: &Observed<'_>) -> bool {
+    o.session
+        .deleting
+        .is_some_and(|since| o.since(since) >= o.timing.deletion_bound)
+}

@@ -1,0 +1,223 @@
+//! What is known when a decision is made. Plain data, gathered before.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::super::effective::Objection;
+use super::super::ids::{AccountFingerprint, InstallationId, LaunchKey};
+use super::super::remote::{Capability, ProviderError, Recovery, ScanState};
+use super::super::snapshot::Snapshot;
+use super::super::timing::Timing;
+use crate::api::{CodeSessionSpec, CodeSessionStatus, Effective, ProviderKind};
+
+/// Everything a decision about one session depends on.
+#[derive(Clone, Debug)]
+pub struct Observed<'a> {
+    /// Wall clock.
+    pub now: Timestamp,
+    /// Monotonic clock: time since this process started.
+    pub uptime: Duration,
+    /// The object.
+    pub session: SessionView<'a>,
+    /// The CodeAgent.
+    pub agent: AgentView,
+    /// What is known of the provider without talking to it; `None` where this installation does not have it.
+    pub provider: Option<ProviderFacts>,
+    /// Whether everything is there that a launch, a look or a stop needs.
+    pub readiness: Readiness,
+    /// Whether there is a free place among the agent's sessions.
+    pub place: Place,
+    /// Whether this process has a request of the current claim in its hands.
+    pub in_flight: bool,
+    /// When, by `uptime`, this process first saw the current claim.
+    pub claim_first_seen: Option<Duration>,
+    /// What looks for the current launch have shown so far.
+    pub lookups: &'a Lookups,
+    /// The newest look at the session at the provider.
+    pub look: Option<&'a Look>,
+    /// When, by `uptime`, this process last sent a stop for this session.
+    pub last_stop: Option<Duration>,
+    /// Passing faults in a row, for waiting times.
+    pub faults: i32,
+    /// This installation.
+    pub installation: &'a InstallationId,
+    /// A claim id for the case that one is needed; drawn outside, because decisions have no randomness.
+    pub fresh_claim_id: &'a str,
+    /// The durations.
+    pub timing: &'a Timing,
+    /// Whether the process is about to stop: nothing new is claimed or sent.
+    pub stopping: bool,
+}
+
+impl Observed<'_> {
+    /// How long ago `then` was, by wall clock; zero if it lies ahead.
+    pub fn since(&self, then: Timestamp) -> Duration {
+        Duration::try_from(self.now.duration_since(then)).unwrap_or_default()
+    }
+
+    /// How long it is until `then`, by wall clock; zero if it has passed.
+    pub fn until(&self, then: Timestamp) -> Duration {
+        Duration::try_from(then.duration_since(self.now)).unwrap_or_default()
+    }
+}
+
+/// The object, without what nobody decides on.
+#[derive(Clone, Debug)]
+pub struct SessionView<'a> {
+    /// Its namespace.
+    pub namespace: &'a str,
+    /// Its name.
+    pub name: &'a str,
+    /// Its uid.
+    pub uid: &'a str,
+    /// Uid of its namespace.
+    pub namespace_uid: &'a str,
+    /// Generation of the spec.
+    pub generation: i64,
+    /// When it was created.
+    pub created_at: Timestamp,
+    /// When its deletion was asked for.
+    pub deleting: Option<Timestamp>,
+    /// Whether it carries our finalizer.
+    pub has_finalizer: bool,
+    /// What the origin annotation says.
+    pub origin: Origin,
+    /// The provider session that the user wants it to take over.
+    pub adopt: Option<&'a str>,
+    /// The spec.
+    pub spec: &'a CodeSessionSpec,
+    /// The status; `None` before the first write.
+    pub status: Option<&'a CodeSessionStatus>,
+    /// Whether the object is older than this process.
+    pub older_than_process: bool,
+}
+
+/// What the origin annotation says of an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// There is none, or it names another namespace or name: a new object.
+    None,
+    /// It names this very object.
+    Own,
+    /// It names this namespace and name with another uid: a copy restored from an export or a backup.
+    Copy,
+}
+
+/// The CodeAgent.
+#[derive(Clone, Debug, PartialEq)]
+pub enum AgentView {
+    /// There is none of this name.
+    Missing,
+    /// It is there.
+    Present {
+        /// Generation of its spec.
+        generation: i64,
+        /// Whether it is suspended.
+        suspended: bool,
+        /// The settings that a launch now would have.
+        effective: Box<Effective>,
+        /// What speaks against launching with them.
+        objection: Option<Objection>,
+        /// Whether endpoint and account have been seen to use the id that we choose.
+        client_id_honoured: bool,
+    },
+}
+
+/// What is known of a provider without talking to it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ProviderFacts {
+    /// Which provider.
+    pub kind: ProviderKind,
+    /// Version of its API.
+    pub api_version: &'static str,
+    /// How a lost launch is found.
+    pub recovery: Recovery,
+    /// What it can do.
+    pub capabilities: BTreeSet<Capability>,
+}
+
+/// Whether everything is there that talking to the provider about this session needs.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Readiness {
+    /// It was not looked at: nothing in sight needs it.
+    NotGathered,
+    /// The credential is there and the account behind it known.
+    Ready(Connected),
+    /// The credential is there, the provider has not been asked about it yet.
+    Unverified,
+    /// Something is missing or refused. It is looked at again after a while.
+    Blocked {
+        /// What, and what to do.
+        objection: Objection,
+        /// Whether it may pass by itself (the provider is down) or somebody has to mend it.
+        passing: bool,
+        /// When it is worth looking again.
+        again: Duration,
+    },
+}
+
+/// An account to talk to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Connected {
+    /// The account.
+    pub account: AccountFingerprint,
+    /// Tells this credential from another one of the same account.
+    pub credential: String,
+    /// What a launch sends, where a launch is in sight.
+    pub inputs: Option<Inputs>,
+}
+
+/// What a launch sends, read from its sources.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Inputs {
+    /// Preamble, prompt and marker line.
+    pub prompt: String,
+    /// Digest of the request.
+    pub digest: String,
+}
+
+/// A place among the agent's sessions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// There is one.
+    Free,
+    /// All are taken; this session is at this position of those that wait.
+    Taken {
+        /// 1 is next.
+        position: i32,
+    },
+}
+
+/// What looks for a launch have shown so far, in this process.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Lookups {
+    /// When, by uptime, each complete look that found nothing was begun, oldest first.
+    pub absent: Vec<Duration>,
+    /// When, by uptime, the scan under way was begun.
+    pub begun: Option<Duration>,
+    /// How far it has come.
+    pub resume: Option<ScanState>,
+    /// When, by uptime, the newest look ended.
+    pub last: Option<Duration>,
+}
+
+/// A look at the session.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Look {
+    /// When, by uptime, it was begun.
+    pub begun: Duration,
+    /// What it showed.
+    pub result: Result<Snapshot, ProviderError>,
+    /// The account that looked.
+    pub account: AccountFingerprint,
+}
+
+/// Keys of every attempt up to `attempt`, newest first.
+pub(super) fn keys(session: &SessionView<'_>, attempt: i32) -> Vec<LaunchKey> {
+    (1..=attempt.max(1))
+        .rev()
+        .map(|n| LaunchKey::derive(session.namespace_uid, session.uid, n))
+        .collect()
+}

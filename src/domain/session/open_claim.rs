@@ -1,0 +1,347 @@
+//! A claim without a known outcome: the launch may or may not have arrived. Look, adopt, and send again only when it is
+//! proven absent (rules 6 to 8, 11 and 12 of the launch protocol).
+
+use std::time::Duration;
+
+use super::super::remote::Recovery;
+use super::super::status::Draft;
+use super::observed::{AgentView, Observed, ProviderFacts, Readiness, keys};
+use super::plan::{Effect, Note, Plan};
+use super::unlaunched::{CREATED_BEFORE, claim};
+use super::{deletion_overdue, deletion_policy, record, stop_wanted};
+use crate::api::{
+    ConditionStatus, DeletionPolicy, Effective, OnUnknownLaunch, Reason, SendRecord, SendState,
+    SessionCondition, SessionPhase,
+};
+
+/// Requests with one key after which nobody sends another.
+const MOST_POSTS: i32 = 5;
+
+pub(super) fn decide(o: &Observed<'_>, open: &SendRecord) -> Plan {
+    if o.in_flight {
+        // Our own request is still under way; its outcome is recorded by whoever holds it.
+        return Plan::nothing();
+    }
+    if deletion_overdue(o)
+        || (o.session.deleting.is_some() && deletion_policy(o) == DeletionPolicy::Orphan)
+    {
+        return let_go();
+    }
+    let Some(effective) = o
+        .session
+        .status
+        .and_then(|status| status.effective.as_ref())
+    else {
+        // A claim always comes with its settings; without them there is nothing to look with.
+        return give_up(o, "the record of the launch is incomplete");
+    };
+    if past_patience(o, open) {
+        return give_up(o, "it could not be found out whether the launch arrived");
+    }
+    let (Some(provider), Readiness::Ready(connected)) = (&o.provider, &o.readiness) else {
+        return not_ready(o);
+    };
+    if provider.recovery == Recovery::None {
+        return unknowable(o, open, provider, effective);
+    }
+    let same_account = connected.account.as_str() == open.target.account;
+    if same_account && proven_absent(o, open) {
+        return absent(o, open, provider, effective);
+    }
+    if let Some(wait) = until_next_look(o, open) {
+        return following(o, open, same_account).again(wait);
+    }
+    if o.stopping {
+        return Plan::nothing();
+    }
+    Plan::act(look(o, open, effective))
+}
+
+fn look(o: &Observed<'_>, open: &SendRecord, effective: &Effective) -> Effect {
+    let client_id_honoured = match &o.agent {
+        AgentView::Present {
+            client_id_honoured, ..
+        } => *client_id_honoured,
+        AgentView::Missing => false,
+    };
+    Effect::Lookup {
+        keys: keys(&o.session, open.attempt),
+        repository: effective.repository.clone(),
+        created_from: open.claimed_at - CREATED_BEFORE,
+        created_until: open.claimed_at + o.timing.fence_after(open.posts) + o.timing.clock_margin,
+        client_id_honoured,
+        resume: o.lookups.resume.clone(),
+    }
+}
+
+/// How long ago the fence of the newest request was passed; `None` before it.
+///
+/// By one's own monotonic clock since one first saw the claim, or by wall clock with a margin, whichever is earlier.
+fn past_fence(o: &Observed<'_>, open: &SendRecord) -> Option<Duration> {
+    let fence = o.timing.fence_after(open.posts);
+    let by_monotonic = o
+        .claim_first_seen
+        .and_then(|seen| o.uptime.checked_sub(seen + fence));
+    // `not_after` lies one send window after the claim.
+    let after_window = fence.saturating_sub(o.timing.send_window) + o.timing.clock_margin;
+    let by_wall = o
+        .since(open.not_after)
+        .checked_sub(after_window)
+        .filter(|_| o.now > open.not_after);
+    by_monotonic.max(by_wall)
+}
+
+/// Two complete looks, both begun after the fence and one consistency window apart, found nothing.
+fn proven_absent(o: &Observed<'_>, open: &SendRecord) -> bool {
+    let Some(past) = past_fence(o, open) else {
+        return false;
+    };
+    let fence_at = o.uptime.saturating_sub(past);
+    let mut after = o.lookups.absent.iter().filter(|begun| **begun >= fence_at);
+    let first = after.next();
+    first.is_some_and(|first| {
+        after.any(|later| later.saturating_sub(*first) >= o.timing.consistency_window)
+    })
+}
+
+/// How long until the next look; `None` if it is due.
+fn until_next_look(o: &Observed<'_>, open: &SendRecord) -> Option<Duration> {
+    let last = o.lookups.last?;
+    if o.lookups.resume.is_some() {
+        return None;
+    }
+    let looks = i32::try_from(o.lookups.absent.len())
+        .unwrap_or(i32::MAX)
+        .saturating_add(o.faults);
+    let pace = match past_fence(o, open) {
+        Some(_) => o.timing.consistency_window,
+        None => o.timing.fault_wait(looks),
+    };
+    let due = last + pace;
+    due.checked_sub(o.uptime).filter(|wait| !wait.is_zero())
+}
+
+/// Whether nobody looks any longer.
+fn past_patience(o: &Observed<'_>, open: &SendRecord) -> bool {
+    let patience = if stop_wanted(o) {
+        o.timing.deletion_bound
+    } else {
+        o.timing.unknown_patience
+    };
+    past_fence(o, open).is_some_and(|past| past >= patience)
+}
+
+/// Nothing was launched, for certain.
+fn absent(
+    o: &Observed<'_>,
+    open: &SendRecord,
+    provider: &ProviderFacts,
+    effective: &Effective,
+) -> Plan {
+    if stop_wanted(o) {
+        let mut draft = draft(o);
+        set_state(&mut draft, SendState::Absent);
+        let message = "cancelled; the launch never reached the provider";
+        draft.set(
+            SessionCondition::Launched,
+            ConditionStatus::False,
+            Reason::CancelledBeforeLaunch,
+            message,
+        );
+        draft.end(
+            SessionPhase::Cancelled,
+            true,
+            Reason::CancelledBeforeLaunch,
+            message,
+        );
+        return Plan::store(o, draft.finish());
+    }
+    if let (Some(refusal), true) = (&open.refusal, open.posts > 1) {
+        // The last request was refused, and now the earlier ones are known not to have arrived either.
+        return record::settle_stored_refusal(o, refusal);
+    }
+    if effective.on_unknown_launch == OnUnknownLaunch::Fail {
+        let mut draft = draft(o);
+        set_state(&mut draft, SendState::Absent);
+        let message = "the launch did not reach the provider and is not repeated (onUnknownLaunch: Fail): create a CodeSession with a new name to run it";
+        draft.set(
+            SessionCondition::Launched,
+            ConditionStatus::False,
+            Reason::LaunchOutcomeUnknown,
+            message,
+        );
+        draft.end(
+            SessionPhase::Error,
+            false,
+            Reason::LaunchOutcomeUnknown,
+            message,
+        );
+        return Plan::store(o, draft.finish())
+            .telling(Note::warning(Reason::LaunchOutcomeUnknown, message));
+    }
+    if open.posts >= MOST_POSTS {
+        return still_unknown(
+            o,
+            &format!("{MOST_POSTS} requests were sent and none was ever seen to arrive"),
+        );
+    }
+    send_again(o, open, provider, effective, open.attempt, open.posts + 1)
+}
+
+/// Sends again, under a new claim.
+fn send_again(
+    o: &Observed<'_>,
+    open: &SendRecord,
+    provider: &ProviderFacts,
+    effective: &Effective,
+    attempt: i32,
+    posts: i32,
+) -> Plan {
+    if o.stopping {
+        return Plan::nothing();
+    }
+    if !o.session.has_finalizer {
+        return Plan::act(Effect::AddFinalizer);
+    }
+    let Readiness::Ready(connected) = &o.readiness else {
+        return not_ready(o);
+    };
+    let Some(inputs) = &connected.inputs else {
+        return Plan::wait(o.timing.fault_wait_min);
+    };
+    if attempt == open.attempt && inputs.digest != open.request_digest {
+        return still_unknown(
+            o,
+            "what was sent can no longer be reproduced: the prompt's source has changed",
+        );
+    }
+    claim(o, provider, connected, inputs, effective, attempt, posts)
+}
+
+/// A provider that offers no way to look: only time tells, and only whoever said so pays twice.
+fn unknowable(
+    o: &Observed<'_>,
+    open: &SendRecord,
+    provider: &ProviderFacts,
+    effective: &Effective,
+) -> Plan {
+    let Some(_) = past_fence(o, open) else {
+        return following(o, open, true).again(o.timing.fault_wait_max);
+    };
+    let retry = effective.on_unknown_launch == OnUnknownLaunch::Retry
+        && open.attempt == 1
+        && !stop_wanted(o);
+    if retry {
+        return send_again(o, open, provider, effective, open.attempt + 1, 1);
+    }
+    give_up(
+        o,
+        "the provider offers no way to find out whether the launch arrived",
+    )
+}
+
+/// The state while looking goes on: written once, when somebody would want to know.
+fn following(o: &Observed<'_>, open: &SendRecord, same_account: bool) -> Plan {
+    if !same_account {
+        return still_unknown(
+            o,
+            "the credentials now belong to another account than the one the launch was sent to, where it cannot be found: restore them",
+        );
+    }
+    if open.state == SendState::Claimed {
+        let mut draft = draft(o);
+        set_state(&mut draft, SendState::Unknown);
+        draft.reconciling(
+            Reason::RecoveringLaunch,
+            "an interrupted launch is being looked for at the provider",
+        );
+        return Plan::store(o, draft.finish());
+    }
+    Plan::store(o, draft(o).finish())
+}
+
+/// It is still being looked for, but somebody should know.
+fn still_unknown(o: &Observed<'_>, why: &str) -> Plan {
+    let mut draft = draft(o);
+    set_state(&mut draft, SendState::Unknown);
+    draft.stalled(
+        Reason::LaunchOutcomeUnknown,
+        format!("{why}; nothing is sent again, the operator goes on looking. If you find the session at the provider, annotate this object with codeagents.dev/adopt: <its id>"),
+    );
+    Plan::store(o, draft.finish()).again(o.timing.fault_wait_max)
+}
+
+/// What is needed to look is missing.
+fn not_ready(o: &Observed<'_>) -> Plan {
+    match &o.readiness {
+        Readiness::Unverified if !o.stopping => Plan::act(Effect::VerifyCredentials),
+        Readiness::Blocked {
+            objection,
+            passing,
+            again,
+        } => {
+            let mut draft = draft(o);
+            set_state(&mut draft, SendState::Unknown);
+            if *passing {
+                draft.reconciling(objection.reason, &objection.message);
+            } else {
+                draft.stalled(objection.reason, &objection.message);
+            }
+            Plan::store(o, draft.finish()).again(*again)
+        }
+        Readiness::NotGathered | Readiness::Ready(_) | Readiness::Unverified => {
+            Plan::wait(o.timing.fault_wait_max)
+        }
+    }
+}
+
+/// Nobody will find out any more.
+fn give_up(o: &Observed<'_>, why: &str) -> Plan {
+    let mut draft = draft(o);
+    set_state(&mut draft, SendState::Unknown);
+    let message = format!(
+        "{why}. If you find the session at the provider, annotate this object with codeagents.dev/adopt: <its id>; otherwise create a CodeSession with a new name"
+    );
+    draft.set(
+        SessionCondition::Launched,
+        ConditionStatus::Unknown,
+        Reason::LaunchOutcomeUnknown,
+        &message,
+    );
+    if stop_wanted(o) {
+        draft.end(
+            SessionPhase::Cancelled,
+            true,
+            Reason::LaunchOutcomeUnknown,
+            &message,
+        );
+    } else {
+        draft.end(
+            SessionPhase::Error,
+            false,
+            Reason::LaunchOutcomeUnknown,
+            &message,
+        );
+    }
+    Plan::store(o, draft.finish()).telling(Note::warning(Reason::LaunchOutcomeUnknown, message))
+}
+
+/// The object goes although the outcome is open.
+fn let_go() -> Plan {
+    let mut plan = Plan::act(Effect::ReleaseFinalizer);
+    plan.notes.push(Note::warning(
+        Reason::LaunchOutcomeUnknown,
+        "deleted while it was unknown whether the launch had arrived: a session may be running at the provider",
+    ));
+    plan
+}
+
+fn draft(o: &Observed<'_>) -> Draft {
+    Draft::new(o.session.status, o.session.generation, o.now)
+}
+
+fn set_state(draft: &mut Draft, state: SendState) {
+    if let Some(record) = draft.status().launch.as_mut() {
+        record.state = state;
+    }
+}

@@ -1,0 +1,239 @@
+//! What is to be done, and what came of it.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::super::ids::{AccountFingerprint, LaunchKey};
+use super::super::remote::{
+    AdoptAnswer, CancelAnswer, LaunchOutcome, ProviderError, ScanState, SessionRef,
+};
+use super::super::snapshot::Snapshot;
+use super::observed::Observed;
+use crate::api::{CodeSessionStatus, Effective, Reason};
+
+/// The next step.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Plan {
+    /// What is stored before the effect; without an effect, all there is to do.
+    pub before: Option<StatusWrite>,
+    /// The one external effect.
+    pub effect: Option<Effect>,
+    /// What people are told, once `before` is stored.
+    pub notes: Vec<Note>,
+    /// When to look again if nothing happens; `None` waits for a change.
+    pub again: Option<Duration>,
+}
+
+impl Plan {
+    /// Nothing to do until something changes.
+    pub fn nothing() -> Self {
+        Self::default()
+    }
+
+    /// Nothing to do for a while.
+    pub fn wait(again: Duration) -> Self {
+        Self {
+            again: Some(again),
+            ..Self::default()
+        }
+    }
+
+    /// An effect, and nothing to store before it.
+    pub fn act(effect: Effect) -> Self {
+        Self {
+            effect: Some(effect),
+            ..Self::default()
+        }
+    }
+
+    /// Stores `status` if it differs from what is stored.
+    pub fn store(o: &Observed<'_>, status: CodeSessionStatus) -> Self {
+        let before = (o.session.status != Some(&status)).then(|| StatusWrite {
+            status: Box::new(status),
+            guard: Guard::Unchanged,
+        });
+        Self {
+            before,
+            ..Self::default()
+        }
+    }
+
+    /// The same, looking again after `again`.
+    pub fn again(mut self, again: Duration) -> Self {
+        self.again = Some(again);
+        self
+    }
+
+    /// The same, with the sooner of two times to look again.
+    pub fn no_later_than(mut self, again: Option<Duration>) -> Self {
+        self.again = match (self.again, again) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        };
+        self
+    }
+
+    /// The same, with an effect.
+    pub fn then(mut self, effect: Effect) -> Self {
+        self.effect = Some(effect);
+        self
+    }
+
+    /// The same, telling people, but only if something is stored: what is not new is not told.
+    pub fn telling(mut self, note: Note) -> Self {
+        if self.before.is_some() {
+            self.notes.push(note);
+        }
+        self
+    }
+}
+
+/// A status to store.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StatusWrite {
+    /// The whole status.
+    pub status: Box<CodeSessionStatus>,
+    /// What must still hold when it is stored.
+    pub guard: Guard,
+}
+
+/// What must still hold when a status is stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Guard {
+    /// The object is the one the decision was made on (uid and resourceVersion). Otherwise: decide again.
+    Unchanged,
+    /// The object has this uid and this claim is the recorded one. Otherwise: rule 9.
+    Claim(String),
+}
+
+/// Something outside the process.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Effect {
+    /// Adds finalizer and origin annotation.
+    AddFinalizer,
+    /// Removes the finalizer.
+    ReleaseFinalizer,
+    /// Deletes the object itself.
+    DeleteObject,
+    /// Asks the provider who the key belongs to.
+    VerifyCredentials,
+    /// Sends the launch that was just claimed. **The paid call.**
+    Launch(Box<LaunchPlan>),
+    /// Looks for a launch.
+    Lookup {
+        /// Keys of every attempt, newest first.
+        keys: Vec<LaunchKey>,
+        /// URL of the repository.
+        repository: Option<String>,
+        /// Candidates are not older than this.
+        created_from: Timestamp,
+        /// Candidates are not younger than this.
+        created_until: Timestamp,
+        /// Whether our id is known to be used.
+        client_id_honoured: bool,
+        /// Where an unfinished scan goes on.
+        resume: Option<ScanState>,
+    },
+    /// Stops the newest message.
+    Cancel(SessionRef),
+    /// Looks at a session.
+    Examine(SessionRef),
+}
+
+/// A claimed launch.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LaunchPlan {
+    /// Key of the attempt.
+    pub key: LaunchKey,
+    /// The claim it is sent under.
+    pub claim_id: String,
+    /// When it must not be sent any more.
+    pub not_after: Timestamp,
+    /// The settings.
+    pub effective: Effective,
+    /// Preamble, prompt and marker line.
+    pub prompt: String,
+    /// The issue, where the provider takes issues.
+    pub issue: Option<String>,
+    /// The person on whose behalf it runs.
+    pub on_behalf_of: Option<String>,
+}
+
+/// What came of an effect.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Outcome {
+    /// A launch was sent, or not.
+    Launched(LaunchOutcome),
+    /// A lookup ended.
+    LookedUp {
+        /// When, by uptime, this look was begun.
+        begun: Duration,
+        /// What it showed.
+        answer: Result<AdoptAnswer, ProviderError>,
+    },
+    /// A stop was sent.
+    Stopped(Result<CancelAnswer, ProviderError>),
+    /// A look at a session that a user handed over.
+    Examined {
+        /// The account that looked.
+        account: AccountFingerprint,
+        /// What it showed.
+        result: Result<Snapshot, ProviderError>,
+    },
+}
+
+/// What is stored and remembered after an effect.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Recorded {
+    /// The status to store.
+    pub write: Option<StatusWrite>,
+    /// What people are told.
+    pub notes: Vec<Note>,
+    /// The new memory of looks; `None` leaves it.
+    pub lookups: Option<super::observed::Lookups>,
+    /// When to look again.
+    pub again: Option<Duration>,
+    /// Whether this was a passing fault, for waiting times.
+    pub fault: bool,
+}
+
+/// Something people are told by an Event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Note {
+    /// How much it matters.
+    pub level: Level,
+    /// Why, as one word.
+    pub reason: Reason,
+    /// The text.
+    pub message: String,
+}
+
+/// How much a note matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Level {
+    /// As it should be. At most two a session.
+    Normal,
+    /// Somebody should look.
+    Warning,
+}
+
+impl Note {
+    /// As it should be.
+    pub fn normal(reason: Reason, message: impl Into<String>) -> Self {
+        Self {
+            level: Level::Normal,
+            reason,
+            message: message.into(),
+        }
+    }
+
+    /// Somebody should look.
+    pub fn warning(reason: Reason, message: impl Into<String>) -> Self {
+        Self {
+            level: Level::Warning,
+            reason,
+            message: message.into(),
+        }
+    }
+}

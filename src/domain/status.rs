@@ -1,0 +1,338 @@
+//! Building a session's status: conditions that always stand complete, in order, and move only when something did.
+
+use jiff::{RoundMode, Timestamp, TimestampRound, Unit};
+
+use crate::api::{
+    CodeSessionStatus, Condition, ConditionStatus, ErrorStatus, MessageStatus, Reason,
+    SessionCondition, SessionPhase, condition,
+};
+
+/// Longest message of a condition, in bytes.
+pub const MESSAGE_BYTES: usize = 1024;
+/// Longest result of the newest message, in bytes.
+pub const RESULT_BYTES: usize = 2048;
+/// Name of the first message in `status.messages`.
+pub const FIRST_MESSAGE: &str = "prompt";
+
+/// `at` without what is smaller than a second.
+pub fn whole_seconds(at: Timestamp) -> Timestamp {
+    at.round(
+        TimestampRound::new()
+            .smallest(Unit::Second)
+            .mode(RoundMode::Trunc),
+    )
+    .unwrap_or(at)
+}
+
+/// `text` cut to at most `bytes` bytes at a character boundary, with an ellipsis where something was cut, and without
+/// control characters but line breaks and tabs.
+pub fn clip(text: &str, bytes: usize) -> String {
+    let clean: String = text
+        .chars()
+        .filter(|c| !c.is_control() || matches!(c, '\n' | '\t'))
+        .collect();
+    if clean.len() <= bytes {
+        return clean;
+    }
+    let mut end = bytes.saturating_sub('…'.len_utf8());
+    while !clean.is_char_boundary(end) {
+        end -= 1;
+    }
+    format!("{}…", clean.get(..end).unwrap_or_default())
+}
+
+/// A status in the making.
+#[derive(Clone, Debug)]
+pub struct Draft {
+    status: CodeSessionStatus,
+    generation: i64,
+    now: Timestamp,
+}
+
+impl Draft {
+    /// Starts from what is stored. What is written is said of `generation`.
+    pub fn new(stored: Option<&CodeSessionStatus>, generation: i64, now: Timestamp) -> Self {
+        Self {
+            status: stored.cloned().unwrap_or_default(),
+            generation,
+            now: whole_seconds(now),
+        }
+    }
+
+    /// The status as it stands, to be changed beside its conditions.
+    pub fn status(&mut self) -> &mut CodeSessionStatus {
+        &mut self.status
+    }
+
+    /// The moment of this draft, in whole seconds.
+    pub fn now(&self) -> Timestamp {
+        self.now
+    }
+
+    /// Sets one condition. Its transition time moves only if its status does.
+    pub fn set(
+        &mut self,
+        kind: SessionCondition,
+        status: ConditionStatus,
+        reason: Reason,
+        message: impl AsRef<str>,
+    ) -> &mut Self {
+        let since = condition(&self.status.conditions, kind.as_str())
+            .filter(|stored| stored.status == status)
+            .map_or(self.now, |stored| stored.last_transition_time);
+        let new = Condition {
+            kind: kind.as_str().to_owned(),
+            status,
+            observed_generation: Some(self.generation),
+            last_transition_time: since,
+            reason: reason.as_str().to_owned(),
+            message: clip(message.as_ref(), MESSAGE_BYTES),
+        };
+        self.status
+            .conditions
+            .retain(|stored| stored.kind != new.kind);
+        self.status.conditions.push(new);
+        self
+    }
+
+    /// Work goes on: `Reconciling`, not `Stalled`.
+    pub fn reconciling(&mut self, reason: Reason, message: impl AsRef<str>) -> &mut Self {
+        self.set(
+            SessionCondition::Reconciling,
+            ConditionStatus::True,
+            reason,
+            &message,
+        );
+        self.set(
+            SessionCondition::Stalled,
+            ConditionStatus::False,
+            reason,
+            "",
+        );
+        self.headline(reason, message)
+    }
+
+    /// It does not get further without help: `Stalled`, not `Reconciling`.
+    pub fn stalled(&mut self, reason: Reason, message: impl AsRef<str>) -> &mut Self {
+        self.set(
+            SessionCondition::Reconciling,
+            ConditionStatus::False,
+            reason,
+            "",
+        );
+        self.set(
+            SessionCondition::Stalled,
+            ConditionStatus::True,
+            reason,
+            &message,
+        );
+        self.headline(reason, message)
+    }
+
+    /// Nothing is left to do: neither `Reconciling` nor `Stalled`.
+    pub fn settled(&mut self, reason: Reason, message: impl AsRef<str>) -> &mut Self {
+        self.set(
+            SessionCondition::Reconciling,
+            ConditionStatus::False,
+            reason,
+            "",
+        );
+        self.set(
+            SessionCondition::Stalled,
+            ConditionStatus::False,
+            reason,
+            "",
+        );
+        self.headline(reason, message)
+    }
+
+    /// `Succeeded` and `Completed` while the session is not over: what there is to say stands in `Succeeded`.
+    fn headline(&mut self, reason: Reason, message: impl AsRef<str>) -> &mut Self {
+        if !self.status.phase.is_terminal() {
+            self.set(
+                SessionCondition::Succeeded,
+                ConditionStatus::Unknown,
+                reason,
+                &message,
+            );
+            self.set(
+                SessionCondition::Completed,
+                ConditionStatus::False,
+                reason,
+                "",
+            );
+        }
+        self
+    }
+
+    /// Ends the newest message in `phase`.
+    ///
+    /// `wanted` tells whether the end is what the spec asked for: then the session is settled, else stalled.
+    pub fn end(
+        &mut self,
+        phase: SessionPhase,
+        wanted: bool,
+        reason: Reason,
+        message: impl AsRef<str>,
+    ) -> &mut Self {
+        self.status.phase = phase;
+        let message = clip(message.as_ref(), MESSAGE_BYTES);
+        self.set(
+            SessionCondition::Succeeded,
+            (phase == SessionPhase::Finished).into(),
+            reason,
+            &message,
+        );
+        self.set(
+            SessionCondition::Completed,
+            ConditionStatus::True,
+            reason,
+            "",
+        );
+        if wanted {
+            self.settled(reason, "")
+        } else {
+            self.stalled(reason, &message)
+        };
+        let now = self.now;
+        self.status.completed_at.get_or_insert(now);
+        self.status.queue = None;
+        if phase == SessionPhase::Error {
+            self.status.error = Some(ErrorStatus {
+                reason: reason.as_str().to_owned(),
+                message,
+            });
+        }
+        let started = self.status.started_at;
+        if let Some(newest) = self.status.messages.last_mut() {
+            newest.phase = phase;
+            newest.completed_at.get_or_insert(now);
+            let ours = newest
+                .started_at
+                .or(started)
+                .map(|from| now.duration_since(from).as_secs().max(0));
+            newest.duration_seconds = newest.duration_seconds.or(ours);
+        }
+        self
+    }
+
+    /// The record of the first message, made if it is not there.
+    pub fn first_message(&mut self) -> &mut MessageStatus {
+        if self.status.messages.is_empty() {
+            self.status.messages.push(MessageStatus {
+                name: FIRST_MESSAGE.to_owned(),
+                ..MessageStatus::default()
+            });
+        }
+        // The list has just been seen not to be empty; an index would be no safer.
+        #[expect(
+            clippy::expect_used,
+            reason = "a message was pushed where there was none"
+        )]
+        self.status
+            .messages
+            .first_mut()
+            .expect("there is a first message")
+    }
+
+    /// The finished status: every condition present, in documented order, all said of this generation.
+    pub fn finish(mut self) -> CodeSessionStatus {
+        self.status.observed_generation = self.generation;
+        for kind in SessionCondition::ALL {
+            if condition(&self.status.conditions, kind.as_str()).is_none() {
+                let (status, reason) = match kind {
+                    SessionCondition::Blocked => (ConditionStatus::Unknown, Reason::Pending),
+                    SessionCondition::Completed => (ConditionStatus::False, Reason::Pending),
+                    SessionCondition::Launched
+                    | SessionCondition::Succeeded
+                    | SessionCondition::PullRequestCreated
+                    | SessionCondition::Reconciling
+                    | SessionCondition::Stalled => (ConditionStatus::Unknown, Reason::Pending),
+                };
+                self.set(*kind, status, reason, "");
+            }
+        }
+        let place = |kind: &str| {
+            SessionCondition::ALL
+                .iter()
+                .position(|known| known.as_str() == kind)
+        };
+        self.status
+            .conditions
+            .retain(|stored| place(&stored.kind).is_some());
+        self.status
+            .conditions
+            .sort_by_key(|stored| place(&stored.kind));
+        for stored in &mut self.status.conditions {
+            stored.observed_generation = Some(self.generation);
+        }
+        self.status
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    #[test]
+    fn every_condition_stands_in_order_from_the_first_visit() {
+        let status = Draft::new(None, 3, at(10)).finish();
+        let kinds: Vec<&str> = status.conditions.iter().map(|c| c.kind.as_str()).collect();
+        let all: Vec<&str> = SessionCondition::ALL.iter().map(|k| k.as_str()).collect();
+        assert_eq!(kinds, all);
+        assert!(
+            status
+                .conditions
+                .iter()
+                .all(|c| c.observed_generation == Some(3))
+        );
+        assert_eq!(status.observed_generation, 3);
+    }
+
+    #[test]
+    fn a_transition_time_moves_with_the_status_alone() {
+        let mut first = Draft::new(None, 1, at(10));
+        first.stalled(Reason::SecretNotFound, "no Secret");
+        let stored = first.finish();
+        let mut second = Draft::new(Some(&stored), 1, at(20));
+        second.stalled(Reason::SecretKeyMissing, "no key");
+        let stored = second.finish();
+        assert_eq!(
+            condition(&stored.conditions, "Stalled")
+                .unwrap()
+                .last_transition_time,
+            at(10)
+        );
+        let mut third = Draft::new(Some(&stored), 1, at(30));
+        third.reconciling(Reason::Launching, "goes on");
+        let stored = third.finish();
+        assert_eq!(
+            condition(&stored.conditions, "Stalled")
+                .unwrap()
+                .last_transition_time,
+            at(30)
+        );
+    }
+
+    #[test]
+    fn the_same_evaluation_twice_changes_nothing() {
+        let mut draft = Draft::new(None, 1, at(10));
+        draft.end(SessionPhase::Finished, true, Reason::Finished, "done");
+        let stored = draft.finish();
+        let mut again = Draft::new(Some(&stored), 1, at(99));
+        again.end(SessionPhase::Finished, true, Reason::Finished, "done");
+        assert_eq!(again.finish(), stored);
+    }
+
+    #[test]
+    fn text_is_cut_at_a_character_and_loses_control_characters() {
+        assert_eq!(clip("ab\u{1b}[31mc", 100), "ab[31mc");
+        let cut = clip(&"ä".repeat(1000), 101);
+        assert!(cut.len() <= 101 && cut.ends_with('…'));
+    }
+}

@@ -1,0 +1,213 @@
+//! Every duration that decides something, in one place, so that they can be checked against each other.
+
+use std::time::Duration;
+
+/// The durations of the launch protocol and of the lifecycle. Tests scale them down; the relations are checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Timing {
+    /// W: how long after the claim a launch may still be sent. Default: 20 s.
+    pub send_window: Duration,
+    /// T: total time limit of a launch request. Default: 100 s.
+    pub post_timeout: Duration,
+    /// S: after which an accepted request is assumed visible. Default: 180 s.
+    pub settle: Duration,
+    /// How far apart the two looks must begin that prove a launch absent. Default: 15 s.
+    pub consistency_window: Duration,
+    /// How far clocks may differ. Default: 30 s.
+    pub clock_margin: Duration,
+    /// How long a deletion may take. Default: 10 min.
+    pub deletion_bound: Duration,
+    /// What the deletion bound must leave after the fence. Default: 5 min.
+    pub deletion_slack: Duration,
+    /// How long the operator goes on looking for a launch that should be findable. Default: 1 h.
+    pub unknown_patience: Duration,
+    /// First waiting time after a refusal that somebody has to mend; it doubles. Default: 5 min.
+    pub refusal_wait_min: Duration,
+    /// Longest waiting time after such a refusal. Default: 1 h.
+    pub refusal_wait_max: Duration,
+    /// First waiting time after a passing fault; it doubles. Default: 2 s.
+    pub fault_wait_min: Duration,
+    /// Longest waiting time after passing faults. Default: 60 s.
+    pub fault_wait_max: Duration,
+    /// How often things that cannot be watched (Secrets, prompt sources) are looked at while a session waits for them. Default: 10 s.
+    pub recheck: Duration,
+    /// Age from which an object without a claim is looked for at the provider before its first launch: it may come from a
+    /// backup. Default: 10 min.
+    pub stale_age: Duration,
+    /// Shortest time between two looks at a session. Default: 3 s.
+    pub poll_min: Duration,
+    /// Longest time between two looks at a session. Default: 30 s.
+    pub poll_max: Duration,
+    /// After which a stop that nobody confirmed is sent again. Default: 15 s.
+    pub stop_again: Duration,
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        Self {
+            send_window: Duration::from_secs(20),
+            post_timeout: Duration::from_secs(100),
+            settle: Duration::from_secs(180),
+            consistency_window: Duration::from_secs(15),
+            clock_margin: Duration::from_secs(30),
+            deletion_bound: Duration::from_secs(600),
+            deletion_slack: Duration::from_secs(300),
+            unknown_patience: Duration::from_secs(3600),
+            refusal_wait_min: Duration::from_secs(300),
+            refusal_wait_max: Duration::from_secs(3600),
+            fault_wait_min: Duration::from_secs(2),
+            fault_wait_max: Duration::from_secs(60),
+            recheck: Duration::from_secs(10),
+            stale_age: Duration::from_secs(600),
+            poll_min: Duration::from_secs(3),
+            poll_max: Duration::from_secs(30),
+            stop_again: Duration::from_secs(15),
+        }
+    }
+}
+
+/// Durations that contradict each other.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TimingError {
+    /// Deletion would end before a lost launch can be found.
+    #[error(
+        "the deletion bound ({bound:?}) must be at least send window + request timeout + settle time + slack ({needed:?}): raise the bound or lower the others"
+    )]
+    DeletionBeforeFence {
+        /// The bound that was asked for.
+        bound: Duration,
+        /// The least that works.
+        needed: Duration,
+    },
+    /// A duration that must not be zero is.
+    #[error("{name} must be longer than zero")]
+    Zero {
+        /// Which one.
+        name: &'static str,
+    },
+    /// The least is more than the most.
+    #[error("the shortest {name} ({min:?}) is longer than the longest ({max:?})")]
+    Reversed {
+        /// Of what.
+        name: &'static str,
+        /// The least.
+        min: Duration,
+        /// The most.
+        max: Duration,
+    },
+}
+
+impl Timing {
+    /// W + T + S: after this an accepted launch is visible, and none of its claim is sent any more.
+    pub fn fence(&self) -> Duration {
+        self.send_window + self.post_timeout + self.settle
+    }
+
+    /// The fence after the `posts`-th request with the same key: it doubles with each.
+    pub fn fence_after(&self, posts: i32) -> Duration {
+        let doublings = u32::try_from(posts.saturating_sub(1)).unwrap_or(0).min(10);
+        self.fence().saturating_mul(1 << doublings)
+    }
+
+    /// Waiting time after `count` refusals in a row that somebody has to mend.
+    pub fn refusal_wait(&self, count: i32) -> Duration {
+        doubled(self.refusal_wait_min, self.refusal_wait_max, count)
+    }
+
+    /// Waiting time after `count` passing faults in a row.
+    pub fn fault_wait(&self, count: i32) -> Duration {
+        doubled(self.fault_wait_min, self.fault_wait_max, count)
+    }
+
+    /// Checks the relations that the protocol relies on.
+    ///
+    /// # Errors
+    /// Names the durations that contradict each other, and what to change.
+    pub fn validate(&self) -> Result<(), TimingError> {
+        for (name, value) in [
+            ("the send window", self.send_window),
+            ("the request timeout", self.post_timeout),
+            ("the settle time", self.settle),
+            ("the shortest polling interval", self.poll_min),
+            (
+                "the shortest waiting time after a fault",
+                self.fault_wait_min,
+            ),
+        ] {
+            if value.is_zero() {
+                return Err(TimingError::Zero { name });
+            }
+        }
+        for (name, min, max) in [
+            ("polling interval", self.poll_min, self.poll_max),
+            (
+                "waiting time after a refusal",
+                self.refusal_wait_min,
+                self.refusal_wait_max,
+            ),
+            (
+                "waiting time after a fault",
+                self.fault_wait_min,
+                self.fault_wait_max,
+            ),
+        ] {
+            if min > max {
+                return Err(TimingError::Reversed { name, min, max });
+            }
+        }
+        let needed = self.fence() + self.deletion_slack;
+        if self.deletion_bound < needed {
+            return Err(TimingError::DeletionBeforeFence {
+                bound: self.deletion_bound,
+                needed,
+            });
+        }
+        Ok(())
+    }
+}
+
+fn doubled(min: Duration, max: Duration, count: i32) -> Duration {
+    let doublings = u32::try_from(count.saturating_sub(1)).unwrap_or(0).min(16);
+    min.saturating_mul(1 << doublings).min(max)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_agree_with_each_other() {
+        assert_eq!(Timing::default().validate(), Ok(()));
+        assert_eq!(Timing::default().fence(), Duration::from_secs(300));
+    }
+
+    #[test]
+    fn a_deletion_bound_before_the_fence_is_refused() {
+        let timing = Timing {
+            deletion_bound: Duration::from_secs(599),
+            ..Timing::default()
+        };
+        assert!(matches!(
+            timing.validate(),
+            Err(TimingError::DeletionBeforeFence { .. })
+        ));
+    }
+
+    #[test]
+    fn the_fence_doubles_with_each_request() {
+        let timing = Timing::default();
+        let minutes: Vec<u64> = (1..=5)
+            .map(|n| timing.fence_after(n).as_secs() / 60)
+            .collect();
+        assert_eq!(minutes, [5, 10, 20, 40, 80]);
+    }
+
+    #[test]
+    fn refusals_wait_five_minutes_doubling_to_an_hour() {
+        let timing = Timing::default();
+        let minutes: Vec<u64> = (1..=6)
+            .map(|n| timing.refusal_wait(n).as_secs() / 60)
+            .collect();
+        assert_eq!(minutes, [5, 10, 20, 40, 60, 60]);
+    }
+}
