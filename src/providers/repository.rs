@@ -33,8 +33,9 @@ fn canonical(url: &str) -> String {
 }
 
 fn is_scp_like(text: &str) -> bool {
-    text.split_once(':')
-        .is_some_and(|(host, path)| !host.contains('/') && !path.starts_with(|c: char| c.is_ascii_digit()))
+    text.split_once(':').is_some_and(|(host, path)| {
+        !host.contains('/') && !path.starts_with(|c: char| c.is_ascii_digit())
+    })
 }
 
 #[cfg(test)]
@@ -56,7 +57,10 @@ mod tests {
             "git@github.com:acme/app.git",
             " https://GitHub.com/acme/app\n",
         ] {
-            assert!(same_repository("https://github.com/acme/app", other), "{other}");
+            assert!(
+                same_repository("https://github.com/acme/app", other),
+                "{other}"
+            );
             assert!(same_repository(other, "github.com/acme/app"), "{other}");
         }
     }
@@ -72,7 +76,10 @@ mod tests {
             "acme/app",
             "",
         ] {
-            assert!(!same_repository("https://github.com/acme/app", other), "{other}");
+            assert!(
+                !same_repository("https://github.com/acme/app", other),
+                "{other}"
+            );
         }
         assert!(!same_repository("", ""));
         assert!(!same_repository("https://github.com", "github.com"));

@@ -128,9 +128,9 @@ pub(super) async fn scan<J: Judge>(
 
 /// Whether a candidate is in the window, belongs to nobody and was not looked at in this round.
 fn is_open<T>(request: &AdoptRequest, state: &ScanState, candidate: &Candidate<T>) -> bool {
-    let in_window = candidate.created_at.is_none_or(|created| {
-        (request.created_from..=request.created_until).contains(&created)
-    });
+    let in_window = candidate
+        .created_at
+        .is_none_or(|created| (request.created_from..=request.created_until).contains(&created));
     in_window
         && !request.owned.contains(&candidate.id)
         && !state.rejected.contains(&candidate.id)

@@ -57,9 +57,9 @@ impl<'de> Deserialize<'de> for WireId {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let id = String::deserialize(deserializer)?;
         let usable = (1..=LONGEST_ID).contains(&id.len())
-            && id
-                .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b':' | b'~'))
+            && id.bytes().all(|byte| {
+                byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b':' | b'~')
+            })
             && id.bytes().any(|byte| byte != b'.');
         if usable {
             Ok(Self(id))
@@ -150,25 +150,42 @@ mod tests {
             .iter()
             .map(|item| (item.id.0.as_str(), item.name.as_deref()))
             .collect();
-        assert_eq!(names, [("a", None), ("b", None), ("c", None), ("d", Some("n"))]);
+        assert_eq!(
+            names,
+            [("a", None), ("b", None), ("c", None), ("d", Some("n"))]
+        );
         assert_eq!(items.unreadable, 2);
     }
 
     #[test]
     fn what_could_turn_a_url_elsewhere_is_no_id() {
         for bad in ["", ".", "..", "a/b", "a?b", "a b", "ä", &"x".repeat(257)] {
-            assert!(serde_json::from_value::<WireId>(bad.into()).is_err(), "{bad}");
+            assert!(
+                serde_json::from_value::<WireId>(bad.into()).is_err(),
+                "{bad}"
+            );
         }
         for good in ["bc-0", "run-1.2", "fb_x", "x:y"] {
-            assert!(serde_json::from_value::<WireId>(good.into()).is_ok(), "{good}");
+            assert!(
+                serde_json::from_value::<WireId>(good.into()).is_ok(),
+                "{good}"
+            );
         }
     }
 
     #[test]
     fn links_are_plain_and_bounded() {
         let of = |url: &str| link(Some(url.to_owned()));
-        assert_eq!(of("https://x.io/a?id=1").as_deref(), Some("https://x.io/a?id=1"));
-        for bad in ["javascript:alert(1)", "https://user:pw@x.io/", "x", &format!("https://x.io/{}", "y".repeat(2048))] {
+        assert_eq!(
+            of("https://x.io/a?id=1").as_deref(),
+            Some("https://x.io/a?id=1")
+        );
+        for bad in [
+            "javascript:alert(1)",
+            "https://user:pw@x.io/",
+            "x",
+            &format!("https://x.io/{}", "y".repeat(2048)),
+        ] {
             assert_eq!(of(bad), None, "{bad}");
         }
         assert_eq!(
@@ -187,7 +204,10 @@ mod tests {
     fn the_end_of_a_list_is_said_in_three_ways() {
         assert_eq!(next_page(None).unwrap(), None);
         assert_eq!(next_page(Some(String::new())).unwrap(), None);
-        assert_eq!(next_page(Some("c".into())).unwrap(), Some(PageToken("c".into())));
+        assert_eq!(
+            next_page(Some("c".into())).unwrap(),
+            Some(PageToken("c".into()))
+        );
         assert!(next_page(Some("c".repeat(5000))).is_err());
     }
 }

@@ -27,7 +27,10 @@ impl ProviderType for Cursor {
         ProviderKind::Cursor
     }
 
-    #[expect(clippy::expect_used, reason = "a constant that the registry's test parses")]
+    #[expect(
+        clippy::expect_used,
+        reason = "a constant that the registry's test parses"
+    )]
     fn default_endpoint(&self, _: &ProviderSpec) -> Url {
         Url::parse("https://api.cursor.com").expect("a valid URL")
     }

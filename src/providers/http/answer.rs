@@ -177,20 +177,52 @@ mod tests {
     #[test]
     fn every_documented_shape_of_a_body_is_read() {
         for (body, code, message) in [
-            (r#"{"error":{"code":"invalid_model","message":"no such model"}}"#, Some("invalid_model"), "no such model"),
-            (r#"{"error":"SESSION_ACTIVE","detail":"cancel it first"}"#, Some("SESSION_ACTIVE"), "cancel it first"),
-            (r#"{"error":"Bad Request: no repository"}"#, None, "Bad Request: no repository"),
-            (r#"{"code":"cursor_expired","message":"start again"}"#, Some("cursor_expired"), "start again"),
+            (
+                r#"{"error":{"code":"invalid_model","message":"no such model"}}"#,
+                Some("invalid_model"),
+                "no such model",
+            ),
+            (
+                r#"{"error":"SESSION_ACTIVE","detail":"cancel it first"}"#,
+                Some("SESSION_ACTIVE"),
+                "cancel it first",
+            ),
+            (
+                r#"{"error":"Bad Request: no repository"}"#,
+                None,
+                "Bad Request: no repository",
+            ),
+            (
+                r#"{"code":"cursor_expired","message":"start again"}"#,
+                Some("cursor_expired"),
+                "start again",
+            ),
             (r#"{"message":"plain"}"#, None, "plain"),
-            (r#"{"code":"only_code"}"#, Some("only_code"), "HTTP 400 Bad Request: only_code"),
+            (
+                r#"{"code":"only_code"}"#,
+                Some("only_code"),
+                "HTTP 400 Bad Request: only_code",
+            ),
             ("  raw text\n", None, "raw text"),
-            ("<html><body>gateway</body></html>", None, "HTTP 400 Bad Request"),
+            (
+                "<html><body>gateway</body></html>",
+                None,
+                "HTTP 400 Bad Request",
+            ),
             ("", None, "HTTP 400 Bad Request"),
-            (r#"{"error":{"code":7,"message":["x"]}}"#, None, "HTTP 400 Bad Request"),
+            (
+                r#"{"error":{"code":7,"message":["x"]}}"#,
+                None,
+                "HTTP 400 Bad Request",
+            ),
             ("[1,2]", None, "[1,2]"),
         ] {
             let error = error(400, body);
-            assert_eq!((error.code.as_deref(), error.message.as_str()), (code, message), "{body}");
+            assert_eq!(
+                (error.code.as_deref(), error.message.as_str()),
+                (code, message),
+                "{body}"
+            );
             assert_eq!(error.class, ErrorClass::InvalidRequest);
         }
     }
@@ -198,26 +230,57 @@ mod tests {
     #[test]
     fn codes_say_more_than_the_status() {
         let of = |status, code: &str| {
-            let error = error(status, &format!(r#"{{"error":{{"code":"{code}","message":"m"}}}}"#));
+            let error = error(
+                status,
+                &format!(r#"{{"error":{{"code":"{code}","message":"m"}}}}"#),
+            );
             (error.class, error.subject)
         };
-        assert_eq!(of(429, "usage_limit_exceeded"), (ErrorClass::QuotaExhausted, None));
-        assert_eq!(of(429, "rate_limit_exceeded"), (ErrorClass::RateLimited, None));
+        assert_eq!(
+            of(429, "usage_limit_exceeded"),
+            (ErrorClass::QuotaExhausted, None)
+        );
+        assert_eq!(
+            of(429, "rate_limit_exceeded"),
+            (ErrorClass::RateLimited, None)
+        );
         assert_eq!(of(403, "plan_required"), (ErrorClass::QuotaExhausted, None));
         assert_eq!(of(403, "role_forbidden"), (ErrorClass::Forbidden, None));
-        assert_eq!(of(403, "integration_not_connected"), (ErrorClass::Forbidden, Some(Subject::Repository)));
-        assert_eq!(of(400, "invalid_model"), (ErrorClass::InvalidRequest, Some(Subject::Model)));
-        for code in ["repository_access", "repository_required", "pr_resolution_failed"] {
-            assert_eq!(of(400, code), (ErrorClass::InvalidRequest, Some(Subject::Repository)));
+        assert_eq!(
+            of(403, "integration_not_connected"),
+            (ErrorClass::Forbidden, Some(Subject::Repository))
+        );
+        assert_eq!(
+            of(400, "invalid_model"),
+            (ErrorClass::InvalidRequest, Some(Subject::Model))
+        );
+        for code in [
+            "repository_access",
+            "repository_required",
+            "pr_resolution_failed",
+        ] {
+            assert_eq!(
+                of(400, code),
+                (ErrorClass::InvalidRequest, Some(Subject::Repository))
+            );
         }
-        assert_eq!(of(409, "agent_id_conflict"), (ErrorClass::Conflict, Some(Subject::SessionId)));
-        assert_eq!(of(500, "usage_limit_exceeded"), (ErrorClass::Unavailable, None));
+        assert_eq!(
+            of(409, "agent_id_conflict"),
+            (ErrorClass::Conflict, Some(Subject::SessionId))
+        );
+        assert_eq!(
+            of(500, "usage_limit_exceeded"),
+            (ErrorClass::Unavailable, None)
+        );
         assert_eq!(error(402, "").class, ErrorClass::QuotaExhausted);
     }
 
     #[test]
     fn a_key_in_a_body_is_neither_message_nor_code() {
-        let error = error(401, r#"{"error":{"code":"key_secret","message":"bad key key_secret"}}"#);
+        let error = error(
+            401,
+            r#"{"error":{"code":"key_secret","message":"bad key key_secret"}}"#,
+        );
         assert_eq!(error.code, None);
         assert_eq!(error.message, "bad key [redacted]");
     }

@@ -154,16 +154,22 @@ impl Api {
         window: SendWindow,
     ) -> Result<T, ProviderError> {
         self.observed(Operation::Launch, async {
-            let bytes = serde_json::to_vec(body).map_err(|_| {
-                unsent(ErrorClass::InvalidRequest, "the request cannot be written")
-            })?;
+            let bytes = serde_json::to_vec(body)
+                .map_err(|_| unsent(ErrorClass::InvalidRequest, "the request cannot be written"))?;
             let gate = Gate::new();
             // Also when this future is dropped: hyper's connection task lives on.
             let _shut = ShutOnDrop(gate.clone());
             let request = self
                 .post(path)?
-                .header(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))
-                .body(reqwest::Body::wrap(GatedBody::new(bytes.into(), window, gate.clone())));
+                .header(
+                    header::CONTENT_TYPE,
+                    HeaderValue::from_static("application/json"),
+                )
+                .body(reqwest::Body::wrap(GatedBody::new(
+                    bytes.into(),
+                    window,
+                    gate.clone(),
+                )));
             let answer = self.call(Operation::Launch, request, Some(&gate)).await?;
             match answer.status {
                 StatusCode::OK | StatusCode::CREATED => parse(&answer),
@@ -188,7 +194,12 @@ impl Api {
 
     fn post(&self, path: &[&str]) -> Result<RequestBuilder, ProviderError> {
         let inner = &self.stack.inner;
-        self.request(&inner.posts, Method::POST, path, inner.settings.post_timeout)
+        self.request(
+            &inner.posts,
+            Method::POST,
+            path,
+            inner.settings.post_timeout,
+        )
     }
 
     fn request(
@@ -225,20 +236,17 @@ impl Api {
         request: RequestBuilder,
         gate: Option<&Gate>,
     ) -> Result<Answer, ProviderError> {
-        self.limiter
-            .admit()
-            .await
-            .map_err(|pause| ProviderError {
-                retry_after: Some(pause),
-                ..unsent(
-                    ErrorClass::RateLimited,
-                    format!(
-                        "{} wants no requests with this key for {} s",
-                        self.kind.display_name(),
-                        pause.as_secs() + 1
-                    ),
-                )
-            })?;
+        self.limiter.admit().await.map_err(|pause| ProviderError {
+            retry_after: Some(pause),
+            ..unsent(
+                ErrorClass::RateLimited,
+                format!(
+                    "{} wants no requests with this key for {} s",
+                    self.kind.display_name(),
+                    pause.as_secs() + 1
+                ),
+            )
+        })?;
         let response = request
             .send()
             .await
@@ -289,7 +297,9 @@ impl Api {
             Some(gate) => gate.shut(),
             None => error.is_connect() || error.is_builder(),
         };
-        let class = if error.is_timeout() || causes(error).any(|cause| cause.is::<super::gate::HeldBack>()) {
+        let class = if error.is_timeout()
+            || causes(error).any(|cause| cause.is::<super::gate::HeldBack>())
+        {
             ErrorClass::Timeout
         } else {
             ErrorClass::Unavailable

@@ -80,7 +80,11 @@ mod tests {
         ] {
             let error = failed(Some(409), code, Sent::Possibly);
             let outcome = judge_launch(Err(error), &["not_allowed_here"]);
-            assert_eq!(matches!(outcome, LaunchOutcome::Rejected(_)), refused, "{code:?}");
+            assert_eq!(
+                matches!(outcome, LaunchOutcome::Rejected(_)),
+                refused,
+                "{code:?}"
+            );
         }
     }
 
@@ -92,7 +96,10 @@ mod tests {
             LaunchOutcome::Rejected(not_sent)
         );
         let lost = failed(None, None, Sent::Possibly);
-        assert_eq!(judge_launch(Err(lost.clone()), &[]), LaunchOutcome::Unknown(lost));
+        assert_eq!(
+            judge_launch(Err(lost.clone()), &[]),
+            LaunchOutcome::Unknown(lost)
+        );
     }
 
     #[test]

@@ -102,8 +102,14 @@ mod tests {
         ] {
             let shown = redactor().message(&format!("no such key: '{form}', sorry"));
             assert!(!shown.contains("0123456789"), "{shown}");
-            assert!(!shown.contains(&STANDARD_NO_PAD.encode("key_0123")), "{shown}");
-            assert!(shown.contains(REDACTED) && shown.ends_with("', sorry"), "{shown}");
+            assert!(
+                !shown.contains(&STANDARD_NO_PAD.encode("key_0123")),
+                "{shown}"
+            );
+            assert!(
+                shown.contains(REDACTED) && shown.ends_with("', sorry"),
+                "{shown}"
+            );
         }
     }
 

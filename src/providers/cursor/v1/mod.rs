@@ -11,7 +11,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use jiff::Timestamp;
 
-use self::wire::{Agent, AgentList, Created, KeyInfo, ListedModel, ModelList, Run, RunError, RunList, UsageReport};
+use self::wire::{
+    Agent, AgentList, Created, KeyInfo, ListedModel, ModelList, Run, RunError, RunList, UsageReport,
+};
 use crate::api::ProviderKind;
 use crate::domain::ids::{AccountFingerprint, LaunchKey, RunId, SessionId};
 use crate::domain::snapshot::{Links, RemotePhase, Snapshot, Usage};
@@ -131,7 +133,12 @@ impl CursorV1 {
     }
 
     /// Puts agent and run together; at least one of them is there.
-    fn snapshot(&self, agent: Option<&Agent>, run: Option<Run>, session_id: &SessionId) -> Snapshot {
+    fn snapshot(
+        &self,
+        agent: Option<&Agent>,
+        run: Option<Run>,
+        session_id: &SessionId,
+    ) -> Snapshot {
         let archived = agent.is_some_and(is_archived);
         let agent_status = agent.and_then(|agent| agent.status.as_deref());
         let run_status = run.as_ref().and_then(|run| run.status.as_deref());
@@ -177,10 +184,13 @@ impl CursorV1 {
                 .as_ref()
                 .and_then(|run| run.duration_ms)
                 .map(Duration::from_millis),
-            error: run.as_ref().and_then(|run| run.error.as_ref()).map(|error| {
-                let (RunError::Text(message) | RunError::Object { message }) = error;
-                self.api.message(message)
-            }),
+            error: run
+                .as_ref()
+                .and_then(|run| run.error.as_ref())
+                .map(|error| {
+                    let (RunError::Text(message) | RunError::Object { message }) = error;
+                    self.api.message(message)
+                }),
             result: run
                 .and_then(|run| run.result)
                 .map(|result| self.api.redact(&result)),
