@@ -3,9 +3,15 @@
 //! Depends on nothing else in this crate. Descriptions of fields are what `kubectl explain` shows.
 
 // The lint takes the same key in several printcolumn(...) lists for a repetition.
-#[expect(clippy::duplicated_attributes, reason = "printcolumn is repeated on purpose")]
+#[expect(
+    clippy::duplicated_attributes,
+    reason = "printcolumn is repeated on purpose"
+)]
 pub mod codeagent;
-#[expect(clippy::duplicated_attributes, reason = "printcolumn is repeated on purpose")]
+#[expect(
+    clippy::duplicated_attributes,
+    reason = "printcolumn is repeated on purpose"
+)]
 pub mod codesession;
 pub mod crds;
 pub mod provider;

@@ -164,7 +164,7 @@ pub struct Found {
 }
 
 /// How far a scan over several passes has come. Kept in memory only; a restart begins anew.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct ScanState {
     /// The page to read next; `None` is the first.
     pub next: Option<PageToken>,

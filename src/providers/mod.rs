@@ -6,3 +6,11 @@ pub mod contract;
 pub mod credential;
 pub mod error;
 pub mod http;
+pub mod registry;
+
+mod cursor;
+mod repository;
+mod scan;
+mod wire;
+
+pub use repository::same_repository;

@@ -1,5 +1,209 @@
 //! The one HTTP stack of all providers.
+//!
+//! Two clients. Reads share a pool. Every POST gets a connection of its own, over HTTP/1.1, and is written at most once:
+//! no pool, no retry, no redirect. That makes it possible to say of a failed POST whether any of it can have arrived
+//! ([`Sent`](super::error::Sent)), which is what the launch protocol stands on.
 
-/// Shared by every connection.
+mod answer;
+mod api;
+mod gate;
+mod limit;
+mod outcome;
+mod redact;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use reqwest::redirect;
+
+pub use answer::class_of_status;
+pub(in crate::providers) use api::{Api, Auth};
+pub use limit::RateLimit;
+pub use outcome::{REFUSING_STATUSES, judge_launch};
+
+use super::error::ErrorClass;
+use crate::api::ProviderKind;
+use limit::Limiters;
+
+/// Settings of the stack.
 #[derive(Clone, Debug)]
-pub struct HttpStack {}
+pub struct HttpSettings {
+    /// Until a connection stands, TLS included. Default 10 s.
+    pub connect_timeout: Duration,
+    /// For a read of one thing, from the first byte sent to the last received. Default 30 s.
+    pub get_timeout: Duration,
+    /// For a page of a list. Default 60 s: providers take long for accounts with many sessions.
+    pub list_timeout: Duration,
+    /// For a POST: T of the launch protocol. Default 100 s, because launches that took more than 40 s have been seen.
+    pub post_timeout: Duration,
+    /// The largest body that is read, in bytes. Default 8 MiB.
+    pub response_cap: usize,
+    /// What we call ourselves. Default `codeagent-operator/VERSION`.
+    pub user_agent: String,
+    /// Whether `http://` endpoints may be used; for development only. Default no.
+    pub allow_http: bool,
+    /// Certificates in PEM that are trusted besides the platform's, for providers behind a company's own authority.
+    pub extra_ca_bundle: Option<Vec<u8>>,
+    /// How fast one credential may ask one endpoint.
+    pub rate_limit: RateLimit,
+}
+
+impl Default for HttpSettings {
+    fn default() -> Self {
+        Self {
+            connect_timeout: Duration::from_secs(10),
+            get_timeout: Duration::from_secs(30),
+            list_timeout: Duration::from_secs(60),
+            post_timeout: Duration::from_secs(100),
+            response_cap: 8 << 20,
+            user_agent: concat!("codeagent-operator/", env!("CARGO_PKG_VERSION")).to_owned(),
+            allow_http: false,
+            extra_ca_bundle: None,
+            rate_limit: RateLimit::default(),
+        }
+    }
+}
+
+/// Why the stack cannot be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum HttpSetupError {
+    /// rustls was given no implementation of its cryptography.
+    #[error("no cryptography provider is installed; install rustls's ring provider first")]
+    NoCryptoProvider,
+    /// The extra certificates cannot be read.
+    #[error("the extra CA bundle holds no certificates in PEM")]
+    CaBundle,
+    /// The client cannot be built.
+    #[error("the HTTP client cannot be set up")]
+    Client(#[source] reqwest::Error),
+}
+
+/// What is being asked of a provider; the label value of metrics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Operation {
+    /// Whose key it is.
+    Verify,
+    /// Which models there are.
+    Models,
+    /// The paid call.
+    Launch,
+    /// One look at one session or run.
+    Get,
+    /// One page of a list.
+    List,
+    /// The messages of a session.
+    Conversation,
+    /// What a session cost.
+    Usage,
+    /// A stop.
+    Cancel,
+}
+
+impl Operation {
+    /// The label value of metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Verify => "verify",
+            Self::Models => "models",
+            Self::Launch => "launch",
+            Self::Get => "get",
+            Self::List => "list",
+            Self::Conversation => "conversation",
+            Self::Usage => "usage",
+            Self::Cancel => "cancel",
+        }
+    }
+}
+
+/// Is told of every call that came to an end, for metrics. Must not block.
+pub trait HttpObserver: Send + Sync {
+    /// A call ended after `seconds`, waiting for the rate limit included: well, or with an error of this class.
+    fn answered(
+        &self,
+        kind: ProviderKind,
+        operation: Operation,
+        outcome: Result<(), ErrorClass>,
+        seconds: f64,
+    );
+}
+
+/// Shared by every connection; a clone is the same stack.
+#[derive(Clone)]
+pub struct HttpStack {
+    inner: Arc<Inner>,
+    observer: Option<Arc<dyn HttpObserver>>,
+}
+
+struct Inner {
+    settings: HttpSettings,
+    reads: reqwest::Client,
+    posts: reqwest::Client,
+    limiters: Limiters,
+}
+
+impl HttpStack {
+    /// Sets up both clients. Nothing is sent.
+    ///
+    /// # Errors
+    /// If no rustls provider is installed in this process, the CA bundle cannot be read or the platform's certificates
+    /// cannot be loaded.
+    pub fn new(settings: HttpSettings) -> Result<Self, HttpSetupError> {
+        // reqwest would panic.
+        if rustls::crypto::CryptoProvider::get_default().is_none() {
+            return Err(HttpSetupError::NoCryptoProvider);
+        }
+        let roots = match &settings.extra_ca_bundle {
+            None => Vec::new(),
+            Some(pem) => reqwest::Certificate::from_pem_bundle(pem)
+                .ok()
+                .filter(|roots| !roots.is_empty())
+                .ok_or(HttpSetupError::CaBundle)?,
+        };
+        let client = || {
+            reqwest::Client::builder()
+                .user_agent(settings.user_agent.clone())
+                .connect_timeout(settings.connect_timeout)
+                .redirect(redirect::Policy::none())
+                .referer(false)
+                .https_only(!settings.allow_http)
+                .tls_certs_merge(roots.clone())
+        };
+        let reads = client().build().map_err(HttpSetupError::Client)?;
+        // HTTP/2 would send the headers before it asks for the body, where the last check sits; a pooled connection may
+        // be written to a second time when it turns out to be dead.
+        let posts = client()
+            .http1_only()
+            .pool_max_idle_per_host(0)
+            .retry(reqwest::retry::never())
+            .build()
+            .map_err(HttpSetupError::Client)?;
+        let limiters = Limiters::new(settings.rate_limit);
+        Ok(Self {
+            inner: Arc::new(Inner {
+                settings,
+                reads,
+                posts,
+                limiters,
+            }),
+            observer: None,
+        })
+    }
+
+    /// The same stack, telling `observer` of every call.
+    #[must_use]
+    pub fn observed_by(self, observer: Arc<dyn HttpObserver>) -> Self {
+        Self {
+            observer: Some(observer),
+            ..self
+        }
+    }
+}
+
+impl fmt::Debug for HttpStack {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HttpStack")
+            .field("settings", &self.inner.settings)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,146 @@
+//! Finding an interrupted launch again.
+
+use async_trait::async_trait;
+
+use super::wire::Agent;
+use super::{CursorV1, agent_id, name_suffix};
+use crate::domain::ids::SessionId;
+use crate::providers::contract::{AdoptAnswer, AdoptRequest, Found, PageToken};
+use crate::providers::error::{ErrorClass, ProviderError};
+use crate::providers::repository::same_repository;
+use crate::providers::scan::{Candidate, Judge, Page, Verdict, scan};
+use crate::providers::wire::next_page;
+
+/// Asks for the id of every attempt. Where this account has not been seen to honour our ids, a miss is followed by a scan for
+/// the name that we gave.
+pub(super) async fn adopt(
+    cursor: &CursorV1,
+    request: &AdoptRequest,
+) -> Result<AdoptAnswer, ProviderError> {
+    let mut found = Vec::new();
+    let mut foreign = None;
+    let mut failed = None;
+    for key in &request.keys {
+        match look_up(cursor, request, &agent_id(key)).await {
+            Ok(LookUp::Ours(ours)) => found.push(*ours),
+            Ok(LookUp::Foreign(why)) => foreign = Some(why),
+            Ok(LookUp::Absent) => {}
+            Err(error) => failed = Some(error),
+        }
+    }
+    if !found.is_empty() {
+        found.sort_by_key(|found: &Found| found.snapshot.created_at);
+        return Ok(AdoptAnswer::Found(found));
+    }
+    if let Some(error) = failed {
+        return Err(error);
+    }
+    if let Some(why) = foreign {
+        return Ok(AdoptAnswer::Foreign { why });
+    }
+    if request.client_id_honoured {
+        return Ok(AdoptAnswer::Absent);
+    }
+    scan(&ByName { cursor, request }, request).await
+}
+
+enum LookUp {
+    Ours(Box<Found>),
+    Foreign(String),
+    Absent,
+}
+
+/// Looks at the agent with one of our ids.
+async fn look_up(
+    cursor: &CursorV1,
+    request: &AdoptRequest,
+    id: &str,
+) -> Result<LookUp, ProviderError> {
+    let agent = match cursor.agent(id).await {
+        Ok(agent) => agent,
+        Err(error) if error.class == ErrorClass::NotFound => return Ok(LookUp::Absent),
+        Err(error) => return Err(error),
+    };
+    if request.owned.contains(&SessionId::new(id)) {
+        return Ok(LookUp::Foreign(format!(
+            "{id} is recorded on another CodeSession"
+        )));
+    }
+    // The id is 122 bits of a hash over our uid, so that an answer without a repository does not speak against it.
+    if repository_of(&agent).is_some_and(|theirs| !same_repository(&request.repository, theirs)) {
+        return Ok(LookUp::Foreign(format!("{id} works on another repository")));
+    }
+    Ok(LookUp::Ours(Box::new(Found {
+        snapshot: cursor.look_at(agent).await?,
+        attempt: None,
+    })))
+}
+
+fn repository_of(agent: &Agent) -> Option<&str> {
+    agent
+        .repos
+        .as_ref()?
+        .iter()
+        .find_map(|repo| repo.url.as_deref())
+}
+
+/// Finds agents by the name that we gave them: v1 lets nobody read the first message, so that name, repository, window and
+/// "nobody else's" are all the evidence there is.
+struct ByName<'a> {
+    cursor: &'a CursorV1,
+    request: &'a AdoptRequest,
+}
+
+#[async_trait]
+impl Judge for ByName<'_> {
+    type Item = Agent;
+
+    async fn page(&self, page: Option<&PageToken>) -> Result<Page<Agent>, ProviderError> {
+        let agents = self.cursor.page(page).await?;
+        Ok(Page {
+            unreadable: agents.items.unreadable,
+            next: next_page(agents.next_cursor)?,
+            candidates: agents
+                .items
+                .readable
+                .into_iter()
+                .map(|agent| Candidate {
+                    id: SessionId::new(agent.id.0.as_str()),
+                    created_at: agent.created_at,
+                    item: agent,
+                })
+                .collect(),
+        })
+    }
+
+    fn possible(&self, agent: &Agent) -> bool {
+        // An agent whose name the list leaves out may have any.
+        agent.name.as_deref().is_none_or(|name| {
+            self.request
+                .keys
+                .iter()
+                .any(|key| name.ends_with(&name_suffix(key)))
+        })
+    }
+
+    async fn judge(&self, candidate: &Candidate<Agent>) -> Result<Verdict, ProviderError> {
+        let agent = match self.cursor.agent(candidate.id.as_str()).await {
+            Ok(agent) => agent,
+            // The list knows it.
+            Err(error) if error.class == ErrorClass::NotFound => return Ok(Verdict::Undecided),
+            Err(error) => return Err(error),
+        };
+        match (agent.name.as_deref(), repository_of(&agent)) {
+            (None, _) | (_, None) => Ok(Verdict::Undecided),
+            (Some(_), Some(theirs))
+                if self.possible(&agent) && same_repository(&self.request.repository, theirs) =>
+            {
+                Ok(Verdict::Ours(Box::new(Found {
+                    snapshot: self.cursor.look_at(agent).await?,
+                    attempt: None,
+                })))
+            }
+            (Some(_), Some(_)) => Ok(Verdict::Foreign),
+        }
+    }
+}

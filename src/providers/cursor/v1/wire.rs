@@ -1,0 +1,225 @@
+//! What goes over the wire with Cursor's API v1 (its documentation of October 2026 and its OpenAPI of April 2026).
+//!
+//! Only ids are required of an answer. Everything else may be missing or odd without making the answer unreadable: an
+//! accepted launch must not become an unknown one because of a date.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::providers::wire::{Items, WireId, lenient};
+
+/// `POST /v1/agents`.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct CreateAgent<'a> {
+    pub(super) agent_id: String,
+    pub(super) name: String,
+    pub(super) prompt: Prompt<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) model: Option<Model<'a>>,
+    pub(super) repos: [Repo<'a>; 1],
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(super) work_on_current_branch: bool,
+    #[serde(rename = "autoCreatePR")]
+    pub(super) auto_create_pr: bool,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(super) skip_reviewer_request: bool,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct Prompt<'a> {
+    pub(super) text: &'a str,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct Model<'a> {
+    pub(super) id: &'a str,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) params: Vec<ModelParameter<'a>>,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct ModelParameter<'a> {
+    pub(super) id: &'a str,
+    pub(super) value: &'a str,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Repo<'a> {
+    pub(super) url: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) starting_ref: Option<&'a str>,
+}
+
+/// The answer to it.
+#[derive(Debug, Deserialize)]
+pub(super) struct Created {
+    pub(super) agent: Agent,
+    #[serde(default, deserialize_with = "lenient")]
+    pub(super) run: Option<Run>,
+}
+
+/// An agent; items of the list lack `repos`.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Agent {
+    pub(super) id: WireId,
+    #[serde(default, deserialize_with = "lenient")]
+    pub(super) name: Option<String>,
+    #[serde(default, deserialize_with = "lenient")]
+    pub(super) status: Option<String>,
+    #[serde(default, deserialize_with = "lenient")]
+    pub(super) repos: Option<Vec<AgentRepo>>,
+    #[serde(default, deserialize_with = "lenient")]
+    pub(super) url: Option<String>,
+    #[serde(default, deserialize_with = "lenient")]
+    pub(super) created_at: Option<Timestamp>,
+    #[serde(default, deserialize_with = "lenient")]
+    pub(super) updated_at: Option<String>,
+    #[serde(default, deserialize_with = "lenient")]
+    pub(super) latest_run_id: Option<WireId>,
+}
+
+/// With a pull request to start from, `url` is absent.
+#[derive(Debug, Deserialize)]
+pub(super) struct AgentRepo {
+    #[serde(default, deserialize_with = "lenient")]
+    pub(super) url: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct AgentList {
+    pub(super) items: Items<Agent>,
+    #[serde(default)]
+    pub(super) next_cursor: Option<String>,
+}
+
+/// The execution of one prompt.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Run {
+    pub(super) id: WireId,
+    #[serde(default, deserialize_with = "lenient")]
+    pub(super) status: Option<String>,
+    #[serde(default, deserialize_with = "lenient")]
+    pub(super) created_at: Option<Timestamp>,
+    #[serde(default, deserialize_with = "lenient")]
+    pub(super) duration_ms: Option<u64>,
+    #[serde(default, deserialize_with = "lenient")]
+    pub(super) result: Option<String>,
+    /// Undocumented; a text or an object with a message.
+    #[serde(default, deserialize_with = "lenient")]
+    pub(super) error: Option<RunError>,
+    #[serde(default, deserialize_with = "lenient")]
+    pub(super) git: Option<Git>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+pub(super) enum RunError {
+    Text(String),
+    Object { message: String },
+}
+
+/// The state of the agent's branches, the same for every run.
+#[derive(Debug, Deserialize)]
+pub(super) struct Git {
+    pub(super) branches: Items<Branch>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Branch {
+    /// Without a scheme: `github.com/acme/app`.
+    #[serde(default, deserialize_with = "lenient")]
+    pub(super) repo_url: Option<String>,
+    #[serde(default, deserialize_with = "lenient")]
+    pub(super) branch: Option<String>,
+    #[serde(default, deserialize_with = "lenient")]
+    pub(super) pr_url: Option<String>,
+}
+
+/// Newest first.
+#[derive(Debug, Deserialize)]
+pub(super) struct RunList {
+    pub(super) items: Vec<Run>,
+}
+
+/// `GET /v1/agents/{id}/usage`.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct UsageReport {
+    #[serde(default, deserialize_with = "lenient")]
+    pub(super) total_usage: Option<Tokens>,
+    #[serde(default, deserialize_with = "lenient")]
+    pub(super) cost: Option<Cost>,
+}
+
+/// `inputTokens` does not contain the cached ones: `totalTokens` is the sum of all four.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Tokens {
+    #[serde(default)]
+    pub(super) input_tokens: i64,
+    #[serde(default)]
+    pub(super) output_tokens: i64,
+    #[serde(default)]
+    pub(super) cache_write_tokens: i64,
+    #[serde(default)]
+    pub(super) cache_read_tokens: i64,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Cost {
+    #[serde(default, deserialize_with = "lenient")]
+    pub(super) raw_cost_cents: Option<f64>,
+    #[serde(default, deserialize_with = "lenient")]
+    pub(super) charged_cents: Option<f64>,
+}
+
+/// `GET /v1/me`. Keys of service accounts have no user.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct KeyInfo {
+    #[serde(default, deserialize_with = "lenient")]
+    pub(super) api_key_name: Option<String>,
+    #[serde(default, deserialize_with = "lenient")]
+    pub(super) created_at: Option<String>,
+    #[serde(default, deserialize_with = "lenient")]
+    pub(super) user_id: Option<UserId>,
+    #[serde(default, deserialize_with = "lenient")]
+    pub(super) user_email: Option<String>,
+}
+
+/// Numbers have been seen where the documentation says text.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+pub(super) enum UserId {
+    Text(String),
+    Number(i64),
+}
+
+impl std::fmt::Display for UserId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Text(id) => f.write_str(id),
+            Self::Number(id) => write!(f, "{id}"),
+        }
+    }
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct ModelList {
+    pub(super) items: Items<ListedModel>,
+}
+
+/// Texts until April 2026, objects since.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+pub(super) enum ListedModel {
+    Id(String),
+    Object { id: String },
+}

@@ -1,0 +1,402 @@
+//! One credential's way to one endpoint.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use bytes::{Bytes, BytesMut};
+use http::{HeaderName, HeaderValue, StatusCode, header};
+use reqwest::{Method, RequestBuilder, Response};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use url::Url;
+
+use super::gate::{Gate, GatedBody, ShutOnDrop};
+use super::limit::Limiter;
+use super::redact::Redactor;
+use super::{HttpStack, Operation, answer};
+use crate::api::ProviderKind;
+use crate::providers::contract::SendWindow;
+use crate::providers::credential::Credential;
+use crate::providers::error::{ErrorClass, ProviderError, Sent};
+
+/// How much of an error's body is read; what it says to people is cut to far less.
+const ERROR_BODY_CAP: usize = 64 << 10;
+
+/// How a request proves whose it is.
+pub(in crate::providers) enum Auth<'a> {
+    /// `Authorization: Basic`.
+    Basic {
+        /// The user, or a key.
+        user: &'a str,
+        /// The password; empty with a key.
+        password: &'a str,
+    },
+    /// A header of the provider's own.
+    Header(HeaderName, &'a str),
+}
+
+/// One credential's way to one endpoint. Dropping a call's future ends the call.
+pub(in crate::providers) struct Api {
+    kind: ProviderKind,
+    endpoint: Url,
+    stack: HttpStack,
+    limiter: Arc<Limiter>,
+    redactor: Redactor,
+    auth: (HeaderName, HeaderValue),
+}
+
+/// An answer whose body was read.
+struct Answer {
+    status: StatusCode,
+    body: Bytes,
+}
+
+impl HttpStack {
+    /// Prepares `credential`'s calls of `endpoint`. Nothing is sent.
+    ///
+    /// # Errors
+    /// If the endpoint is no `https` URL with a host (`http` is for development), or the credential cannot be a header.
+    pub(in crate::providers) fn api(
+        &self,
+        kind: ProviderKind,
+        endpoint: &Url,
+        credential: &Credential,
+        auth: Auth<'_>,
+    ) -> Result<Api, ProviderError> {
+        let scheme_allowed = match endpoint.scheme() {
+            "https" => true,
+            "http" => self.inner.settings.allow_http,
+            _ => false,
+        };
+        if !scheme_allowed || endpoint.cannot_be_a_base() || endpoint.host_str().is_none() {
+            return Err(unsent(
+                ErrorClass::InvalidRequest,
+                "the endpoint must be an https URL",
+            ));
+        }
+        let (name, value) = match auth {
+            Auth::Basic { user, password } => {
+                let pair = zeroize::Zeroizing::new(format!("{user}:{password}"));
+                let value = format!("Basic {}", STANDARD.encode(pair.as_bytes()));
+                (header::AUTHORIZATION, HeaderValue::try_from(value))
+            }
+            Auth::Header(name, value) => (name, HeaderValue::from_str(value)),
+        };
+        let mut value = value.map_err(|_| {
+            unsent(
+                ErrorClass::Unauthorized,
+                "the key in the Secret contains characters that no key has",
+            )
+        })?;
+        value.set_sensitive(true);
+        Ok(Api {
+            kind,
+            endpoint: endpoint.clone(),
+            stack: self.clone(),
+            limiter: self
+                .inner
+                .limiters
+                .of(endpoint.as_str(), credential.digest()),
+            redactor: Redactor::new(credential),
+            auth: (name, value),
+        })
+    }
+}
+
+impl Api {
+    /// Reads one thing. `path` are the segments below the endpoint; they are encoded.
+    pub(in crate::providers) async fn get<T: DeserializeOwned>(
+        &self,
+        operation: Operation,
+        path: &[&str],
+        query: &[(&str, &str)],
+    ) -> Result<T, ProviderError> {
+        let settings = &self.stack.inner.settings;
+        let timeout = match operation {
+            Operation::List => settings.list_timeout,
+            _ => settings.get_timeout,
+        };
+        self.observed(operation, async {
+            let request = self
+                .request(&self.stack.inner.reads, Method::GET, path, timeout)?
+                .query(query);
+            parse(&self.call(operation, request, None).await?)
+        })
+        .await
+    }
+
+    /// A POST without a body whose success says all there is to know.
+    pub(in crate::providers) async fn post_empty(
+        &self,
+        operation: Operation,
+        path: &[&str],
+    ) -> Result<(), ProviderError> {
+        self.observed(operation, async {
+            let request = self
+                .post(path)?
+                // hyper leaves it out without a body, and some servers insist on it.
+                .header(header::CONTENT_LENGTH, 0);
+            self.call(operation, request, None).await.map(|_| ())
+        })
+        .await
+    }
+
+    /// The paid call: one POST, at most once, not a byte of it once `window` has closed.
+    ///
+    /// Only 200 and 201 with a body of type `T` are a success. To be judged by [`judge_launch`](super::judge_launch).
+    pub(in crate::providers) async fn launch<B: Serialize, T: DeserializeOwned>(
+        &self,
+        path: &[&str],
+        body: &B,
+        window: SendWindow,
+    ) -> Result<T, ProviderError> {
+        self.observed(Operation::Launch, async {
+            let bytes = serde_json::to_vec(body)
+                .map_err(|_| unsent(ErrorClass::InvalidRequest, "the request cannot be written"))?;
+            let gate = Gate::new();
+            // Also when this future is dropped: hyper's connection task lives on.
+            let _shut = ShutOnDrop(gate.clone());
+            let request = self
+                .post(path)?
+                .header(
+                    header::CONTENT_TYPE,
+                    HeaderValue::from_static("application/json"),
+                )
+                .body(reqwest::Body::wrap(GatedBody::new(
+                    bytes.into(),
+                    window,
+                    gate.clone(),
+                )));
+            let answer = self.call(Operation::Launch, request, Some(&gate)).await?;
+            match answer.status {
+                StatusCode::OK | StatusCode::CREATED => parse(&answer),
+                status => Err(unreadable(
+                    status,
+                    "the launch was answered with a success that no document names",
+                )),
+            }
+        })
+        .await
+    }
+
+    /// `text` from the provider as it may be shown: on one line, without credentials, at most 512 characters.
+    pub(in crate::providers) fn message(&self, text: &str) -> String {
+        self.redactor.message(text)
+    }
+
+    /// `text` from the provider without credentials, as long as it is.
+    pub(in crate::providers) fn redact(&self, text: &str) -> String {
+        self.redactor.redact(text)
+    }
+
+    fn post(&self, path: &[&str]) -> Result<RequestBuilder, ProviderError> {
+        let inner = &self.stack.inner;
+        self.request(
+            &inner.posts,
+            Method::POST,
+            path,
+            inner.settings.post_timeout,
+        )
+    }
+
+    fn request(
+        &self,
+        client: &reqwest::Client,
+        method: Method,
+        path: &[&str],
+        timeout: Duration,
+    ) -> Result<RequestBuilder, ProviderError> {
+        let mut url = self.endpoint.clone();
+        match url.path_segments_mut() {
+            Ok(mut segments) => {
+                segments.pop_if_empty().extend(path);
+            }
+            Err(()) => {
+                return Err(unsent(
+                    ErrorClass::InvalidRequest,
+                    "the endpoint cannot have a path",
+                ));
+            }
+        }
+        let (name, value) = &self.auth;
+        Ok(client
+            .request(method, url)
+            .timeout(timeout)
+            .header(name, value)
+            .header(header::ACCEPT, HeaderValue::from_static("application/json")))
+    }
+
+    /// Sends `request` once and reads the answer. An error if it is not a 2xx.
+    async fn call(
+        &self,
+        operation: Operation,
+        request: RequestBuilder,
+        gate: Option<&Gate>,
+    ) -> Result<Answer, ProviderError> {
+        self.limiter.admit().await.map_err(|pause| ProviderError {
+            retry_after: Some(pause),
+            ..unsent(
+                ErrorClass::RateLimited,
+                format!(
+                    "{} wants no requests with this key for {} s",
+                    self.kind.display_name(),
+                    pause.as_secs() + 1
+                ),
+            )
+        })?;
+        let response = request
+            .send()
+            .await
+            .map_err(|error| self.transport_error(&error, gate))?;
+        let (status, headers) = (response.status(), response.headers().clone());
+        tracing::debug!(provider = %self.kind, operation = operation.as_str(), status = status.as_u16(), "answered");
+        if status.is_success() {
+            let cap = self.stack.inner.settings.response_cap;
+            return match self.read(response, cap).await? {
+                Body::Whole(body) => Ok(Answer { status, body }),
+                Body::Cut(_) => Err(unreadable(
+                    status,
+                    format!("the answer is larger than {cap} bytes"),
+                )),
+            };
+        }
+        // Too long an explanation is none, but the status counts.
+        let cap = ERROR_BODY_CAP.min(self.stack.inner.settings.response_cap);
+        let (Body::Whole(body) | Body::Cut(body)) = self.read(response, cap).await?;
+        let error = answer::error_of(status, &headers, &body, &self.redactor);
+        if let (ErrorClass::RateLimited, Some(pause)) = (error.class, error.retry_after) {
+            self.limiter.silence_for(pause);
+        }
+        Err(error)
+    }
+
+    /// Reads a body up to `cap` bytes.
+    async fn read(&self, mut response: Response, cap: usize) -> Result<Body, ProviderError> {
+        let mut body = BytesMut::new();
+        loop {
+            // Part of the answer is no answer: without the rest not even its status is believed.
+            match response.chunk().await {
+                Ok(None) => return Ok(Body::Whole(body.freeze())),
+                Ok(Some(chunk)) if body.len() + chunk.len() > cap => {
+                    let room = cap - body.len();
+                    body.extend_from_slice(chunk.get(..room).unwrap_or(&chunk));
+                    return Ok(Body::Cut(body.freeze()));
+                }
+                Ok(Some(chunk)) => body.extend_from_slice(&chunk),
+                Err(error) => return Err(self.transport_error(&error, None)),
+            }
+        }
+    }
+
+    /// The error that no (whole) answer stands for.
+    fn transport_error(&self, error: &reqwest::Error, gate: Option<&Gate>) -> ProviderError {
+        let nothing_written = match gate {
+            Some(gate) => gate.shut(),
+            None => error.is_connect() || error.is_builder(),
+        };
+        let class = if error.is_timeout()
+            || causes(error).any(|cause| cause.is::<super::gate::HeldBack>())
+        {
+            ErrorClass::Timeout
+        } else {
+            ErrorClass::Unavailable
+        };
+        // reqwest's own text names the URL; the causes do not, and they say more.
+        let causes: Vec<String> = causes(error).map(ToString::to_string).collect();
+        let what = match (error.is_connect(), class) {
+            (true, _) => "cannot connect",
+            (false, ErrorClass::Timeout) => "no answer in time",
+            (false, _) => "the connection failed",
+        };
+        let host = self.endpoint.host_str().unwrap_or_default();
+        ProviderError {
+            class,
+            subject: None,
+            status: None,
+            code: None,
+            message: self
+                .redactor
+                .message(&format!("{host}: {what}: {}", causes.join(": "))),
+            retry_after: None,
+            sent: if nothing_written {
+                Sent::Nothing
+            } else {
+                Sent::Possibly
+            },
+        }
+    }
+
+    /// Tells the observer how `call` ended.
+    async fn observed<T>(
+        &self,
+        operation: Operation,
+        call: impl Future<Output = Result<T, ProviderError>>,
+    ) -> Result<T, ProviderError> {
+        let begun = Instant::now();
+        let result = call.await;
+        let outcome = result.as_ref().map(|_| ()).map_err(|error| error.class);
+        if let Err(error) = &result {
+            tracing::debug!(provider = %self.kind, operation = operation.as_str(), class = error.class.as_str(), "failed");
+        }
+        if let Some(observer) = &self.stack.observer {
+            observer.answered(self.kind, operation, outcome, begun.elapsed().as_secs_f64());
+        }
+        result
+    }
+}
+
+impl fmt::Debug for Api {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Api")
+            .field("kind", &self.kind)
+            .field("endpoint", &self.endpoint.as_str())
+            .finish_non_exhaustive()
+    }
+}
+
+enum Body {
+    Whole(Bytes),
+    Cut(Bytes),
+}
+
+/// What lies behind an error, outermost first.
+fn causes(error: &reqwest::Error) -> impl Iterator<Item = &(dyn std::error::Error + 'static)> {
+    std::iter::successors(std::error::Error::source(error), |cause| cause.source())
+}
+
+fn parse<T: DeserializeOwned>(answer: &Answer) -> Result<T, ProviderError> {
+    serde_json::from_slice(&answer.body).map_err(|error| {
+        // serde's own text quotes the answer.
+        unreadable(
+            answer.status,
+            format!(
+                "the answer cannot be read (line {}, column {})",
+                error.line(),
+                error.column()
+            ),
+        )
+    })
+}
+
+fn unreadable(status: StatusCode, message: impl Into<String>) -> ProviderError {
+    ProviderError {
+        status: Some(status.as_u16()),
+        sent: Sent::Possibly,
+        ..unsent(ErrorClass::Protocol, message)
+    }
+}
+
+fn unsent(class: ErrorClass, message: impl Into<String>) -> ProviderError {
+    ProviderError {
+        class,
+        subject: None,
+        status: None,
+        code: None,
+        message: message.into(),
+        retry_after: None,
+        sent: Sent::Nothing,
+    }
+}

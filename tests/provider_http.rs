@@ -1,0 +1,507 @@
+//! What every provider's calls have in common, seen through Cursor's adapter: when a launch counts as sent, what is
+//! refused, how much is read, and that no key ever shows.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
+
+mod provider_support;
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::response::Response;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use codeagent_operator::api::ProviderKind::{self, Cursor};
+use codeagent_operator::providers::contract::{LaunchOutcome, LaunchRequest};
+use codeagent_operator::providers::error::{ErrorClass, ProviderError, Sent};
+use codeagent_operator::providers::http::{HttpObserver, HttpSettings, HttpStack, Operation};
+use codeagent_operator::providers::registry::Registry;
+use provider_support::*;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+use url::Url;
+
+const CREATED: &str = r#"{"agent":{"id":"bc-1","url":"https://cursor.com/agents/bc-1"},"run":{"id":"run-1","status":"CREATING"}}"#;
+const ME: &str =
+    r#"{"apiKeyName":"CI","createdAt":"2026-01-01T00:00:00Z","userEmail":"dev@acme.com"}"#;
+
+/// A listener that takes one connection, reads until the request seems complete or the peer closes, answers with these
+/// bytes and closes. Returns what it read.
+async fn raw(answer: &'static str) -> (Url, tokio::task::JoinHandle<Vec<u8>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let reading = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let (mut read, mut buffer) = (Vec::new(), [0; 65536]);
+        loop {
+            let n = stream.read(&mut buffer).await.unwrap_or(0);
+            read.extend_from_slice(&buffer[..n]);
+            if n == 0 || read.ends_with(b"}") {
+                break;
+            }
+        }
+        stream.write_all(answer.as_bytes()).await.ok();
+        read
+    });
+    (url.parse().unwrap(), reading)
+}
+
+fn rejected(outcome: LaunchOutcome) -> ProviderError {
+    match outcome {
+        LaunchOutcome::Rejected(error) => error,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn unknown(outcome: LaunchOutcome) -> ProviderError {
+    match outcome {
+        LaunchOutcome::Unknown(error) => error,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn every_post_gets_a_connection_of_its_own_and_reads_share_one() {
+    let server = Server::start(|seen| match seen.method.as_str() {
+        "POST" => reply(201, CREATED),
+        _ => reply(200, ME),
+    })
+    .await;
+    let http = stack(settings());
+    for _ in 0..3 {
+        connect(&http, Cursor, &server.url).verify().await.unwrap();
+    }
+    assert_eq!(server.connections(), 1);
+    let cursor = connect(&http, Cursor, &server.url);
+    for _ in 0..3 {
+        let outcome = cursor.launch(&launch_request()).await;
+        assert!(matches!(outcome, LaunchOutcome::Accepted(_)), "{outcome:?}");
+    }
+    assert_eq!(server.connections(), 4);
+    assert_eq!(server.lines().len(), 6);
+}
+
+#[tokio::test]
+async fn a_launch_is_one_http_1_1_request_with_its_exact_length() {
+    let (url, reading) = raw("HTTP/1.1 201 Created\r\ncontent-length: 2\r\n\r\n{}").await;
+    let cursor = connect(&stack(settings()), Cursor, &url);
+    // No id in the answer: it may have been started.
+    let error = unknown(cursor.launch(&launch_request()).await);
+    assert_eq!(
+        (error.class, error.status),
+        (ErrorClass::Protocol, Some(201))
+    );
+
+    let request = String::from_utf8(reading.await.unwrap()).unwrap();
+    let (head, body) = request.split_once("\r\n\r\n").unwrap();
+    let head = head.to_ascii_lowercase();
+    assert!(head.starts_with("post /v1/agents http/1.1\r\n"), "{head}");
+    assert!(
+        head.contains(&format!("\r\ncontent-length: {}", body.len())),
+        "{head}"
+    );
+    assert!(
+        !head.contains("transfer-encoding") && !head.contains("expect"),
+        "{head}"
+    );
+}
+
+#[tokio::test]
+async fn a_closed_window_lets_not_one_byte_out() {
+    let (url, reading) = raw("").await;
+    let cursor = connect(&stack(settings()), Cursor, &url);
+    let late = LaunchRequest {
+        window: window(Duration::ZERO),
+        ..launch_request()
+    };
+    let error = rejected(cursor.launch(&late).await);
+    assert_eq!(error.sent, Sent::Nothing);
+    assert_eq!(error.class, ErrorClass::Timeout);
+    assert!(
+        error.message.contains("the send window has closed"),
+        "{error}"
+    );
+    // The connection was there, so that it was the body's check and nothing earlier that held the request back.
+    assert_eq!(reading.await.unwrap(), b"");
+}
+
+#[tokio::test]
+async fn a_window_that_closes_by_wall_clock_counts_as_well() {
+    let (url, reading) = raw("").await;
+    let cursor = connect(&stack(settings()), Cursor, &url);
+    let mut late = launch_request();
+    late.window.not_after = jiff::Timestamp::now();
+    assert_eq!(rejected(cursor.launch(&late).await).sent, Sent::Nothing);
+    assert_eq!(reading.await.unwrap(), b"");
+}
+
+#[tokio::test]
+async fn without_a_connection_nothing_was_sent() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url: Url = format!("http://{}", listener.local_addr().unwrap())
+        .parse()
+        .unwrap();
+    drop(listener);
+    let error = rejected(
+        connect(&stack(settings()), Cursor, &url)
+            .launch(&launch_request())
+            .await,
+    );
+    assert_eq!(
+        (error.sent, error.class),
+        (Sent::Nothing, ErrorClass::Unavailable)
+    );
+    assert!(error.message.contains("cannot connect"), "{error}");
+}
+
+#[tokio::test]
+async fn without_a_tls_session_nothing_was_sent() {
+    // Answers the client's hello with something that is not TLS.
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url: Url = format!("https://{}", listener.local_addr().unwrap())
+        .parse()
+        .unwrap();
+    let answering = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut buffer = [0; 4096];
+        let n = stream.read(&mut buffer).await.unwrap();
+        stream
+            .write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+            .await
+            .unwrap();
+        buffer[..n].to_vec()
+    });
+    let error = rejected(
+        connect(&stack(settings()), Cursor, &url)
+            .launch(&launch_request())
+            .await,
+    );
+    assert_eq!(error.sent, Sent::Nothing);
+    let hello = answering.await.unwrap();
+    assert!(!hello.windows(10).any(|part| part == b"/v1/agents"));
+}
+
+#[tokio::test]
+async fn a_launch_without_a_whole_answer_is_unknown_whatever_its_status() {
+    for answer in [
+        "",
+        "HTTP/1.1 201 Created\r\ncontent-length: 500\r\n\r\n{\"agent\":{\"id\":\"bc-1\"",
+        "HTTP/1.1 400 Bad Request\r\ncontent-length: 500\r\n\r\n{\"error\":",
+        "HTTP/1.1 201 Created\r\ncontent-length: 9\r\n\r\nnot json!",
+        "garbage\r\n\r\n",
+    ] {
+        let (url, reading) = raw(answer).await;
+        let error = unknown(
+            connect(&stack(settings()), Cursor, &url)
+                .launch(&launch_request())
+                .await,
+        );
+        assert_eq!(error.sent, Sent::Possibly, "{answer}");
+        assert!(!reading.await.unwrap().is_empty());
+    }
+}
+
+#[tokio::test]
+async fn a_launch_without_an_answer_in_time_is_unknown() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url: Url = format!("http://{}", listener.local_addr().unwrap())
+        .parse()
+        .unwrap();
+    let http = stack(HttpSettings {
+        post_timeout: Duration::from_millis(300),
+        ..settings()
+    });
+    let error = unknown(connect(&http, Cursor, &url).launch(&launch_request()).await);
+    assert_eq!(
+        (error.class, error.sent),
+        (ErrorClass::Timeout, Sent::Possibly)
+    );
+}
+
+#[tokio::test]
+async fn statuses_of_a_launch_are_judged_by_rule_1() {
+    for (status, accepted, refused) in [
+        (200, true, false),
+        (201, true, false),
+        (202, false, false),
+        (204, false, false),
+        (307, false, false),
+        (400, false, true),
+        (401, false, true),
+        (402, false, true),
+        (403, false, true),
+        (404, false, true),
+        (405, false, true),
+        (408, false, false),
+        (409, false, false),
+        (413, false, true),
+        (415, false, true),
+        (422, false, true),
+        (425, false, false),
+        (429, false, true),
+        (499, false, false),
+        (500, false, false),
+        (501, false, true),
+        (502, false, false),
+        (503, false, false),
+        (504, false, false),
+    ] {
+        let server = Server::start(move |_| reply(status, CREATED)).await;
+        let outcome = connect(&stack(settings()), Cursor, &server.url)
+            .launch(&launch_request())
+            .await;
+        let (is_accepted, is_refused) = (
+            matches!(outcome, LaunchOutcome::Accepted(_)),
+            matches!(outcome, LaunchOutcome::Rejected(_)),
+        );
+        assert_eq!(
+            (is_accepted, is_refused),
+            (accepted, refused),
+            "{status}: {outcome:?}"
+        );
+        assert_eq!(server.lines().len(), 1, "{status} was repeated");
+    }
+}
+
+#[tokio::test]
+async fn redirects_are_never_followed() {
+    let target = Server::start(|_| reply(201, CREATED)).await;
+    let elsewhere = target.url.to_string();
+    let server = Server::start(move |_| {
+        Response::builder()
+            .status(307)
+            .header("location", &elsewhere)
+            .body(Body::empty())
+            .unwrap()
+    })
+    .await;
+    let cursor = connect(&stack(settings()), Cursor, &server.url);
+    let error = unknown(cursor.launch(&launch_request()).await);
+    assert_eq!(
+        (error.class, error.status),
+        (ErrorClass::Unknown, Some(307))
+    );
+    assert_eq!(
+        cursor.verify().await.unwrap_err().class,
+        ErrorClass::Unknown
+    );
+    assert!(target.seen().is_empty());
+}
+
+#[tokio::test]
+async fn a_huge_answer_is_not_read_to_its_end() {
+    let huge = "x".repeat(300 << 10);
+    let server = Server::start(move |seen| match seen.method.as_str() {
+        "GET" => reply(200, &huge),
+        _ => reply(400, &huge),
+    })
+    .await;
+    let cursor = connect(&stack(settings()), Cursor, &server.url);
+    let error = cursor.verify().await.unwrap_err();
+    assert_eq!(error.class, ErrorClass::Protocol);
+    assert!(error.message.contains("262144"), "{error}");
+    // A refusal with too long an explanation is a refusal.
+    let error = rejected(cursor.launch(&launch_request()).await);
+    assert_eq!(error.message.chars().count(), 512);
+}
+
+#[tokio::test]
+async fn an_endless_answer_without_a_length_is_cut_as_well() {
+    let server = Server::start(|_| {
+        let chunks = futures::stream::repeat_with(|| Ok::<_, std::io::Error>(vec![b' '; 32 << 10]));
+        Response::new(Body::from_stream(chunks))
+    })
+    .await;
+    let error = connect(&stack(settings()), Cursor, &server.url)
+        .verify()
+        .await
+        .unwrap_err();
+    assert_eq!(error.class, ErrorClass::Protocol);
+}
+
+#[tokio::test]
+async fn after_a_429_all_connections_of_the_credential_are_silent_and_no_other() {
+    let server = Server::start(|seen| {
+        let limited = seen.header("authorization") == Some(&basic(KEY));
+        if limited {
+            let mut response = refusal(429, "rate_limit_exceeded");
+            response.headers_mut().insert("retry-after", 40.into());
+            response
+        } else {
+            reply(200, ME)
+        }
+    })
+    .await;
+    let http = stack(settings());
+    let error = connect(&http, Cursor, &server.url)
+        .verify()
+        .await
+        .unwrap_err();
+    assert_eq!(error.class, ErrorClass::RateLimited);
+    assert_eq!(error.retry_after, Some(Duration::from_secs(40)));
+    assert_eq!(error.sent, Sent::Possibly);
+
+    let again = connect(&http, Cursor, &server.url);
+    let error = again.verify().await.unwrap_err();
+    assert_eq!(
+        (error.class, error.sent),
+        (ErrorClass::RateLimited, Sent::Nothing)
+    );
+    assert!(error.retry_after.unwrap() > Duration::from_secs(35));
+    let error = rejected(again.launch(&launch_request()).await);
+    assert_eq!(
+        (error.class, error.sent),
+        (ErrorClass::RateLimited, Sent::Nothing)
+    );
+    assert_eq!(server.lines().len(), 1);
+
+    let other = Registry::get(Cursor)
+        .unwrap()
+        .connect(connection(&http, Cursor, &server.url, "another_key"))
+        .unwrap();
+    other.verify().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_used_up_quota_silences_nobody() {
+    let server = Server::start(|seen| match seen.method.as_str() {
+        "POST" => refusal(429, "usage_limit_exceeded"),
+        _ => reply(200, ME),
+    })
+    .await;
+    let cursor = connect(&stack(settings()), Cursor, &server.url);
+    let error = rejected(cursor.launch(&launch_request()).await);
+    assert_eq!(error.class, ErrorClass::QuotaExhausted);
+    cursor.verify().await.unwrap();
+}
+
+fn basic(key: &str) -> String {
+    format!("Basic {}", STANDARD.encode(format!("{key}:")))
+}
+
+#[tokio::test]
+async fn a_server_that_echoes_the_key_puts_it_into_no_error() {
+    for status in [200, 201, 307, 400, 401, 403, 404, 409, 429, 500] {
+        let server = Server::start(move |seen| {
+            let echo = format!(
+                "{} {KEY} {}",
+                seen.header("authorization").unwrap(),
+                KEY.replace('_', "\u{0}_")
+            );
+            reply(
+                status,
+                serde_json::json!({"error": {"code": KEY, "message": echo}, "agent": echo, "message": echo}),
+            )
+        })
+        .await;
+        let cursor = connect(&stack(settings()), Cursor, &server.url);
+        let (LaunchOutcome::Rejected(launch) | LaunchOutcome::Unknown(launch)) =
+            cursor.launch(&launch_request()).await
+        else {
+            panic!("{status}")
+        };
+        let encoded = STANDARD.encode(format!("{KEY}:"));
+        for shown in [
+            format!("{launch} {launch:?}"),
+            format!("{:?}", cursor.adopt(&adopt_request()).await),
+            format!("{:?}", cursor.verify().await),
+        ] {
+            assert!(!shown.contains("canary"), "{status}: {shown}");
+            assert!(
+                !shown.contains(encoded.trim_end_matches('=')),
+                "{status}: {shown}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn nothing_that_can_be_printed_shows_the_key() {
+    let http = stack(settings());
+    let url: Url = "https://api.example.com".parse().unwrap();
+    let shown = format!("{:?} {http:?}", connection(&http, Cursor, &url, KEY));
+    assert!(!shown.contains("canary"), "{shown}");
+}
+
+#[tokio::test]
+async fn plain_http_takes_the_development_flag() {
+    let http = stack(HttpSettings::default());
+    let url: Url = "http://127.0.0.1:1".parse().unwrap();
+    let refused = Registry::get(Cursor)
+        .unwrap()
+        .connect(connection(&http, Cursor, &url, KEY))
+        .err()
+        .unwrap();
+    assert_eq!(
+        (refused.class, refused.sent),
+        (ErrorClass::InvalidRequest, Sent::Nothing)
+    );
+}
+
+#[tokio::test]
+async fn a_key_that_cannot_be_a_header_is_refused_without_being_shown() {
+    let http = stack(settings());
+    let url: Url = "http://127.0.0.1:1".parse().unwrap();
+    for key in ["", "   "] {
+        let refused = Registry::get(Cursor)
+            .unwrap()
+            .connect(connection(&http, Cursor, &url, key))
+            .err()
+            .unwrap();
+        assert_eq!(refused.class, ErrorClass::Unauthorized);
+    }
+}
+
+#[tokio::test]
+async fn an_extra_ca_bundle_must_hold_certificates() {
+    let _ = stack(settings());
+    for pem in [&b""[..], b"-----BEGIN NOTHING-----"] {
+        let settings = HttpSettings {
+            extra_ca_bundle: Some(pem.to_vec()),
+            ..settings()
+        };
+        assert!(HttpStack::new(settings).is_err());
+    }
+}
+
+#[derive(Default)]
+struct Told(Mutex<Vec<(ProviderKind, Operation, Result<(), ErrorClass>)>>);
+
+impl HttpObserver for Told {
+    fn answered(
+        &self,
+        kind: ProviderKind,
+        operation: Operation,
+        outcome: Result<(), ErrorClass>,
+        seconds: f64,
+    ) {
+        assert!(seconds >= 0.0);
+        self.0.lock().unwrap().push((kind, operation, outcome));
+    }
+}
+
+#[tokio::test]
+async fn the_observer_is_told_of_every_call() {
+    let server = Server::start(|seen| match seen.method.as_str() {
+        "POST" => reply(500, ""),
+        _ => reply(200, ME),
+    })
+    .await;
+    let told = Arc::new(Told::default());
+    let http = stack(settings()).observed_by(told.clone());
+    let cursor = connect(&http, Cursor, &server.url);
+    cursor.verify().await.unwrap();
+    cursor.launch(&launch_request()).await;
+    assert_eq!(
+        *told.0.lock().unwrap(),
+        [
+            (Cursor, Operation::Verify, Ok(())),
+            (Cursor, Operation::Launch, Err(ErrorClass::Unavailable)),
+        ]
+    );
+}

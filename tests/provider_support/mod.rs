@@ -1,0 +1,239 @@
+//! A small HTTP server whose answers a test writes by hand, and what it takes to point a provider at it.
+#![allow(
+    dead_code,
+    reason = "every test file compiles its own copy and none needs all of it"
+)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
+
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use axum::body::{Body, Bytes};
+use axum::extract::Request;
+use axum::response::Response;
+use axum::serve::ListenerExt;
+use codeagent_operator::api::{CursorSpec, FirebenderSpec, ProviderKind, ProviderSpec};
+use codeagent_operator::domain::ids::{InstallationId, LaunchKey};
+use codeagent_operator::providers::contract::{
+    API_KEY, AdoptRequest, Connection, LaunchRequest, Provider, PullRequestPolicy, SendWindow,
+};
+use codeagent_operator::providers::credential::Credential;
+use codeagent_operator::providers::http::{HttpSettings, HttpStack};
+use codeagent_operator::providers::registry::Registry;
+use jiff::Timestamp;
+use serde_json::Value;
+use tokio::net::TcpListener;
+use url::Url;
+
+/// A key that must never be seen anywhere.
+pub const KEY: &str = "key_canary_0123456789abcdef";
+pub const REPOSITORY: &str = "https://github.com/acme/app";
+
+/// A request as the server saw it.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    pub method: String,
+    /// Path and query.
+    pub target: String,
+    pub headers: axum::http::HeaderMap,
+    pub body: Bytes,
+}
+
+impl Seen {
+    pub fn is(&self, line: &str) -> bool {
+        format!("{} {}", self.method, self.target) == line
+    }
+
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap()
+    }
+
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(|value| value.to_str().unwrap())
+    }
+}
+
+/// What the server answers.
+pub fn reply(status: u16, body: impl ToString) -> Response {
+    Response::builder()
+        .status(status)
+        .header("content-type", "application/json")
+        .body(Body::from(body.to_string()))
+        .unwrap()
+}
+
+/// An error in Cursor's shape.
+pub fn refusal(status: u16, code: &str) -> Response {
+    reply(
+        status,
+        serde_json::json!({"error": {"code": code, "message": format!("because of {code}")}}),
+    )
+}
+
+pub struct Server {
+    pub url: Url,
+    seen: Arc<Mutex<Vec<Seen>>>,
+    connections: Arc<AtomicUsize>,
+    serving: tokio::task::JoinHandle<()>,
+}
+
+impl Server {
+    /// Serves `answer` on loopback until dropped.
+    pub async fn start(answer: impl Fn(&Seen) -> Response + Send + Sync + 'static) -> Self {
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let connections = Arc::new(AtomicUsize::new(0));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let counted = Arc::clone(&connections);
+        let listener = listener.tap_io(move |_| {
+            counted.fetch_add(1, Ordering::SeqCst);
+        });
+        let log = Arc::clone(&seen);
+        let answer = Arc::new(answer);
+        let app = axum::Router::new().fallback(move |request: Request| {
+            let (log, answer) = (Arc::clone(&log), Arc::clone(&answer));
+            async move {
+                let (parts, body) = request.into_parts();
+                let request = Seen {
+                    method: parts.method.to_string(),
+                    target: parts.uri.to_string(),
+                    headers: parts.headers,
+                    body: axum::body::to_bytes(body, 1 << 20).await.unwrap(),
+                };
+                log.lock().unwrap().push(request.clone());
+                answer(&request)
+            }
+        });
+        let serving = tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
+        Self {
+            url: url.parse().unwrap(),
+            seen,
+            connections,
+            serving,
+        }
+    }
+
+    pub fn seen(&self) -> Vec<Seen> {
+        self.seen.lock().unwrap().clone()
+    }
+
+    /// Method and target of every request, in order.
+    pub fn lines(&self) -> Vec<String> {
+        self.seen()
+            .iter()
+            .map(|seen| format!("{} {}", seen.method, seen.target))
+            .collect()
+    }
+
+    pub fn connections(&self) -> usize {
+        self.connections.load(Ordering::SeqCst)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.serving.abort();
+    }
+}
+
+/// Short times and a small cap, over plain HTTP.
+pub fn settings() -> HttpSettings {
+    HttpSettings {
+        connect_timeout: Duration::from_secs(2),
+        get_timeout: Duration::from_secs(5),
+        list_timeout: Duration::from_secs(5),
+        post_timeout: Duration::from_secs(5),
+        response_cap: 256 << 10,
+        allow_http: true,
+        ..HttpSettings::default()
+    }
+}
+
+pub fn stack(settings: HttpSettings) -> HttpStack {
+    // Another test of this process may have been first.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    HttpStack::new(settings).unwrap()
+}
+
+pub fn spec(kind: ProviderKind) -> ProviderSpec {
+    match kind {
+        ProviderKind::Cursor => ProviderSpec {
+            cursor: Some(CursorSpec::default()),
+            ..ProviderSpec::default()
+        },
+        ProviderKind::Firebender => ProviderSpec {
+            firebender: Some(FirebenderSpec::default()),
+            ..ProviderSpec::default()
+        },
+        other => panic!("{other} has no tests yet"),
+    }
+}
+
+pub fn connection(http: &HttpStack, kind: ProviderKind, endpoint: &Url, key: &str) -> Connection {
+    Connection {
+        spec: spec(kind),
+        endpoint: endpoint.clone(),
+        credential: Credential::new().with(API_KEY, key),
+        http: http.clone(),
+    }
+}
+
+pub fn connect(http: &HttpStack, kind: ProviderKind, endpoint: &Url) -> Arc<dyn Provider> {
+    Registry::get(kind)
+        .unwrap()
+        .connect(connection(http, kind, endpoint, KEY))
+        .unwrap()
+}
+
+pub fn key(attempt: i32) -> LaunchKey {
+    LaunchKey::derive("namespace-uid", "session-uid", attempt)
+}
+
+pub fn installation() -> InstallationId {
+    InstallationId::new("0a1b2c3d")
+}
+
+pub fn window(length: Duration) -> SendWindow {
+    SendWindow {
+        not_after: Timestamp::now() + Duration::from_secs(3600),
+        opened: Instant::now(),
+        length,
+    }
+}
+
+pub fn launch_request() -> LaunchRequest {
+    LaunchRequest {
+        key: key(1),
+        name: "team-a/fix-login".into(),
+        prompt: "Fix it\n\n<!-- codeagents.dev/0a1b2c3d/session-uid/1 -->".into(),
+        repository: REPOSITORY.into(),
+        reference: Some("main".into()),
+        model: None,
+        pull_request: PullRequestPolicy::default(),
+        on_behalf_of: None,
+        issue: None,
+        window: window(Duration::from_secs(20)),
+    }
+}
+
+/// A lookup of attempt 1 in a window from 12:00 to 13:00 on 1 October 2026.
+pub fn adopt_request() -> AdoptRequest {
+    AdoptRequest {
+        keys: vec![key(1)],
+        installation: installation(),
+        uid: "session-uid".into(),
+        repository: REPOSITORY.into(),
+        created_from: "2026-10-01T12:00:00Z".parse().unwrap(),
+        created_until: "2026-10-01T13:00:00Z".parse().unwrap(),
+        owned: BTreeSet::new(),
+        client_id_honoured: true,
+        resume: None,
+    }
+}
