@@ -1,0 +1,292 @@
+//! Faults: what goes wrong between a client and a provider, injected for the next matching requests.
+
+use std::time::Duration;
+
+use http::Method;
+use jiff::fmt::serde::unsigned_duration::friendly::compact::required as friendly;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::operation::{Operation, OperationClass, Provider};
+
+/// A fault for the next `times` requests that match, after the first `skip` of them.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Fault {
+    #[serde(default)]
+    pub when: Matcher,
+    /// How many matching requests pass unharmed first.
+    #[serde(default)]
+    pub skip: u32,
+    /// How many requests it hits; `None`: all. Left out: one.
+    #[serde(default = "once")]
+    pub times: Option<u32>,
+    pub fault: FaultKind,
+}
+
+fn once() -> Option<u32> {
+    Some(1)
+}
+
+impl Fault {
+    /// A fault for the next request that matches.
+    pub fn once(when: Matcher, fault: FaultKind) -> Self {
+        Self {
+            when,
+            skip: 0,
+            times: once(),
+            fault,
+        }
+    }
+
+    /// A fault for every request that matches.
+    pub fn always(when: Matcher, fault: FaultKind) -> Self {
+        Self {
+            times: None,
+            ..Self::once(when, fault)
+        }
+    }
+}
+
+/// Which requests a fault is for. `None` matches all; what is given must all match.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Matcher {
+    pub provider: Option<Provider>,
+    pub operation: Option<Operation>,
+    pub class: Option<OperationClass>,
+    /// E.g. `POST`, in capitals.
+    pub method: Option<String>,
+    pub path_contains: Option<String>,
+}
+
+impl Matcher {
+    /// Every request.
+    pub fn any() -> Self {
+        Self::default()
+    }
+
+    /// One operation.
+    pub fn operation(operation: Operation) -> Self {
+        Self {
+            operation: Some(operation),
+            ..Self::default()
+        }
+    }
+
+    /// Every operation of a class, at any provider.
+    pub fn class(class: OperationClass) -> Self {
+        Self {
+            class: Some(class),
+            ..Self::default()
+        }
+    }
+
+    fn matches(&self, provider: Provider, operation: Option<Operation>, method: &Method, path: &str) -> bool {
+        self.provider.is_none_or(|only| only == provider)
+            && (self.operation.is_none() || self.operation == operation)
+            && (self.class.is_none() || self.class == operation.map(Operation::class))
+            && self.method.as_ref().is_none_or(|only| only == method.as_str())
+            && self.path_contains.as_ref().is_none_or(|text| path.contains(text.as_str()))
+    }
+}
+
+/// What goes wrong. *Before*: the request has no effect. *After*: it has.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+pub enum FaultKind {
+    /// Before: the connection is closed without an answer.
+    DropBefore,
+    /// After: the connection is closed without an answer.
+    DropAfter,
+    /// Before: nothing happens for this long, then the connection is closed.
+    Hang {
+        #[serde(rename = "for", with = "friendly")]
+        duration: Duration,
+    },
+    /// After: the answer comes this much later.
+    Delay {
+        #[serde(with = "friendly")]
+        by: Duration,
+    },
+    /// The request takes effect only `after` this long (as a proxy that buffers it would do); the connection is closed without an answer after
+    /// `close_after`.
+    LateCommit {
+        #[serde(with = "friendly")]
+        after: Duration,
+        #[serde(with = "friendly")]
+        close_after: Duration,
+    },
+    /// Before: the provider's error body with this status and code.
+    ErrorBefore { status: u16, code: String },
+    /// After: the provider's error body with this status and code.
+    ErrorAfter { status: u16, code: String },
+    /// Before: 429, with rate limit headers only if `retry_after` (seconds) is given.
+    RateLimited { retry_after: Option<u64> },
+    /// Before: any status and body, without the provider's shape.
+    Respond {
+        status: u16,
+        #[serde(default)]
+        headers: Vec<(String, String)>,
+        body: String,
+    },
+    /// After: the JSON is cut in the middle.
+    TruncatedBody,
+    /// After: the JSON object gets one more member of this many bytes.
+    HugeBody { bytes: usize },
+    /// After: every `status` in the answer is this word.
+    UnknownStatus { value: String },
+    /// The session that this launch creates is missing from lists, and its conversation is empty, for this long.
+    Lag {
+        #[serde(rename = "for", with = "friendly")]
+        duration: Duration,
+    },
+    /// The launch behaves as if the client had not chosen an id (an older server).
+    IgnoreAgentId,
+    /// A stream is cut, without an end, once this many bytes were sent: mid-event, mid-character.
+    CutStream { after_bytes: usize },
+    /// A stream answers with one `error` event, e.g. `stream_unavailable`, and ends.
+    StreamError { code: String },
+}
+
+impl FaultKind {
+    /// The word for it in records, the same as in the control API.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::DropBefore => "drop_before",
+            Self::DropAfter => "drop_after",
+            Self::Hang { .. } => "hang",
+            Self::Delay { .. } => "delay",
+            Self::LateCommit { .. } => "late_commit",
+            Self::ErrorBefore { .. } => "error_before",
+            Self::ErrorAfter { .. } => "error_after",
+            Self::RateLimited { .. } => "rate_limited",
+            Self::Respond { .. } => "respond",
+            Self::TruncatedBody => "truncated_body",
+            Self::HugeBody { .. } => "huge_body",
+            Self::UnknownStatus { .. } => "unknown_status",
+            Self::Lag { .. } => "lag",
+            Self::IgnoreAgentId => "ignore_agent_id",
+            Self::CutStream { .. } => "cut_stream",
+            Self::StreamError { .. } => "stream_error",
+        }
+    }
+}
+
+/// Replaces every `status` member, at any depth.
+pub(crate) fn overwrite_status(body: &mut Value, word: &str) {
+    match body {
+        Value::Object(members) => {
+            for (name, member) in members {
+                if name == "status" && member.is_string() {
+                    *member = Value::String(word.to_owned());
+                } else {
+                    overwrite_status(member, word);
+                }
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(|item| overwrite_status(item, word)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+/// The faults that wait for their requests.
+#[derive(Debug, Default)]
+pub(crate) struct Faults {
+    armed: Vec<Fault>,
+}
+
+impl Faults {
+    pub(crate) fn inject(&mut self, fault: Fault) {
+        self.armed.push(fault);
+    }
+
+    pub(crate) fn armed(&self) -> &[Fault] {
+        &self.armed
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.armed.clear();
+    }
+
+    /// The fault for this request: the oldest that matches and is not skipping. One request meets at most one.
+    pub(crate) fn take(
+        &mut self,
+        provider: Provider,
+        operation: Option<Operation>,
+        method: &Method,
+        path: &str,
+    ) -> Option<FaultKind> {
+        let mut taken = None;
+        for fault in &mut self.armed {
+            if !fault.when.matches(provider, operation, method, path) {
+                continue;
+            }
+            if fault.skip > 0 {
+                fault.skip -= 1;
+                continue;
+            }
+            if let Some(left) = &mut fault.times {
+                *left = left.saturating_sub(1);
+            }
+            taken = Some(fault.fault.clone());
+            break;
+        }
+        self.armed.retain(|fault| fault.times != Some(0));
+        taken
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+    use super::*;
+
+    #[test]
+    fn a_fault_skips_hits_and_is_gone() {
+        let mut faults = Faults::default();
+        faults.inject(Fault {
+            skip: 1,
+            times: Some(2),
+            ..Fault::once(Matcher::class(OperationClass::Launch), FaultKind::DropAfter)
+        });
+        let mut launch = || {
+            faults.take(
+                Provider::Cursor,
+                Some(Operation::CursorV1CreateAgent),
+                &Method::POST,
+                "/v1/agents",
+            )
+        };
+        assert_eq!(launch(), None);
+        assert_eq!(launch(), Some(FaultKind::DropAfter));
+        assert_eq!(launch(), Some(FaultKind::DropAfter));
+        assert_eq!(launch(), None);
+        assert!(faults.armed().is_empty());
+    }
+
+    #[test]
+    fn the_control_api_writes_a_fault_like_this() {
+        let fault: Fault = serde_json::from_str(
+            r#"{"when": {"operation": "cursor_v1.create_agent"}, "fault": {"kind": "late_commit", "after": "1s", "close_after": "200ms"}}"#,
+        )
+        .unwrap();
+        assert_eq!(fault.times, Some(1));
+        assert_eq!(
+            fault.fault,
+            FaultKind::LateCommit { after: Duration::from_secs(1), close_after: Duration::from_millis(200) }
+        );
+    }
+
+    #[test]
+    fn a_fault_of_an_unknown_kind_or_field_is_refused() {
+        for text in [
+            r#"{"fault": {"kind": "explode"}}"#,
+            r#"{"fault": {"kind": "drop_after"}, "time": 3}"#,
+            r#"{"when": {"operation": "cursor_v1.explode"}, "fault": {"kind": "drop_after"}}"#,
+        ] {
+            assert!(serde_json::from_str::<Fault>(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,226 @@
+//! Requests and answers between the server and a provider's state machine, free of sockets.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use bytes::Bytes;
+use http::header::{AUTHORIZATION, CONTENT_TYPE};
+use http::{HeaderMap, Method, StatusCode};
+use serde_json::{Map, Value};
+
+/// A request whose body was read.
+#[derive(Clone, Debug)]
+pub(crate) struct Call {
+    pub(crate) method: Method,
+    pub(crate) path: String,
+    pub(crate) query: Option<String>,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
+    pub(crate) tampering: Tampering,
+}
+
+/// What a fault changes about a launch itself.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Tampering {
+    pub(crate) ignore_agent_id: bool,
+    /// How long a new session stays out of lists and its conversation empty.
+    pub(crate) lag: Duration,
+}
+
+impl Call {
+    pub(crate) fn segments(&self) -> Vec<&str> {
+        self.path.trim_start_matches('/').split('/').collect()
+    }
+
+    pub(crate) fn query_pairs(&self) -> Vec<(String, String)> {
+        url::form_urlencoded::parse(self.query.as_deref().unwrap_or("").as_bytes())
+            .into_owned()
+            .collect()
+    }
+
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
+    }
+
+    /// The body as JSON, if it is.
+    pub(crate) fn json(&self) -> Option<Value> {
+        serde_json::from_slice(&self.body).ok()
+    }
+
+    /// The body as a JSON object, with the refusals that Cursor documents (`missing_body`, `validation_error`).
+    pub(crate) fn json_body(&self) -> Result<Map<String, Value>, Refusal> {
+        if self.body.is_empty() {
+            return Err(Refusal::new(
+                StatusCode::BAD_REQUEST,
+                "missing_body",
+                "Request body is required",
+            ));
+        }
+        let content_type = self.header(CONTENT_TYPE.as_str()).unwrap_or("");
+        let media_type = content_type.split(';').next().unwrap_or("").trim();
+        if !media_type.eq_ignore_ascii_case("application/json") {
+            return Err(Refusal::validation("Content-Type must be application/json"));
+        }
+        match serde_json::from_slice(&self.body) {
+            Ok(Value::Object(members)) => Ok(members),
+            Ok(_) => Err(Refusal::validation("Request body must be a JSON object")),
+            Err(error) => Err(Refusal::validation(format!("Invalid JSON in request body: {error}"))),
+        }
+    }
+
+    /// The key of `Authorization: Bearer KEY`, or of `Basic` with the key as user name and an empty password.
+    pub(crate) fn authorization_key(&self) -> Option<String> {
+        let (scheme, credentials) = self.header(AUTHORIZATION.as_str())?.split_once(' ')?;
+        if scheme.eq_ignore_ascii_case("bearer") {
+            return Some(credentials.trim().to_owned());
+        }
+        if !scheme.eq_ignore_ascii_case("basic") {
+            return None;
+        }
+        let decoded = String::from_utf8(BASE64.decode(credentials.trim()).ok()?).ok()?;
+        decoded.strip_suffix(':').map(str::to_owned)
+    }
+}
+
+/// An answer other than a refusal.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: Vec<(&'static str, String)>,
+    /// Headers that a fault asks for.
+    pub(crate) extra_headers: Vec<(String, String)>,
+    pub(crate) body: AnswerBody,
+    pub(crate) effect: Option<Effect>,
+    /// How long it is held back.
+    pub(crate) latency: Duration,
+}
+
+#[derive(Debug)]
+pub(crate) enum AnswerBody {
+    Empty,
+    Json(Value),
+    File { media_type: String, content: Bytes },
+    /// Server-sent events, produced step by step by the provider's `stream`.
+    Stream(StreamPosition),
+}
+
+/// How far a client has read a run's event stream.
+#[derive(Clone, Debug)]
+pub(crate) struct StreamPosition {
+    pub(crate) session: String,
+    pub(crate) run: String,
+    /// How many events of the run are done with.
+    pub(crate) through: usize,
+    pub(crate) greeted: bool,
+    pub(crate) last_sent: super::clock::Moment,
+    pub(crate) heartbeats: u32,
+}
+
+/// What a stream sends next.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum StreamStep {
+    Send(String),
+    Wait,
+    End,
+}
+
+impl Answer {
+    pub(crate) fn json(status: StatusCode, body: Value) -> Self {
+        Self {
+            status,
+            headers: Vec::new(),
+            extra_headers: Vec::new(),
+            body: AnswerBody::Json(body),
+            effect: None,
+            latency: Duration::ZERO,
+        }
+    }
+
+    pub(crate) fn ok(body: Value) -> Self {
+        Self::json(StatusCode::OK, body)
+    }
+
+    pub(crate) fn with_effect(mut self, effect: Effect) -> Self {
+        self.effect = Some(effect);
+        self
+    }
+
+    pub(crate) fn redirect(to: String) -> Self {
+        Self {
+            status: StatusCode::FOUND,
+            headers: vec![("location", to)],
+            extra_headers: Vec::new(),
+            body: AnswerBody::Empty,
+            effect: None,
+            latency: Duration::ZERO,
+        }
+    }
+
+    pub(crate) fn file(media_type: impl Into<String>, content: impl Into<Bytes>) -> Self {
+        Self {
+            status: StatusCode::OK,
+            headers: Vec::new(),
+            extra_headers: Vec::new(),
+            body: AnswerBody::File { media_type: media_type.into(), content: content.into() },
+            effect: None,
+            latency: Duration::ZERO,
+        }
+    }
+}
+
+/// What a request changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Effect {
+    pub(crate) kind: EffectKind,
+    pub(crate) session: String,
+    pub(crate) run: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum EffectKind {
+    Launched,
+    Messaged,
+    Changed,
+}
+
+/// A refusal in the provider's error body.
+#[derive(Debug)]
+pub(crate) struct Refusal {
+    pub(crate) status: StatusCode,
+    pub(crate) code: Cow<'static, str>,
+    pub(crate) message: String,
+    pub(crate) headers: Vec<(&'static str, String)>,
+}
+
+impl Refusal {
+    pub(crate) fn new(
+        status: StatusCode,
+        code: impl Into<Cow<'static, str>>,
+        message: impl Into<String>,
+    ) -> Self {
+        Self {
+            status,
+            code: code.into(),
+            message: message.into(),
+            headers: Vec::new(),
+        }
+    }
+
+    pub(crate) fn validation(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "validation_error", message)
+    }
+
+    pub(crate) fn not_found(code: &'static str, message: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, code, message)
+    }
+
+    pub(crate) fn conflict(code: &'static str, message: impl Into<String>) -> Self {
+        Self::new(StatusCode::CONFLICT, code, message)
+    }
+
+    pub(crate) fn rate_limited(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::TOO_MANY_REQUESTS, "rate_limit_exceeded", message)
+    }
+}

@@ -1,0 +1,172 @@
+//! How a simulator is set up.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use clap::ValueEnum;
+
+use super::keys::Key;
+use super::script::Script;
+
+/// Everything that can be chosen at the start.
+#[derive(Clone, Debug)]
+pub struct SimulatorOptions {
+    /// Address of the control API. The providers listen on the ports after it: Cursor + 1, Firebender + 2. Port 0 (the default, on loopback)
+    /// gives each a free port.
+    pub listen: SocketAddr,
+    /// Accepted keys; default [`Key::demo`].
+    pub keys: Vec<Key>,
+    /// How sessions behave unless a directive or a rule says otherwise.
+    pub script: Script,
+    /// Requests per minute, account and operation before 429; `None` (default): only the limits that a provider documents.
+    pub rate_limit: Option<u32>,
+    /// Requests that the log keeps; default 100 000.
+    pub request_log: usize,
+    pub cursor: CursorOptions,
+    pub firebender: FirebenderOptions,
+}
+
+impl Default for SimulatorOptions {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+            keys: Key::demo(),
+            script: Script::default(),
+            rate_limit: None,
+            request_log: 100_000,
+            cursor: CursorOptions::default(),
+            firebender: FirebenderOptions::default(),
+        }
+    }
+}
+
+impl SimulatorOptions {
+    /// Free ports on loopback and phases of a few milliseconds.
+    pub fn for_tests() -> Self {
+        Self {
+            script: Script::fast(),
+            ..Self::default()
+        }
+    }
+}
+
+/// What is open or changed over time in Cursor's API.
+#[derive(Clone, Debug)]
+pub struct CursorOptions {
+    /// Whether the `agentId` of a launch is used (default) or, as by an older server, ignored.
+    pub agent_ids: AgentIds,
+    /// Whether `Idempotency-Key` has an effect. Default: ignored, as observed.
+    pub idempotency_key: IdempotencyKey,
+    /// How `/v1/models` lists models. Default: objects.
+    pub models: ModelList,
+    /// Repositories that `/v1/repositories` lists.
+    pub repositories: Vec<String>,
+    /// Whether agents may be created for other repositories (default) or get `repository_access`.
+    pub repository_access: RepositoryAccess,
+    /// How long after its end a run can still be streamed; default one hour.
+    pub stream_retention: Duration,
+    /// Silence before the first heartbeat of a stream; default 30 s.
+    pub first_heartbeat: Duration,
+    /// Silence before each further one; default 15 s.
+    pub heartbeat: Duration,
+}
+
+impl Default for CursorOptions {
+    fn default() -> Self {
+        Self {
+            agent_ids: AgentIds::Honoured,
+            idempotency_key: IdempotencyKey::Ignored,
+            models: ModelList::Objects,
+            repositories: vec![
+                "https://github.com/acme/app".to_owned(),
+                "https://github.com/acme/web".to_owned(),
+            ],
+            repository_access: RepositoryAccess::Any,
+            stream_retention: Duration::from_secs(3600),
+            first_heartbeat: Duration::from_secs(30),
+            heartbeat: Duration::from_secs(15),
+        }
+    }
+}
+
+/// What becomes of a client's `agentId`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum AgentIds {
+    Honoured,
+    /// The agent gets an id of the server's own.
+    Ignored,
+}
+
+/// What becomes of an `Idempotency-Key`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum IdempotencyKey {
+    Ignored,
+    /// A repeated key returns what its first request created.
+    Honoured,
+}
+
+/// The shape of Cursor's model list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ModelList {
+    /// Objects with parameters and variants: the current documentation.
+    Objects,
+    /// Plain ids: the API description of April 2026.
+    Strings,
+}
+
+/// Which repositories the account reaches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum RepositoryAccess {
+    Any,
+    /// Only those that are listed.
+    Listed,
+}
+
+/// What is open or changed over time in Firebender's API.
+#[derive(Clone, Copy, Debug)]
+pub struct FirebenderOptions {
+    /// Default: 2026.
+    pub document: FirebenderDocument,
+    /// Default: kept.
+    pub branch: FirebenderBranch,
+    /// Default: with the run.
+    pub conversation: ConversationStart,
+}
+
+impl Default for FirebenderOptions {
+    fn default() -> Self {
+        Self {
+            document: FirebenderDocument::Y2026,
+            branch: FirebenderBranch::Kept,
+            conversation: ConversationStart::WithRun,
+        }
+    }
+}
+
+/// Which version of the documentation is served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum FirebenderDocument {
+    /// With `mode`, `skipGradleSync`, the status `SETUP`, VNC, recordings and traces.
+    #[value(name = "2026")]
+    Y2026,
+    /// Without them.
+    #[value(name = "2025")]
+    Y2025,
+}
+
+/// What becomes of the `target.branchName` of a launch. The documentation's example shows another name in the answer than in the request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum FirebenderBranch {
+    Kept,
+    /// Always `firebender/<id>`.
+    Rewritten,
+}
+
+/// When the prompt appears in a conversation; undocumented.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ConversationStart {
+    /// When the agent starts working: an empty conversation proves nothing before.
+    WithRun,
+    /// At once.
+    WithLaunch,
+}

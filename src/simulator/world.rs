@@ -1,0 +1,510 @@
+//! The whole state of a simulator behind one lock, and the path of a request through it: fault, key, limit, provider, record.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::StatusCode;
+use serde_json::{Value, json};
+
+use super::clock::{Clock, Moment};
+use super::connection::Connection;
+use super::cursor_v1::CursorV1;
+use super::fault::{FaultKind, Faults, overwrite_status};
+use super::firebender::Firebender;
+use super::http::{Answer, AnswerBody, Call, EffectKind, Refusal, StreamPosition, StreamStep};
+use super::keys::{Key, KeyRing};
+use super::marker::marker_of;
+use super::operation::{Operation, OperationClass, Provider, Route};
+use super::options::SimulatorOptions;
+use super::provider::{Context, ProviderApi};
+use super::rate_limit::{Limit, RateLimiter, too_many};
+use super::record::{Launch, LaunchKind, Log, RequestRecord};
+use super::script::ScriptBook;
+
+/// The largest body that a fault may ask for.
+pub(crate) const MAX_HUGE_BODY: usize = 256 * 1024 * 1024;
+
+/// What the server does with a request.
+#[derive(Debug)]
+pub(crate) enum Delivery {
+    Answer {
+        answer: Answer,
+        after: Duration,
+        cut_after_bytes: Option<usize>,
+    },
+    /// Close the connection without a byte.
+    Close { after: Duration },
+}
+
+pub(crate) struct World {
+    pub(crate) clock: Clock,
+    state: Mutex<WorldState>,
+}
+
+pub(crate) struct WorldState {
+    cursor: CursorV1,
+    firebender: Firebender,
+    pub(crate) keys: KeyRing,
+    pub(crate) faults: Faults,
+    pub(crate) scripts: ScriptBook,
+    pub(crate) log: Log,
+    limiter: RateLimiter,
+    general_limit: Option<u32>,
+    late: Vec<LateCommit>,
+    open: HashMap<u64, Connection>,
+    accepted_connections: HashMap<Provider, u64>,
+    next_connection: u64,
+}
+
+/// A request that takes effect later.
+#[derive(Debug)]
+struct LateCommit {
+    due: Moment,
+    provider: Provider,
+    operation: Operation,
+    call: Call,
+    caller: Key,
+    request: u64,
+}
+
+impl World {
+    /// `cursor_url` and `firebender_url` are what the providers' own links begin with.
+    pub(crate) fn new(options: SimulatorOptions, cursor_url: String, firebender_url: String) -> Self {
+        Self {
+            clock: Clock::start(),
+            state: Mutex::new(WorldState {
+                cursor: CursorV1::new(options.cursor, cursor_url),
+                firebender: Firebender::new(options.firebender, firebender_url),
+                keys: KeyRing::new(options.keys),
+                faults: Faults::default(),
+                scripts: ScriptBook::new(options.script),
+                log: Log::new(options.request_log),
+                limiter: RateLimiter::default(),
+                general_limit: options.rate_limit,
+                late: Vec::new(),
+                open: HashMap::new(),
+                accepted_connections: HashMap::new(),
+                next_connection: 0,
+            }),
+        }
+    }
+
+    /// The state as of now: everything that was due has happened.
+    pub(crate) fn state(&self) -> MutexGuard<'_, WorldState> {
+        // A panic under the lock is a failed test already; the state itself is changed only in whole steps.
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.settle(&self.clock);
+        state
+    }
+
+    pub(crate) fn process(&self, provider: Provider, call: Call, connection: u64) -> Delivery {
+        self.state().process(provider, call, connection, &self.clock)
+    }
+
+    pub(crate) fn stream(&self, provider: Provider, position: &mut StreamPosition) -> StreamStep {
+        let state = self.state();
+        state.api_ref(provider).stream(position, self.clock.now(), &self.clock)
+    }
+
+    pub(crate) fn cut_all_connections(&self) {
+        for connection in self.state().open.values() {
+            connection.cut();
+        }
+    }
+}
+
+impl WorldState {
+    pub(crate) fn api(&mut self, provider: Provider) -> &mut dyn ProviderApi {
+        match provider {
+            Provider::Cursor => &mut self.cursor,
+            Provider::Firebender => &mut self.firebender,
+        }
+    }
+
+    pub(crate) fn api_ref(&self, provider: Provider) -> &dyn ProviderApi {
+        match provider {
+            Provider::Cursor => &self.cursor,
+            Provider::Firebender => &self.firebender,
+        }
+    }
+
+    pub(crate) fn connection_number(&mut self, provider: Provider) -> u64 {
+        *self.accepted_connections.entry(provider).or_insert(0) += 1;
+        let number = self.next_connection;
+        self.next_connection += 1;
+        number
+    }
+
+    pub(crate) fn connection_opened(&mut self, connection: Connection) {
+        self.open.insert(connection.number, connection);
+    }
+
+    pub(crate) fn connection_closed(&mut self, number: u64) {
+        self.open.remove(&number);
+        self.log.connection_closed(number);
+    }
+
+    /// TCP connections that a provider's listener accepted since the start.
+    pub(crate) fn accepted_connections(&self, provider: Provider) -> u64 {
+        self.accepted_connections.get(&provider).copied().unwrap_or(0)
+    }
+
+    /// Lets late commits that are due take effect, in their order.
+    fn settle(&mut self, clock: &Clock) {
+        let now = clock.now();
+        while let Some(index) = self
+            .late
+            .iter()
+            .enumerate()
+            .filter(|(_, late)| late.due <= now)
+            .min_by_key(|(_, late)| late.due)
+            .map(|(index, _)| index)
+        {
+            let late = self.late.remove(index);
+            let result = self.perform(late.provider, late.operation, &late.call, &late.caller, late.due, clock);
+            if let Ok(answer) = result {
+                self.record_effect(late.request, late.provider, &late.caller, &late.call, &answer, late.due, clock);
+            }
+        }
+    }
+
+    fn perform(
+        &mut self,
+        provider: Provider,
+        operation: Operation,
+        call: &Call,
+        caller: &Key,
+        now: Moment,
+        clock: &Clock,
+    ) -> Result<Answer, Refusal> {
+        let api: &mut dyn ProviderApi = match provider {
+            Provider::Cursor => &mut self.cursor,
+            Provider::Firebender => &mut self.firebender,
+        };
+        let context = Context {
+            now,
+            clock,
+            scripts: &mut self.scripts,
+            caller,
+        };
+        api.answer(operation, call, context)
+    }
+
+    fn process(&mut self, provider: Provider, mut call: Call, connection: u64, clock: &Clock) -> Delivery {
+        let now = clock.now();
+        let api = self.api_ref(provider);
+        let route = api.route(&call.method, &call.segments());
+        let secret = api.presented_key(&call);
+        let operation = match &route {
+            Route::To(operation) => Some(*operation),
+            Route::MethodNotAllowed(_) | Route::NotFound => None,
+        };
+        let caller = secret.and_then(|secret| self.keys.find(provider, &secret).cloned());
+        let fault = self.faults.take(provider, operation, &call.method, &call.path);
+        let mut record = new_record(provider, operation, &call, connection, clock, now);
+        record.key = caller.as_ref().map(|key| key.name.clone());
+        record.fault = fault.as_ref().map(|fault| fault.name().to_owned());
+        let request = self.log.add(record);
+
+        if let Some(delivery) = fault.as_ref().and_then(fault_before) {
+            return self.deliver(request, delivery);
+        }
+        if let (Some(FaultKind::LateCommit { after, close_after }), Some(operation), Some(caller)) =
+            (&fault, operation, &caller)
+        {
+            self.late.push(LateCommit {
+                due: now.plus(*after),
+                provider,
+                operation,
+                call,
+                caller: caller.clone(),
+                request,
+            });
+            return self.deliver(request, Delivery::Close { after: *close_after });
+        }
+        match &fault {
+            Some(FaultKind::IgnoreAgentId) => call.tampering.ignore_agent_id = true,
+            Some(FaultKind::Lag { duration }) => call.tampering.lag = *duration,
+            _ => {}
+        }
+
+        let result = self.authorized(provider, route, &call, caller.as_ref(), now, clock);
+        if let (Ok(answer), Some(caller)) = (&result, &caller) {
+            self.record_effect(request, provider, caller, &call, answer, now, clock);
+        }
+        let answer = result.unwrap_or_else(refusal_answer);
+        let delivery = fault_after(fault.as_ref(), answer);
+        self.deliver(request, delivery)
+    }
+
+    /// Routing errors, key and limits before the operation itself.
+    fn authorized(
+        &mut self,
+        provider: Provider,
+        route: Route,
+        call: &Call,
+        caller: Option<&Key>,
+        now: Moment,
+        clock: &Clock,
+    ) -> Result<Answer, Refusal> {
+        let operation = match route {
+            Route::To(operation) => operation,
+            Route::NotFound => {
+                return Err(Refusal::not_found("not_found", format!("No such path: {}", call.path)));
+            }
+            Route::MethodNotAllowed(methods) => {
+                let allowed: Vec<&str> = methods.iter().map(http::Method::as_str).collect();
+                let mut refusal = Refusal::new(
+                    StatusCode::METHOD_NOT_ALLOWED,
+                    "method_not_allowed",
+                    format!("{} is not allowed here", call.method),
+                );
+                refusal.headers.push(("allow", allowed.join(", ")));
+                return Err(refusal);
+            }
+        };
+        if let Some(answer) = self.api_ref(provider).public_answer(operation, call, now) {
+            return answer;
+        }
+        let Some(caller) = caller else {
+            return Err(Refusal::new(
+                StatusCode::UNAUTHORIZED,
+                "unauthorized",
+                "Invalid or missing API key",
+            ));
+        };
+        let mut limits = self.api_ref(provider).limits(operation);
+        limits.extend(self.general_limit.map(|requests| Limit {
+            requests,
+            window: Duration::from_secs(60),
+        }));
+        self.limiter.admit(&caller.account, operation, &limits, now)?;
+        self.perform(provider, operation, call, caller, now, clock)
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "a record is made of all of these")]
+    fn record_effect(
+        &mut self,
+        request: u64,
+        provider: Provider,
+        caller: &Key,
+        call: &Call,
+        answer: &Answer,
+        now: Moment,
+        clock: &Clock,
+    ) {
+        let Some(effect) = &answer.effect else {
+            return;
+        };
+        self.log.amend(request, |record| {
+            record.accepted = true;
+            record.session = Some(effect.session.clone());
+            record.run = effect.run.clone();
+        });
+        let kind = match effect.kind {
+            EffectKind::Launched => LaunchKind::Session,
+            EffectKind::Messaged => LaunchKind::Message,
+            EffectKind::Changed => return,
+        };
+        let body = call.json();
+        self.log.add_launch(Launch {
+            request,
+            provider,
+            kind,
+            session: effect.session.clone(),
+            run: effect.run.clone(),
+            key: caller.name.clone(),
+            agent_id: agent_id_in(body.as_ref()),
+            marker: marker_in(body.as_ref()),
+            at: clock.timestamp(now),
+        });
+    }
+
+    fn deliver(&mut self, request: u64, delivery: Delivery) -> Delivery {
+        let status = match &delivery {
+            Delivery::Answer { answer, .. } => Some(answer.status.as_u16()),
+            Delivery::Close { .. } => None,
+        };
+        self.log.amend(request, |record| record.status = status);
+        delivery
+    }
+}
+
+fn new_record(
+    provider: Provider,
+    operation: Option<Operation>,
+    call: &Call,
+    connection: u64,
+    clock: &Clock,
+    now: Moment,
+) -> RequestRecord {
+    let body = call.json();
+    let session_in_path = match operation.map(Operation::class) {
+        None | Some(OperationClass::Account) => None,
+        Some(_) => call.segments().get(2).map(|&id| id.to_owned()),
+    };
+    RequestRecord {
+        sequence: 0,
+        provider,
+        operation,
+        class: operation.map(Operation::class),
+        method: call.method.to_string(),
+        path: call.path.clone(),
+        query: call.query.clone(),
+        key: None,
+        connection,
+        position_on_connection: 0,
+        at: clock.timestamp(now),
+        accepted: false,
+        status: None,
+        session: session_in_path,
+        run: None,
+        agent_id: agent_id_in(body.as_ref()),
+        marker: marker_in(body.as_ref()),
+        idempotency_key: call.header("idempotency-key").map(str::to_owned),
+        fault: None,
+        body_bytes: call.body.len(),
+        body_fields: body
+            .as_ref()
+            .and_then(Value::as_object)
+            .map(|members| members.keys().cloned().collect())
+            .unwrap_or_default(),
+    }
+}
+
+fn agent_id_in(body: Option<&Value>) -> Option<String> {
+    body?.get("agentId")?.as_str().map(str::to_owned)
+}
+
+fn marker_in(body: Option<&Value>) -> Option<String> {
+    let prompt = body?.get("prompt")?;
+    let text = prompt.get("text").unwrap_or(prompt).as_str()?;
+    marker_of(text).map(str::to_owned)
+}
+
+/// A refusal in the body shape that Cursor documents and Firebender is assumed to share.
+fn refusal_answer(refusal: Refusal) -> Answer {
+    let mut answer = Answer::json(
+        refusal.status,
+        json!({"error": {"code": refusal.code, "message": refusal.message}}),
+    );
+    answer.headers = refusal.headers;
+    answer
+}
+
+fn at_once(answer: Answer) -> Delivery {
+    Delivery::Answer {
+        after: answer.latency,
+        answer,
+        cut_after_bytes: None,
+    }
+}
+
+fn scripted_error(status: u16, code: &str) -> Answer {
+    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    refusal_answer(Refusal::new(status, code.to_owned(), "Injected by a fault"))
+}
+
+/// The faults that leave the state alone.
+fn fault_before(fault: &FaultKind) -> Option<Delivery> {
+    match fault {
+        FaultKind::DropBefore => Some(Delivery::Close { after: Duration::ZERO }),
+        FaultKind::Hang { duration } => Some(Delivery::Close { after: *duration }),
+        FaultKind::ErrorBefore { status, code } => Some(at_once(scripted_error(*status, code))),
+        FaultKind::RateLimited { retry_after } => Some(at_once(refusal_answer(match retry_after {
+            Some(seconds) => too_many(20, Duration::from_secs(*seconds)),
+            None => Refusal::rate_limited("Rate limit exceeded"),
+        }))),
+        FaultKind::Respond { status, headers, body } => Some(at_once(raw_answer(*status, headers, body))),
+        FaultKind::DropAfter
+        | FaultKind::Delay { .. }
+        | FaultKind::LateCommit { .. }
+        | FaultKind::ErrorAfter { .. }
+        | FaultKind::TruncatedBody
+        | FaultKind::HugeBody { .. }
+        | FaultKind::UnknownStatus { .. }
+        | FaultKind::Lag { .. }
+        | FaultKind::IgnoreAgentId
+        | FaultKind::CutStream { .. }
+        | FaultKind::StreamError { .. } => None,
+    }
+}
+
+fn raw_answer(status: u16, headers: &[(String, String)], body: &str) -> Answer {
+    let content_type = headers
+        .iter()
+        .find(|(name, _)| name.eq_ignore_ascii_case("content-type"))
+        .map_or("application/json", |(_, value)| value.as_str());
+    let mut answer = Answer::file(content_type, body.to_owned());
+    answer.status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    answer.extra_headers = headers
+        .iter()
+        .filter(|(name, _)| !name.eq_ignore_ascii_case("content-type"))
+        .cloned()
+        .collect();
+    answer
+}
+
+/// The faults that act on the answer.
+fn fault_after(fault: Option<&FaultKind>, mut answer: Answer) -> Delivery {
+    let Some(fault) = fault else {
+        return at_once(answer);
+    };
+    match fault {
+        FaultKind::DropAfter => Delivery::Close { after: answer.latency },
+        FaultKind::Delay { by } => {
+            answer.latency = answer.latency.saturating_add(*by);
+            at_once(answer)
+        }
+        FaultKind::ErrorAfter { status, code } => at_once(scripted_error(*status, code)),
+        FaultKind::TruncatedBody => {
+            if let AnswerBody::Json(body) = &answer.body {
+                let text = body.to_string();
+                let half = text.len() / 2;
+                answer.body = AnswerBody::File {
+                    media_type: "application/json".to_owned(),
+                    content: Bytes::from(text).slice(..half),
+                };
+            }
+            at_once(answer)
+        }
+        FaultKind::HugeBody { bytes } => {
+            if let AnswerBody::Json(Value::Object(members)) = &mut answer.body {
+                let padding = "x".repeat((*bytes).min(MAX_HUGE_BODY));
+                members.insert("padding".to_owned(), Value::String(padding));
+            }
+            at_once(answer)
+        }
+        FaultKind::UnknownStatus { value } => {
+            if let AnswerBody::Json(body) = &mut answer.body {
+                overwrite_status(body, value);
+            }
+            at_once(answer)
+        }
+        FaultKind::CutStream { after_bytes } => Delivery::Answer {
+            after: answer.latency,
+            answer,
+            cut_after_bytes: Some(*after_bytes),
+        },
+        FaultKind::StreamError { code } => {
+            if let AnswerBody::Stream(_) = answer.body {
+                let data = json!({"code": code, "message": "Injected by a fault"});
+                answer.body = AnswerBody::File {
+                    media_type: "text/event-stream".to_owned(),
+                    content: Bytes::from(format!("event: error\ndata: {data}\n\n")),
+                };
+            }
+            at_once(answer)
+        }
+        FaultKind::Lag { .. }
+        | FaultKind::IgnoreAgentId
+        | FaultKind::LateCommit { .. }
+        | FaultKind::DropBefore
+        | FaultKind::Hang { .. }
+        | FaultKind::ErrorBefore { .. }
+        | FaultKind::RateLimited { .. }
+        | FaultKind::Respond { .. } => at_once(answer),
+    }
+}
