@@ -203,7 +203,8 @@ impl Access {
     }
 
     /// Applies every document of `yaml` in order (server-side, forced) and waits until CustomResourceDefinitions
-    /// are established. Namespaced objects without a namespace go to `default`.
+    /// are established. Namespaced objects without a namespace go to `default`. New RBAC rules take effect a moment
+    /// later.
     ///
     /// # Errors
     ///
@@ -235,7 +236,10 @@ impl Access {
         let mut child = Command::new("kubectl")
             .args(arguments)
             .env("KUBECONFIG", &self.kubeconfig)
-            .env("KUBECACHEDIR", self.endpoint.directory.join("kubectl-cache"))
+            .env(
+                "KUBECACHEDIR",
+                self.endpoint.directory.join("kubectl-cache"),
+            )
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

@@ -42,7 +42,9 @@ rules:
 #[non_exhaustive]
 pub enum AuditError {
     /// The control plane was started without one.
-    #[error("this control plane keeps no audit log: start it with `Options {{ audit_log: true, .. }}`")]
+    #[error(
+        "this control plane keeps no audit log: start it with `Options {{ audit_log: true, .. }}`"
+    )]
     Off,
     /// The file could not be read.
     #[error("the audit log {} could not be read", path.display())]

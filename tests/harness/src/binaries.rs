@@ -286,8 +286,9 @@ impl Sources {
                 return Err(BinariesError::NotBuilt { component });
             }
             // Atomic: a program that is there is complete.
-            fs::rename(&built, binaries.path(component))
-                .map_err(BinariesError::io(format!("moving {component} to its place")))?;
+            fs::rename(&built, binaries.path(component)).map_err(BinariesError::io(format!(
+                "moving {component} to its place"
+            )))?;
         }
         progress.finish(&format!("built {names}"));
         Ok(())
@@ -403,7 +404,10 @@ impl Go<'_> {
         });
         let (sender, lines) = mpsc::channel();
         std::thread::spawn(move || {
-            let lines = stderr.map(BufReader::new).into_iter().flat_map(BufRead::lines);
+            let lines = stderr
+                .map(BufReader::new)
+                .into_iter()
+                .flat_map(BufRead::lines);
             for line in lines.map_while(Result::ok) {
                 if sender.send(line).is_err() {
                     return;

@@ -56,11 +56,7 @@ impl Authority {
 
     /// A client certificate: Kubernetes takes the user from CN and the group from O. (It would take several
     /// groups from several O, but a distinguished name of this library holds one value of each type.)
-    pub(crate) fn client(
-        &self,
-        user: &str,
-        group: Option<&str>,
-    ) -> Result<Identity, rcgen::Error> {
+    pub(crate) fn client(&self, user: &str, group: Option<&str>) -> Result<Identity, rcgen::Error> {
         self.sign(parameters(user, group), ExtendedKeyUsagePurpose::ClientAuth)
     }
 

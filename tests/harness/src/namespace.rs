@@ -59,7 +59,7 @@ impl Namespace {
     }
 
     /// Applies every document of `yaml` in order (server-side, forced) and waits until CustomResourceDefinitions
-    /// are established. Objects that name no namespace go into this one.
+    /// are established. Objects that name no namespace go into this one. New RBAC rules take effect a moment later.
     ///
     /// # Errors
     ///
@@ -94,7 +94,11 @@ impl Drop for Namespace {
                     })
                 });
             // Often enough the control plane has ended with the test.
-            tracing::debug!(name, ?deleted, "asked for the deletion of a test's namespace");
+            tracing::debug!(
+                name,
+                ?deleted,
+                "asked for the deletion of a test's namespace"
+            );
         });
     }
 }

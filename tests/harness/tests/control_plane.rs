@@ -1,6 +1,11 @@
 //! What the harness promises about the control planes that it starts.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
 
 use std::{
     collections::BTreeMap,
@@ -10,7 +15,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use codeagent_harness::{AuditedRequest, Component, ControlPlane, Namespace, Options, Verb, shared};
+use codeagent_harness::{
+    Access, AuditedRequest, Component, ControlPlane, Namespace, Options, Verb, shared,
+};
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::{self as core, ConfigMap};
 use kube::{
@@ -36,8 +43,9 @@ fn is_forbidden<T>(result: &Result<T, kube::Error>) -> bool {
     matches!(result, Err(kube::Error::Api(status)) if status.code == 403)
 }
 
-/// Lets `subject` (YAML, in flow style) edit everything ordinary in the namespace.
-async fn allow_editing(namespace: &Namespace, subject: &str) {
+/// Lets `subject` (YAML, in flow style) edit everything ordinary in the namespace, and waits until `access`, which it
+/// describes, may: the API server learns of new bindings by a watch.
+async fn allow_editing(namespace: &Namespace, subject: &str, access: &Access) {
     let binding = format!(
         "apiVersion: rbac.authorization.k8s.io/v1
 kind: RoleBinding
@@ -47,6 +55,16 @@ subjects: [{subject}]
 "
     );
     namespace.apply_manifests(&binding).await.unwrap();
+    let client = access.client().unwrap();
+    let config_maps: Api<ConfigMap> = Api::namespaced(client, namespace.name());
+    let dry_run = PostParams {
+        dry_run: true,
+        ..PostParams::default()
+    };
+    eventually("the binding holds", Duration::from_secs(10), async || {
+        !is_forbidden(&config_maps.create(&dry_run, &config_map("probe")).await)
+    })
+    .await;
 }
 
 async fn eventually(what: &str, within: Duration, mut holds: impl AsyncFnMut() -> bool) {
@@ -89,17 +107,22 @@ async fn the_control_plane_is_the_pinned_version_and_stores_objects() {
 async fn rbac_denies_a_user_without_bindings_and_allows_one_with() {
     let control_plane = shared().await;
     let namespace = control_plane.namespace("rbac").await.unwrap();
-    allow_editing(&namespace, "{kind: User, name: jane}").await;
-
     let of = |user: &str, group| -> Api<ConfigMap> {
         let client = control_plane.user(user, group).unwrap().client().unwrap();
         Api::namespaced(client, namespace.name())
     };
-    let create =
-        async |api: Api<ConfigMap>| api.create(&PostParams::default(), &config_map("mine")).await;
+    let jane = control_plane.user("jane", None).unwrap();
+    allow_editing(&namespace, "{kind: User, name: jane}", &jane).await;
+
+    let create = async |api: Api<ConfigMap>| {
+        api.create(&PostParams::default(), &config_map("mine"))
+            .await
+    };
 
     assert!(is_forbidden(&create(of("nobody", None)).await));
-    assert!(is_forbidden(&create(of("nobody", Some("developers"))).await));
+    assert!(is_forbidden(
+        &create(of("nobody", Some("developers"))).await
+    ));
     create(of("jane", None)).await.unwrap();
     assert!(is_forbidden(&create(of("jane2", None)).await));
 }
@@ -108,13 +131,9 @@ async fn rbac_denies_a_user_without_bindings_and_allows_one_with() {
 async fn a_group_in_the_certificate_counts() {
     let control_plane = shared().await;
     let namespace = control_plane.namespace("group").await.unwrap();
-    allow_editing(&namespace, "{kind: Group, name: developers}").await;
-    let client = control_plane
-        .user("anyone", Some("developers"))
-        .unwrap()
-        .client()
-        .unwrap();
-    Api::<ConfigMap>::namespaced(client, namespace.name())
+    let anyone = control_plane.user("anyone", Some("developers")).unwrap();
+    allow_editing(&namespace, "{kind: Group, name: developers}", &anyone).await;
+    Api::<ConfigMap>::namespaced(anyone.client().unwrap(), namespace.name())
         .create(&PostParams::default(), &config_map("ours"))
         .await
         .unwrap();
@@ -129,13 +148,8 @@ async fn a_service_account_acts_as_itself() {
         .apply_manifests("{apiVersion: v1, kind: ServiceAccount, metadata: {name: robot}}")
         .await
         .unwrap();
-    let client = control_plane
-        .service_account(name, "robot")
-        .await
-        .unwrap()
-        .client()
-        .unwrap();
-    let config_maps: Api<ConfigMap> = Api::namespaced(client, name);
+    let robot = control_plane.service_account(name, "robot").await.unwrap();
+    let config_maps: Api<ConfigMap> = Api::namespaced(robot.client().unwrap(), name);
 
     let denied = config_maps.list(&ListParams::default()).await;
     assert!(is_forbidden(&denied));
@@ -144,7 +158,7 @@ async fn a_service_account_acts_as_itself() {
     assert!(answer.contains(&user), "{answer}");
 
     let subject = format!("{{kind: ServiceAccount, name: robot, namespace: {name}}}");
-    allow_editing(&namespace, &subject).await;
+    allow_editing(&namespace, &subject, &robot).await;
     config_maps.list(&ListParams::default()).await.unwrap();
 
     let error = control_plane.service_account(name, "nobody").await;
@@ -168,9 +182,11 @@ async fn a_namespace_is_deleted_with_what_is_in_it_when_the_test_ends() {
     assert!(dropped.elapsed() < Duration::from_secs(1), "nobody waits");
 
     let namespaces: Api<core::Namespace> = Api::all(client);
-    eventually("the namespace is gone", Duration::from_secs(60), async || {
-        namespaces.get_opt(&name).await.unwrap().is_none()
-    })
+    eventually(
+        "the namespace is gone",
+        Duration::from_secs(60),
+        async || namespaces.get_opt(&name).await.unwrap().is_none(),
+    )
     .await;
 }
 
@@ -178,8 +194,9 @@ async fn a_namespace_is_deleted_with_what_is_in_it_when_the_test_ends() {
 async fn the_audit_log_tells_who_asked_for_what() {
     let control_plane = shared().await;
     let namespace = control_plane.namespace("audit").await.unwrap();
-    allow_editing(&namespace, "{kind: User, name: auditee}").await;
-    let client = control_plane.user("auditee", None).unwrap().client().unwrap();
+    let auditee = control_plane.user("auditee", None).unwrap();
+    allow_editing(&namespace, "{kind: User, name: auditee}", &auditee).await;
+    let client = auditee.client().unwrap();
     let config_maps: Api<ConfigMap> = Api::namespaced(client.clone(), namespace.name());
     let elsewhere: Api<ConfigMap> = Api::namespaced(client, "default");
 
@@ -197,12 +214,25 @@ async fn the_audit_log_tells_who_asked_for_what() {
     let denied = elsewhere.get("audited").await;
     assert!(is_forbidden(&denied));
 
-    let requests = audit_log.requests(|request| request.user == "auditee").unwrap();
+    let requests = audit_log
+        .requests(|request| request.user == "auditee")
+        .unwrap();
     let told: Vec<_> = requests
         .iter()
         .map(|request| {
-            let AuditedRequest { verb, resource, subresource, namespace, name, code, .. } = request;
-            assert_eq!((resource.as_str(), subresource.as_str()), ("configmaps", ""));
+            let AuditedRequest {
+                verb,
+                resource,
+                subresource,
+                namespace,
+                name,
+                code,
+                ..
+            } = request;
+            assert_eq!(
+                (resource.as_str(), subresource.as_str()),
+                ("configmaps", "")
+            );
             (verb.clone(), namespace.as_str(), name.as_str(), *code)
         })
         .collect();
@@ -277,8 +307,11 @@ spec: {size: 1}
     assert_eq!(applied.len(), 2);
 
     let kind = GroupVersionKind::gvk("harness.codeagents.dev", "v1", "Widget");
-    let widgets: Api<DynamicObject> =
-        Api::namespaced_with(namespace.client(), namespace.name(), &ApiResource::from_gvk(&kind));
+    let widgets: Api<DynamicObject> = Api::namespaced_with(
+        namespace.client(),
+        namespace.name(),
+        &ApiResource::from_gvk(&kind),
+    );
     assert_eq!(widgets.get("small").await.unwrap().data["spec"]["size"], 1);
 
     let refused = namespace
@@ -286,9 +319,19 @@ spec: {size: 1}
             "{apiVersion: harness.codeagents.dev/v1, kind: Widget, metadata: {name: none}, spec: {size: 0}}",
         )
         .await;
-    assert_eq!(refused.unwrap_err().to_string(), "the API server refused Widget none");
-    let nameless = namespace.apply_manifests("{apiVersion: v1, kind: ConfigMap}").await;
-    assert!(nameless.unwrap_err().to_string().starts_with("document 1 is not"));
+    assert_eq!(
+        refused.unwrap_err().to_string(),
+        "the API server refused Widget none"
+    );
+    let nameless = namespace
+        .apply_manifests("{apiVersion: v1, kind: ConfigMap}")
+        .await;
+    assert!(
+        nameless
+            .unwrap_err()
+            .to_string()
+            .starts_with("document 1 is not")
+    );
 }
 
 #[tokio::test]
@@ -301,13 +344,17 @@ async fn kubectl_works_with_each_kubeconfig() {
     let applied = admin
         .kubectl_with_input(
             &["apply", "-n", name, "-f", "-"],
-            "{apiVersion: v1, kind: ConfigMap, metadata: {name: by-kubectl}}",
+            "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: by-kubectl}",
         )
         .await
         .unwrap();
     assert!(applied.success(), "{applied:?}");
     assert_eq!(applied.stdout.trim(), "configmap/by-kubectl created");
-    namespace.api::<ConfigMap>().get("by-kubectl").await.unwrap();
+    namespace
+        .api::<ConfigMap>()
+        .get("by-kubectl")
+        .await
+        .unwrap();
 
     let copy = tempfile::tempdir().unwrap();
     let path = copy.path().join("kubeconfig");
@@ -315,7 +362,12 @@ async fn kubectl_works_with_each_kubeconfig() {
     let output = Command::new("kubectl")
         .arg(format!("--kubeconfig={}", path.display()))
         .arg(format!("--cache-dir={}", copy.path().display()))
-        .args(["auth", "whoami", "-o", "jsonpath={.status.userInfo.username}"])
+        .args([
+            "auth",
+            "whoami",
+            "-o",
+            "jsonpath={.status.userInfo.username}",
+        ])
         .output()
         .unwrap();
     assert_eq!(String::from_utf8_lossy(&output.stdout), "harness-admin");
@@ -438,9 +490,11 @@ async fn nothing_is_left_when_the_owner_is_killed() {
         !processes.iter().any(|id| is_running(*id))
     })
     .await;
-    eventually("the files are removed", Duration::from_secs(10), async || {
-        !directory.exists()
-    })
+    eventually(
+        "the files are removed",
+        Duration::from_secs(10),
+        async || !directory.exists(),
+    )
     .await;
 }
 
