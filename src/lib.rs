@@ -4,4 +4,5 @@
 pub mod api;
 pub mod domain;
 pub mod providers;
+pub mod runtime;
 pub mod simulator;

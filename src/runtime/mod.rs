@@ -1,0 +1,10 @@
+//! What every operator needs and none of ours in particular: watching, guarded writes, events, identity, serving.
+//!
+//! Nothing in here knows a CodeAgent, a CodeSession or a provider.
+
+pub mod events;
+pub mod identity;
+pub mod overlay;
+pub mod server;
+pub mod watch;
+pub mod write;
