@@ -1,7 +1,27 @@
-//! The Kubernetes operator for cloud coding agents.
+//! The Kubernetes operator for cloud coding agents: `kubectl apply` a `CodeSession`, and a hosted agent clones the
+//! repository, does the task and opens a pull request.
+//!
+//! Dependencies run one way, and a test holds them to it:
+//!
+//! ```text
+//! api ← domain ← providers, runtime ← controllers ← cli ← main
+//! ```
+//!
+//! - [`api`]: the custom resources.
+//! - [`domain`]: what happens next, as pure decisions. The launch protocol lives here.
+//! - [`providers`]: talking to the providers.
+//! - [`runtime`]: what every operator needs.
+//! - [`controllers`]: gather, execute, record.
+//! - [`cli`]: the command line and the process.
+//! - [`simulator`]: the providers' HTTP APIs, for tests and for trying things out.
+//!
+//! The promises: one manifest pays for one session, whatever dies, times out or races; a stop is a stop at the provider;
+//! nothing gets stuck without saying why; no key leaves the process but towards its provider.
 #![forbid(unsafe_code)]
 
 pub mod api;
+pub mod cli;
+pub mod controllers;
 pub mod domain;
 pub mod providers;
 pub mod runtime;

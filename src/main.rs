@@ -1,8 +1,63 @@
-fn main() {
-    for crd in codeagent_operator::api::crds::all() {
-        println!(
-            "---\n{}",
-            codeagent_operator::api::crds::to_yaml(&crd).unwrap_or_default()
-        );
+//! The operator.
+#![forbid(unsafe_code)]
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use codeagent_operator::cli::{self, Cli, Command, LogFormat, RunError, RunOptions};
+use codeagent_operator::controllers::session::Chain;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let result = match cli.command {
+        Command::Crds => cli::print_crds(&mut std::io::stdout()),
+        Command::Run(options) => run(*options),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("codeagent-operator: {}", Chain(&error));
+            ExitCode::FAILURE
+        }
     }
+}
+
+fn run(options: RunOptions) -> Result<(), RunError> {
+    // First of all: without it the HTTP client panics.
+    // An error says that another provider is installed already, which is as good.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let filter = tracing_subscriber::EnvFilter::new(&options.log_level);
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
+    match options.log_format {
+        LogFormat::Text => log.init(),
+        LogFormat::Json => log.json().init(),
+    }
+    #[expect(
+        clippy::expect_used,
+        reason = "without threads and timers there is no process to speak of"
+    )]
+    let runtime = tokio::runtime::Runtime::new().expect("the runtime starts");
+    runtime.block_on(async {
+        let stop = CancellationToken::new();
+        let on_signal = stop.clone();
+        tokio::spawn(async move {
+            let (Ok(mut terminate), Ok(mut interrupt)) = (
+                signal(SignalKind::terminate()),
+                signal(SignalKind::interrupt()),
+            ) else {
+                return;
+            };
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            tracing::info!("stops: no new launch; what is under way is finished");
+            on_signal.cancel();
+        });
+        cli::run(options, stop).await
+    })
 }

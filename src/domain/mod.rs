@@ -4,10 +4,12 @@
 //! facts come in as plain data, plans go out as plain data. That is what makes it possible to walk
 //! every reachable state in a test.
 
+pub mod agent;
 pub mod effective;
 pub mod ids;
 pub mod marker;
 pub mod remote;
+pub mod requeue;
 pub mod session;
 pub mod snapshot;
 pub mod status;

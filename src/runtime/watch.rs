@@ -5,9 +5,9 @@ use std::hash::Hash;
 use std::sync::Arc;
 
 use futures::{Stream, StreamExt};
+use kube::Resource;
 use kube::api::Api;
 use kube::core::DeserializeGuard;
-use kube::{Resource, ResourceExt};
 use kube_runtime::controller::ReconcileRequest;
 use kube_runtime::reflector::{self, ObjectRef, Store, store::Writer};
 use kube_runtime::watcher::{self, Event, watcher};

@@ -185,13 +185,12 @@ fn absent(
             &format!("{MOST_POSTS} requests were sent and none was ever seen to arrive"),
         );
     }
-    send_again(o, open, provider, effective, open.attempt, open.posts + 1)
+    send_again(o, provider, effective, open.attempt, open.posts + 1)
 }
 
 /// Sends again, under a new claim.
 fn send_again(
     o: &Observed<'_>,
-    open: &SendRecord,
     provider: &ProviderFacts,
     effective: &Effective,
     attempt: i32,
@@ -209,12 +208,6 @@ fn send_again(
     let Some(inputs) = &connected.inputs else {
         return Plan::wait(o.timing.fault_wait_min);
     };
-    if attempt == open.attempt && inputs.digest != open.request_digest {
-        return still_unknown(
-            o,
-            "what was sent can no longer be reproduced: the prompt's source has changed",
-        );
-    }
     claim(o, provider, connected, inputs, effective, attempt, posts)
 }
 
@@ -232,7 +225,7 @@ fn unknowable(
         && open.attempt == 1
         && !stop_wanted(o);
     if retry {
-        return send_again(o, open, provider, effective, open.attempt + 1, 1);
+        return send_again(o, provider, effective, open.attempt + 1, 1);
     }
     give_up(
         o,

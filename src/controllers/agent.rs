@@ -1,0 +1,294 @@
+//! The controller of CodeAgents: is the Secret there, is the key accepted, what can the provider do, how many sessions.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use kube::ResourceExt;
+use kube::api::Api;
+use kube_runtime::controller::Action;
+use serde_json::json;
+use tracing::Instrument;
+
+use super::accounts::Standing;
+use super::connection::{Linked, endpoint, link, obstacle, outage};
+use super::metrics::{Controller, PassOutcome};
+use super::scope::Scope;
+use super::session::{Chain, PassError};
+use crate::api::{
+    ClientIdEvidence, CodeAgent, CodeSession, KeyReference, Reason, SendState, SessionCounts,
+    SessionPhase,
+};
+use crate::domain::agent::{Findings, Health, status};
+use crate::domain::remote::{Capability, Recovery};
+use crate::domain::requeue::jittered;
+use crate::providers::contract::ProviderType;
+use crate::runtime::watch::in_namespace;
+use crate::runtime::write::{Write, WriteError};
+
+/// Longest time one pass may take.
+const PASS_BOUND: Duration = Duration::from_secs(180);
+
+/// Brings one CodeAgent's status up to date.
+///
+/// # Errors
+/// If it could not be stored.
+pub async fn reconcile(agent: Arc<CodeAgent>, scope: Arc<Scope>) -> Result<Action, PassError> {
+    let begun = Instant::now();
+    let span = tracing::info_span!(
+        "agent",
+        namespace = agent.namespace().unwrap_or_default(),
+        name = agent.name_any()
+    );
+    let agent = scope.agents_overlay.newest(agent);
+    let result = tokio::time::timeout(PASS_BOUND, pass(&scope, &agent).instrument(span))
+        .await
+        .unwrap_or(Err(PassError::Timeout(PASS_BOUND)));
+    let outcome = match &result {
+        Ok(_) => PassOutcome::Waiting,
+        Err(_) => PassOutcome::Failed,
+    };
+    scope
+        .context
+        .metrics
+        .pass(Controller::Agent, outcome, begun.elapsed().as_secs_f64());
+    result.map(|again| {
+        Action::requeue(jittered(again, rand::random()).max(Duration::from_millis(20)))
+    })
+}
+
+/// What happens after a failed pass.
+pub fn on_error(agent: Arc<CodeAgent>, error: &PassError, scope: Arc<Scope>) -> Action {
+    tracing::warn!(agent = agent.name_any(), error = %Chain(error), "a pass failed and will be repeated");
+    Action::requeue(jittered(
+        scope.context.timing().fault_wait(3),
+        rand::random(),
+    ))
+}
+
+/// One pass; answers with when to look again.
+async fn pass(scope: &Arc<Scope>, agent: &Arc<CodeAgent>) -> Result<Duration, PassError> {
+    let context = &scope.context;
+    if agent.metadata.deletion_timestamp.is_some() || context.stop.is_cancelled() {
+        return Ok(context.settings.agent_recheck);
+    }
+    let namespace = agent.namespace().unwrap_or_default();
+    let spec = &agent.spec.provider;
+    let sessions = sessions_of(scope, &namespace, &agent.name_any());
+    let (counts, counts_due) = counts(scope, agent, &sessions);
+    let mut findings = Findings {
+        kind: spec.kind(),
+        capabilities: Default::default(),
+        recovery: None,
+        health: Health::Unusable {
+            reason: Reason::ProviderDisabled,
+            message: "this installation of the operator does not run this provider: enable it (--providers), or use another one".into(),
+        },
+        models: None,
+        client_id: None,
+        endpoint: String::new(),
+        counts,
+        suspended: agent.spec.suspend,
+    };
+    let mut again = context.settings.agent_recheck;
+    if let Some(provider) = context.provider(spec) {
+        findings.capabilities = provider.capabilities(spec);
+        findings.recovery = Some(provider.recovery(spec));
+        findings.endpoint = endpoint(provider, spec);
+        again = examine(scope, agent, provider, &namespace, &mut findings).await;
+        findings.client_id = client_id_evidence(provider.recovery(spec), &sessions);
+    }
+    let generation = agent.metadata.generation.unwrap_or(0);
+    let stored = agent
+        .status
+        .as_ref()
+        .filter(|status| status.observed_generation >= 0);
+    let new = status(stored, generation, &findings, Timestamp::now());
+    if stored != Some(&new) {
+        let api: Api<CodeAgent> = Api::namespaced(context.client.clone(), &namespace);
+        let write = Write::if_unchanged(agent.as_ref()).set(&["status"], json!(new));
+        match write.to_status(&api, &agent.name_any()).await {
+            Ok(newer) => {
+                scope.agents_overlay.keep(Arc::new(newer));
+                if findings.counts.is_some() {
+                    scope.note_counts(&agent.uid().unwrap_or_default());
+                }
+            }
+            Err(WriteError::Stale) => return Ok(Duration::from_millis(500)),
+            Err(WriteError::Gone) => return Ok(again),
+            Err(source) => {
+                return Err(PassError::Write {
+                    what: "the status of the CodeAgent",
+                    source,
+                });
+            }
+        }
+    }
+    Ok(counts_due.map_or(again, |due| again.min(due)))
+}
+
+/// Finds out how the key stands; answers with when to look again.
+async fn examine(
+    scope: &Scope,
+    agent: &CodeAgent,
+    provider: &dyn ProviderType,
+    namespace: &str,
+    findings: &mut Findings,
+) -> Duration {
+    let context = &scope.context;
+    let reference = &agent.spec.credentials.secret_ref;
+    let secret = KeyReference {
+        name: reference.name.clone(),
+        key: reference.key.clone(),
+    };
+    let linked = match link(context, namespace, provider, &agent.spec.provider, &secret).await {
+        Ok(linked) => linked,
+        Err(found) => {
+            findings.health = Health::Unusable {
+                reason: found.objection.reason,
+                message: found.objection.message,
+            };
+            return found.again;
+        }
+    };
+    scope.note_key(&agent.uid().unwrap_or_default(), &linked.key);
+    let recheck = context.settings.agent_recheck;
+    let fresh = context
+        .accounts
+        .age(&linked.key)
+        .is_some_and(|age| age < recheck)
+        && context.accounts.standing(&linked.key).is_some();
+    let known_models = agent
+        .status
+        .as_ref()
+        .is_some_and(|status| !status.models.is_empty());
+    if !fresh {
+        let older_than = if context.accounts.standing(&linked.key).is_some() {
+            recheck
+        } else {
+            Duration::ZERO
+        };
+        context
+            .accounts
+            .ask(&linked.key, linked.provider.as_ref(), older_than)
+            .await;
+    }
+    let standing = context.accounts.standing(&linked.key);
+    let lists_models = findings.capabilities.contains(&Capability::ListModels);
+    let mut again = recheck;
+    findings.health = match &standing {
+        Some(Standing::Accepted(account)) => {
+            if lists_models && (!fresh || !known_models) {
+                findings.models = list_models(&linked).await;
+            }
+            Health::Accepted(account.clone())
+        }
+        Some(Standing::Refused { error, .. }) => {
+            // A mended Secret holds another key, so the Secret is read again soon.
+            again = context.timing().recheck;
+            let found = standing
+                .as_ref()
+                .and_then(|standing| obstacle(standing, &secret.name));
+            Health::Refused {
+                message: found.map_or_else(|| error.to_string(), |found| found.objection.message),
+            }
+        }
+        Some(Standing::Unreachable { error, again: wait }) => {
+            again = *wait;
+            Health::Unreachable {
+                reason: outage(error),
+                message: format!("the provider cannot be used right now: {error}"),
+                account: context.accounts.last_account(&linked.key),
+            }
+        }
+        None => {
+            again = context.timing().fault_wait_min;
+            Health::Unreachable {
+                reason: Reason::VerifyingCredentials,
+                message: "the key is being checked".into(),
+                account: context.accounts.last_account(&linked.key),
+            }
+        }
+    };
+    again
+}
+
+/// Models are a comfort: a provider that does not list them now is asked again at the next check.
+async fn list_models(linked: &Linked) -> Option<Vec<String>> {
+    match linked.provider.models().await {
+        Ok(models) => Some(models),
+        Err(error) => {
+            tracing::debug!(
+                class = error.class.as_str(),
+                "the models could not be listed"
+            );
+            None
+        }
+    }
+}
+
+fn sessions_of(scope: &Scope, namespace: &str, agent: &str) -> Vec<Arc<CodeSession>> {
+    in_namespace(&scope.sessions, namespace)
+        .into_iter()
+        .filter(|session| session.spec.agent_ref.name == agent)
+        .map(|session| scope.sessions_overlay.newest(session))
+        .collect()
+}
+
+/// The counts, if it is time to write them, and when it will be if it is not.
+fn counts(
+    scope: &Scope,
+    agent: &CodeAgent,
+    sessions: &[Arc<CodeSession>],
+) -> (Option<SessionCounts>, Option<Duration>) {
+    let mut counts = SessionCounts::default();
+    for session in sessions {
+        let phase = session
+            .status
+            .as_ref()
+            .map(|status| status.phase)
+            .unwrap_or_default();
+        let count = match phase {
+            SessionPhase::Pending => &mut counts.pending,
+            SessionPhase::Creating | SessionPhase::Running => &mut counts.active,
+            SessionPhase::Finished
+            | SessionPhase::Error
+            | SessionPhase::Cancelled
+            | SessionPhase::Expired => &mut counts.finished,
+        };
+        *count = count.saturating_add(1);
+    }
+    if agent.status.as_ref().and_then(|status| status.sessions) == Some(counts) {
+        return (None, None);
+    }
+    match scope.until_counts(&agent.uid().unwrap_or_default()) {
+        None => (Some(counts), None),
+        Some(wait) => (None, Some(wait)),
+    }
+}
+
+/// What the newest confirmed launch shows of our id being used.
+fn client_id_evidence(
+    recovery: Recovery,
+    sessions: &[Arc<CodeSession>],
+) -> Option<ClientIdEvidence> {
+    match recovery {
+        Recovery::ClientId => {}
+        Recovery::Marker | Recovery::None => return None,
+    }
+    let evidence = sessions.iter().filter_map(|session| {
+        let status = session.status.as_ref()?;
+        let record = status
+            .launch
+            .as_ref()
+            .filter(|record| record.state == SendState::Confirmed)?;
+        let id = status.provider.as_ref()?.session_id.as_deref()?;
+        Some(ClientIdEvidence {
+            endpoint: record.target.endpoint.clone(),
+            account: record.target.account.clone(),
+            honoured: id.ends_with(&record.key),
+            seen_at: status.started_at?,
+        })
+    });
+    evidence.max_by_key(|evidence| evidence.seen_at)
+}

@@ -1,0 +1,198 @@
+//! From a CodeAgent's settings and a Secret to a connection, or to what stands in its way.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use url::Url;
+
+use super::accounts::{ConnectionKey, Standing};
+use super::context::Shared;
+use crate::api::{ALLOWED_HOSTS_ANNOTATION, KeyReference, ProviderSpec, Reason};
+use crate::domain::effective::{Fault, Objection};
+use crate::domain::remote::{ErrorClass, ProviderError};
+use crate::providers::contract::{Connection, Provider, ProviderType};
+
+/// A connection.
+#[derive(Clone)]
+pub struct Linked {
+    /// Tells it from others.
+    pub key: ConnectionKey,
+    /// The connection itself.
+    pub provider: Arc<dyn Provider>,
+    /// Digest of the credential. Stays in memory.
+    pub credential: String,
+}
+
+/// What stands in the way of a connection.
+#[derive(Clone, Debug)]
+pub struct Obstacle {
+    /// What, and what to do.
+    pub objection: Objection,
+    /// Whether it may pass by itself.
+    pub passing: bool,
+    /// When it is worth looking again.
+    pub again: Duration,
+}
+
+/// The base URL that will be used, without a trailing slash.
+pub fn endpoint(provider: &dyn ProviderType, spec: &ProviderSpec) -> String {
+    spec.endpoint()
+        .map_or_else(
+            || provider.default_endpoint(spec).to_string(),
+            str::to_owned,
+        )
+        .trim_end_matches('/')
+        .to_owned()
+}
+
+/// Connects with the values of a Secret. Nothing is sent to the provider.
+///
+/// # Errors
+/// What stands in the way: the Secret, one of its values, or an endpoint that it does not allow.
+pub async fn link(
+    shared: &Shared,
+    namespace: &str,
+    provider: &dyn ProviderType,
+    spec: &ProviderSpec,
+    secret: &KeyReference,
+) -> Result<Linked, Obstacle> {
+    let recheck = shared.timing().recheck;
+    let mend = |objection| Obstacle {
+        objection,
+        passing: false,
+        again: recheck,
+    };
+    let marked = shared
+        .sources
+        .secret(namespace, &secret.name)
+        .await
+        .map_err(|failure| match failure {
+            Ok(objection) => mend(objection),
+            Err(error) => unreadable(&error, &format!("the Secret {}", secret.name), recheck),
+        })?;
+    let endpoint = endpoint(provider, spec);
+    let invalid = |reason, message: String| {
+        mend(Objection {
+            reason,
+            message,
+            fault: Fault::Surroundings,
+        })
+    };
+    let url = Url::parse(&endpoint).map_err(|error| {
+        invalid(
+            Reason::EndpointNotAllowed,
+            format!("the endpoint {endpoint} is not a URL: {error}"),
+        )
+    })?;
+    if url.scheme() != "https" && !shared.settings.allow_http {
+        return Err(invalid(
+            Reason::InsecureEndpoint,
+            format!(
+                "the endpoint {endpoint} is not https: use https, or start the operator with --allow-http-endpoints in a development installation"
+            ),
+        ));
+    }
+    if spec.endpoint().is_some()
+        && url.origin() != provider.default_endpoint(spec).origin()
+        && !marked.allows(&url)
+    {
+        let host = url.host_str().unwrap_or_default();
+        return Err(invalid(
+            Reason::EndpointNotAllowed,
+            format!(
+                "the Secret {name} does not allow its values to be sent to {host}: kubectl -n {namespace} annotate secret {name} {ALLOWED_HOSTS_ANNOTATION}={host}",
+                name = marked.name()
+            ),
+        ));
+    }
+    let credential = marked
+        .credential(&secret.key, provider.further_secret_keys())
+        .map_err(mend)?;
+    let digest = credential.digest();
+    let key = ConnectionKey(format!(
+        "{}/{}@{endpoint}#{digest}",
+        provider.kind(),
+        provider.api_version(spec)
+    ));
+    let connection = Connection {
+        spec: spec.clone(),
+        endpoint: url,
+        credential,
+        http: shared.http.clone(),
+    };
+    let provider = provider.connect(connection).map_err(|error| {
+        invalid(
+            Reason::SecretKeyMissing,
+            format!("the Secret {}: {error}", secret.name),
+        )
+    })?;
+    Ok(Linked {
+        key,
+        provider,
+        credential: digest,
+    })
+}
+
+/// What the standing of a key means for whoever wants to use it.
+pub fn obstacle(standing: &Standing, secret: &str) -> Option<Obstacle> {
+    match standing {
+        Standing::Accepted(_) => None,
+        Standing::Refused { error, again } => Some(Obstacle {
+            objection: Objection {
+                reason: Reason::CredentialsInvalid,
+                message: format!(
+                    "the provider does not accept the key in the Secret {secret}: {error}. Put a valid key into it"
+                ),
+                fault: Fault::Surroundings,
+            },
+            passing: false,
+            // The Secret is read more often than the provider is asked: a mended key is another key.
+            again: *again,
+        }),
+        Standing::Unreachable { error, again } => Some(Obstacle {
+            objection: Objection {
+                reason: outage(error),
+                message: format!("waits, the provider cannot be used right now: {error}"),
+                fault: Fault::Surroundings,
+            },
+            passing: true,
+            again: *again,
+        }),
+    }
+}
+
+/// The reason that an outage goes by.
+pub fn outage(error: &ProviderError) -> Reason {
+    match error.class {
+        ErrorClass::RateLimited => Reason::RateLimited,
+        ErrorClass::Protocol | ErrorClass::Unknown => Reason::ProviderProtocolError,
+        ErrorClass::InvalidRequest
+        | ErrorClass::Unauthorized
+        | ErrorClass::Forbidden
+        | ErrorClass::NotFound
+        | ErrorClass::Conflict
+        | ErrorClass::QuotaExhausted
+        | ErrorClass::Unavailable
+        | ErrorClass::Timeout => Reason::ProviderUnavailable,
+    }
+}
+
+/// Something of the cluster could not be read.
+pub fn unreadable(error: &kube::Error, what: &str, again: Duration) -> Obstacle {
+    let why = match error {
+        kube::Error::Api(status) if status.code == 403 => {
+            "the operator has no permission for it in this namespace".to_owned()
+        }
+        kube::Error::Api(status) => status.message.clone(),
+        _ => "the API server did not answer".to_owned(),
+    };
+    Obstacle {
+        objection: Objection {
+            reason: Reason::SecretNotFound,
+            message: format!("{what} cannot be read: {why}"),
+            fault: Fault::Surroundings,
+        },
+        passing: true,
+        again,
+    }
+}

@@ -1,0 +1,198 @@
+//! What every pass shares.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Namespace;
+use kube::Client;
+use kube::api::Api;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::accounts::Accounts;
+use super::memory::Memory;
+use super::metrics::Metrics;
+use super::poller::Poller;
+use super::secrets::Sources;
+use crate::api::ProviderKind;
+use crate::api::ProviderSpec;
+use crate::domain::ids::{InstallationId, SessionId};
+use crate::domain::session::ProviderFacts;
+use crate::domain::timing::Timing;
+use crate::providers::contract::ProviderType;
+use crate::providers::http::HttpStack;
+use crate::providers::registry::Registry;
+use crate::runtime::events::Publisher;
+
+/// How the operator is set up.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The durations.
+    pub timing: Timing,
+    /// The providers that this installation runs.
+    pub providers: BTreeSet<ProviderKind>,
+    /// Whether plain http endpoints may be used. For development only.
+    pub allow_http: bool,
+    /// How many sessions are worked on at the same time.
+    pub concurrency: u16,
+    /// How often a CodeAgent's key is checked again. Default: 10 min.
+    pub agent_recheck: Duration,
+    /// Shortest time between two writes of a CodeAgent's session counts. Default: 10 s.
+    pub counts_interval: Duration,
+}
+
+/// What every pass shares. Cheap to clone.
+#[derive(Clone)]
+pub struct Context(Arc<Shared>);
+
+/// The parts of a [`Context`].
+pub struct Shared {
+    /// The Kubernetes client; it repeats nothing by itself.
+    pub client: Client,
+    /// How the operator is set up.
+    pub settings: Settings,
+    /// The HTTP stack of all providers.
+    pub http: HttpStack,
+    /// This installation.
+    pub installation: InstallationId,
+    /// Secrets and prompt sources.
+    pub sources: Sources,
+    /// Who each key belongs to.
+    pub accounts: Accounts,
+    /// What is remembered of each session.
+    pub memory: Memory,
+    /// Follows sessions at their providers.
+    pub poller: Poller,
+    /// Metrics.
+    pub metrics: Metrics,
+    /// Events.
+    pub publisher: Publisher,
+    /// Requests under way that are finished before the process ends.
+    pub tasks: TaskTracker,
+    /// Set when the process is about to stop.
+    pub stop: CancellationToken,
+    started: Instant,
+    started_at: Timestamp,
+    namespaces: Mutex<HashMap<String, String>>,
+    owned: Mutex<HashMap<SessionId, String>>,
+}
+
+impl std::ops::Deref for Context {
+    type Target = Shared;
+
+    fn deref(&self) -> &Shared {
+        &self.0
+    }
+}
+
+impl Context {
+    /// A context of a process that starts now.
+    pub fn new(
+        client: Client,
+        settings: Settings,
+        http: HttpStack,
+        installation: InstallationId,
+        metrics: Metrics,
+        publisher: Publisher,
+        stop: CancellationToken,
+    ) -> Self {
+        Self(Arc::new(Shared {
+            sources: Sources::new(client.clone(), settings.timing.recheck),
+            accounts: Accounts::new(settings.timing.clone()),
+            memory: Memory::default(),
+            poller: Poller::default(),
+            tasks: TaskTracker::new(),
+            started: Instant::now(),
+            started_at: Timestamp::now(),
+            namespaces: Mutex::default(),
+            owned: Mutex::default(),
+            client,
+            settings,
+            http,
+            installation,
+            metrics,
+            publisher,
+            stop,
+        }))
+    }
+}
+
+impl Shared {
+    /// Monotonic clock: time since the process started.
+    pub fn uptime(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    /// When the process started.
+    pub fn started_at(&self) -> Timestamp {
+        self.started_at
+    }
+
+    /// The durations.
+    pub fn timing(&self) -> &Timing {
+        &self.settings.timing
+    }
+
+    /// The provider that `spec` selects, if this installation runs it.
+    pub fn provider(&self, spec: &ProviderSpec) -> Option<&'static dyn ProviderType> {
+        let kind = spec
+            .kind()
+            .filter(|kind| self.settings.providers.contains(kind))?;
+        Registry::get(kind)
+    }
+
+    /// What is known of that provider without talking to it.
+    pub fn facts(&self, spec: &ProviderSpec) -> Option<ProviderFacts> {
+        let provider = self.provider(spec)?;
+        Some(ProviderFacts {
+            kind: provider.kind(),
+            api_version: provider.api_version(spec),
+            recovery: provider.recovery(spec),
+            capabilities: provider.capabilities(spec),
+        })
+    }
+
+    /// The uid of a namespace; read once and kept, because it never changes while the namespace lives.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub async fn namespace_uid(&self, name: &str) -> Result<String, kube::Error> {
+        if let Some(uid) = lock(&self.namespaces).get(name) {
+            return Ok(uid.clone());
+        }
+        let api: Api<Namespace> = Api::all(self.client.clone());
+        let uid = api.get(name).await?.metadata.uid.unwrap_or_default();
+        lock(&self.namespaces).insert(name.to_owned(), uid.clone());
+        Ok(uid)
+    }
+
+    /// Forgets a namespace whose objects are all gone: one of the same name may follow with another uid.
+    pub fn forget_namespace(&self, name: &str) {
+        lock(&self.namespaces).remove(name);
+    }
+
+    /// Notes which CodeSession a provider session belongs to.
+    pub fn own(&self, session: SessionId, uid: &str) {
+        lock(&self.owned).insert(session, uid.to_owned());
+    }
+
+    /// Forgets the provider sessions of the CodeSession with this uid.
+    pub fn disown(&self, uid: &str) {
+        lock(&self.owned).retain(|_, owner| owner != uid);
+    }
+
+    /// The provider sessions that belong to other CodeSessions than the one with this uid.
+    pub fn owned_by_others(&self, uid: &str) -> BTreeSet<SessionId> {
+        lock(&self.owned)
+            .iter()
+            .filter(|(_, owner)| *owner != uid)
+            .map(|(session, _)| session.clone())
+            .collect()
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,226 @@
+//! Metrics: counters and gauges with closed label sets.
+
+use std::sync::atomic::AtomicU64;
+
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::Registry;
+
+use crate::api::ProviderKind;
+use crate::domain::remote::ErrorClass;
+use crate::providers::http::{HttpObserver, Operation};
+
+/// Which controller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+pub enum Controller {
+    /// Of CodeAgents.
+    Agent,
+    /// Of CodeSessions.
+    Session,
+}
+
+/// How a pass ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+pub enum PassOutcome {
+    /// Nothing is left to do until something changes.
+    Completed,
+    /// It goes on by itself after a while.
+    Waiting,
+    /// It was out of date and is repeated.
+    Skipped,
+    /// It failed and is repeated.
+    Failed,
+}
+
+/// How a launch ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+pub enum LaunchResult {
+    /// The provider has it.
+    Accepted,
+    /// The provider refused it.
+    Rejected,
+    /// It is not known whether it arrived.
+    Unknown,
+    /// It was found again after an interruption.
+    Adopted,
+}
+
+/// Why a session at a provider was left to itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+pub enum Loose {
+    /// The object went without a confirmed stop.
+    Orphaned,
+    /// It was never found out whether it exists.
+    OutcomeUnknown,
+    /// More than one session of the same launch.
+    Duplicate,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct PassLabels {
+    controller: Controller,
+    outcome: PassOutcome,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct LaunchLabels {
+    provider: &'static str,
+    result: LaunchResult,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct EndLabels {
+    provider: &'static str,
+    phase: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CallLabels {
+    provider: &'static str,
+    operation: &'static str,
+    outcome: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct LooseLabels {
+    why: Loose,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct KindLabels {
+    controller: Controller,
+}
+
+/// Every metric of the operator.
+#[derive(Clone, Debug)]
+pub struct Metrics {
+    passes: Family<PassLabels, Counter>,
+    launches: Family<LaunchLabels, Counter>,
+    ended: Family<EndLabels, Counter>,
+    calls: Family<CallLabels, Counter>,
+    call_seconds: Family<CallLabels, Histogram, fn() -> Histogram>,
+    loose: Family<LooseLabels, Counter>,
+    malformed: Family<KindLabels, Counter>,
+    seconds_total: Counter<f64, AtomicU64>,
+}
+
+impl Metrics {
+    /// The metrics, and the registry that shows them.
+    pub fn new() -> (Self, Registry) {
+        let mut registry = Registry::with_prefix("codeagent");
+        let metrics = Self {
+            passes: Family::default(),
+            launches: Family::default(),
+            ended: Family::default(),
+            calls: Family::default(),
+            call_seconds: Family::new_with_constructor(|| {
+                Histogram::new(exponential_buckets(0.01, 2.0, 14))
+            }),
+            loose: Family::default(),
+            malformed: Family::default(),
+            seconds_total: Counter::default(),
+        };
+        registry.register(
+            "passes",
+            "Passes over an object, by how they ended",
+            metrics.passes.clone(),
+        );
+        registry.register(
+            "launches",
+            "Launches, by how they ended",
+            metrics.launches.clone(),
+        );
+        registry.register(
+            "sessions_ended",
+            "Sessions that ended, by phase",
+            metrics.ended.clone(),
+        );
+        registry.register(
+            "provider_calls",
+            "Calls to providers",
+            metrics.calls.clone(),
+        );
+        registry.register(
+            "provider_call_seconds",
+            "Duration of calls to providers",
+            metrics.call_seconds.clone(),
+        );
+        registry.register(
+            "loose_sessions",
+            "Sessions at a provider that were left to themselves",
+            metrics.loose.clone(),
+        );
+        registry.register(
+            "malformed_objects",
+            "Objects in the store that cannot be read",
+            metrics.malformed.clone(),
+        );
+        registry.register(
+            "pass_seconds",
+            "Time spent in passes",
+            metrics.seconds_total.clone(),
+        );
+        (metrics, registry)
+    }
+
+    /// A pass ended after `seconds`.
+    pub fn pass(&self, controller: Controller, outcome: PassOutcome, seconds: f64) {
+        self.passes
+            .get_or_create(&PassLabels {
+                controller,
+                outcome,
+            })
+            .inc();
+        self.seconds_total.inc_by(seconds);
+    }
+
+    /// A launch ended.
+    pub fn launch(&self, provider: ProviderKind, result: LaunchResult) {
+        self.launches
+            .get_or_create(&LaunchLabels {
+                provider: provider.as_str(),
+                result,
+            })
+            .inc();
+    }
+
+    /// A session ended.
+    pub fn ended(&self, provider: Option<ProviderKind>, phase: &'static str) {
+        let provider = provider.map_or("none", ProviderKind::as_str);
+        self.ended
+            .get_or_create(&EndLabels { provider, phase })
+            .inc();
+    }
+
+    /// A session was left to itself.
+    pub fn loose(&self, why: Loose) {
+        self.loose.get_or_create(&LooseLabels { why }).inc();
+    }
+
+    /// An object cannot be read.
+    pub fn malformed(&self, controller: Controller) {
+        self.malformed
+            .get_or_create(&KindLabels { controller })
+            .inc();
+    }
+}
+
+impl HttpObserver for Metrics {
+    fn answered(
+        &self,
+        kind: ProviderKind,
+        operation: Operation,
+        outcome: Result<(), ErrorClass>,
+        seconds: f64,
+    ) {
+        let labels = CallLabels {
+            provider: kind.as_str(),
+            operation: operation.as_str(),
+            outcome: outcome.map_or_else(ErrorClass::as_str, |()| "Ok"),
+        };
+        self.calls.get_or_create(&labels).inc();
+        self.call_seconds.get_or_create(&labels).observe(seconds);
+    }
+}

@@ -1,0 +1,23 @@
+//! The controllers: gather what is known, let the domain decide, do the one thing it plans, record what came of it.
+//!
+//! ```text
+//!  watch · poller · timer      (a trigger carries no data, only which object)
+//!             │
+//!  gather ─► decide ─► execute ─► record
+//!  (I/O)     (pure)    (≤ 1        (status, event,
+//!                       effect)     metric)
+//! ```
+
+pub mod accounts;
+pub mod agent;
+pub mod connection;
+pub mod context;
+pub mod memory;
+pub mod metrics;
+pub mod poller;
+mod scope;
+pub mod secrets;
+pub mod session;
+
+pub use context::{Context, Settings};
+pub use scope::{Scope, run};

@@ -1,0 +1,291 @@
+//! One scope (a namespace, or all of them): its caches, its queues, its two controllers.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use futures::StreamExt;
+use kube::api::Api;
+use kube::core::DeserializeGuard;
+use kube::{Client, ResourceExt};
+use kube_runtime::controller::{Config, applier};
+use kube_runtime::reflector::{ObjectRef, Store};
+
+use super::accounts::ConnectionKey;
+use super::context::Context;
+use super::metrics::Controller;
+use super::{agent, session};
+use crate::api::{CodeAgent, CodeSession, Reason, SendState, SessionCondition, condition};
+use crate::domain::ids::SessionId;
+use crate::runtime::overlay::Overlay;
+use crate::runtime::watch::{self, Change, Queue};
+
+/// A scope.
+pub struct Scope {
+    /// What every pass shares.
+    pub context: Context,
+    /// The cache of CodeSessions.
+    pub sessions: Store<CodeSession>,
+    /// Our own writes to them.
+    pub sessions_overlay: Overlay<CodeSession>,
+    /// Where a look at a session is asked for.
+    pub session_queue: Queue<CodeSession>,
+    /// The cache of CodeAgents.
+    pub agents: Store<CodeAgent>,
+    /// Our own writes to them.
+    pub agents_overlay: Overlay<CodeAgent>,
+    agent_queue: Queue<CodeAgent>,
+    counted: Mutex<HashMap<String, Instant>>,
+    keys: Mutex<HashMap<String, ConnectionKey>>,
+}
+
+impl Scope {
+    /// How long until the counts of the agent with this uid may be written again; `None` if they may be now.
+    pub(super) fn until_counts(&self, uid: &str) -> Option<Duration> {
+        let written = *lock(&self.counted).get(uid)?;
+        self.context
+            .settings
+            .counts_interval
+            .checked_sub(written.elapsed())
+            .filter(|wait| !wait.is_zero())
+    }
+
+    /// The counts of the agent with this uid were written.
+    pub(super) fn note_counts(&self, uid: &str) {
+        lock(&self.counted).insert(uid.to_owned(), Instant::now());
+    }
+
+    /// The agent with this uid uses this key now; what was known of an older key of it is forgotten.
+    pub(super) fn note_key(&self, uid: &str, key: &ConnectionKey) {
+        let mut keys = lock(&self.keys);
+        let before = keys.insert(uid.to_owned(), key.clone());
+        if let Some(before) = before
+            && before != *key
+            && !keys.values().any(|other| *other == before)
+        {
+            self.context.accounts.forget(&before);
+        }
+    }
+
+    /// The CodeAgents of a namespace look at their keys again.
+    pub(super) fn recheck_agents(&self, namespace: Option<&str>) {
+        for agent in self.agents.state() {
+            if agent.metadata.namespace.as_deref() == namespace {
+                self.agent_queue.push(ObjectRef::from_obj(&*agent));
+            }
+        }
+    }
+
+    fn on_session(&self, change: Change<'_, CodeSession>) {
+        match change {
+            Change::Applied(session) => {
+                self.session_queue.push(ObjectRef::from_obj(&*session));
+                self.note_owner(session);
+                self.moved(session);
+            }
+            Change::Deleted(session) => {
+                if let Some(uid) = session.uid() {
+                    self.context.poller.forget(&uid);
+                    self.context.memory.forget(&uid);
+                    self.context.disown(&uid);
+                    self.sessions_overlay.forget(&uid);
+                }
+                self.moved(session);
+                let namespace = session.namespace().unwrap_or_default();
+                if watch::in_namespace(&self.sessions, &namespace).is_empty() {
+                    self.context.forget_namespace(&namespace);
+                }
+            }
+            Change::Restarted => self.sessions_overlay.clear(),
+            Change::Complete => {}
+            Change::Malformed { object, error } => {
+                self.context.metrics.malformed(Controller::Session);
+                tracing::error!(
+                    object,
+                    error,
+                    "a CodeSession in the store cannot be read; the others go on"
+                );
+            }
+            Change::Interrupted(error) => {
+                tracing::warn!(%error, "the watch of CodeSessions was interrupted")
+            }
+        }
+    }
+
+    fn on_agent(&self, change: Change<'_, CodeAgent>) {
+        match change {
+            Change::Applied(agent) => {
+                self.agent_queue.push(ObjectRef::from_obj(&*agent));
+                self.wake_sessions(agent);
+            }
+            Change::Deleted(agent) => {
+                self.wake_sessions(agent);
+                if let Some(uid) = agent.uid() {
+                    self.agents_overlay.forget(&uid);
+                    lock(&self.counted).remove(&uid);
+                    lock(&self.keys).remove(&uid);
+                }
+            }
+            Change::Restarted => self.agents_overlay.clear(),
+            Change::Complete => {}
+            Change::Malformed { object, error } => {
+                self.context.metrics.malformed(Controller::Agent);
+                tracing::error!(
+                    object,
+                    error,
+                    "a CodeAgent in the store cannot be read; the others go on"
+                );
+            }
+            Change::Interrupted(error) => {
+                tracing::warn!(%error, "the watch of CodeAgents was interrupted")
+            }
+        }
+    }
+
+    /// The sessions of an agent that are not launched yet may get further now.
+    fn wake_sessions(&self, agent: &CodeAgent) {
+        let namespace = agent.namespace().unwrap_or_default();
+        for session in watch::in_namespace(&self.sessions, &namespace) {
+            if session.spec.agent_ref.name == agent.name_any() && !settled(&session) {
+                self.session_queue.push(ObjectRef::from_obj(&*session));
+            }
+        }
+    }
+
+    /// A session has moved: its agent counts again, and who waits for its place may get it.
+    fn moved(&self, session: &CodeSession) {
+        let namespace = session.namespace().unwrap_or_default();
+        let agent = &session.spec.agent_ref.name;
+        self.agent_queue
+            .push(ObjectRef::new(agent).within(&namespace));
+        let over = settled(session) || session.metadata.deletion_timestamp.is_some();
+        if !over {
+            return;
+        }
+        for waiting in watch::in_namespace(&self.sessions, &namespace) {
+            let waits = waiting
+                .status
+                .as_ref()
+                .and_then(|status| {
+                    condition(&status.conditions, SessionCondition::Reconciling.as_str())
+                })
+                .is_some_and(|reconciling| {
+                    reconciling.reason == Reason::WaitingForCapacity.as_str()
+                });
+            if waits && waiting.spec.agent_ref.name == *agent {
+                self.session_queue.push(ObjectRef::from_obj(&*waiting));
+            }
+        }
+    }
+
+    fn note_owner(&self, session: &CodeSession) {
+        let status = session.status.as_ref();
+        let confirmed = status
+            .and_then(|status| status.launch.as_ref())
+            .is_some_and(|record| record.state == SendState::Confirmed);
+        let id = status
+            .and_then(|status| status.provider.as_ref())
+            .and_then(|provider| provider.session_id.as_ref());
+        if let (true, Some(id), Some(uid)) = (confirmed, id, session.uid()) {
+            self.context.own(SessionId::new(id.clone()), &uid);
+        }
+    }
+}
+
+fn settled(session: &CodeSession) -> bool {
+    session
+        .status
+        .as_ref()
+        .is_some_and(|status| status.phase.is_terminal())
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Works on one scope until the context stops; `ready` is called once its caches are filled.
+pub async fn run(context: Context, namespace: Option<String>, ready: impl FnOnce() + Send) {
+    let (sessions, session_writer) = watch::cache::<CodeSession>();
+    let (agents, agent_writer) = watch::cache::<CodeAgent>();
+    let (session_queue, session_requests) = Queue::new();
+    let (agent_queue, agent_requests) = Queue::new();
+    let scope = Arc::new(Scope {
+        sessions,
+        sessions_overlay: Overlay::default(),
+        session_queue,
+        agents,
+        agents_overlay: Overlay::default(),
+        agent_queue,
+        counted: Mutex::default(),
+        keys: Mutex::default(),
+        context: context.clone(),
+    });
+    let client = context.client.clone();
+    let session_scope = Arc::clone(&scope);
+    let agent_scope = Arc::clone(&scope);
+    let watches = async {
+        tokio::join!(
+            watch::follow(
+                api::<CodeSession>(&client, namespace.as_deref()),
+                session_writer,
+                move |change| {
+                    session_scope.on_session(change);
+                }
+            ),
+            watch::follow(
+                api::<CodeAgent>(&client, namespace.as_deref()),
+                agent_writer,
+                move |change| {
+                    agent_scope.on_agent(change);
+                }
+            ),
+        )
+    };
+    let config = Config::default().concurrency(context.settings.concurrency);
+    let work = async {
+        // Nothing is decided on half a cache: a session without its CodeAgent looks like a mistake.
+        let filled = tokio::try_join!(
+            scope.sessions.wait_until_ready(),
+            scope.agents.wait_until_ready()
+        );
+        if filled.is_err() {
+            return;
+        }
+        ready();
+        let stop = context.stop.clone();
+        let session_passes = applier(
+            |object, scope| Box::pin(session::reconcile(object, scope)),
+            session::on_error,
+            Arc::clone(&scope),
+            scope.sessions.clone(),
+            Box::pin(watch::requests(session_requests).take_until(stop.clone().cancelled_owned())),
+            config.clone(),
+        );
+        let agent_passes = applier(
+            |object, scope| Box::pin(agent::reconcile(object, scope)),
+            agent::on_error,
+            Arc::clone(&scope),
+            scope.agents.clone(),
+            Box::pin(watch::requests(agent_requests).take_until(stop.cancelled_owned())),
+            config,
+        );
+        tokio::join!(
+            session_passes.for_each(|_| async {}),
+            agent_passes.for_each(|_| async {})
+        );
+    };
+    tokio::select! {
+        () = work => {}
+        _ = watches => {}
+    }
+}
+
+fn api<K>(client: &Client, namespace: Option<&str>) -> Api<DeserializeGuard<K>>
+where
+    K: kube::Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>,
+{
+    match namespace {
+        Some(namespace) => Api::namespaced(client.clone(), namespace),
+        None => Api::all(client.clone()),
+    }
+}

@@ -1,0 +1,601 @@
+//! What is known of a session when a decision is made: from the caches, and from a Secret where one is needed.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use kube::ResourceExt;
+use kube_runtime::reflector::ObjectRef;
+use sha2::{Digest, Sha256};
+
+use super::super::accounts::Standing;
+use super::super::connection::{Linked, Obstacle, endpoint, link, obstacle, unreadable};
+use super::super::memory::{Attached, Remembered};
+use super::super::scope::Scope;
+use super::{PassError, attach, salted};
+use crate::api::{
+    ADOPT_ANNOTATION, CodeAgent, CodeSession, DesiredState, FINALIZER, KeyReference,
+    ORIGIN_ANNOTATION, ProviderSpec, Reason, SendState, SessionCondition, SessionPhase, condition,
+};
+use crate::domain::effective::{Objection, compose_prompt, objection, resolve};
+use crate::domain::ids::{InstallationId, hex};
+use crate::domain::remote::ErrorClass;
+use crate::domain::session::{
+    AgentView, Connected, Inputs, Observed, Origin, Place, ProviderFacts, Readiness, SessionView,
+};
+use crate::domain::timing::Timing;
+
+/// Everything that was gathered, owned.
+pub(super) struct Facts {
+    pub now: Timestamp,
+    pub uptime: Duration,
+    pub uid: String,
+    namespace: String,
+    name: String,
+    namespace_uid: String,
+    generation: i64,
+    created_at: Timestamp,
+    deleting: Option<Timestamp>,
+    has_finalizer: bool,
+    origin: Origin,
+    adopt: Option<String>,
+    older_than_process: bool,
+    agent: AgentView,
+    pub provider: Option<ProviderFacts>,
+    readiness: Readiness,
+    place: Place,
+    pub remembered: Remembered,
+    pub linked: Option<Linked>,
+    installation: InstallationId,
+    fresh_claim_id: String,
+    timing: Timing,
+    stopping: bool,
+}
+
+impl Facts {
+    /// The facts as a decision about `object` sees them.
+    pub fn observed<'a>(&'a self, object: &'a CodeSession) -> Observed<'a> {
+        Observed {
+            now: self.now,
+            uptime: self.uptime,
+            session: SessionView {
+                namespace: &self.namespace,
+                name: &self.name,
+                uid: &self.uid,
+                namespace_uid: &self.namespace_uid,
+                generation: self.generation,
+                created_at: self.created_at,
+                deleting: self.deleting,
+                has_finalizer: self.has_finalizer,
+                origin: self.origin,
+                adopt: self.adopt.as_deref(),
+                spec: &object.spec,
+                status: stored_status(object),
+                older_than_process: self.older_than_process,
+            },
+            agent: self.agent.clone(),
+            provider: self.provider.clone(),
+            readiness: self.readiness.clone(),
+            place: self.place,
+            in_flight: self.remembered.in_flight,
+            claim_first_seen: self.remembered.claim.as_ref().map(|(_, seen)| *seen),
+            lookups: &self.remembered.lookups,
+            look: self.remembered.look.as_ref(),
+            last_stop: self.remembered.last_stop,
+            faults: self.remembered.faults,
+            installation: &self.installation,
+            fresh_claim_id: &self.fresh_claim_id,
+            timing: &self.timing,
+            stopping: self.stopping,
+        }
+    }
+}
+
+/// The status, unless it is only the default that the API server shows for a new object.
+fn stored_status(object: &CodeSession) -> Option<&crate::api::CodeSessionStatus> {
+    object
+        .status
+        .as_ref()
+        .filter(|status| status.observed_generation >= 0)
+}
+
+/// Gathers what a decision about `object` needs; reads nothing that it does not need.
+pub(super) async fn gather(scope: &Arc<Scope>, object: &CodeSession) -> Result<Facts, PassError> {
+    let context = &scope.context;
+    let uid = object.uid().unwrap_or_default();
+    let namespace = object.namespace().unwrap_or_default();
+    let uptime = context.uptime();
+    let remembered = remember_claim(scope, object, &uid, uptime);
+    let agent = scope
+        .agents
+        .get(&ObjectRef::new(&object.spec.agent_ref.name).within(&namespace));
+    let need = need(object, &remembered);
+    let namespace_uid =
+        context
+            .namespace_uid(&namespace)
+            .await
+            .map_err(|source| PassError::Read {
+                what: "the namespace of the session",
+                source,
+            })?;
+
+    let recorded = stored_status(object).and_then(|status| status.effective.as_ref());
+    let launched = stored_status(object)
+        .and_then(|status| status.launch.as_ref())
+        .is_some_and(|record| !matches!(record.state, SendState::Rejected | SendState::Absent));
+    // Once claimed, only what was recorded counts.
+    let spec: Option<ProviderSpec> = match (launched, recorded, &agent) {
+        (true, Some(effective), _) => Some(effective.provider.spec.clone()),
+        (_, _, Some(agent)) => Some(agent.spec.provider.clone()),
+        (_, Some(effective), None) => Some(effective.provider.spec.clone()),
+        (_, None, None) => None,
+    };
+    let secret: Option<KeyReference> = match (launched, recorded, &agent) {
+        (true, Some(effective), _) | (false, Some(effective), None) => {
+            Some(effective.credentials_ref.clone())
+        }
+        (_, _, Some(agent)) => {
+            let secret =
+                &crate::domain::effective::credentials(&object.spec, &agent.spec).secret_ref;
+            Some(KeyReference {
+                name: secret.name.clone(),
+                key: secret.key.clone(),
+            })
+        }
+        (_, None, None) => None,
+    };
+    let facts = spec.as_ref().and_then(|spec| context.facts(spec));
+    let linked = match (need, &spec, &secret) {
+        (Need::Nothing, _, _) => None,
+        (_, Some(spec), Some(secret)) => {
+            Some(connect(scope, &namespace, &uid, spec, secret, &remembered).await)
+        }
+        _ => None,
+    };
+    let mut agent_view = match &agent {
+        None => AgentView::Missing,
+        Some(agent) => view_agent(
+            scope,
+            object,
+            agent,
+            linked.as_ref().and_then(|linked| linked.as_ref().ok()),
+        ),
+    };
+    let inputs = match need {
+        Need::Launch => Some(inputs(scope, object, agent.as_deref(), &namespace, &uid).await),
+        Need::Nothing | Need::Connection => None,
+    };
+    let (inputs, blocked) = match inputs {
+        Some(Ok(inputs)) => (Some(inputs), None),
+        Some(Err(Missing::Objection(found))) => {
+            if let AgentView::Present { objection, .. } = &mut agent_view
+                && objection.is_none()
+            {
+                *objection = Some(found);
+            }
+            (None, None)
+        }
+        Some(Err(Missing::Source(obstacle))) => (None, Some(obstacle)),
+        None => (None, None),
+    };
+    let (readiness, linked) = readiness(
+        scope,
+        &uid,
+        linked,
+        secret.as_ref(),
+        inputs,
+        blocked.filter(|_| !launched),
+        launched,
+    );
+    let place = place(scope, object, agent.as_deref(), &namespace, &uid, need);
+    Ok(Facts {
+        now: Timestamp::now(),
+        uptime: context.uptime(),
+        namespace,
+        name: object.name_any(),
+        namespace_uid,
+        generation: object.metadata.generation.unwrap_or(0),
+        created_at: object
+            .metadata
+            .creation_timestamp
+            .as_ref()
+            .map_or(Timestamp::UNIX_EPOCH, |time| time.0),
+        deleting: object
+            .metadata
+            .deletion_timestamp
+            .as_ref()
+            .map(|time| time.0),
+        has_finalizer: object
+            .finalizers()
+            .iter()
+            .any(|finalizer| finalizer == FINALIZER),
+        origin: origin(object, &uid),
+        adopt: object.annotations().get(ADOPT_ANNOTATION).cloned(),
+        older_than_process: object
+            .metadata
+            .creation_timestamp
+            .as_ref()
+            .is_some_and(|created| created.0 < context.started_at()),
+        agent: agent_view,
+        provider: facts,
+        readiness,
+        place,
+        remembered: context.memory.of(&uid),
+        linked,
+        installation: context.installation.clone(),
+        fresh_claim_id: uuid::Uuid::new_v4().simple().to_string(),
+        timing: context.timing().clone(),
+        stopping: context.stop.is_cancelled(),
+        uid,
+    })
+}
+
+/// What a decision will need beside the caches.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Need {
+    /// Nothing.
+    Nothing,
+    /// To talk to the provider about what was launched.
+    Connection,
+    /// What a launch sends as well.
+    Launch,
+}
+
+fn need(object: &CodeSession, remembered: &Remembered) -> Need {
+    let status = stored_status(object);
+    let phase = status.map_or(SessionPhase::Pending, |status| status.phase);
+    if phase.is_terminal() {
+        let unknown = status
+            .and_then(|status| status.error.as_ref())
+            .is_some_and(|error| error.reason == Reason::LaunchOutcomeUnknown.as_str());
+        let asked = object.annotations().contains_key(ADOPT_ANNOTATION);
+        return if unknown && asked {
+            Need::Connection
+        } else {
+            Need::Nothing
+        };
+    }
+    match status
+        .and_then(|status| status.launch.as_ref())
+        .map(|record| record.state)
+    {
+        Some(SendState::Confirmed) => Need::Connection,
+        Some(SendState::Claimed | SendState::Unknown) if remembered.in_flight => Need::Nothing,
+        Some(SendState::Claimed | SendState::Unknown) => Need::Launch,
+        None | Some(SendState::Rejected | SendState::Absent) => {
+            let idle = object.metadata.deletion_timestamp.is_some()
+                || object.spec.desired_state != DesiredState::Running;
+            if idle { Need::Nothing } else { Need::Launch }
+        }
+    }
+}
+
+/// Remembers when the current claim was first seen; another claim makes what was seen of the last one void.
+fn remember_claim(scope: &Scope, object: &CodeSession, uid: &str, uptime: Duration) -> Remembered {
+    let claim = stored_status(object)
+        .and_then(|status| status.launch.as_ref())
+        .map(|record| record.claim_id.clone())
+        .unwrap_or_default();
+    scope.context.memory.change(uid, |remembered| {
+        if remembered
+            .claim
+            .as_ref()
+            .is_none_or(|(seen, _)| *seen != claim)
+        {
+            remembered.claim = Some((claim, uptime));
+            remembered.lookups = Default::default();
+        }
+        remembered.clone()
+    })
+}
+
+fn origin(object: &CodeSession, uid: &str) -> Origin {
+    let Some(origin) = object.annotations().get(ORIGIN_ANNOTATION) else {
+        return Origin::None;
+    };
+    let here = format!(
+        "{}/{}/",
+        object.namespace().unwrap_or_default(),
+        object.name_any()
+    );
+    match origin.strip_prefix(&here) {
+        Some(own) if own == uid => Origin::Own,
+        Some(_) => Origin::Copy,
+        None => Origin::None,
+    }
+}
+
+async fn connect(
+    scope: &Scope,
+    namespace: &str,
+    uid: &str,
+    spec: &ProviderSpec,
+    secret: &KeyReference,
+    remembered: &Remembered,
+) -> Result<Linked, Obstacle> {
+    let context = &scope.context;
+    let kept = remembered.attached.as_ref();
+    let doubted = remembered.look.as_ref().is_some_and(|look| {
+        look.result.as_ref().is_err_and(|error| {
+            matches!(
+                error.class,
+                ErrorClass::Unauthorized | ErrorClass::Forbidden | ErrorClass::NotFound
+            )
+        })
+    });
+    if let Some(kept) = kept.filter(|_| !doubted) {
+        return Ok(relink(kept));
+    }
+    let Some(provider) = context.provider(spec) else {
+        return Err(Obstacle {
+            objection: Objection {
+                reason: Reason::ProviderDisabled,
+                message: "this installation of the operator does not run this provider".to_owned(),
+                fault: crate::domain::effective::Fault::Surroundings,
+            },
+            passing: false,
+            again: context.timing().fault_wait_max,
+        });
+    };
+    match link(context, namespace, provider, spec, secret).await {
+        Ok(linked) => {
+            let attached = Attached {
+                key: linked.key.clone(),
+                provider: Arc::clone(&linked.provider),
+                credential: linked.credential.clone(),
+            };
+            attach(scope, uid, attached);
+            Ok(linked)
+        }
+        // A Secret that is gone does not end a session that runs: its credential is kept until the session is over.
+        Err(obstacle) => kept.map(relink).ok_or(obstacle),
+    }
+}
+
+fn relink(attached: &Attached) -> Linked {
+    Linked {
+        key: attached.key.clone(),
+        provider: Arc::clone(&attached.provider),
+        credential: attached.credential.clone(),
+    }
+}
+
+fn view_agent(
+    scope: &Scope,
+    object: &CodeSession,
+    agent: &CodeAgent,
+    linked: Option<&Linked>,
+) -> AgentView {
+    let context = &scope.context;
+    let generation = agent.metadata.generation.unwrap_or(0);
+    let Some(provider) = context.provider(&agent.spec.provider) else {
+        let effective = resolve(&object.spec, &agent.spec, generation, "");
+        return AgentView::Present {
+            generation,
+            suspended: agent.spec.suspend,
+            effective: Box::new(effective),
+            objection: None,
+            client_id_honoured: false,
+        };
+    };
+    let endpoint = endpoint(provider, &agent.spec.provider);
+    let effective = resolve(&object.spec, &agent.spec, generation, &endpoint);
+    let objection = objection(
+        &object.spec,
+        &effective,
+        &provider.capabilities(&agent.spec.provider),
+        provider.kind().display_name(),
+    );
+    let account = linked.and_then(|linked| context.accounts.last_account(&linked.key));
+    let evidence = agent
+        .status
+        .as_ref()
+        .and_then(|status| status.client_id_honoured.as_ref());
+    let client_id_honoured = match (evidence, account) {
+        (Some(evidence), Some(account)) => {
+            evidence.honoured
+                && evidence.endpoint == endpoint
+                && evidence.account == account.fingerprint.as_str()
+        }
+        _ => false,
+    };
+    AgentView::Present {
+        generation,
+        suspended: agent.spec.suspend,
+        effective: Box::new(effective),
+        objection,
+        client_id_honoured,
+    }
+}
+
+enum Missing {
+    Objection(Objection),
+    Source(Obstacle),
+}
+
+/// What a launch sends.
+async fn inputs(
+    scope: &Scope,
+    object: &CodeSession,
+    agent: Option<&CodeAgent>,
+    namespace: &str,
+    uid: &str,
+) -> Result<Inputs, Missing> {
+    let context = &scope.context;
+    let spec = &object.spec;
+    let text = match (&spec.prompt, &spec.prompt_from) {
+        (Some(prompt), _) => prompt.clone(),
+        (None, Some(source)) => {
+            context
+                .sources
+                .text(namespace, source)
+                .await
+                .map_err(|failure| {
+                    let again = context.timing().recheck;
+                    Missing::Source(match failure {
+                        Ok(objection) => Obstacle {
+                            objection,
+                            passing: false,
+                            again,
+                        },
+                        Err(error) => unreadable(&error, "the prompt's source", again),
+                    })
+                })?
+        }
+        // An issue needs no words of ours.
+        (None, None) => String::new(),
+    };
+    let attempt = stored_status(object)
+        .and_then(|status| status.launch.as_ref())
+        .map_or(1, |record| record.attempt);
+    let preamble = agent.and_then(|agent| agent.spec.preamble.as_deref());
+    let prompt = compose_prompt(preamble, &text, &context.installation, uid, attempt)
+        .map_err(Missing::Objection)?;
+    let digest = hex(&Sha256::digest(prompt.as_bytes()), 16);
+    Ok(Inputs { prompt, digest })
+}
+
+#[expect(
+    clippy::too_many_arguments,
+    reason = "private, called once, each argument another fact"
+)]
+fn readiness(
+    scope: &Scope,
+    uid: &str,
+    linked: Option<Result<Linked, Obstacle>>,
+    secret: Option<&KeyReference>,
+    inputs: Option<Inputs>,
+    blocked: Option<Obstacle>,
+    launched: bool,
+) -> (Readiness, Option<Linked>) {
+    let block = |obstacle: Obstacle| Readiness::Blocked {
+        objection: obstacle.objection,
+        passing: obstacle.passing,
+        again: obstacle.again,
+    };
+    let linked = match linked {
+        None => return (Readiness::NotGathered, None),
+        Some(Err(obstacle)) => return (block(obstacle), None),
+        Some(Ok(linked)) => linked,
+    };
+    if let Some(obstacle) = blocked {
+        return (block(obstacle), Some(linked));
+    }
+    let accounts = &scope.context.accounts;
+    let standing = accounts.standing(&linked.key);
+    let account = match &standing {
+        Some(Standing::Accepted(account)) => Some(account.clone()),
+        // What was launched is followed through outages; its calls tell for themselves.
+        Some(Standing::Unreachable { .. }) | None if launched => accounts.last_account(&linked.key),
+        Some(Standing::Refused { .. } | Standing::Unreachable { .. }) | None => None,
+    };
+    let readiness = match (account, standing) {
+        (Some(account), _) => Readiness::Ready(Connected {
+            account: account.fingerprint,
+            credential: salted(uid, &linked.credential),
+            inputs,
+        }),
+        (None, None) => Readiness::Unverified,
+        (None, Some(standing)) => {
+            let secret = secret.map_or("", |secret| secret.name.as_str());
+            match obstacle(&standing, secret) {
+                Some(mut obstacle) => {
+                    // A mended key is another key: the Secret is read again long before the provider is asked again.
+                    if !obstacle.passing {
+                        obstacle.again = obstacle.again.min(scope.context.timing().recheck);
+                    }
+                    block(obstacle)
+                }
+                None => Readiness::Unverified,
+            }
+        }
+    };
+    (readiness, Some(linked))
+}
+
+/// Takes a place among the agent's sessions, or finds out how many are ahead.
+fn place(
+    scope: &Scope,
+    object: &CodeSession,
+    agent: Option<&CodeAgent>,
+    namespace: &str,
+    uid: &str,
+    need: Need,
+) -> Place {
+    let Some(most) = agent.and_then(|agent| agent.spec.max_concurrent_sessions) else {
+        return Place::Free;
+    };
+    if need != Need::Launch {
+        return Place::Free;
+    }
+    let agent_name = object.spec.agent_ref.name.as_str();
+    let mut taken = HashSet::new();
+    let mut ahead = 0_usize;
+    for other in crate::runtime::watch::in_namespace(&scope.sessions, namespace) {
+        let other = scope.sessions_overlay.newest(other);
+        let Some(other_uid) = other.uid().filter(|other_uid| other_uid != uid) else {
+            continue;
+        };
+        if other.spec.agent_ref.name != agent_name {
+            continue;
+        }
+        let phase = other
+            .status
+            .as_ref()
+            .map(|status| status.phase)
+            .unwrap_or_default();
+        match phase {
+            SessionPhase::Creating | SessionPhase::Running => {
+                taken.insert(other_uid);
+            }
+            SessionPhase::Pending => {
+                let waits = other
+                    .status
+                    .as_ref()
+                    .and_then(|status| {
+                        condition(&status.conditions, SessionCondition::Reconciling.as_str())
+                    })
+                    .is_some_and(|reconciling| {
+                        reconciling.reason == Reason::WaitingForCapacity.as_str()
+                    });
+                if waits && goes_before(&other, object) {
+                    ahead += 1;
+                }
+            }
+            SessionPhase::Finished
+            | SessionPhase::Error
+            | SessionPhase::Cancelled
+            | SessionPhase::Expired => {}
+        }
+    }
+    let most = usize::try_from(most).unwrap_or(0);
+    if scope
+        .context
+        .memory
+        .take_place((namespace, agent_name), uid, &taken, ahead, most)
+    {
+        Place::Free
+    } else {
+        Place::Taken {
+            position: i32::try_from(ahead).unwrap_or(i32::MAX).saturating_add(1),
+        }
+    }
+}
+
+/// Higher priority first, then age, then name.
+fn goes_before(other: &CodeSession, own: &CodeSession) -> bool {
+    let rank = |session: &CodeSession| {
+        let created = session
+            .metadata
+            .creation_timestamp
+            .as_ref()
+            .map_or(Timestamp::UNIX_EPOCH, |time| time.0);
+        (
+            std::cmp::Reverse(session.spec.priority),
+            created,
+            session.name_any(),
+        )
+    };
+    rank(other) < rank(own)
+}

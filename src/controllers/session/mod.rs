@@ -1,0 +1,229 @@
+//! The controller of CodeSessions: one pass after the other until there is nothing to do right now.
+
+mod execute;
+mod gather;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use kube::ResourceExt;
+use kube_runtime::controller::Action;
+use kube_runtime::reflector::ObjectRef;
+use tracing::Instrument;
+
+use super::memory::Attached;
+use super::metrics::{Controller, PassOutcome};
+use super::poller::Followed;
+use super::scope::Scope;
+use crate::api::{CodeSession, SendState};
+use crate::domain::ids::{AccountFingerprint, SessionId};
+use crate::domain::remote::SessionRef;
+use crate::domain::requeue::jittered;
+use crate::runtime::write::WriteError;
+
+/// Passes in a row over one object before it goes back into the queue: a life has fewer.
+const MOST_PASSES: usize = 12;
+
+/// Why a pass failed. It is repeated after a while.
+#[derive(Debug, thiserror::Error)]
+pub enum PassError {
+    /// Something of the cluster could not be read.
+    #[error("cannot read {what}")]
+    Read {
+        /// What.
+        what: &'static str,
+        /// Why.
+        source: kube::Error,
+    },
+    /// A write was not stored.
+    #[error("cannot store {what}")]
+    Write {
+        /// What.
+        what: &'static str,
+        /// Why.
+        source: WriteError,
+    },
+    /// The pass took longer than it may.
+    #[error("the pass took longer than {0:?}")]
+    Timeout(Duration),
+}
+
+/// What a pass came to.
+pub(super) enum Step {
+    /// Something was done: look again at once, at this version.
+    Go(Arc<CodeSession>),
+    /// Nothing to do for now.
+    Rest(Option<Duration>),
+    /// The object is not what it was: the watch will bring the newer one.
+    Stale,
+    /// The object is gone.
+    Gone,
+}
+
+/// Brings one session as far as it gets now.
+///
+/// # Errors
+/// If something of the cluster could not be read or stored.
+pub async fn reconcile(object: Arc<CodeSession>, scope: Arc<Scope>) -> Result<Action, PassError> {
+    let mut object = scope.sessions_overlay.newest(object);
+    for _ in 0..MOST_PASSES {
+        let begun = Instant::now();
+        let span = tracing::info_span!(
+            "session",
+            namespace = object.namespace().unwrap_or_default(),
+            name = object.name_any(),
+            phase = object
+                .status
+                .as_ref()
+                .map_or("Pending", |status| status.phase.as_str()),
+        );
+        let bound = scope.context.timing().post_timeout + Duration::from_secs(90);
+        let step = tokio::time::timeout(bound, pass(&scope, &object).instrument(span))
+            .await
+            .unwrap_or(Err(PassError::Timeout(bound)));
+        let outcome = match &step {
+            Ok(Step::Go(_) | Step::Rest(Some(_))) => PassOutcome::Waiting,
+            Ok(Step::Rest(None) | Step::Gone) => PassOutcome::Completed,
+            Ok(Step::Stale) => PassOutcome::Skipped,
+            Err(_) => PassOutcome::Failed,
+        };
+        scope
+            .context
+            .metrics
+            .pass(Controller::Session, outcome, begun.elapsed().as_secs_f64());
+        match step? {
+            Step::Go(newer) => object = newer,
+            Step::Rest(again) => {
+                settle(&scope, &object);
+                return Ok(again.map_or_else(Action::await_change, |again| {
+                    Action::requeue(jittered(again, rand::random()).max(Duration::from_millis(20)))
+                }));
+            }
+            // The watch brings the newer version; the timer is for the case that it is already there.
+            Step::Stale => return Ok(Action::requeue(Duration::from_millis(500))),
+            Step::Gone => return Ok(Action::await_change()),
+        }
+    }
+    Ok(Action::requeue(Duration::from_millis(50)))
+}
+
+/// One pass: gather, decide, do one thing, record it.
+async fn pass(scope: &Arc<Scope>, object: &Arc<CodeSession>) -> Result<Step, PassError> {
+    let facts = gather::gather(scope, object).await?;
+    let plan = crate::domain::session::decide(&facts.observed(object));
+    tracing::debug!(effect = ?plan.effect.as_ref().map(execute::name), writes = plan.before.is_some(), "decided");
+    execute::execute(scope, object, facts, plan).await
+}
+
+/// After the last pass: follow what runs, forget what is over.
+fn settle(scope: &Arc<Scope>, object: &Arc<CodeSession>) {
+    let Some(uid) = object.uid() else { return };
+    let context = &scope.context;
+    let status = object.status.as_ref();
+    let confirmed = status
+        .and_then(|status| status.launch.as_ref())
+        .is_some_and(|record| record.state == SendState::Confirmed);
+    let Some(status) = status.filter(|status| confirmed && !status.phase.is_terminal()) else {
+        context.poller.forget(&uid);
+        if status.is_some_and(|status| status.phase.is_terminal()) {
+            // What was under way ends by itself; the credential goes now.
+            context.memory.change(&uid, |remembered| {
+                remembered.attached = None;
+                remembered.look = None;
+            });
+            context.memory.leave_place(&uid);
+        }
+        return;
+    };
+    let remembered = context.memory.of(&uid);
+    let (Some(attached), Some(session)) = (remembered.attached, session_ref(object)) else {
+        return;
+    };
+    let account = context
+        .accounts
+        .last_account(&attached.key)
+        .map(|account| account.fingerprint)
+        .or_else(|| {
+            status
+                .launch
+                .as_ref()
+                .map(|record| AccountFingerprint::new(record.target.account.clone()))
+        });
+    let Some(account) = account else { return };
+    let age = status
+        .started_at
+        .and_then(|started| Duration::try_from(jiff::Timestamp::now().duration_since(started)).ok())
+        .unwrap_or_default();
+    context.poller.follow(
+        context,
+        Followed {
+            uid,
+            session,
+            object: ObjectRef::from_obj(&*object),
+            queue: scope.session_queue.clone(),
+            age,
+            account,
+            attached,
+            urgent: status.cancel.is_some(),
+        },
+    );
+}
+
+/// The session at the provider, as recorded.
+fn session_ref(object: &CodeSession) -> Option<SessionRef> {
+    let status = object.status.as_ref()?;
+    let session_id = SessionId::new(status.provider.as_ref()?.session_id.clone()?);
+    let run_id = status
+        .messages
+        .last()
+        .and_then(|message| message.run_id.clone());
+    Some(SessionRef {
+        session_id,
+        run_id: run_id.map(crate::domain::ids::RunId::new),
+    })
+}
+
+/// What happens after a failed pass: logged once, repeated after a growing while.
+pub fn on_error(object: Arc<CodeSession>, error: &PassError, scope: Arc<Scope>) -> Action {
+    let uid = object.uid().unwrap_or_default();
+    let faults = scope.context.memory.change(&uid, |remembered| {
+        remembered.faults = remembered.faults.saturating_add(1);
+        remembered.faults
+    });
+    let reference: ObjectRef<CodeSession> = ObjectRef::from_obj(&*object);
+    tracing::warn!(object = %reference, error = %Chain(error), "a pass failed and will be repeated");
+    Action::requeue(jittered(
+        scope.context.timing().fault_wait(faults),
+        rand::random(),
+    ))
+}
+
+/// An error with its causes, on one line.
+pub struct Chain<'a>(pub &'a dyn std::error::Error);
+
+impl std::fmt::Display for Chain<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.0)?;
+        let mut cause = self.0.source();
+        while let Some(error) = cause {
+            write!(f, ": {error}")?;
+            cause = error.source();
+        }
+        Ok(())
+    }
+}
+
+/// Digest of a credential, salted with the session's uid: tells a changed key in `status` without telling the key.
+fn salted(uid: &str, credential: &str) -> String {
+    AccountFingerprint::of(uid, &[credential])
+        .as_str()
+        .to_owned()
+}
+
+/// Keeps the connection for as long as the session is active.
+fn attach(scope: &Scope, uid: &str, attached: Attached) {
+    scope
+        .context
+        .memory
+        .change(uid, |remembered| remembered.attached = Some(attached));
+}

@@ -1,0 +1,239 @@
+//! What is said of a CodeAgent: from what was found out about its key, its provider and its sessions.
+
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
+
+use super::remote::{Account, Capability, Recovery};
+use super::status::{MESSAGE_BYTES, clip, whole_seconds};
+use crate::api::{
+    AccountStatus, AgentCondition, ClientIdEvidence, CodeAgentStatus, Condition, ConditionStatus,
+    Guarantee, ProviderKind, Reason, SessionCounts, condition,
+};
+
+/// What was found out about a CodeAgent.
+#[derive(Clone, Debug)]
+pub struct Findings {
+    /// The provider that its spec selects.
+    pub kind: Option<ProviderKind>,
+    /// What the provider can do; empty where this installation does not run it.
+    pub capabilities: BTreeSet<Capability>,
+    /// How a lost launch is found; `None` where this installation does not run the provider.
+    pub recovery: Option<Recovery>,
+    /// How it stands.
+    pub health: Health,
+    /// The models, where they were listed just now.
+    pub models: Option<Vec<String>>,
+    /// What the newest launches showed of our id being used.
+    pub client_id: Option<ClientIdEvidence>,
+    /// The endpoint in use.
+    pub endpoint: String,
+    /// The sessions, where it is time to write their counts.
+    pub counts: Option<SessionCounts>,
+    /// Whether it is suspended.
+    pub suspended: bool,
+}
+
+/// How a CodeAgent stands.
+#[derive(Clone, Debug)]
+pub enum Health {
+    /// The key is accepted.
+    Accepted(Account),
+    /// The key could not be checked because the provider does not answer.
+    Unreachable {
+        /// Why.
+        reason: Reason,
+        /// For people.
+        message: String,
+        /// The account that the key was last seen to belong to.
+        account: Option<Account>,
+    },
+    /// The key is not accepted.
+    Refused {
+        /// For people.
+        message: String,
+    },
+    /// Something is missing before the provider can be asked.
+    Unusable {
+        /// What.
+        reason: Reason,
+        /// For people, and what to do.
+        message: String,
+    },
+}
+
+/// The new status of a CodeAgent.
+pub fn status(
+    stored: Option<&CodeAgentStatus>,
+    generation: i64,
+    findings: &Findings,
+    now: Timestamp,
+) -> CodeAgentStatus {
+    let mut status = stored.cloned().unwrap_or_default();
+    let now = whole_seconds(now);
+    status.observed_generation = generation;
+    status.provider = findings.kind.map(|kind| kind.as_str().to_owned());
+    status.capabilities = findings
+        .capabilities
+        .iter()
+        .map(|capability| capability.as_str().to_owned())
+        .collect();
+    if let Some(models) = &findings.models {
+        status.models = models
+            .iter()
+            .take(100)
+            .map(|model| clip(model, 128))
+            .collect();
+    }
+    if let Some(counts) = findings.counts {
+        status.sessions = Some(counts);
+    }
+    let account = match &findings.health {
+        Health::Accepted(account) => Some(account),
+        Health::Unreachable { account, .. } => account.as_ref(),
+        Health::Refused { .. } | Health::Unusable { .. } => None,
+    };
+    if let Some(account) = account {
+        status.account = Some(AccountStatus {
+            name: account.name.as_deref().map(|name| clip(name, 256)),
+            email: account.email.as_deref().map(|email| clip(email, 320)),
+            fingerprint: Some(account.fingerprint.as_str().to_owned()),
+        });
+    } else if matches!(findings.health, Health::Refused { .. }) {
+        status.account = None;
+    }
+    remember_client_id(&mut status, findings);
+    status.launch_guarantee = findings
+        .recovery
+        .map(|recovery| guarantee(recovery, &status, findings));
+    status.conditions = conditions(&status, generation, findings, now);
+    status
+}
+
+/// Evidence holds for the endpoint and the account that gave it; the newest counts.
+fn remember_client_id(status: &mut CodeAgentStatus, findings: &Findings) {
+    let account = status
+        .account
+        .as_ref()
+        .and_then(|account| account.fingerprint.clone());
+    let current = |evidence: &ClientIdEvidence| {
+        evidence.endpoint == findings.endpoint && Some(&evidence.account) == account.as_ref()
+    };
+    if let Some(found) = findings.client_id.as_ref().filter(|found| current(found)) {
+        let newer = status.client_id_honoured.as_ref().is_none_or(|stored| {
+            !current(stored)
+                || (stored.honoured != found.honoured && stored.seen_at < found.seen_at)
+        });
+        if newer {
+            status.client_id_honoured = Some(found.clone());
+        }
+    }
+}
+
+fn guarantee(recovery: Recovery, status: &CodeAgentStatus, findings: &Findings) -> Guarantee {
+    match recovery {
+        Recovery::Marker => Guarantee::ExactlyOnce,
+        Recovery::None => Guarantee::AtMostOnce,
+        // Only once this endpoint and account have been seen to use the id that we choose.
+        Recovery::ClientId => {
+            let account = status
+                .account
+                .as_ref()
+                .and_then(|account| account.fingerprint.as_deref());
+            let proven = status.client_id_honoured.as_ref().is_some_and(|evidence| {
+                evidence.honoured
+                    && evidence.endpoint == findings.endpoint
+                    && Some(evidence.account.as_str()) == account
+            });
+            if proven {
+                Guarantee::ExactlyOnce
+            } else {
+                Guarantee::AtMostOnce
+            }
+        }
+    }
+}
+
+fn conditions(
+    status: &CodeAgentStatus,
+    generation: i64,
+    findings: &Findings,
+    now: Timestamp,
+) -> Vec<Condition> {
+    use ConditionStatus::{False, True, Unknown};
+    type Verdict<'a> = (ConditionStatus, Reason, &'a str);
+    let (credentials, reachable, reconciling, stalled): (
+        Verdict<'_>,
+        Verdict<'_>,
+        Verdict<'_>,
+        Verdict<'_>,
+    ) = match &findings.health {
+        Health::Accepted(_) => (
+            (True, Reason::CredentialsAccepted, ""),
+            (True, Reason::ProviderAnswers, ""),
+            (False, Reason::Ready, ""),
+            (False, Reason::Ready, ""),
+        ),
+        Health::Unreachable {
+            reason,
+            message,
+            account,
+        } => (
+            match account {
+                Some(_) => (True, Reason::CredentialsAccepted, ""),
+                None => (Unknown, *reason, ""),
+            },
+            (False, *reason, message),
+            (True, *reason, message),
+            (False, *reason, ""),
+        ),
+        Health::Refused { message } => (
+            (False, Reason::CredentialsInvalid, message),
+            (True, Reason::ProviderAnswers, ""),
+            (False, Reason::CredentialsInvalid, ""),
+            (True, Reason::CredentialsInvalid, message),
+        ),
+        Health::Unusable { reason, message } => (
+            (Unknown, *reason, message),
+            (Unknown, *reason, ""),
+            (False, *reason, ""),
+            (True, *reason, message),
+        ),
+    };
+    let ready: Verdict<'_> = match &findings.health {
+        Health::Accepted(_) if findings.suspended => (
+            False,
+            Reason::AgentSuspended,
+            "suspended: running sessions go on, no new one starts",
+        ),
+        Health::Accepted(_) => (True, Reason::Ready, "sessions can start"),
+        Health::Unreachable {
+            reason, message, ..
+        }
+        | Health::Unusable { reason, message } => (False, *reason, message.as_str()),
+        Health::Refused { message } => (False, Reason::CredentialsInvalid, message.as_str()),
+    };
+    AgentCondition::ALL
+        .iter()
+        .map(|kind| {
+            let (holds, reason, message) = match kind {
+                AgentCondition::Ready => ready,
+                AgentCondition::CredentialsValid => credentials,
+                AgentCondition::ProviderReachable => reachable,
+                AgentCondition::Reconciling => reconciling,
+                AgentCondition::Stalled => stalled,
+            };
+            let since = condition(&status.conditions, kind.as_str())
+                .filter(|stored| stored.status == holds)
+                .map_or(now, |stored| stored.last_transition_time);
+            Condition {
+                kind: kind.as_str().to_owned(),
+                status: holds,
+                observed_generation: Some(generation),
+                last_transition_time: since,
+                reason: reason.as_str().to_owned(),
+                message: clip(message, MESSAGE_BYTES),
+            }
+        })
+        .collect()
+}
