@@ -276,7 +276,11 @@ async fn the_audit_log_counts_a_watch_once_when_it_starts() {
         .unwrap()
         .boxed();
     events.next().await.unwrap().unwrap();
-    assert_eq!(watches(), [admin.clone()], "it goes on and counts");
+    assert_eq!(
+        watches(),
+        std::slice::from_ref(&admin),
+        "it goes on and counts"
+    );
 
     let stranger = control_plane.user("nobody", None).unwrap();
     let refused = Api::<ConfigMap>::namespaced(stranger.client().unwrap(), namespace.name())
