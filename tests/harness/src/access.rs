@@ -43,6 +43,12 @@ pub enum AccessError {
         /// The API server's answer.
         source: Box<kube::Error>,
     },
+    /// A request for a token was accepted and brought none.
+    #[error("the API server issued no token for {user}")]
+    NoToken {
+        /// Whom it was for.
+        user: String,
+    },
     /// A kubeconfig could not be written, or kubectl not be run.
     #[error("{doing}")]
     Io {
@@ -194,12 +200,11 @@ impl Access {
             .map_err(AccessError::kubernetes(format!(
                 "requesting a token of service account {namespace}/{name}"
             )))?;
-        let token = issued.status.map(|status| status.token).unwrap_or_default();
-        Access::new(
-            &self.endpoint,
-            &format!("system:serviceaccount:{namespace}:{name}"),
-            json!({ "token": token }),
-        )
+        let user = format!("system:serviceaccount:{namespace}:{name}");
+        match issued.status {
+            Some(status) => Access::new(&self.endpoint, &user, json!({"token": status.token})),
+            None => Err(AccessError::NoToken { user }),
+        }
     }
 
     /// Applies every document of `yaml` in order (server-side, forced) and waits until CustomResourceDefinitions
@@ -246,14 +251,16 @@ impl Access {
             .kill_on_drop(true)
             .spawn()
             .map_err(AccessError::io("starting kubectl (is it installed?)"))?;
-        if let Some(mut stdin) = child.stdin.take() {
-            // A kubectl that does not read its input may be gone by now; its answer tells more than EPIPE.
-            let _ = stdin.write_all(input.as_bytes()).await;
-        }
-        let output = child
-            .wait_with_output()
-            .await
-            .map_err(AccessError::io("running kubectl"))?;
+        let stdin = child.stdin.take();
+        let write = async move {
+            if let Some(mut stdin) = stdin {
+                // A kubectl that does not read its input may be gone by now; its answer tells more than EPIPE.
+                let _ = stdin.write_all(input.as_bytes()).await;
+            }
+        };
+        // At the same time, or both sides could wait for the other one to read.
+        let ((), output) = tokio::join!(write, child.wait_with_output());
+        let output = output.map_err(AccessError::io("running kubectl"))?;
         Ok(KubectlOutput {
             status: output.status,
             stdout: String::from_utf8_lossy(&output.stdout).into_owned(),

@@ -217,12 +217,12 @@ struct ResponseStatus {
 }
 
 impl Event {
-    /// None for the second event of a request that has two.
+    /// None for the other event of a request that has two.
     fn into_request(self) -> Option<AuditedRequest> {
         let counts = match self.stage {
-            // The start of a watch that is refused is never logged, its end is.
+            // A watch has both, however early it ends; a refused one, too.
             Stage::ResponseStarted => self.verb == Verb::Watch,
-            Stage::ResponseComplete => self.verb != Verb::Watch || self.response_status.code >= 400,
+            Stage::ResponseComplete => self.verb != Verb::Watch,
             Stage::Panic => true,
         };
         counts.then_some(AuditedRequest {

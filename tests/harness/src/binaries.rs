@@ -343,9 +343,10 @@ impl Go<'_> {
         command
             .current_dir(self.module.path())
             .env("CGO_ENABLED", "0")
-            // The user's own settings are for the user's own modules.
+            // The user's own settings are for the user's own modules. (An empty GOFLAGS would not override the ones that
+            // `go env -w` has stored.)
             .env("GOWORK", "off")
-            .env("GOFLAGS", "")
+            .env("GOFLAGS", "-mod=readonly -buildvcs=false")
             .stdin(Stdio::null());
         command
     }
