@@ -77,7 +77,7 @@ impl World {
         firebender_url: String,
     ) -> Self {
         Self {
-            clock: Clock::start(),
+            clock: Clock::start(options.time),
             state: Mutex::new(WorldState {
                 cursor: CursorV1::new(options.cursor, cursor_url),
                 firebender: Firebender::new(options.firebender, firebender_url),

@@ -1,10 +1,10 @@
 //! The control API does over HTTP what a test in the same process does by method.
 
-use codeagent_operator::simulator::{Simulator, SimulatorOptions};
+use codeagent_operator::simulator::Simulator;
 use reqwest::{Client, Method};
 use serde_json::{Value, json};
 
-use crate::support::{Answer, CURSOR_KEY, client, cursor_launch, send};
+use crate::support::{Answer, CURSOR_KEY, client, cursor_launch, manual, send};
 
 struct Control {
     simulator: Simulator,
@@ -14,9 +14,7 @@ struct Control {
 impl Control {
     async fn start() -> Self {
         Self {
-            simulator: Simulator::start(SimulatorOptions::for_tests())
-                .await
-                .unwrap(),
+            simulator: Simulator::start(manual()).await.unwrap(),
             client: client(),
         }
     }

@@ -13,7 +13,7 @@ use codeagent_operator::simulator::{CursorOptions, ModelList, Provider, Simulato
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use crate::support::{Answer, Api, CURSOR_SERVICE_KEY, cursor_launch, send};
+use crate::support::{Answer, Api, CURSOR_SERVICE_KEY, cursor_launch, manual, send};
 
 struct Description(Value);
 
@@ -145,7 +145,7 @@ async fn the_differences_to_the_published_description_are_real() {
             models: ModelList::Strings,
             ..CursorOptions::default()
         },
-        ..SimulatorOptions::for_tests()
+        ..manual()
     };
     let api = Api::start(Provider::Cursor, options).await;
     published.check("ListModelsResponse", &api.get("/v1/models").await);

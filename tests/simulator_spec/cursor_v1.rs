@@ -7,7 +7,7 @@ use codeagent_operator::simulator::{
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use crate::support::{Answer, Api, CURSOR_KEY, CURSOR_SERVICE_KEY, cursor_launch, send};
+use crate::support::{Answer, Api, CURSOR_KEY, CURSOR_SERVICE_KEY, cursor_launch, manual, send};
 
 const ID: &str = "bc-00000000-0000-4000-8000-000000000001";
 
@@ -22,7 +22,7 @@ async fn launched(api: &Api) -> (String, String) {
 async fn with(options: CursorOptions) -> Api {
     let options = SimulatorOptions {
         cursor: options,
-        ..SimulatorOptions::for_tests()
+        ..manual()
     };
     Api::start(Provider::Cursor, options).await
 }
@@ -643,7 +643,7 @@ async fn stream(api: &Api, path: &str, last: Option<&str>) -> (StatusCode, Strin
 
 #[tokio::test]
 async fn a_stream_tells_the_whole_run_live_and_again_from_any_event_id() {
-    let api = Api::cursor().await;
+    let api = Api::start(Provider::Cursor, SimulatorOptions::for_tests()).await;
     let created = api
         .post_json("/v1/agents", json!({"prompt": {"text": "Fix\nsim: creating=50ms running=200ms result=\"All done\""}}))
         .await;
@@ -710,7 +710,7 @@ async fn a_stream_refuses_a_foreign_event_id_and_expires() {
     let second = api
         .post_json(
             &format!("/v1/agents/{agent}/runs"),
-            json!({"prompt": {"text": "More"}}),
+            json!({"prompt": {"text": "More\nsim: creating=1s running=1s"}}),
         )
         .await;
     api.pass(2000);

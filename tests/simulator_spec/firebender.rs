@@ -7,12 +7,12 @@ use codeagent_operator::simulator::{
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use crate::support::{Api, FIREBENDER_KEY, firebender_launch, send};
+use crate::support::{Api, FIREBENDER_KEY, firebender_launch, manual, send};
 
 async fn with(options: FirebenderOptions) -> Api {
     let options = SimulatorOptions {
         firebender: options,
-        ..SimulatorOptions::for_tests()
+        ..manual()
     };
     Api::start(Provider::Firebender, options).await
 }

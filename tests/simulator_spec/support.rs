@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use codeagent_operator::simulator::{Provider, Simulator, SimulatorOptions};
+use codeagent_operator::simulator::{Provider, Simulator, SimulatorOptions, TimeFlow};
 use reqwest::header::HeaderMap;
 use reqwest::{Client, Method, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
@@ -49,8 +49,18 @@ pub fn client() -> Client {
         .redirect(reqwest::redirect::Policy::none())
         .retry(reqwest::retry::never())
         .no_proxy()
+        // What hangs by mistake fails, with room for a slow machine.
+        .timeout(Duration::from_secs(20))
         .build()
         .unwrap()
+}
+
+/// Sessions proceed only by [`Api::pass`], so that a slow machine changes nothing.
+pub fn manual() -> SimulatorOptions {
+    SimulatorOptions {
+        time: TimeFlow::Manual,
+        ..SimulatorOptions::default()
+    }
 }
 
 impl Api {
@@ -63,11 +73,11 @@ impl Api {
     }
 
     pub async fn cursor() -> Self {
-        Self::start(Provider::Cursor, SimulatorOptions::for_tests()).await
+        Self::start(Provider::Cursor, manual()).await
     }
 
     pub async fn firebender() -> Self {
-        Self::start(Provider::Firebender, SimulatorOptions::for_tests()).await
+        Self::start(Provider::Firebender, manual()).await
     }
 
     /// A request without a key.
