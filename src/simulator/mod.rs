@@ -22,6 +22,8 @@ mod firebender;
 mod http;
 mod keys;
 mod marker;
+mod members;
+mod naming;
 mod operation;
 mod options;
 mod page;

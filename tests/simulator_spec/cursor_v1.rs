@@ -752,7 +752,7 @@ async fn a_silent_stream_has_heartbeats_and_a_cancel_ends_it() {
     let mut seen = String::new();
     let mut cancelled = false;
     while let Some(chunk) = response.chunk().await.unwrap() {
-        seen.push_str(&String::from_utf8(chunk.to_vec()).unwrap());
+        seen.push_str(std::str::from_utf8(&chunk).unwrap());
         api.pass(31_000);
         if seen.matches("heartbeat").count() == 2 && !cancelled {
             cancelled = true;
