@@ -8,7 +8,7 @@ use clap::{Parser, ValueEnum};
 use codeagent_operator::simulator::{
     AgentIds, ConversationStart, CursorOptions, FirebenderBranch, FirebenderDocument,
     FirebenderOptions, IdempotencyKey, Key, ModelList, Provider, RepositoryAccess, Script,
-    Simulator, SimulatorOptions,
+    Simulator, SimulatorOptions, TimeFlow,
 };
 use serde_json::json;
 
@@ -30,6 +30,10 @@ struct Arguments {
     /// How a session behaves unless its prompt says otherwise, e.g. "creating=1s running=20s pr=true".
     #[arg(long, env = "SIMULATOR_SCRIPT", default_value = "", value_parser = parse_script)]
     script: Script,
+
+    /// Whether sessions proceed by themselves, or only by POST /control/clock.
+    #[arg(long, env = "SIMULATOR_TIME", value_enum, default_value_t = TimeFlow::Real)]
+    time: TimeFlow,
 
     /// Accepted key, as PROVIDER:NAME:SECRET with provider cursor or firebender; repeatable. Without any, demo keys are accepted.
     #[arg(long = "key", env = "SIMULATOR_KEYS", value_parser = parse_key, value_delimiter = ',', hide_env_values = true)]
@@ -132,6 +136,7 @@ impl Arguments {
                 self.keys
             },
             script: self.script,
+            time: self.time,
             rate_limit: self.rate_limit,
             request_log: self.request_log,
             cursor,

@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
+use super::options::TimeFlow;
+
 /// A point of simulated time, as the distance from the simulator's start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Moment(Duration);
@@ -28,23 +30,28 @@ impl Moment {
 #[derive(Debug)]
 pub struct Clock {
     started: Instant,
+    flow: TimeFlow,
     wall_start: Timestamp,
     skipped_ms: AtomicU64,
 }
 
 impl Clock {
-    pub(crate) fn start() -> Self {
+    pub(crate) fn start(flow: TimeFlow) -> Self {
         Self {
             started: Instant::now(),
+            flow,
             wall_start: Timestamp::now(),
             skipped_ms: AtomicU64::new(0),
         }
     }
 
-    /// The present moment: elapsed time plus everything that was skipped.
+    /// The present moment: elapsed time, if it counts, plus everything that was skipped.
     pub fn now(&self) -> Moment {
         let skipped = Duration::from_millis(self.skipped_ms.load(Ordering::Relaxed));
-        Moment(self.started.elapsed().saturating_add(skipped))
+        match self.flow {
+            TimeFlow::Real => Moment(self.started.elapsed().saturating_add(skipped)),
+            TimeFlow::Manual => Moment(skipped),
+        }
     }
 
     /// Moves the clock forwards, for every session at once.

@@ -22,6 +22,8 @@ mod firebender;
 mod http;
 mod keys;
 mod marker;
+mod members;
+mod naming;
 mod operation;
 mod options;
 mod page;
@@ -48,7 +50,7 @@ pub use keys::{Key, KeyKind};
 pub use operation::{Operation, OperationClass, Provider, UnknownOperation};
 pub use options::{
     AgentIds, ConversationStart, CursorOptions, FirebenderBranch, FirebenderDocument,
-    FirebenderOptions, IdempotencyKey, ModelList, RepositoryAccess, SimulatorOptions,
+    FirebenderOptions, IdempotencyKey, ModelList, RepositoryAccess, SimulatorOptions, TimeFlow,
 };
 pub use record::{Launch, LaunchFilter, LaunchKind, PromptView, RequestRecord, SessionView};
 pub use script::{CancelBehaviour, DIRECTIVE, DirectiveError, Outcome, Script, ScriptRule};

@@ -18,6 +18,8 @@ pub struct SimulatorOptions {
     pub keys: Vec<Key>,
     /// How sessions behave unless a directive or a rule says otherwise.
     pub script: Script,
+    /// Whether time passes by itself. Default: it does.
+    pub time: TimeFlow,
     /// Requests per minute, account and operation before 429; `None` (default): only the limits that a provider documents.
     pub rate_limit: Option<u32>,
     /// Requests that the log keeps; default 100 000.
@@ -32,6 +34,7 @@ impl Default for SimulatorOptions {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
             keys: Key::demo(),
             script: Script::default(),
+            time: TimeFlow::Real,
             rate_limit: None,
             request_log: 100_000,
             cursor: CursorOptions::default(),
@@ -48,6 +51,15 @@ impl SimulatorOptions {
             ..Self::default()
         }
     }
+}
+
+/// What makes a simulator's sessions proceed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum TimeFlow {
+    /// Real time, and what is skipped.
+    Real,
+    /// Only what is skipped: a slow machine changes nothing. Faults that hold an answer back still take real time.
+    Manual,
 }
 
 /// What is open or changed over time in Cursor's API.

@@ -12,6 +12,7 @@ use bytes::Bytes;
 use futures::stream;
 use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use http::{HeaderMap, StatusCode};
+use serde_json::json;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -70,7 +71,9 @@ async fn handle(
     let (parts, body) = request.into_parts();
     let Ok(body) = axum::body::to_bytes(body, MAX_REQUEST_BYTES).await else {
         // Broken off, or larger than any documented request.
-        return StatusCode::PAYLOAD_TOO_LARGE.into_response();
+        let body =
+            json!({"error": {"code": "payload_too_large", "message": "Request body is too large"}});
+        return (StatusCode::PAYLOAD_TOO_LARGE, axum::Json(body)).into_response();
     };
     let call = Call {
         method: parts.method,
@@ -97,7 +100,7 @@ async fn handle(
         } => {
             tokio::time::sleep(after).await;
             let cut = cut_after_bytes.map(|bytes| (bytes, connection));
-            respond(answer, &server, cut)
+            respond(*answer, &server, cut)
         }
     }
 }
@@ -176,6 +179,8 @@ impl EventReader {
                     let mut bytes = Bytes::from(text);
                     if let Some((left, connection)) = &mut self.cut {
                         if *left == 0 {
+                            // A body that is not ready is what makes the server flush what it holds.
+                            tokio::time::sleep(STREAM_POLL).await;
                             connection.cut();
                             return Some((Err(io::ErrorKind::ConnectionAborted.into()), self));
                         }

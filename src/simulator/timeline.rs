@@ -129,10 +129,9 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::simulator::clock::Clock;
 
     fn timeline(script: Script) -> (Moment, Timeline) {
-        let start = Clock::start().now();
+        let start = Moment::START;
         (start, Timeline::new(start, script, SetupStage::Shown))
     }
 

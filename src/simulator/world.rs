@@ -30,7 +30,7 @@ pub(crate) const MAX_HUGE_BODY: usize = 256 * 1024 * 1024;
 #[derive(Debug)]
 pub(crate) enum Delivery {
     Answer {
-        answer: Answer,
+        answer: Box<Answer>,
         after: Duration,
         cut_after_bytes: Option<usize>,
     },
@@ -77,7 +77,7 @@ impl World {
         firebender_url: String,
     ) -> Self {
         Self {
-            clock: Clock::start(),
+            clock: Clock::start(options.time),
             state: Mutex::new(WorldState {
                 cursor: CursorV1::new(options.cursor, cursor_url),
                 firebender: Firebender::new(options.firebender, firebender_url),
@@ -442,7 +442,7 @@ fn refusal_answer(refusal: Refusal) -> Answer {
 fn at_once(answer: Answer) -> Delivery {
     Delivery::Answer {
         after: answer.latency,
-        answer,
+        answer: Box::new(answer),
         cut_after_bytes: None,
     }
 }
@@ -540,7 +540,7 @@ fn fault_after(fault: Option<&FaultKind>, mut answer: Answer) -> Delivery {
         }
         FaultKind::CutStream { after_bytes } => Delivery::Answer {
             after: answer.latency,
-            answer,
+            answer: Box::new(answer),
             cut_after_bytes: Some(*after_bytes),
         },
         FaultKind::StreamError { code } => {

@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use super::request::{CreateAgent, Env, Repository, repository_path};
 use crate::simulator::clock::Moment;
+use crate::simulator::naming::derived_name;
 use crate::simulator::script::Script;
 use crate::simulator::timeline::{Ending, SetupStage, Stage, Timeline};
 
@@ -244,12 +245,6 @@ pub(super) fn status_word(stage: Stage) -> &'static str {
         Stage::Ended(Ending::Cancelled) => "CANCELLED",
         Stage::Ended(Ending::Expired) => "EXPIRED",
     }
-}
-
-/// A name made of the first words of the prompt.
-fn derived_name(prompt: &str) -> String {
-    let words: Vec<&str> = prompt.split_whitespace().take(8).collect();
-    words.join(" ").chars().take(60).collect()
 }
 
 fn slug(name: &str) -> String {

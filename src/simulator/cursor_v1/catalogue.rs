@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use crate::simulator::members::insert;
 use crate::simulator::options::ModelList;
 
 struct Model {
@@ -116,7 +117,7 @@ fn object(model: &Model) -> Value {
                 .collect();
             let mut variant = json!({"params": params, "displayName": model.name});
             if index == 0 {
-                variant["isDefault"] = json!(true);
+                insert(&mut variant, "isDefault", json!(true));
             }
             variant
         })

@@ -26,6 +26,7 @@ use super::http::{
     Answer, AnswerBody, Call, Effect, EffectKind, Refusal, StreamPosition, StreamStep,
 };
 use super::keys::{Key, KeyKind};
+use super::members::insert;
 use super::operation::{Operation, Provider, Route};
 use super::options::{AgentIds, CursorOptions, IdempotencyKey, RepositoryAccess};
 use super::page::Query;
@@ -632,7 +633,7 @@ fn created(agent: &Agent, now: Moment, clock: &Clock) -> Value {
 fn list(items: Vec<Value>, next: Option<String>) -> Value {
     let mut list = json!({ "items": items });
     if let Some(next) = next {
-        list["nextCursor"] = json!(next);
+        insert(&mut list, "nextCursor", json!(next));
     }
     list
 }
@@ -676,10 +677,10 @@ fn artifacts(agent: &Agent, now: Moment) -> Vec<Artifact> {
 fn me(caller: &Key, clock: &Clock) -> Value {
     let mut me = json!({"apiKeyName": caller.name, "createdAt": clock.iso(Moment::START)});
     if caller.kind == KeyKind::User {
-        me["userId"] = json!(stable_number(&caller.account));
-        me["userEmail"] = json!(caller.account);
-        me["userFirstName"] = json!("Demo");
-        me["userLastName"] = json!("User");
+        insert(&mut me, "userId", json!(stable_number(&caller.account)));
+        insert(&mut me, "userEmail", json!(caller.account));
+        insert(&mut me, "userFirstName", json!("Demo"));
+        insert(&mut me, "userLastName", json!("User"));
     }
     me
 }

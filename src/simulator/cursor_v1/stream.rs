@@ -8,6 +8,7 @@ use super::agent::{Agent, Run, status_word};
 use super::wire::{duration_ms, git};
 use crate::simulator::clock::{Clock, Moment};
 use crate::simulator::http::{Refusal, StreamPosition, StreamStep};
+use crate::simulator::members::insert;
 use crate::simulator::options::CursorOptions;
 use crate::simulator::timeline::Stage;
 
@@ -40,14 +41,14 @@ fn events(agent: &Agent, run: &Run, now: Moment, clock: &Clock) -> Vec<Event> {
         planned.push((at, "status", json!({"runId": run.id, "status": status})));
         let mut result = json!({"runId": run.id, "status": status});
         if let Some(text) = run.result(now) {
-            result["text"] = json!(text);
+            insert(&mut result, "text", json!(text));
         }
         if let Some(duration) = duration_ms(run, now) {
-            result["durationMs"] = json!(duration);
+            insert(&mut result, "durationMs", json!(duration));
         }
         let branches = agent.branches(now);
         if !branches.is_empty() {
-            result["git"] = git(&branches);
+            insert(&mut result, "git", git(&branches));
         }
         planned.push((at, "result", result));
         planned.push((at, "done", json!({})));

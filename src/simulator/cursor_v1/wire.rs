@@ -4,6 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::agent::{Agent, Branch, Run};
 use crate::simulator::clock::{Clock, Moment};
+use crate::simulator::members::insert;
 use crate::simulator::script::Script;
 
 /// Which of a run's facts are shown.
@@ -18,7 +19,7 @@ pub(super) enum RunDetail {
 pub(super) fn summary(agent: &Agent, now: Moment, clock: &Clock) -> Value {
     let mut env = json!({"type": agent.env.kind});
     if let Some(name) = &agent.env.name {
-        env["name"] = json!(name);
+        insert(&mut env, "name", json!(name));
     }
     let mut summary = json!({
         "id": agent.id,
@@ -30,14 +31,14 @@ pub(super) fn summary(agent: &Agent, now: Moment, clock: &Clock) -> Value {
         "updatedAt": clock.iso(agent.updated(now)),
     });
     if let Some(run) = agent.latest_run() {
-        summary["latestRunId"] = json!(run.id);
+        insert(&mut summary, "latestRunId", json!(run.id));
     }
     if let Some(metadata) = &agent.metadata {
         let members: Map<String, Value> = metadata
             .iter()
             .map(|(key, value)| (key.clone(), json!(value)))
             .collect();
-        summary["metadata"] = Value::Object(members);
+        insert(&mut summary, "metadata", Value::Object(members));
     }
     summary
 }
@@ -50,20 +51,24 @@ pub(super) fn agent(agent: &Agent, now: Moment, clock: &Clock) -> Value {
         .map(|repository| {
             let mut item = json!({"url": repository.url});
             if let Some(starting_ref) = &repository.starting_ref {
-                item["startingRef"] = json!(starting_ref);
+                insert(&mut item, "startingRef", json!(starting_ref));
             }
             if let Some(pr_url) = &repository.pr_url {
-                item["prUrl"] = json!(pr_url);
+                insert(&mut item, "prUrl", json!(pr_url));
             }
             item
         })
         .collect();
     let mut object = summary(agent, now, clock);
-    object["repos"] = json!(repositories);
-    object["workOnCurrentBranch"] = json!(agent.work_on_current_branch);
-    object["autoCreatePR"] = json!(agent.auto_create_pr);
+    insert(&mut object, "repos", json!(repositories));
+    insert(
+        &mut object,
+        "workOnCurrentBranch",
+        json!(agent.work_on_current_branch),
+    );
+    insert(&mut object, "autoCreatePR", json!(agent.auto_create_pr));
     if let Some(skip) = agent.skip_reviewer_request {
-        object["skipReviewerRequest"] = json!(skip);
+        insert(&mut object, "skipReviewerRequest", json!(skip));
     }
     object
 }
@@ -86,14 +91,14 @@ pub(super) fn run(
     });
     let branches = agent.branches(now);
     if !branches.is_empty() {
-        object["git"] = git(&branches);
+        insert(&mut object, "git", git(&branches));
     }
     if detail == RunDetail::Full
         && let Some(duration) = duration_ms(run, now)
     {
-        object["durationMs"] = json!(duration);
+        insert(&mut object, "durationMs", json!(duration));
         if let Some(result) = run.result(now) {
-            object["result"] = json!(result);
+            insert(&mut object, "result", json!(result));
         }
     }
     object
@@ -110,7 +115,7 @@ pub(super) fn git(branches: &[Branch]) -> Value {
         .map(|branch| {
             let mut item = json!({"repoUrl": branch.repository, "branch": branch.branch});
             if let Some(pull_request) = &branch.pull_request {
-                item["prUrl"] = json!(pull_request);
+                insert(&mut item, "prUrl", json!(pull_request));
             }
             item
         })

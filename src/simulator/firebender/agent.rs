@@ -4,6 +4,7 @@ use uuid::Uuid;
 
 use super::request::{CreateAgent, FollowUp, Mode};
 use crate::simulator::clock::Moment;
+use crate::simulator::naming::derived_name;
 use crate::simulator::options::{
     ConversationStart, FirebenderBranch, FirebenderDocument, FirebenderOptions,
 };
@@ -249,9 +250,4 @@ impl Agent {
             .iter()
             .map(move |turn| (turn.prompt.as_str(), turn.timeline.stage(now)))
     }
-}
-
-fn derived_name(prompt: &str) -> String {
-    let words: Vec<&str> = prompt.split_whitespace().take(8).collect();
-    words.join(" ").chars().take(60).collect()
 }

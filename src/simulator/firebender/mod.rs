@@ -15,6 +15,7 @@ use self::request::{CreateAgent, FollowUp};
 use super::clock::{Clock, Moment};
 use super::http::{Answer, Call, Effect, EffectKind, Refusal, StreamPosition, StreamStep};
 use super::keys::Key;
+use super::members::insert;
 use super::operation::{Operation, Provider, Route};
 use super::options::{FirebenderDocument, FirebenderOptions};
 use super::page::Query;
@@ -92,7 +93,7 @@ impl Firebender {
             "autoCreatePr": agent.auto_create_pr,
         });
         if let Some(pull_request) = agent.pull_request(now) {
-            target["prUrl"] = json!(pull_request);
+            insert(&mut target, "prUrl", json!(pull_request));
         }
         let mut object = json!({
             "id": agent.id,
@@ -103,21 +104,29 @@ impl Firebender {
             "createdAt": clock.iso(agent.created),
         });
         if !active && let Some(summary) = agent.summary(now) {
-            object["summary"] = json!(summary);
+            insert(&mut object, "summary", json!(summary));
         }
         if self.options.document == FirebenderDocument::Y2025 {
             return object;
         }
         // The preview exists from the set-up stage on (documented).
         if detail == Detail::Single && active && agent.stage(now) != Stage::Creating {
-            object["vncUrl"] = json!(vnc_url);
-            object["vncToken"] = json!(agent.vnc_token);
+            insert(&mut object, "vncUrl", json!(vnc_url));
+            insert(&mut object, "vncToken", json!(agent.vnc_token));
         }
         if !active && agent.mode.records_screen() {
-            object["recordingUrl"] = json!(format!("{}/v1/recordings/{}", self.url, agent.id));
+            insert(
+                &mut object,
+                "recordingUrl",
+                json!(format!("{}/v1/recordings/{}", self.url, agent.id)),
+            );
         }
         if !active && caller.enterprise {
-            object["traceUrl"] = json!(format!("{}/v1/traces/{}", self.url, agent.id));
+            insert(
+                &mut object,
+                "traceUrl",
+                json!(format!("{}/v1/traces/{}", self.url, agent.id)),
+            );
         }
         object
     }
@@ -179,7 +188,7 @@ impl Firebender {
             .collect();
         let mut list = json!({ "agents": items });
         if let Some(next) = next {
-            list["nextCursor"] = json!(next);
+            insert(&mut list, "nextCursor", json!(next));
         }
         Ok(Answer::ok(list))
     }
