@@ -52,10 +52,19 @@ fn run(id: &str, status: &str) -> Value {
         "createdAt": Timestamp::now().to_string(), "updatedAt": "2026-10-01T12:30:01Z",
         "durationMs": 12357, "result": "Done.",
         "git": {"branches": [
-            {"repoUrl": "github.com/acme/library", "branch": "cursor/other", "prUrl": "https://github.com/acme/library/pull/1"},
             {"repoUrl": "github.com/acme/app", "branch": "cursor/fix-a1b2", "prUrl": "https://github.com/acme/app/pull/12"}
         ]}
     })
+}
+
+/// A run that touched another repository as well.
+fn two_branches(mut run: Value) -> Value {
+    let other = json!({"repoUrl": "github.com/acme/library", "branch": "cursor/other", "prUrl": "https://github.com/acme/library/pull/1"});
+    run["git"]["branches"]
+        .as_array_mut()
+        .unwrap()
+        .insert(0, other);
+    run
 }
 
 fn without(mut value: Value, name: &str) -> Value {
@@ -240,6 +249,7 @@ async fn a_known_run_takes_one_request_to_look_at() {
         .unwrap();
     assert_eq!(server.lines(), ["GET /v1/agents/bc-1/runs/run-1"]);
     assert_eq!(snapshot.phase, RemotePhase::Running);
+    assert_eq!(snapshot.branch.as_deref(), Some("cursor/fix-a1b2"));
     assert_eq!(snapshot.usage, None);
 }
 
@@ -260,7 +270,6 @@ async fn a_finished_session_tells_everything() {
     assert_eq!(snapshot.run_id, Some(RunId::new("run-1")));
     assert_eq!(snapshot.result.as_deref(), Some("Done."));
     assert_eq!(snapshot.duration, Some(Duration::from_millis(12357)));
-    // Of two branches, the one of our repository.
     assert_eq!(snapshot.branch.as_deref(), Some("cursor/fix-a1b2"));
     assert_eq!(
         snapshot.pull_request_url.as_deref(),
@@ -274,6 +283,20 @@ async fn a_finished_session_tells_everything() {
             cost_cents: Some(5)
         })
     );
+}
+
+#[tokio::test]
+async fn of_two_branches_the_one_of_our_repository_counts() {
+    for run_id in [Some("run-1"), None] {
+        let server = Server::start(|seen| match seen.target.as_str() {
+            "/v1/agents/bc-1" => reply(200, agent("bc-1")),
+            _ => reply(200, two_branches(run("run-1", "RUNNING"))),
+        })
+        .await;
+        let snapshot = cursor(&server).get(&session("bc-1", run_id)).await.unwrap();
+        assert_eq!(snapshot.branch.as_deref(), Some("cursor/fix-a1b2"));
+        assert_eq!(server.lines().len(), 2);
+    }
 }
 
 #[tokio::test]
@@ -488,6 +511,24 @@ async fn a_cancel_goes_to_the_newest_run_and_may_be_repeated() {
         .await
         .unwrap_err();
     assert_eq!(broken.class, ErrorClass::Unavailable);
+}
+
+#[tokio::test]
+async fn a_cancel_of_a_run_that_is_gone_goes_to_the_newest_one() {
+    let server = Server::start(|seen| match (seen.method.as_str(), seen.target.as_str()) {
+        ("GET", "/v1/agents/bc-1") => reply(200, agent("bc-1")),
+        ("GET", "/v1/agents/bc-1/runs/run-1") => reply(200, run("run-1", "RUNNING")),
+        ("POST", "/v1/agents/bc-1/runs/run-1/cancel") => reply(200, json!({"id": "run-1"})),
+        _ => refusal(404, "run_not_found"),
+    })
+    .await;
+    let answer = cursor(&server)
+        .cancel(&session("bc-1", Some("run-gone")))
+        .await
+        .unwrap();
+    assert_eq!(answer, CancelAnswer::Accepted);
+    let last = server.lines().pop().unwrap();
+    assert_eq!(last, "POST /v1/agents/bc-1/runs/run-1/cancel");
 }
 
 #[tokio::test]

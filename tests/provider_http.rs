@@ -19,7 +19,9 @@ use base64::engine::general_purpose::STANDARD;
 use codeagent_operator::api::ProviderKind::{self, Cursor};
 use codeagent_operator::providers::contract::{LaunchOutcome, LaunchRequest};
 use codeagent_operator::providers::error::{ErrorClass, ProviderError, Sent};
-use codeagent_operator::providers::http::{HttpObserver, HttpSettings, HttpStack, Operation};
+use codeagent_operator::providers::http::{
+    HttpObserver, HttpSettings, HttpStack, Operation, RateLimit,
+};
 use codeagent_operator::providers::registry::Registry;
 use provider_support::*;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -184,6 +186,45 @@ async fn without_a_tls_session_nothing_was_sent() {
     assert_eq!(error.sent, Sent::Nothing);
     let hello = answering.await.unwrap();
     assert!(!hello.windows(10).any(|part| part == b"/v1/agents"));
+}
+
+#[tokio::test]
+async fn a_launch_that_runs_out_of_time_before_it_is_written_was_not_sent() {
+    // Takes the connection and never answers the TLS hello.
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url: Url = format!("https://{}", listener.local_addr().unwrap())
+        .parse()
+        .unwrap();
+    let http = stack(HttpSettings {
+        post_timeout: Duration::from_millis(300),
+        ..settings()
+    });
+    let error = rejected(connect(&http, Cursor, &url).launch(&launch_request()).await);
+    assert_eq!(
+        (error.class, error.sent),
+        (ErrorClass::Timeout, Sent::Nothing)
+    );
+}
+
+#[tokio::test]
+async fn waiting_for_the_rate_limit_counts_against_the_window() {
+    let server = Server::start(|_| reply(200, ME)).await;
+    let http = stack(HttpSettings {
+        rate_limit: RateLimit {
+            interval: Duration::from_millis(400),
+            burst: 1,
+            ..RateLimit::default()
+        },
+        ..settings()
+    });
+    let cursor = connect(&http, Cursor, &server.url);
+    cursor.verify().await.unwrap();
+    let request = LaunchRequest {
+        window: window(Duration::from_millis(100)),
+        ..launch_request()
+    };
+    assert_eq!(rejected(cursor.launch(&request).await).sent, Sent::Nothing);
+    assert_eq!(server.lines(), ["GET /v1/me"]);
 }
 
 #[tokio::test]

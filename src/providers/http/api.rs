@@ -268,7 +268,7 @@ impl Api {
         let (Body::Whole(body) | Body::Cut(body)) = self.read(response, cap).await?;
         let error = answer::error_of(status, &headers, &body, &self.redactor);
         if let (ErrorClass::RateLimited, Some(pause)) = (error.class, error.retry_after) {
-            self.limiter.silence_for(pause);
+            self.limiter.silence_until(Instant::now() + pause);
         }
         Err(error)
     }
