@@ -19,7 +19,7 @@ use super::contract::{
     LaunchOutcome, LaunchRequest, Launched, ListDetail, ListItem, PageToken, Provider,
     ProviderType, Recovery, SessionPage, SessionRef,
 };
-use super::error::{ErrorClass, ProviderError, Sent};
+use super::error::{ErrorClass, ProviderError};
 use super::http::{Api, Auth, Operation, judge_launch};
 use super::wire::{link, link_without_query, next_page, raw_status};
 use crate::api::{FirebenderMode, FirebenderSpec, ProviderKind, ProviderSpec};
@@ -80,15 +80,7 @@ impl ProviderType for Firebender {
     }
 
     fn connect(&self, connection: Connection) -> Result<Arc<dyn Provider>, ProviderError> {
-        let key = connection.credential.get(API_KEY).ok_or(ProviderError {
-            class: ErrorClass::Unauthorized,
-            subject: None,
-            status: None,
-            code: None,
-            message: "the Secret holds no API key".to_owned(),
-            retry_after: None,
-            sent: Sent::Nothing,
-        })?;
+        let key = connection.credential.require(API_KEY)?;
         let api = connection.http.api(
             ProviderKind::Firebender,
             &connection.endpoint,
@@ -195,15 +187,10 @@ impl Provider for FirebenderV0 {
     }
 
     async fn models(&self) -> Result<Vec<String>, ProviderError> {
-        Err(ProviderError {
-            class: ErrorClass::InvalidRequest,
-            subject: None,
-            status: None,
-            code: None,
-            message: "Firebender documents no list of models".to_owned(),
-            retry_after: None,
-            sent: Sent::Nothing,
-        })
+        Err(ProviderError::unsent(
+            ErrorClass::InvalidRequest,
+            "Firebender documents no list of models",
+        ))
     }
 
     async fn launch(&self, request: &LaunchRequest) -> LaunchOutcome {

@@ -22,10 +22,10 @@ use crate::providers::contract::{
     LaunchOutcome, LaunchRequest, Launched, ListItem, MAX_MODELS, PageToken, Provider, SessionPage,
     SessionRef,
 };
-use crate::providers::error::{ErrorClass, ProviderError, Sent};
+use crate::providers::error::{ErrorClass, ProviderError};
 use crate::providers::http::{Api, Auth, Operation, judge_launch};
 use crate::providers::repository::same_repository;
-use crate::providers::wire::{link, next_page, protocol, raw_status};
+use crate::providers::wire::{link, next_page, raw_status};
 
 /// `BranchName` is not among them: Cursor's documentation dropped it between April and October 2026.
 pub(super) const CAPABILITIES: [Capability; 11] = [
@@ -59,15 +59,7 @@ pub(super) struct CursorV1 {
 
 impl CursorV1 {
     pub(super) fn connect(connection: &Connection) -> Result<Self, ProviderError> {
-        let key = connection.credential.get(API_KEY).ok_or(ProviderError {
-            class: ErrorClass::Unauthorized,
-            subject: None,
-            status: None,
-            code: None,
-            message: "the Secret holds no API key".to_owned(),
-            retry_after: None,
-            sent: Sent::Nothing,
-        })?;
+        let key = connection.credential.require(API_KEY)?;
         let auth = Auth::Basic {
             user: key,
             password: "",
@@ -237,7 +229,12 @@ impl Provider for CursorV1 {
             (None, None, Some(name), Some(created)) => {
                 AccountFingerprint::of("cursor", &["key", name, created])
             }
-            (None, None, _, _) => return Err(protocol("/v1/me does not say whose key it is")),
+            (None, None, _, _) => {
+                return Err(ProviderError::unreadable(
+                    None,
+                    "/v1/me does not say whose key it is",
+                ));
+            }
         };
         Ok(Account {
             fingerprint,
