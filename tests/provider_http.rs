@@ -529,6 +529,9 @@ fn tls(answer: String) -> (Url, std::thread::JoinHandle<Handshaken>) {
     let url = format!("https://{}", listener.local_addr().unwrap());
     let serving = std::thread::spawn(move || {
         let (mut socket, _) = listener.accept().unwrap();
+        // A client that keeps the connection open must fail the test, not stop it.
+        let patience = Some(Duration::from_secs(3));
+        socket.set_read_timeout(patience).unwrap();
         let mut connection = rustls::ServerConnection::new(Arc::new(config)).unwrap();
         let mut stream = rustls::Stream::new(&mut connection, &mut socket);
         let (mut read, mut buffer) = (Vec::new(), [0; 65536]);
