@@ -9,6 +9,7 @@
 
 mod provider_support;
 
+use std::io::{Read, Write};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -16,12 +17,16 @@ use axum::body::Body;
 use axum::response::Response;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use codeagent_operator::api::ProviderKind::{self, Cursor};
+use codeagent_operator::api::ProviderKind::{self, Cursor, Firebender};
 use codeagent_operator::providers::contract::{LaunchOutcome, LaunchRequest};
 use codeagent_operator::providers::error::{ErrorClass, ProviderError, Sent};
-use codeagent_operator::providers::http::{HttpObserver, HttpSettings, HttpStack, Operation};
+use codeagent_operator::providers::http::{
+    HttpObserver, HttpSettings, HttpStack, Operation, RateLimit,
+};
 use codeagent_operator::providers::registry::Registry;
 use provider_support::*;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use url::Url;
@@ -184,6 +189,45 @@ async fn without_a_tls_session_nothing_was_sent() {
     assert_eq!(error.sent, Sent::Nothing);
     let hello = answering.await.unwrap();
     assert!(!hello.windows(10).any(|part| part == b"/v1/agents"));
+}
+
+#[tokio::test]
+async fn a_launch_that_runs_out_of_time_before_it_is_written_was_not_sent() {
+    // Takes the connection and never answers the TLS hello.
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url: Url = format!("https://{}", listener.local_addr().unwrap())
+        .parse()
+        .unwrap();
+    let http = stack(HttpSettings {
+        post_timeout: Duration::from_millis(300),
+        ..settings()
+    });
+    let error = rejected(connect(&http, Cursor, &url).launch(&launch_request()).await);
+    assert_eq!(
+        (error.class, error.sent),
+        (ErrorClass::Timeout, Sent::Nothing)
+    );
+}
+
+#[tokio::test]
+async fn waiting_for_the_rate_limit_counts_against_the_window() {
+    let server = Server::start(|_| reply(200, ME)).await;
+    let http = stack(HttpSettings {
+        rate_limit: RateLimit {
+            interval: Duration::from_millis(400),
+            burst: 1,
+            ..RateLimit::default()
+        },
+        ..settings()
+    });
+    let cursor = connect(&http, Cursor, &server.url);
+    cursor.verify().await.unwrap();
+    let request = LaunchRequest {
+        window: window(Duration::from_millis(100)),
+        ..launch_request()
+    };
+    assert_eq!(rejected(cursor.launch(&request).await).sent, Sent::Nothing);
+    assert_eq!(server.lines(), ["GET /v1/me"]);
 }
 
 #[tokio::test]
@@ -447,14 +491,111 @@ async fn plain_http_takes_the_development_flag() {
 async fn a_key_that_cannot_be_a_header_is_refused_without_being_shown() {
     let http = stack(settings());
     let url: Url = "http://127.0.0.1:1".parse().unwrap();
-    for key in ["", "   "] {
-        let refused = Registry::get(Cursor)
+    for (kind, key) in [
+        (Cursor, ""),
+        (Cursor, "   "),
+        (Firebender, "  \n"),
+        (Firebender, "key_canary\nin two lines"),
+    ] {
+        let refused = Registry::get(kind)
             .unwrap()
-            .connect(connection(&http, Cursor, &url, key))
+            .connect(connection(&http, kind, &url, key))
             .err()
             .unwrap();
         assert_eq!(refused.class, ErrorClass::Unauthorized);
+        assert_eq!(refused.sent, Sent::Nothing);
+        assert!(!format!("{refused} {refused:?}").contains("canary"));
     }
+}
+
+/// What a TLS server saw of its one connection.
+struct Handshaken {
+    /// The protocol that was agreed upon, if any was offered.
+    protocol: Option<Vec<u8>>,
+    /// What was read after the handshake.
+    read: Vec<u8>,
+}
+
+/// A TLS server that takes one connection, reads one request, answers it and closes.
+fn tls(answer: String) -> (Url, std::thread::JoinHandle<Handshaken>) {
+    let certificate = CertificateDer::from_pem_file("tests/fixtures/tls/server.pem").unwrap();
+    let key = PrivateKeyDer::from_pem_file("tests/fixtures/tls/server.key").unwrap();
+    let mut config = rustls::ServerConfig::builder()
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate], key)
+        .unwrap();
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("https://{}", listener.local_addr().unwrap());
+    let serving = std::thread::spawn(move || {
+        let (mut socket, _) = listener.accept().unwrap();
+        // A client that keeps the connection open must fail the test, not stop it.
+        let patience = Some(Duration::from_secs(3));
+        socket.set_read_timeout(patience).unwrap();
+        let mut connection = rustls::ServerConnection::new(Arc::new(config)).unwrap();
+        let mut stream = rustls::Stream::new(&mut connection, &mut socket);
+        let (mut read, mut buffer) = (Vec::new(), [0; 65536]);
+        while !read.ends_with(b"}") {
+            match stream.read(&mut buffer) {
+                Ok(n) if n > 0 => read.extend_from_slice(&buffer[..n]),
+                _ => break,
+            }
+        }
+        stream.write_all(answer.as_bytes()).ok();
+        Handshaken {
+            protocol: connection.alpn_protocol().map(<[u8]>::to_vec),
+            read,
+        }
+    });
+    (url.parse().unwrap(), serving)
+}
+
+fn trusting() -> HttpStack {
+    stack(HttpSettings {
+        extra_ca_bundle: Some(std::fs::read("tests/fixtures/tls/ca.pem").unwrap()),
+        allow_http: false,
+        ..settings()
+    })
+}
+
+#[tokio::test]
+async fn over_tls_with_an_extra_authority_a_launch_speaks_http_1_1() {
+    let http = trusting();
+    let (url, serving) = tls(format!(
+        "HTTP/1.1 201 Created\r\ncontent-length: {}\r\n\r\n{CREATED}",
+        CREATED.len()
+    ));
+    let outcome = connect(&http, Cursor, &url).launch(&launch_request()).await;
+    assert!(matches!(outcome, LaunchOutcome::Accepted(_)), "{outcome:?}");
+    let Handshaken { protocol, read } = serving.join().unwrap();
+    // The server would have preferred HTTP/2.
+    assert_ne!(protocol.as_deref(), Some(&b"h2"[..]));
+    assert!(read.starts_with(b"POST /v1/agents HTTP/1.1\r\n"));
+}
+
+#[tokio::test]
+async fn over_tls_a_closed_window_lets_not_one_byte_of_the_request_out() {
+    let http = trusting();
+    let (url, serving) = tls(String::new());
+    let late = LaunchRequest {
+        window: window(Duration::ZERO),
+        ..launch_request()
+    };
+    assert_eq!(
+        rejected(connect(&http, Cursor, &url).launch(&late).await).sent,
+        Sent::Nothing
+    );
+    assert_eq!(serving.join().unwrap().read, b"");
+}
+
+#[tokio::test]
+async fn a_server_that_nobody_vouches_for_gets_nothing() {
+    let http = stack(settings());
+    let (url, serving) = tls(String::new());
+    let error = rejected(connect(&http, Cursor, &url).launch(&launch_request()).await);
+    assert_eq!(error.sent, Sent::Nothing);
+    assert!(error.message.contains("certificate"), "{error}");
+    assert_eq!(serving.join().unwrap().read, b"");
 }
 
 #[tokio::test]
@@ -469,8 +610,10 @@ async fn an_extra_ca_bundle_must_hold_certificates() {
     }
 }
 
+type Call = (ProviderKind, Operation, Result<(), ErrorClass>);
+
 #[derive(Default)]
-struct Told(Mutex<Vec<(ProviderKind, Operation, Result<(), ErrorClass>)>>);
+struct Told(Mutex<Vec<Call>>);
 
 impl HttpObserver for Told {
     fn answered(

@@ -175,15 +175,7 @@ pub fn refuses(error: &ProviderError) -> bool {
 }
 
 fn doubtful() -> ProviderError {
-    ProviderError {
-        class: ErrorClass::Unauthorized,
-        subject: None,
-        status: None,
-        code: None,
-        message: "the key is being checked again".to_owned(),
-        retry_after: None,
-        sent: crate::domain::remote::Sent::Nothing,
-    }
+    ProviderError::unsent(ErrorClass::Unauthorized, "the key is being checked again")
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {

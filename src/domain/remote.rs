@@ -292,3 +292,27 @@ pub struct ProviderError {
     /// Whether the request can have arrived.
     pub sent: Sent,
 }
+
+impl ProviderError {
+    /// A failure before anything was sent.
+    pub fn unsent(class: ErrorClass, message: impl Into<String>) -> Self {
+        Self {
+            class,
+            subject: None,
+            status: None,
+            code: None,
+            message: message.into(),
+            retry_after: None,
+            sent: Sent::Nothing,
+        }
+    }
+
+    /// An answer that cannot be read or says something impossible.
+    pub fn unreadable(status: Option<u16>, message: impl Into<String>) -> Self {
+        Self {
+            status,
+            sent: Sent::Possibly,
+            ..Self::unsent(ErrorClass::Protocol, message)
+        }
+    }
+}

@@ -6,6 +6,7 @@ use std::fmt;
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
+use super::error::{ErrorClass, ProviderError};
 use crate::domain::ids::hex;
 
 /// The values of one Secret that a provider needs, under the names of the contract (`api-key`, `username`, …).
@@ -35,6 +36,19 @@ impl Credential {
             .get(name)
             .map(|value| value.as_str())
             .filter(|value| !value.is_empty())
+    }
+
+    /// The value of this name.
+    ///
+    /// # Errors
+    /// [`ErrorClass::Unauthorized`] if it is missing or empty.
+    pub fn require(&self, name: &str) -> Result<&str, ProviderError> {
+        self.get(name).ok_or_else(|| {
+            ProviderError::unsent(
+                ErrorClass::Unauthorized,
+                format!("the Secret holds no value for {name}"),
+            )
+        })
     }
 
     /// Every value: what must never appear in a message, an event, a log line.

@@ -9,6 +9,7 @@ pub mod http;
 pub mod registry;
 
 mod cursor;
+mod firebender;
 mod repository;
 mod scan;
 mod wire;

@@ -2,10 +2,11 @@
 
 use super::contract::ProviderType;
 use super::cursor::Cursor;
+use super::firebender::Firebender;
 use crate::api::ProviderKind;
 
 /// The providers that this build can talk to.
-static PROVIDERS: &[&dyn ProviderType] = &[&Cursor];
+static PROVIDERS: &[&dyn ProviderType] = &[&Cursor, &Firebender];
 
 /// Looks up providers.
 #[derive(Clone, Copy, Debug)]

@@ -1,6 +1,7 @@
 //! The scan of a provider's list for an interrupted launch (rule 7 of the launch protocol), over as many passes as it takes.
 
 use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -9,12 +10,13 @@ use super::contract::{AdoptAnswer, AdoptRequest, Found, PageToken, ScanState};
 use super::error::{ErrorClass, ProviderError};
 use crate::domain::ids::SessionId;
 
-/// Bounds of one pass; the next pass goes on where this one stopped. At a second per page and a quarter of one per look, a
-/// pass stays well below a minute.
+/// Bounds of one pass; the next pass goes on where this one stopped.
 const PAGES_PER_PASS: usize = 20;
 const LOOKS_PER_PASS: usize = 40;
 /// So many candidates that could not be looked at end a pass: the provider has trouble.
 const FAILURES_PER_PASS: usize = 3;
+/// No further request is begun after this time: whoever bounds a pass from outside would lose all that it reached.
+const TIME_PER_PASS: Duration = Duration::from_secs(20);
 /// Stands in [`ScanState::undecided`] for items of a page that not even have an id.
 const UNREADABLE: &str = "(unreadable)";
 
@@ -70,11 +72,23 @@ pub(super) async fn scan<J: Judge>(
     judge: &J,
     request: &AdoptRequest,
 ) -> Result<AdoptAnswer, ProviderError> {
+    pass(judge, request, TIME_PER_PASS).await
+}
+
+async fn pass<J: Judge>(
+    judge: &J,
+    request: &AdoptRequest,
+    time: Duration,
+) -> Result<AdoptAnswer, ProviderError> {
     let begun_at = request.resume.clone().unwrap_or_default();
     let mut state = begun_at.clone();
     let mut tokens: BTreeSet<PageToken> = state.next.iter().cloned().collect();
     let (mut looks, mut failures) = (0, 0);
+    let started = Instant::now();
     for _ in 0..PAGES_PER_PASS {
+        if started.elapsed() >= time {
+            return Ok(pause(state, "the provider answers too slowly for one pass"));
+        }
         let page = match judge.page(state.next.as_ref()).await {
             Ok(page) => page,
             // A position in the list can get lost between two passes.
@@ -92,6 +106,10 @@ pub(super) async fn scan<J: Judge>(
             }
             if looks == LOOKS_PER_PASS {
                 return Ok(pause(state, "more candidates than one pass looks at"));
+            }
+            // At least one look per pass, or a slow page would stop every pass at the same candidate.
+            if looks > 0 && started.elapsed() >= time {
+                return Ok(pause(state, "the provider answers too slowly for one pass"));
             }
             looks += 1;
             match judge.judge(candidate).await {
@@ -195,5 +213,125 @@ fn broken_off(
         Err(error)
     } else {
         Ok(pause(state, &error.message))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::panic)]
+    use tokio::time::sleep;
+
+    use super::*;
+    use crate::domain::ids::InstallationId;
+    use crate::providers::error::Sent;
+
+    /// A list of `pages` pages with two candidates each; pages and looks take their time, looks at the ids in `broken` fail.
+    struct Slow {
+        pages: usize,
+        page: Duration,
+        look: Duration,
+        broken: &'static [&'static str],
+    }
+
+    #[async_trait]
+    impl Judge for Slow {
+        type Item = ();
+
+        async fn page(&self, page: Option<&PageToken>) -> Result<Page<()>, ProviderError> {
+            sleep(self.page).await;
+            let number: usize = page.map_or(0, |token| token.0.parse().unwrap());
+            Ok(Page {
+                candidates: ["a", "b"]
+                    .map(|name| Candidate {
+                        id: SessionId::new(format!("{number}{name}")),
+                        created_at: None,
+                        item: (),
+                    })
+                    .into(),
+                unreadable: 0,
+                next: (number + 1 < self.pages).then(|| PageToken((number + 1).to_string())),
+            })
+        }
+
+        fn possible(&self, (): &()) -> bool {
+            true
+        }
+
+        async fn judge(&self, candidate: &Candidate<()>) -> Result<Verdict, ProviderError> {
+            sleep(self.look).await;
+            if self.broken.contains(&candidate.id.as_str()) {
+                return Err(ProviderError {
+                    class: ErrorClass::Unavailable,
+                    subject: None,
+                    status: Some(500),
+                    code: None,
+                    message: "broken".into(),
+                    retry_after: None,
+                    sent: Sent::Possibly,
+                });
+            }
+            Ok(Verdict::Foreign)
+        }
+    }
+
+    fn request(resume: Option<ScanState>) -> AdoptRequest {
+        AdoptRequest {
+            keys: Vec::new(),
+            installation: InstallationId::new("0a1b2c3d"),
+            uid: "uid".into(),
+            repository: "https://github.com/acme/app".into(),
+            created_from: Timestamp::UNIX_EPOCH,
+            created_until: Timestamp::UNIX_EPOCH,
+            owned: BTreeSet::new(),
+            client_id_honoured: true,
+            resume,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_slow_provider_is_read_to_the_end_in_passes_of_bounded_time() {
+        let slow = Slow {
+            pages: 3,
+            page: Duration::from_millis(25),
+            look: Duration::from_millis(15),
+            broken: &[],
+        };
+        let (mut resume, mut passes) = (None, 0);
+        for _ in 0..12 {
+            passes += 1;
+            // Shorter than a page: every pass does one page and one look, or more, but never all.
+            let time = Duration::from_millis(20);
+            match pass(&slow, &request(resume), time).await.unwrap() {
+                AdoptAnswer::Absent => {
+                    assert!(passes >= 3, "{passes}");
+                    return;
+                }
+                AdoptAnswer::Inconclusive { resume: next, .. } => resume = next,
+                other => panic!("{other:?}"),
+            }
+        }
+        panic!("no end");
+    }
+
+    #[tokio::test]
+    async fn candidates_that_can_never_be_read_hide_no_others_and_are_never_absent() {
+        let troubled = Slow {
+            pages: 2,
+            page: Duration::ZERO,
+            look: Duration::ZERO,
+            broken: &["0a", "0b", "1a"],
+        };
+        let mut resume = None;
+        let mut judged = BTreeSet::new();
+        for _ in 0..6 {
+            match scan(&troubled, &request(resume)).await.unwrap() {
+                AdoptAnswer::Inconclusive { resume: next, .. } => {
+                    judged.extend(next.clone().unwrap().rejected);
+                    resume = next;
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+        assert_eq!(judged, [SessionId::new("1b")].into());
     }
 }

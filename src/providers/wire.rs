@@ -6,7 +6,7 @@ use serde_json::Value;
 use url::Url;
 
 use super::contract::PageToken;
-use super::error::{ErrorClass, ProviderError, Sent};
+use super::error::ProviderError;
 
 /// The longest id, page token and link that are believed.
 const LONGEST_ID: usize = 256;
@@ -75,22 +75,12 @@ impl<'de> Deserialize<'de> for WireId {
 /// If it is too long to be one. A list whose end is not known is not complete.
 pub(super) fn next_page(token: Option<String>) -> Result<Option<PageToken>, ProviderError> {
     match token {
-        Some(token) if token.len() > LONGEST_TOKEN => Err(protocol("the page token is too long")),
+        Some(token) if token.len() > LONGEST_TOKEN => Err(ProviderError::unreadable(
+            None,
+            "the page token is too long",
+        )),
         Some(token) if !token.is_empty() => Ok(Some(PageToken(token))),
         _ => Ok(None),
-    }
-}
-
-/// An answer that says something impossible.
-pub(super) fn protocol(message: &str) -> ProviderError {
-    ProviderError {
-        class: ErrorClass::Protocol,
-        subject: None,
-        status: None,
-        code: None,
-        message: message.to_owned(),
-        retry_after: None,
-        sent: Sent::Possibly,
     }
 }
 

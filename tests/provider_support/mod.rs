@@ -25,7 +25,7 @@ use codeagent_operator::providers::contract::{
     API_KEY, AdoptRequest, Connection, LaunchRequest, Provider, PullRequestPolicy, SendWindow,
 };
 use codeagent_operator::providers::credential::Credential;
-use codeagent_operator::providers::http::{HttpSettings, HttpStack};
+use codeagent_operator::providers::http::{HttpSettings, HttpStack, RateLimit};
 use codeagent_operator::providers::registry::Registry;
 use jiff::Timestamp;
 use serde_json::Value;
@@ -152,6 +152,11 @@ pub fn settings() -> HttpSettings {
         post_timeout: Duration::from_secs(5),
         response_cap: 256 << 10,
         allow_http: true,
+        rate_limit: RateLimit {
+            interval: Duration::from_millis(1),
+            burst: 1000,
+            ..RateLimit::default()
+        },
         ..HttpSettings::default()
     }
 }

@@ -668,13 +668,5 @@ fn after_write(scope: &Scope, written: Result<CodeSession, WriteError>) -> Resul
 }
 
 fn not_asked() -> ProviderError {
-    ProviderError {
-        class: ErrorClass::Unknown,
-        subject: None,
-        status: None,
-        code: None,
-        message: "nothing was asked".to_owned(),
-        retry_after: None,
-        sent: crate::domain::remote::Sent::Nothing,
-    }
+    ProviderError::unsent(ErrorClass::Unknown, "nothing was asked")
 }

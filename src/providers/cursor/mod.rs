@@ -8,7 +8,7 @@ use std::sync::Arc;
 use url::Url;
 
 use super::contract::{Capability, Connection, ListDetail, Provider, ProviderType, Recovery};
-use super::error::{ErrorClass, ProviderError, Sent};
+use super::error::{ErrorClass, ProviderError};
 use crate::api::{CursorApiVersion, ProviderKind, ProviderSpec};
 
 /// What is known of Cursor without talking to it.
@@ -70,16 +70,10 @@ impl ProviderType for Cursor {
     fn connect(&self, connection: Connection) -> Result<Arc<dyn Provider>, ProviderError> {
         match version(&connection.spec) {
             CursorApiVersion::V1 => Ok(Arc::new(v1::CursorV1::connect(&connection)?)),
-            CursorApiVersion::V0 => Err(ProviderError {
-                class: ErrorClass::InvalidRequest,
-                subject: None,
-                status: None,
-                code: None,
-                message: "version v0 of Cursor's API is not available in this release; use v1"
-                    .to_owned(),
-                retry_after: None,
-                sent: Sent::Nothing,
-            }),
+            CursorApiVersion::V0 => Err(ProviderError::unsent(
+                ErrorClass::InvalidRequest,
+                "version v0 of Cursor's API is not available in this release; use v1",
+            )),
         }
     }
 }

@@ -72,7 +72,7 @@ impl HttpStack {
             _ => false,
         };
         if !scheme_allowed || endpoint.cannot_be_a_base() || endpoint.host_str().is_none() {
-            return Err(unsent(
+            return Err(ProviderError::unsent(
                 ErrorClass::InvalidRequest,
                 "the endpoint must be an https URL",
             ));
@@ -86,7 +86,7 @@ impl HttpStack {
             Auth::Header(name, value) => (name, HeaderValue::from_str(value)),
         };
         let mut value = value.map_err(|_| {
-            unsent(
+            ProviderError::unsent(
                 ErrorClass::Unauthorized,
                 "the key in the Secret contains characters that no key has",
             )
@@ -154,8 +154,9 @@ impl Api {
         window: SendWindow,
     ) -> Result<T, ProviderError> {
         self.observed(Operation::Launch, async {
-            let bytes = serde_json::to_vec(body)
-                .map_err(|_| unsent(ErrorClass::InvalidRequest, "the request cannot be written"))?;
+            let bytes = serde_json::to_vec(body).map_err(|_| {
+                ProviderError::unsent(ErrorClass::InvalidRequest, "the request cannot be written")
+            })?;
             let gate = Gate::new();
             // Also when this future is dropped: hyper's connection task lives on.
             let _shut = ShutOnDrop(gate.clone());
@@ -173,8 +174,8 @@ impl Api {
             let answer = self.call(Operation::Launch, request, Some(&gate)).await?;
             match answer.status {
                 StatusCode::OK | StatusCode::CREATED => parse(&answer),
-                status => Err(unreadable(
-                    status,
+                status => Err(ProviderError::unreadable(
+                    Some(status.as_u16()),
                     "the launch was answered with a success that no document names",
                 )),
             }
@@ -215,7 +216,7 @@ impl Api {
                 segments.pop_if_empty().extend(path);
             }
             Err(()) => {
-                return Err(unsent(
+                return Err(ProviderError::unsent(
                     ErrorClass::InvalidRequest,
                     "the endpoint cannot have a path",
                 ));
@@ -238,7 +239,7 @@ impl Api {
     ) -> Result<Answer, ProviderError> {
         self.limiter.admit().await.map_err(|pause| ProviderError {
             retry_after: Some(pause),
-            ..unsent(
+            ..ProviderError::unsent(
                 ErrorClass::RateLimited,
                 format!(
                     "{} wants no requests with this key for {} s",
@@ -257,8 +258,8 @@ impl Api {
             let cap = self.stack.inner.settings.response_cap;
             return match self.read(response, cap).await? {
                 Body::Whole(body) => Ok(Answer { status, body }),
-                Body::Cut(_) => Err(unreadable(
-                    status,
+                Body::Cut(_) => Err(ProviderError::unreadable(
+                    Some(status.as_u16()),
                     format!("the answer is larger than {cap} bytes"),
                 )),
             };
@@ -268,7 +269,7 @@ impl Api {
         let (Body::Whole(body) | Body::Cut(body)) = self.read(response, cap).await?;
         let error = answer::error_of(status, &headers, &body, &self.redactor);
         if let (ErrorClass::RateLimited, Some(pause)) = (error.class, error.retry_after) {
-            self.limiter.silence_for(pause);
+            self.limiter.silence_until(Instant::now() + pause);
         }
         Err(error)
     }
@@ -370,8 +371,8 @@ fn causes(error: &reqwest::Error) -> impl Iterator<Item = &(dyn std::error::Erro
 fn parse<T: DeserializeOwned>(answer: &Answer) -> Result<T, ProviderError> {
     serde_json::from_slice(&answer.body).map_err(|error| {
         // serde's own text quotes the answer.
-        unreadable(
-            answer.status,
+        ProviderError::unreadable(
+            Some(answer.status.as_u16()),
             format!(
                 "the answer cannot be read (line {}, column {})",
                 error.line(),
@@ -379,24 +380,4 @@ fn parse<T: DeserializeOwned>(answer: &Answer) -> Result<T, ProviderError> {
             ),
         )
     })
-}
-
-fn unreadable(status: StatusCode, message: impl Into<String>) -> ProviderError {
-    ProviderError {
-        status: Some(status.as_u16()),
-        sent: Sent::Possibly,
-        ..unsent(ErrorClass::Protocol, message)
-    }
-}
-
-fn unsent(class: ErrorClass, message: impl Into<String>) -> ProviderError {
-    ProviderError {
-        class,
-        subject: None,
-        status: None,
-        code: None,
-        message: message.into(),
-        retry_after: None,
-        sent: Sent::Nothing,
-    }
 }

@@ -2,9 +2,9 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 
 /// A token bucket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,37 +59,31 @@ impl Limiter {
     /// # Errors
     /// How long to stay away, if the provider asked for silence or the wait would be too long. Nothing is taken then.
     pub(super) async fn admit(&self) -> Result<(), Duration> {
-        let wait = self.take()?;
+        let wait = self.take(Instant::now())?;
         if !wait.is_zero() {
             sleep(wait).await;
             // Somebody may have been told to be silent in the meantime.
-            self.silence()?;
+            self.silence(Instant::now())?;
         }
         Ok(())
     }
 
-    /// Every request fails at once until `pause` has passed.
-    pub(super) fn silence_for(&self, pause: Duration) {
-        let until = Instant::now() + pause;
+    /// Every request fails at once until `until`.
+    pub(super) fn silence_until(&self, until: Instant) {
         let mut state = self.lock();
         state.silent_until = state.silent_until.max(until);
     }
 
-    fn silence(&self) -> Result<(), Duration> {
-        match self
-            .lock()
-            .silent_until
-            .saturating_duration_since(Instant::now())
-        {
+    fn silence(&self, now: Instant) -> Result<(), Duration> {
+        match self.lock().silent_until.saturating_duration_since(now) {
             Duration::ZERO => Ok(()),
             left => Err(left),
         }
     }
 
-    /// Takes a token and tells when it may be used.
-    fn take(&self) -> Result<Duration, Duration> {
-        self.silence()?;
-        let now = Instant::now();
+    /// Takes a token and tells how long until it may be used.
+    fn take(&self, now: Instant) -> Result<Duration, Duration> {
+        self.silence(now)?;
         let mut state = self.lock();
         let full_at = state.full_at.max(now);
         let burst = self.rule.interval * self.rule.burst.saturating_sub(1);
@@ -101,8 +95,7 @@ impl Limiter {
         Ok(wait)
     }
 
-    fn idle(&self) -> bool {
-        let now = Instant::now();
+    fn idle(&self, now: Instant) -> bool {
         let state = self.lock();
         state.full_at <= now && state.silent_until <= now
     }
@@ -137,8 +130,9 @@ impl Limiters {
             .by_credential
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
         // Rotated credentials would pile up. One that nobody holds and that remembers nothing is as good as a new one.
-        all.retain(|_, limiter| Arc::strong_count(limiter) > 1 || !limiter.idle());
+        all.retain(|_, limiter| Arc::strong_count(limiter) > 1 || !limiter.idle(now));
         Arc::clone(
             all.entry((endpoint.to_owned(), digest))
                 .or_insert_with(|| Arc::new(Limiter::new(self.rule))),
@@ -159,60 +153,66 @@ mod tests {
         }
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn a_burst_goes_at_once_then_one_per_interval_and_a_long_queue_is_refused() {
-        let limiter = Limiter::new(rule());
-        let begin = Instant::now();
-        for _ in 0..3 {
-            limiter.admit().await.unwrap();
-        }
-        assert_eq!(begin.elapsed(), Duration::ZERO);
-        limiter.admit().await.unwrap();
-        assert_eq!(begin.elapsed().as_secs(), 1);
+    const SECOND: Duration = Duration::from_secs(1);
 
-        assert_eq!(limiter.take(), Ok(Duration::from_secs(1)));
-        assert_eq!(limiter.take(), Ok(Duration::from_secs(2)));
-        assert_eq!(limiter.take(), Err(Duration::from_secs(3)));
+    #[test]
+    fn a_burst_goes_at_once_then_one_per_interval_and_a_long_queue_is_refused() {
+        let limiter = Limiter::new(rule());
+        let now = Instant::now();
+        let waits: Vec<_> = (0..6).map(|_| limiter.take(now)).collect();
+        assert_eq!(
+            waits,
+            [
+                Ok(Duration::ZERO),
+                Ok(Duration::ZERO),
+                Ok(Duration::ZERO),
+                Ok(SECOND),
+                Ok(2 * SECOND),
+                Err(3 * SECOND)
+            ]
+        );
+        // Nothing was taken by the one that was refused.
+        assert_eq!(limiter.take(now + SECOND), Ok(2 * SECOND));
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn silence_refuses_at_once_and_ends_by_itself() {
+    #[test]
+    fn silence_refuses_at_once_is_never_shortened_and_ends_by_itself() {
         let limiter = Limiter::new(rule());
-        limiter.silence_for(Duration::from_secs(30));
-        limiter.silence_for(Duration::from_secs(5));
-        assert_eq!(limiter.admit().await, Err(Duration::from_secs(30)));
-        sleep(Duration::from_secs(31)).await;
-        assert_eq!(limiter.admit().await, Ok(()));
+        let now = Instant::now();
+        limiter.silence_until(now + 30 * SECOND);
+        limiter.silence_until(now + 5 * SECOND);
+        assert_eq!(limiter.take(now), Err(30 * SECOND));
+        assert_eq!(limiter.take(now + 30 * SECOND), Ok(Duration::ZERO));
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn silence_reaches_those_who_are_already_waiting() {
-        let limiter = Arc::new(Limiter::new(rule()));
-        for _ in 0..3 {
-            limiter.admit().await.unwrap();
-        }
-        let waiting = tokio::spawn({
-            let limiter = Arc::clone(&limiter);
-            async move { limiter.admit().await }
+        let limiter = Limiter::new(RateLimit {
+            interval: Duration::from_millis(50),
+            burst: 1,
+            ..rule()
         });
-        tokio::task::yield_now().await;
-        limiter.silence_for(Duration::from_secs(30));
-        assert_eq!(waiting.await.unwrap(), Err(Duration::from_secs(29)));
+        limiter.admit().await.unwrap();
+        let (waited, ()) = tokio::join!(limiter.admit(), async {
+            limiter.silence_until(Instant::now() + 30 * SECOND);
+        });
+        assert!(waited.unwrap_err() > 29 * SECOND);
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn one_limiter_per_endpoint_and_credential_and_idle_ones_are_forgotten() {
+    #[test]
+    fn one_limiter_per_endpoint_and_credential_and_idle_ones_are_forgotten() {
         let limiters = Limiters::new(rule());
         let held = limiters.of("https://a", "1".into());
         assert!(Arc::ptr_eq(&held, &limiters.of("https://a", "1".into())));
         assert!(!Arc::ptr_eq(&held, &limiters.of("https://b", "1".into())));
         limiters
             .of("https://a", "silenced".into())
-            .silence_for(Duration::from_secs(9));
+            .silence_until(Instant::now() + 9 * SECOND);
         limiters.of("https://a", "2".into());
-        assert_eq!(limiters.by_credential.lock().unwrap().len(), 3);
-        sleep(Duration::from_secs(10)).await;
-        limiters.of("https://a", "1".into());
-        assert_eq!(limiters.by_credential.lock().unwrap().len(), 1);
+        // The one of https://b is gone, the silenced one must not be.
+        let all = limiters.by_credential.lock().unwrap();
+        let mut digests: Vec<_> = all.keys().map(|(_, digest)| digest.as_str()).collect();
+        digests.sort_unstable();
+        assert_eq!(digests, ["1", "2", "silenced"]);
     }
 }

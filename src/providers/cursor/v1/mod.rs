@@ -9,7 +9,7 @@ mod wire;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use self::wire::{
     Agent, AgentList, Created, KeyInfo, ListedModel, ModelList, Run, RunError, RunList, UsageReport,
@@ -22,10 +22,10 @@ use crate::providers::contract::{
     LaunchOutcome, LaunchRequest, Launched, ListItem, MAX_MODELS, PageToken, Provider, SessionPage,
     SessionRef,
 };
-use crate::providers::error::{ErrorClass, ProviderError, Sent};
+use crate::providers::error::{ErrorClass, ProviderError};
 use crate::providers::http::{Api, Auth, Operation, judge_launch};
 use crate::providers::repository::same_repository;
-use crate::providers::wire::{link, next_page, protocol, raw_status};
+use crate::providers::wire::{link, next_page, raw_status};
 
 /// `BranchName` is not among them: Cursor's documentation dropped it between April and October 2026.
 pub(super) const CAPABILITIES: [Capability; 11] = [
@@ -49,7 +49,7 @@ const LONGEST_NAME: usize = 100;
 const PAGE_SIZE: &str = "100";
 /// How old an active run is when its agent is looked at as well. A person may have archived the agent, which a run does
 /// not tell, and the `updatedAt` of a running run stands still.
-const ASK_FOR_AGENT_AFTER: Duration = Duration::from_secs(15 * 60);
+const ASK_FOR_AGENT_AFTER: SignedDuration = SignedDuration::from_mins(15);
 
 /// A connection to Cursor's API v1.
 #[derive(Debug)]
@@ -59,15 +59,7 @@ pub(super) struct CursorV1 {
 
 impl CursorV1 {
     pub(super) fn connect(connection: &Connection) -> Result<Self, ProviderError> {
-        let key = connection.credential.get(API_KEY).ok_or(ProviderError {
-            class: ErrorClass::Unauthorized,
-            subject: None,
-            status: None,
-            code: None,
-            message: "the Secret holds no API key".to_owned(),
-            retry_after: None,
-            sent: Sent::Nothing,
-        })?;
+        let key = connection.credential.require(API_KEY)?;
         let auth = Auth::Basic {
             user: key,
             password: "",
@@ -117,6 +109,16 @@ impl CursorV1 {
         self.run(id, &listed.id.0).await.map(Some)
     }
 
+    async fn cancel_run(&self, id: &str, run_id: &str) -> Result<CancelAnswer, ProviderError> {
+        let path = ["v1", "agents", id, "runs", run_id, "cancel"];
+        match self.api.post_empty(Operation::Cancel, &path).await {
+            Ok(()) => Ok(CancelAnswer::Accepted),
+            // `run_not_cancellable`: it ended before. `agent_archived`: nothing runs on it.
+            Err(error) if error.class == ErrorClass::Conflict => Ok(CancelAnswer::NotCancellable),
+            Err(error) => Err(error),
+        }
+    }
+
     async fn page(&self, page: Option<&PageToken>) -> Result<AgentList, ProviderError> {
         let mut query = vec![("limit", PAGE_SIZE)];
         query.extend(page.map(|token| ("cursor", token.0.as_str())));
@@ -164,7 +166,7 @@ impl CursorV1 {
                     .as_deref()
                     .is_some_and(|theirs| same_repository(ours, theirs))
             }),
-            // A launch names one repository, so there is one to choose from.
+            // The agent is asked whenever there is more than one to choose from.
             None => branches.first(),
         };
         Snapshot {
@@ -227,7 +229,12 @@ impl Provider for CursorV1 {
             (None, None, Some(name), Some(created)) => {
                 AccountFingerprint::of("cursor", &["key", name, created])
             }
-            (None, None, _, _) => return Err(protocol("/v1/me does not say whose key it is")),
+            (None, None, _, _) => {
+                return Err(ProviderError::unreadable(
+                    None,
+                    "/v1/me does not say whose key it is",
+                ));
+            }
         };
         Ok(Account {
             fingerprint,
@@ -298,7 +305,7 @@ impl Provider for CursorV1 {
             }
             Err(error) => return Err(error),
         };
-        let agent = if is_long_active(&run) {
+        let agent = if needs_agent(&run) {
             Some(self.agent(id).await?)
         } else {
             None
@@ -326,19 +333,16 @@ impl Provider for CursorV1 {
 
     async fn cancel(&self, session: &SessionRef) -> Result<CancelAnswer, ProviderError> {
         let id = session.session_id.as_str();
-        let run_id = match &session.run_id {
-            Some(run_id) => run_id.as_str().to_owned(),
-            None => match self.newest_run(&self.agent(id).await?).await? {
-                Some(run) => run.id.0,
-                None => return Ok(CancelAnswer::NotCancellable),
-            },
-        };
-        let path = ["v1", "agents", id, "runs", &run_id, "cancel"];
-        match self.api.post_empty(Operation::Cancel, &path).await {
-            Ok(()) => Ok(CancelAnswer::Accepted),
-            // `run_not_cancellable`: it ended before. `agent_archived`: nothing runs on it.
-            Err(error) if error.class == ErrorClass::Conflict => Ok(CancelAnswer::NotCancellable),
-            Err(error) => Err(error),
+        if let Some(run_id) = &session.run_id {
+            match self.cancel_run(id, run_id.as_str()).await {
+                // There is a newer one, or none.
+                Err(error) if error.class == ErrorClass::NotFound => {}
+                answer => return answer,
+            }
+        }
+        match self.newest_run(&self.agent(id).await?).await? {
+            Some(run) => self.cancel_run(id, &run.id.0).await,
+            None => Ok(CancelAnswer::NotCancellable),
         }
     }
 }
@@ -404,11 +408,18 @@ fn is_archived(agent: &Agent) -> bool {
     agent.status.as_deref() == Some("ARCHIVED")
 }
 
-fn is_long_active(run: &Run) -> bool {
-    !phase_of_run(run.status.as_deref()).is_terminal()
-        && run.created_at.is_none_or(|created| {
-            Timestamp::now().duration_since(created).unsigned_abs() >= ASK_FOR_AGENT_AFTER
-        })
+/// Whether a run alone leaves open how it stands (an archived agent's run may seem active for ever) or which of several
+/// branches is our repository's.
+fn needs_agent(run: &Run) -> bool {
+    let long_active = !phase_of_run(run.status.as_deref()).is_terminal()
+        && run
+            .created_at
+            .is_none_or(|created| Timestamp::now().duration_since(created) >= ASK_FOR_AGENT_AFTER);
+    let several_branches = run
+        .git
+        .as_ref()
+        .is_some_and(|git| git.branches.readable.len() > 1);
+    long_active || several_branches
 }
 
 fn hint(agent: &Agent) -> String {

@@ -1,0 +1,332 @@
+//! Firebender cloud agents, API v0.
+//!
+//! No id of ours and no idempotency key: a lost launch is found by the marker in the first message ([`adopt`]).
+
+mod adopt;
+mod wire;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use http::HeaderName;
+use serde::de::IgnoredAny;
+use url::Url;
+
+use self::wire::{Agent, AgentList};
+use super::contract::{
+    API_KEY, Account, AdoptAnswer, AdoptRequest, CancelAnswer, Capability, Connection, ItemDetail,
+    LaunchOutcome, LaunchRequest, Launched, ListDetail, ListItem, PageToken, Provider,
+    ProviderType, Recovery, SessionPage, SessionRef,
+};
+use super::error::{ErrorClass, ProviderError};
+use super::http::{Api, Auth, Operation, judge_launch};
+use super::wire::{link, link_without_query, next_page, raw_status};
+use crate::api::{FirebenderMode, FirebenderSpec, ProviderKind, ProviderSpec};
+use crate::domain::ids::{AccountFingerprint, SessionId};
+use crate::domain::snapshot::{Links, RemotePhase, Snapshot};
+
+/// `ListModels` is not among them: the documentation mentions such a list but neither its path nor its shape.
+const CAPABILITIES: [Capability; 7] = [
+    Capability::Prompt,
+    Capability::Model,
+    Capability::Repository,
+    Capability::BranchName,
+    Capability::AutoCreatePullRequest,
+    Capability::Cancel,
+    Capability::List,
+];
+
+/// No 409 of `POST /v0/agents` is documented.
+const REFUSING_CONFLICTS: [&str; 0] = [];
+const API_KEY_HEADER: HeaderName = HeaderName::from_static("x-api-key");
+const PAGE_SIZE: &str = "100";
+
+/// What is known of Firebender without talking to it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Firebender;
+
+impl ProviderType for Firebender {
+    fn kind(&self) -> ProviderKind {
+        ProviderKind::Firebender
+    }
+
+    #[expect(
+        clippy::expect_used,
+        reason = "a constant that the registry's test parses"
+    )]
+    fn default_endpoint(&self, _: &ProviderSpec) -> Url {
+        Url::parse("https://cloud.firebender.com").expect("a valid URL")
+    }
+
+    fn api_version(&self, _: &ProviderSpec) -> &'static str {
+        "v0"
+    }
+
+    fn further_secret_keys(&self) -> &'static [&'static str] {
+        &[]
+    }
+
+    fn capabilities(&self, _: &ProviderSpec) -> BTreeSet<Capability> {
+        CAPABILITIES.into()
+    }
+
+    fn recovery(&self, _: &ProviderSpec) -> Recovery {
+        Recovery::Marker
+    }
+
+    fn list_detail(&self, _: &ProviderSpec) -> ListDetail {
+        ListDetail::Full
+    }
+
+    fn connect(&self, connection: Connection) -> Result<Arc<dyn Provider>, ProviderError> {
+        let key = connection.credential.require(API_KEY)?;
+        let api = connection.http.api(
+            ProviderKind::Firebender,
+            &connection.endpoint,
+            &connection.credential,
+            Auth::Header(API_KEY_HEADER, key),
+        )?;
+        Ok(Arc::new(FirebenderV0 {
+            api,
+            fingerprint: AccountFingerprint::of("firebender", &[connection.endpoint.as_str(), key]),
+            settings: connection.spec.firebender.unwrap_or_default(),
+        }))
+    }
+}
+
+/// A connection to Firebender.
+#[derive(Debug)]
+struct FirebenderV0 {
+    api: Api,
+    fingerprint: AccountFingerprint,
+    settings: FirebenderSpec,
+}
+
+impl FirebenderV0 {
+    async fn page(&self, page: Option<&PageToken>) -> Result<AgentList, ProviderError> {
+        let mut query = vec![("limit", PAGE_SIZE)];
+        query.extend(page.map(|token| ("cursor", token.0.as_str())));
+        self.api
+            .get(Operation::List, &["v0", "agents"], &query)
+            .await
+    }
+
+    fn snapshot(&self, agent: Agent) -> Snapshot {
+        let status = agent.status.unwrap_or_default();
+        let target = agent.target;
+        Snapshot {
+            session_id: SessionId::new(agent.id.0),
+            run_id: None,
+            phase: phase_of(&status),
+            raw_status: raw_status(&status),
+            repository: agent.source.and_then(|source| source.repository),
+            url: target
+                .as_ref()
+                .and_then(|target| page_of(target.url.as_deref()?)),
+            branch: target
+                .as_ref()
+                .and_then(|target| target.branch_name.clone()),
+            pull_request_url: link(target.and_then(|target| target.pr_url)),
+            blocked: None,
+            result: agent.summary.map(|summary| self.api.redact(&summary)),
+            error: None,
+            links: Links {
+                recording: link_without_query(agent.recording_url),
+                trace: link_without_query(agent.trace_url),
+                preview: link_without_query(agent.vnc_url),
+            },
+            usage: None,
+            duration: None,
+            created_at: agent.created_at,
+        }
+    }
+
+    fn create_agent<'a>(&self, request: &'a LaunchRequest) -> wire::CreateAgent<'a> {
+        wire::CreateAgent {
+            prompt: wire::Prompt {
+                text: &request.prompt,
+            },
+            source: wire::Source {
+                repository: &request.repository,
+                reference: request.reference.as_deref(),
+            },
+            // "auto" is the absence of a choice.
+            model: request
+                .model
+                .as_ref()
+                .map(|model| model.id.as_str())
+                .filter(|id| *id != "auto"),
+            // Defaults are left out: servers of 2025 know neither.
+            mode: self
+                .settings
+                .mode
+                .filter(|mode| *mode != FirebenderMode::default()),
+            skip_gradle_sync: self.settings.skip_gradle_sync.unwrap_or_default(),
+            target: wire::Target {
+                auto_create_pr: request.pull_request.auto_create,
+                branch_name: request.pull_request.branch_name.as_deref(),
+            },
+        }
+    }
+}
+
+#[async_trait]
+impl Provider for FirebenderV0 {
+    /// Firebender does not say whose a key is, so the key itself makes the fingerprint: a rotated key is another account.
+    async fn verify(&self) -> Result<Account, ProviderError> {
+        let _: IgnoredAny = self
+            .api
+            .get(Operation::Verify, &["v0", "agents"], &[("limit", "1")])
+            .await?;
+        Ok(Account {
+            fingerprint: self.fingerprint.clone(),
+            name: None,
+            email: None,
+        })
+    }
+
+    async fn models(&self) -> Result<Vec<String>, ProviderError> {
+        Err(ProviderError::unsent(
+            ErrorClass::InvalidRequest,
+            "Firebender documents no list of models",
+        ))
+    }
+
+    async fn launch(&self, request: &LaunchRequest) -> LaunchOutcome {
+        let answer = self
+            .api
+            .launch(
+                &["v0", "agents"],
+                &self.create_agent(request),
+                request.window,
+            )
+            .await
+            .map(|agent: Agent| {
+                let snapshot = self.snapshot(agent);
+                Launched {
+                    session_id: snapshot.session_id,
+                    run_id: None,
+                    url: snapshot.url,
+                    phase: snapshot.phase,
+                    raw_status: snapshot.raw_status,
+                }
+            });
+        judge_launch(answer, &REFUSING_CONFLICTS)
+    }
+
+    async fn adopt(&self, request: &AdoptRequest) -> Result<AdoptAnswer, ProviderError> {
+        adopt::adopt(self, request).await
+    }
+
+    /// A stopped agent is `FINISHED` like any other: only the caller knows whether it asked for the stop.
+    async fn get(&self, session: &SessionRef) -> Result<Snapshot, ProviderError> {
+        let path = ["v0", "agents", session.session_id.as_str()];
+        let agent = self.api.get(Operation::Get, &path, &[]).await?;
+        Ok(self.snapshot(agent))
+    }
+
+    async fn list(&self, page: Option<&PageToken>) -> Result<SessionPage, ProviderError> {
+        let list = self.page(page).await?;
+        Ok(SessionPage {
+            next: next_page(list.next_cursor)?,
+            items: list
+                .agents
+                .readable
+                .into_iter()
+                .map(|agent| {
+                    let snapshot = self.snapshot(agent);
+                    ListItem {
+                        session_id: snapshot.session_id.clone(),
+                        created_at: snapshot.created_at,
+                        detail: ItemDetail::Full(Box::new(snapshot)),
+                    }
+                })
+                .collect(),
+        })
+    }
+
+    async fn cancel(&self, session: &SessionRef) -> Result<CancelAnswer, ProviderError> {
+        let path = ["v0", "agents", session.session_id.as_str(), "stop"];
+        match self.api.post_empty(Operation::Cancel, &path).await {
+            Ok(()) => Ok(CancelAnswer::Accepted),
+            // Documented for CREATING, SETUP and RUNNING only; how a stop of anything else is refused is not. A stop has
+            // no body that could be wrong.
+            Err(error) if matches!(error.status, Some(400 | 409 | 422)) => {
+                Ok(CancelAnswer::NotCancellable)
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+fn phase_of(status: &str) -> RemotePhase {
+    match status {
+        "CREATING" | "SETUP" => RemotePhase::Creating,
+        "RUNNING" => RemotePhase::Running,
+        "FINISHED" => RemotePhase::Finished,
+        "ERROR" => RemotePhase::Error,
+        "EXPIRED" => RemotePhase::Expired,
+        _ => RemotePhase::Unrecognised,
+    }
+}
+
+/// The page of an agent. Servers of 2025 link to `firebender.com/agents?id=…`, newer ones to the emulator's live view, whose
+/// query may let anyone in.
+fn page_of(url: &str) -> Option<String> {
+    let url = link(Some(url.to_owned()))?;
+    let parsed = Url::parse(&url).ok()?;
+    let id_alone =
+        parsed.fragment().is_none() && parsed.query_pairs().all(|(name, _)| name == "id");
+    if id_alone {
+        Some(url)
+    } else {
+        link_without_query(Some(url))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_keeps_the_id_and_loses_every_token() {
+        for (url, page) in [
+            (
+                "https://firebender.com/agents?id=fb_1",
+                Some("https://firebender.com/agents?id=fb_1"),
+            ),
+            (
+                "https://preview.daytona.app/vnc.html",
+                Some("https://preview.daytona.app/vnc.html"),
+            ),
+            (
+                "https://preview.daytona.app/vnc.html?token=t&id=1",
+                Some("https://preview.daytona.app/vnc.html"),
+            ),
+            (
+                "https://preview.daytona.app/vnc.html#token=t",
+                Some("https://preview.daytona.app/vnc.html"),
+            ),
+            ("https://user:token@preview.daytona.app/", None),
+        ] {
+            assert_eq!(page_of(url).as_deref(), page, "{url}");
+        }
+    }
+
+    #[test]
+    fn every_documented_status_has_its_phase_and_any_other_none() {
+        for (status, phase) in [
+            ("CREATING", RemotePhase::Creating),
+            ("SETUP", RemotePhase::Creating),
+            ("RUNNING", RemotePhase::Running),
+            ("FINISHED", RemotePhase::Finished),
+            ("ERROR", RemotePhase::Error),
+            ("EXPIRED", RemotePhase::Expired),
+            ("PAUSED", RemotePhase::Unrecognised),
+            ("", RemotePhase::Unrecognised),
+        ] {
+            assert_eq!(phase_of(status), phase, "{status}");
+        }
+    }
+}

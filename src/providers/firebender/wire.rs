@@ -1,0 +1,107 @@
+//! What goes over the wire with Firebender's API v0 (its documentation of October 2026, and the older one of 2025 that some
+//! servers still follow: no `mode`, no `skipGradleSync`, no `SETUP`, another `target.url`).
+//!
+//! `vncToken` is left out on purpose: what is not read cannot leak.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::api::FirebenderMode;
+use crate::providers::wire::{Items, WireId, lenient};
+
+/// `POST /v0/agents`.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct CreateAgent<'a> {
+    pub(super) prompt: Prompt<'a>,
+    pub(super) source: Source<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) model: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) mode: Option<FirebenderMode>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(super) skip_gradle_sync: bool,
+    pub(super) target: Target<'a>,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct Prompt<'a> {
+    pub(super) text: &'a str,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct Source<'a> {
+    pub(super) repository: &'a str,
+    #[serde(rename = "ref", skip_serializing_if = "Option::is_none")]
+    pub(super) reference: Option<&'a str>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Target<'a> {
+    pub(super) auto_create_pr: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) branch_name: Option<&'a str>,
+}
+
+/// An agent, the same in every answer.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Agent {
+    pub(super) id: WireId,
+    #[serde(default, deserialize_with = "lenient")]
+    pub(super) status: Option<String>,
+    #[serde(default, deserialize_with = "lenient")]
+    pub(super) source: Option<AgentSource>,
+    #[serde(default, deserialize_with = "lenient")]
+    pub(super) target: Option<AgentTarget>,
+    #[serde(default, deserialize_with = "lenient")]
+    pub(super) created_at: Option<Timestamp>,
+    #[serde(default, deserialize_with = "lenient")]
+    pub(super) summary: Option<String>,
+    #[serde(default, deserialize_with = "lenient")]
+    pub(super) vnc_url: Option<String>,
+    #[serde(default, deserialize_with = "lenient")]
+    pub(super) recording_url: Option<String>,
+    #[serde(default, deserialize_with = "lenient")]
+    pub(super) trace_url: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct AgentSource {
+    #[serde(default, deserialize_with = "lenient")]
+    pub(super) repository: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct AgentTarget {
+    #[serde(default, deserialize_with = "lenient")]
+    pub(super) branch_name: Option<String>,
+    #[serde(default, deserialize_with = "lenient")]
+    pub(super) url: Option<String>,
+    #[serde(default, deserialize_with = "lenient")]
+    pub(super) pr_url: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct AgentList {
+    pub(super) agents: Items<Agent>,
+    #[serde(default)]
+    pub(super) next_cursor: Option<String>,
+}
+
+/// `GET /v0/agents/{id}/conversation`.
+#[derive(Debug, Deserialize)]
+pub(super) struct Conversation {
+    pub(super) messages: Vec<Message>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Message {
+    #[serde(rename = "type", default, deserialize_with = "lenient")]
+    pub(super) kind: Option<String>,
+    #[serde(default, deserialize_with = "lenient")]
+    pub(super) text: Option<String>,
+}
