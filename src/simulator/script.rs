@@ -25,6 +25,7 @@
 //!
 //! Durations are written as `200ms`, `1s`, `2m`, `1h30m`.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use jiff::fmt::serde::unsigned_duration::friendly::compact::optional as friendly;
@@ -153,7 +154,8 @@ impl Script {
     /// # Errors
     /// A directive that cannot be read.
     pub fn from_directive(directive: &str) -> Result<Self, DirectiveError> {
-        let mut fields = Map::new();
+        let mut seen = HashSet::new();
+        let mut script = Self::default();
         let mut rest = directive.trim_start();
         while !rest.is_empty() {
             let (name, after) = rest
@@ -170,12 +172,20 @@ impl Script {
                     (bare_value(word), remaining)
                 }
             };
-            if fields.insert(name.to_owned(), value).is_some() {
+            if !seen.insert(name) {
                 return Err(DirectiveError::Twice(name.to_owned()));
             }
+            // One at a time, so that a mistake can be told with its field.
+            let field = Value::Object(Map::from_iter([(name.to_owned(), value)]));
+            let field: Self =
+                serde_json::from_value(field).map_err(|source| DirectiveError::Field {
+                    name: name.to_owned(),
+                    source,
+                })?;
+            script = field.or(&script);
             rest = remaining.trim_start();
         }
-        serde_json::from_value(Value::Object(fields)).map_err(DirectiveError::Field)
+        Ok(script)
     }
 
     pub(crate) fn latency(&self) -> Duration {
@@ -241,15 +251,18 @@ pub enum DirectiveError {
     Unterminated,
     #[error("simulator directive: {0} is given twice")]
     Twice(String),
-    #[error("simulator directive: a field is unknown or has a wrong value")]
-    Field(#[source] serde_json::Error),
+    #[error("simulator directive: {name} is unknown or has a wrong value")]
+    Field {
+        name: String,
+        source: serde_json::Error,
+    },
 }
 
 impl DirectiveError {
     /// The whole reason on one line, with the source's.
     pub fn explain(&self) -> String {
         match self {
-            Self::Field(source) => format!("{self}: {source}"),
+            Self::Field { source, .. } => format!("{self}: {source}"),
             Self::NotAPair(_) | Self::Unterminated | Self::Twice(_) => self.to_string(),
         }
     }
@@ -362,7 +375,7 @@ mod tests {
     fn what_cannot_be_read_is_an_error_with_its_reason() {
         for (prompt, reason) in [
             ("sim: faster", "key=value"),
-            ("sim: creating=soon", "soon"),
+            ("sim: creating=soon", "creating"),
             ("sim: outcome=great", "great"),
             ("sim: speed=1", "speed"),
             ("sim: result=\"open", "quote"),
