@@ -8,6 +8,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use kube::Client;
 use tokio_util::sync::CancellationToken;
+use url::Url;
 
 use crate::api::{ProviderKind, crds};
 use crate::controllers::metrics::Metrics;
@@ -79,6 +80,10 @@ pub struct RunOptions {
     /// Providers that this installation runs: cursor, firebender, flapjack, firetiger. Default: all that this version knows.
     #[arg(long, env = "CODEAGENT_PROVIDERS", value_delimiter = ',', value_name = "PROVIDER", value_parser = provider)]
     pub providers: Vec<ProviderKind>,
+    /// Base URL that this installation uses for a provider instead of the provider's own, as PROVIDER=URL. May be given several
+    /// times.
+    #[arg(long = "provider-endpoint", env = "CODEAGENT_PROVIDER_ENDPOINTS", value_delimiter = ',', value_name = "PROVIDER=URL", value_parser = provider_endpoint)]
+    pub provider_endpoints: Vec<(ProviderKind, Url)>,
     /// Format of the log.
     #[arg(long, env = "CODEAGENT_LOG_FORMAT", default_value = "text", value_enum)]
     pub log_format: LogFormat,
@@ -202,6 +207,14 @@ fn provider(text: &str) -> Result<ProviderKind, String> {
         })
 }
 
+fn provider_endpoint(text: &str) -> Result<(ProviderKind, Url), String> {
+    let (kind, url) = text
+        .split_once('=')
+        .ok_or_else(|| format!("{text:?} is not PROVIDER=URL"))?;
+    let url = Url::parse(url).map_err(|error| format!("{url:?} is not a URL: {error}"))?;
+    Ok((provider(kind)?, url))
+}
+
 /// Why the operator cannot run.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
@@ -315,6 +328,7 @@ pub async fn run_with(
     let settings = Settings {
         timing,
         providers,
+        endpoints: options.provider_endpoints.iter().cloned().collect(),
         allow_http: options.allow_http_endpoints,
         concurrency: options.concurrency,
         agent_recheck: options.agent_recheck,

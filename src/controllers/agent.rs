@@ -94,7 +94,7 @@ async fn pass(scope: &Arc<Scope>, agent: &Arc<CodeAgent>) -> Result<Duration, Pa
     if let Some(provider) = context.provider(spec) {
         findings.capabilities = provider.capabilities(spec);
         findings.recovery = Some(provider.recovery(spec));
-        findings.endpoint = endpoint(provider, spec);
+        findings.endpoint = endpoint(context, provider, spec);
         again = examine(scope, agent, provider, &namespace, &mut findings).await;
         findings.client_id = client_id_evidence(provider.recovery(spec), &sessions);
     }

@@ -35,10 +35,10 @@ pub struct Obstacle {
 }
 
 /// The base URL that will be used, without a trailing slash.
-pub fn endpoint(provider: &dyn ProviderType, spec: &ProviderSpec) -> String {
+pub fn endpoint(shared: &Shared, provider: &dyn ProviderType, spec: &ProviderSpec) -> String {
     spec.endpoint()
         .map_or_else(
-            || provider.default_endpoint(spec).to_string(),
+            || shared.installed_endpoint(provider, spec).to_string(),
             str::to_owned,
         )
         .trim_end_matches('/')
@@ -70,7 +70,7 @@ pub async fn link(
             Ok(objection) => mend(objection),
             Err(error) => unreadable(&error, &format!("the Secret {}", secret.name), recheck),
         })?;
-    let endpoint = endpoint(provider, spec);
+    let endpoint = endpoint(shared, provider, spec);
     let invalid = |reason, message: String| {
         mend(Objection {
             reason,
@@ -92,10 +92,11 @@ pub async fn link(
             ),
         ));
     }
-    if spec.endpoint().is_some()
-        && url.origin() != provider.default_endpoint(spec).origin()
-        && !marked.allows(&url)
-    {
+    let ours = [
+        provider.default_endpoint(spec),
+        shared.installed_endpoint(provider, spec),
+    ];
+    if ours.iter().all(|own| own.origin() != url.origin()) && !marked.allows(&url) {
         let host = url.host_str().unwrap_or_default();
         return Err(invalid(
             Reason::EndpointNotAllowed,

@@ -1,6 +1,6 @@
 //! What every pass shares.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -10,6 +10,7 @@ use kube::Client;
 use kube::api::Api;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use url::Url;
 
 use super::accounts::Accounts;
 use super::memory::Memory;
@@ -33,6 +34,8 @@ pub struct Settings {
     pub timing: Timing,
     /// The providers that this installation runs.
     pub providers: BTreeSet<ProviderKind>,
+    /// Base URLs that this installation uses instead of the providers' own.
+    pub endpoints: BTreeMap<ProviderKind, Url>,
     /// Whether plain http endpoints may be used. For development only.
     pub allow_http: bool,
     /// How many sessions are worked on at the same time.
@@ -141,6 +144,12 @@ impl Shared {
             .kind()
             .filter(|kind| self.settings.providers.contains(kind))?;
         Registry::get(kind)
+    }
+
+    /// The base URL that this installation uses where a CodeAgent sets none.
+    pub fn installed_endpoint(&self, provider: &dyn ProviderType, spec: &ProviderSpec) -> Url {
+        let own = self.settings.endpoints.get(&provider.kind()).cloned();
+        own.unwrap_or_else(|| provider.default_endpoint(spec))
     }
 
     /// What is known of that provider without talking to it.

@@ -379,7 +379,7 @@ fn view_agent(
             client_id_honoured: false,
         };
     };
-    let endpoint = endpoint(provider, &agent.spec.provider);
+    let endpoint = endpoint(context, provider, &agent.spec.provider);
     let effective = resolve(&object.spec, &agent.spec, generation, &endpoint);
     let objection = objection(
         &object.spec,
