@@ -56,7 +56,11 @@ struct Arguments {
     cursor_models: ModelList,
 
     /// Cursor: repository that is listed; repeatable. Without any, two examples are.
-    #[arg(long = "cursor-repository", env = "SIMULATOR_CURSOR_REPOSITORIES", value_delimiter = ',')]
+    #[arg(
+        long = "cursor-repository",
+        env = "SIMULATOR_CURSOR_REPOSITORIES",
+        value_delimiter = ','
+    )]
     cursor_repositories: Vec<String>,
 
     /// Cursor: which repositories an agent may work on.
@@ -64,7 +68,11 @@ struct Arguments {
     cursor_repository_access: RepositoryAccess,
 
     /// Cursor: seconds after its end that a run can be streamed.
-    #[arg(long, env = "SIMULATOR_CURSOR_STREAM_RETENTION", default_value_t = 3600)]
+    #[arg(
+        long,
+        env = "SIMULATOR_CURSOR_STREAM_RETENTION",
+        default_value_t = 3600
+    )]
     cursor_stream_retention: u64,
 
     /// Firebender: which version of its documentation is served.
@@ -92,7 +100,8 @@ fn parse_script(text: &str) -> Result<Script, String> {
 
 fn parse_key(text: &str) -> Result<Key, String> {
     let mut parts = text.splitn(3, ':');
-    let (Some(provider), Some(name), Some(secret)) = (parts.next(), parts.next(), parts.next()) else {
+    let (Some(provider), Some(name), Some(secret)) = (parts.next(), parts.next(), parts.next())
+    else {
         return Err("expected PROVIDER:NAME:SECRET".to_owned());
     };
     let provider = Provider::ALL
@@ -117,7 +126,11 @@ impl Arguments {
         }
         SimulatorOptions {
             listen: self.listen,
-            keys: if self.keys.is_empty() { Key::demo() } else { self.keys },
+            keys: if self.keys.is_empty() {
+                Key::demo()
+            } else {
+                self.keys
+            },
             script: self.script,
             rate_limit: self.rate_limit,
             request_log: self.request_log,

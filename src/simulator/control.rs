@@ -104,7 +104,9 @@ pub(crate) async fn serve_control(
         .route("/control/sessions/{provider}/{id}", post(rescript))
         .route(
             "/control/script",
-            get(script_rules).post(add_script_rule).delete(clear_script_rules),
+            get(script_rules)
+                .post(add_script_rule)
+                .delete(clear_script_rules),
         )
         .route(
             "/control/faults",
@@ -164,7 +166,9 @@ async fn requests(
     let Query(filter) = filter?;
     let mut requests = control.handle.requests();
     requests.retain(|record| filter.matches(record));
-    Ok(Json(json!({"requests": requests, "forgotten": control.handle.forgotten_requests()})))
+    Ok(Json(
+        json!({"requests": requests, "forgotten": control.handle.forgotten_requests()}),
+    ))
 }
 
 async fn launches(
@@ -179,7 +183,9 @@ async fn launches(
             *per_marker.entry(marker).or_insert(0) += 1;
         }
     }
-    Ok(Json(json!({"count": launches.len(), "perMarker": per_marker, "launches": launches})))
+    Ok(Json(
+        json!({"count": launches.len(), "perMarker": per_marker, "launches": launches}),
+    ))
 }
 
 async fn sessions(State(control): Shared) -> Json<Value> {

@@ -82,12 +82,24 @@ impl Matcher {
         }
     }
 
-    fn matches(&self, provider: Provider, operation: Option<Operation>, method: &Method, path: &str) -> bool {
+    fn matches(
+        &self,
+        provider: Provider,
+        operation: Option<Operation>,
+        method: &Method,
+        path: &str,
+    ) -> bool {
         self.provider.is_none_or(|only| only == provider)
             && (self.operation.is_none() || self.operation == operation)
             && (self.class.is_none() || self.class == operation.map(Operation::class))
-            && self.method.as_ref().is_none_or(|only| only == method.as_str())
-            && self.path_contains.as_ref().is_none_or(|text| path.contains(text.as_str()))
+            && self
+                .method
+                .as_ref()
+                .is_none_or(|only| only == method.as_str())
+            && self
+                .path_contains
+                .as_ref()
+                .is_none_or(|text| path.contains(text.as_str()))
     }
 }
 
@@ -185,7 +197,9 @@ pub(crate) fn overwrite_status(body: &mut Value, word: &str) {
                 }
             }
         }
-        Value::Array(items) => items.iter_mut().for_each(|item| overwrite_status(item, word)),
+        Value::Array(items) => items
+            .iter_mut()
+            .for_each(|item| overwrite_status(item, word)),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }
 }
@@ -239,7 +253,12 @@ impl Faults {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+    #![allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing
+    )]
 
     use super::*;
 
@@ -275,7 +294,10 @@ mod tests {
         assert_eq!(fault.times, Some(1));
         assert_eq!(
             fault.fault,
-            FaultKind::LateCommit { after: Duration::from_secs(1), close_after: Duration::from_millis(200) }
+            FaultKind::LateCommit {
+                after: Duration::from_secs(1),
+                close_after: Duration::from_millis(200)
+            }
         );
     }
 

@@ -74,9 +74,10 @@ impl<'a> Fields<'a> {
     /// A string of at most `max` characters.
     pub(crate) fn short_string(&self, name: &str, max: usize) -> Result<Option<&'a str>, Refusal> {
         match self.string(name)? {
-            Some(text) if text.chars().count() > max => {
-                Err(self.invalid(name, format_args!("String must contain at most {max} character(s)")))
-            }
+            Some(text) if text.chars().count() > max => Err(self.invalid(
+                name,
+                format_args!("String must contain at most {max} character(s)"),
+            )),
             other => Ok(other),
         }
     }
@@ -85,7 +86,10 @@ impl<'a> Fields<'a> {
         match self.string(name)? {
             Some(word) if !words.contains(&word) => Err(self.invalid(
                 name,
-                format_args!("Invalid enum value. Expected {}, received '{word}'", words.join(" | ")),
+                format_args!(
+                    "Invalid enum value. Expected {}, received '{word}'",
+                    words.join(" | ")
+                ),
             )),
             other => Ok(other),
         }
@@ -129,14 +133,21 @@ impl<'a> Fields<'a> {
     }
 
     /// An array of objects with at most `max` items.
-    pub(crate) fn objects(&self, name: &str, max: usize) -> Result<Option<Vec<Fields<'a>>>, Refusal> {
+    pub(crate) fn objects(
+        &self,
+        name: &str,
+        max: usize,
+    ) -> Result<Option<Vec<Fields<'a>>>, Refusal> {
         let items = match self.members.get(name) {
             None => return Ok(None),
             Some(Value::Array(items)) => items,
             Some(other) => return Err(wrong_type(&self.at(name), "array", other)),
         };
         if items.len() > max {
-            return Err(self.invalid(name, format_args!("Array must contain at most {max} element(s)")));
+            return Err(self.invalid(
+                name,
+                format_args!("Array must contain at most {max} element(s)"),
+            ));
         }
         let path = self.at(name);
         items
@@ -172,7 +183,10 @@ impl<'a> Fields<'a> {
         };
         items
             .iter()
-            .map(|item| item.as_str().ok_or_else(|| wrong_type(&self.at(name), "string", item)))
+            .map(|item| {
+                item.as_str()
+                    .ok_or_else(|| wrong_type(&self.at(name), "string", item))
+            })
             .collect::<Result<_, _>>()
             .map(Some)
     }
@@ -182,7 +196,9 @@ impl<'a> Fields<'a> {
             None => Err(self.invalid(name, "Required")),
             // JSON knows only one kind of number: 2.0 is an integer.
             Some(value) if value.as_f64().is_some_and(|n| n >= 1.0 && n.fract() == 0.0) => Ok(()),
-            Some(Value::Number(_)) => Err(self.invalid(name, "Number must be an integer greater than 0")),
+            Some(Value::Number(_)) => {
+                Err(self.invalid(name, "Number must be an integer greater than 0"))
+            }
             Some(other) => Err(wrong_type(&self.at(name), "number", other)),
         }
     }
@@ -199,9 +215,13 @@ impl<'a> Fields<'a> {
 
     fn image(&self, remote: RemoteImages) -> Result<(), Refusal> {
         match (self.string("data")?, self.web_url("url")?) {
-            (Some(_), Some(_)) => return Err(self.invalid("url", "Provide either data or url, not both")),
+            (Some(_), Some(_)) => {
+                return Err(self.invalid("url", "Provide either data or url, not both"));
+            }
             (None, None) => return Err(self.invalid("data", "Required")),
-            (None, Some(_)) if remote == RemoteImages::Refused => return Err(self.invalid("data", "Required")),
+            (None, Some(_)) if remote == RemoteImages::Refused => {
+                return Err(self.invalid("data", "Required"));
+            }
             (None, Some(_)) => {}
             (Some(data), None) => match BASE64.decode(data) {
                 Ok(bytes) if bytes.len() > MAX_IMAGE_BYTES => {

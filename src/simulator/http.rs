@@ -66,7 +66,9 @@ impl Call {
         match serde_json::from_slice(&self.body) {
             Ok(Value::Object(members)) => Ok(members),
             Ok(_) => Err(Refusal::validation("Request body must be a JSON object")),
-            Err(error) => Err(Refusal::validation(format!("Invalid JSON in request body: {error}"))),
+            Err(error) => Err(Refusal::validation(format!(
+                "Invalid JSON in request body: {error}"
+            ))),
         }
     }
 
@@ -101,7 +103,10 @@ pub(crate) struct Answer {
 pub(crate) enum AnswerBody {
     Empty,
     Json(Value),
-    File { media_type: String, content: Bytes },
+    File {
+        media_type: String,
+        content: Bytes,
+    },
     /// Server-sent events, produced step by step by the provider's `stream`.
     Stream(StreamPosition),
 }
@@ -163,7 +168,10 @@ impl Answer {
             status: StatusCode::OK,
             headers: Vec::new(),
             extra_headers: Vec::new(),
-            body: AnswerBody::File { media_type: media_type.into(), content: content.into() },
+            body: AnswerBody::File {
+                media_type: media_type.into(),
+                content: content.into(),
+            },
             effect: None,
             latency: Duration::ZERO,
         }
@@ -221,6 +229,10 @@ impl Refusal {
     }
 
     pub(crate) fn rate_limited(message: impl Into<String>) -> Self {
-        Self::new(StatusCode::TOO_MANY_REQUESTS, "rate_limit_exceeded", message)
+        Self::new(
+            StatusCode::TOO_MANY_REQUESTS,
+            "rate_limit_exceeded",
+            message,
+        )
     }
 }

@@ -17,7 +17,8 @@ mod tests {
 
     #[test]
     fn the_last_marker_line_counts_and_other_comments_do_not() {
-        let prompt = "<!-- note -->\nFix it\n<!-- codeagents.dev/a/b/1 -->\n<!-- codeagents.dev/a/b/2 -->\n";
+        let prompt =
+            "<!-- note -->\nFix it\n<!-- codeagents.dev/a/b/1 -->\n<!-- codeagents.dev/a/b/2 -->\n";
         assert_eq!(marker_of(prompt), Some("a/b/2"));
         assert_eq!(marker_of("Fix <!-- codeagents.dev/a/b/1 --> it"), None);
     }

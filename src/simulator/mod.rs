@@ -88,22 +88,32 @@ impl Simulator {
             cursor: url_of(&cursor)?,
             firebender: url_of(&firebender)?,
         };
-        let world = Arc::new(World::new(options, urls.cursor.clone(), urls.firebender.clone()));
-        let handle = Handle { world: world.clone() };
+        let world = Arc::new(World::new(
+            options,
+            urls.cursor.clone(),
+            urls.firebender.clone(),
+        ));
+        let handle = Handle {
+            world: world.clone(),
+        };
         let stop = CancellationToken::new();
-        for (listener, provider) in [(cursor, Provider::Cursor), (firebender, Provider::Firebender)] {
+        for (listener, provider) in [
+            (cursor, Provider::Cursor),
+            (firebender, Provider::Firebender),
+        ] {
             let server = ProviderServer {
                 world: world.clone(),
                 provider,
             };
             tokio::spawn(server::serve_provider(listener, server, stop.clone()));
         }
-        tokio::spawn(control::serve_control(control, handle.clone(), urls.clone(), stop.clone()));
-        Ok(Self {
-            handle,
-            urls,
-            stop,
-        })
+        tokio::spawn(control::serve_control(
+            control,
+            handle.clone(),
+            urls.clone(),
+            stop.clone(),
+        ));
+        Ok(Self { handle, urls, stop })
     }
 
     /// Where everything is.
@@ -158,7 +168,10 @@ fn after(listen: SocketAddr, offset: u16) -> io::Result<SocketAddr> {
     let port = listen.port().checked_add(offset).ok_or_else(|| {
         io::Error::new(
             io::ErrorKind::InvalidInput,
-            format!("port {} leaves no room for the providers' ports after it", listen.port()),
+            format!(
+                "port {} leaves no room for the providers' ports after it",
+                listen.port()
+            ),
         )
     })?;
     Ok(SocketAddr::new(listen.ip(), port))
@@ -223,7 +236,10 @@ impl Handle {
     /// Changes the rest of a session's newest run; one that has ended stays ended. `false`: no such session.
     pub fn rescript(&self, provider: Provider, session: &str, script: Script) -> bool {
         let now = self.world.clock.now();
-        self.world.state().api(provider).rescript(session, script, now)
+        self.world
+            .state()
+            .api(provider)
+            .rescript(session, script, now)
     }
 
     /// Arms a fault.

@@ -184,14 +184,14 @@ pub(crate) enum Route {
 impl Route {
     /// Picks the operation for `method` from those that a path has.
     pub(crate) fn among(operations: &[(Method, Operation)], method: &Method) -> Self {
-        match operations
-            .iter()
-            .find(|(candidate, _)| candidate == method)
-        {
+        match operations.iter().find(|(candidate, _)| candidate == method) {
             Some((_, operation)) => Self::To(*operation),
             None if operations.is_empty() => Self::NotFound,
             None => Self::MethodNotAllowed(
-                operations.iter().map(|(method, _)| method.clone()).collect(),
+                operations
+                    .iter()
+                    .map(|(method, _)| method.clone())
+                    .collect(),
             ),
         }
     }

@@ -30,7 +30,9 @@ impl Query {
             .iter()
             .find(|known| pairs.iter().filter(|(key, _)| key == *known).count() > 1);
         if let Some(key) = twice {
-            return Err(Refusal::validation(format!("{key}: Expected string, received array")));
+            return Err(Refusal::validation(format!(
+                "{key}: Expected string, received array"
+            )));
         }
         Ok(Self { pairs })
     }
@@ -101,7 +103,11 @@ impl Page<'_> {
                 .ok_or_else(|| Refusal::validation("cursor: Invalid cursor"))?,
         };
         let more = newest_first.len() > start + self.limit;
-        let items: Vec<T> = newest_first.into_iter().skip(start).take(self.limit).collect();
+        let items: Vec<T> = newest_first
+            .into_iter()
+            .skip(start)
+            .take(self.limit)
+            .collect();
         let next = more
             .then(|| items.last().map(|item| id(item).to_owned()))
             .flatten();

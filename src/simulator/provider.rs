@@ -28,9 +28,19 @@ pub(crate) trait ProviderApi: Send {
     fn limits(&self, operation: Operation) -> Vec<Limit>;
 
     /// Answers an operation that needs no key (presigned URLs); `None` for all others.
-    fn public_answer(&self, operation: Operation, call: &Call, now: Moment) -> Option<Result<Answer, Refusal>>;
+    fn public_answer(
+        &self,
+        operation: Operation,
+        call: &Call,
+        now: Moment,
+    ) -> Option<Result<Answer, Refusal>>;
 
-    fn answer(&mut self, operation: Operation, call: &Call, context: Context<'_>) -> Result<Answer, Refusal>;
+    fn answer(
+        &mut self,
+        operation: Operation,
+        call: &Call,
+        context: Context<'_>,
+    ) -> Result<Answer, Refusal>;
 
     /// The next step of an event stream.
     fn stream(&self, position: &mut StreamPosition, now: Moment, clock: &Clock) -> StreamStep;

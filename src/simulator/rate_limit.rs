@@ -31,7 +31,10 @@ impl RateLimiter {
         let Some(longest) = limits.iter().map(|limit| limit.window).max() else {
             return Ok(());
         };
-        let seen = self.seen.entry((account.to_owned(), operation)).or_default();
+        let seen = self
+            .seen
+            .entry((account.to_owned(), operation))
+            .or_default();
         seen.retain(|at| now.since(*at) < longest);
         for limit in limits {
             let recent: Vec<Moment> = seen
@@ -54,7 +57,9 @@ impl RateLimiter {
 /// The documented 429, with its headers.
 pub(crate) fn too_many(limit: u32, wait: Duration) -> Refusal {
     let seconds = wait.as_millis().div_ceil(1000).max(1).to_string();
-    let mut refusal = Refusal::rate_limited(format!("Rate limit exceeded. Retry after {seconds} seconds"));
+    let mut refusal = Refusal::rate_limited(format!(
+        "Rate limit exceeded. Retry after {seconds} seconds"
+    ));
     refusal.headers = vec![
         ("x-ratelimit-limit", limit.to_string()),
         ("x-ratelimit-remaining", "0".to_owned()),

@@ -95,10 +95,16 @@ impl LaunchFilter {
         self.provider.is_none_or(|only| only == launch.provider)
             && self.kind.is_none_or(|only| only == launch.kind)
             && self.marker.as_ref().is_none_or(|text| {
-                launch.marker.as_ref().is_some_and(|marker| marker.contains(text))
+                launch
+                    .marker
+                    .as_ref()
+                    .is_some_and(|marker| marker.contains(text))
             })
             && (self.agent_id.is_none() || self.agent_id == launch.agent_id)
-            && self.session.as_ref().is_none_or(|only| *only == launch.session)
+            && self
+                .session
+                .as_ref()
+                .is_none_or(|only| *only == launch.session)
     }
 }
 
@@ -167,7 +173,9 @@ impl Log {
 
     pub(crate) fn amend(&mut self, sequence: u64, change: impl FnOnce(&mut RequestRecord)) {
         let first = self.requests.front().map_or(0, |record| record.sequence);
-        let index = sequence.checked_sub(first).and_then(|index| usize::try_from(index).ok());
+        let index = sequence
+            .checked_sub(first)
+            .and_then(|index| usize::try_from(index).ok());
         if let Some(record) = index.and_then(|index| self.requests.get_mut(index)) {
             change(record);
         }

@@ -297,7 +297,12 @@ impl ScriptBook {
     }
 
     /// The script of a run that is accepted now. Later rules win over earlier ones, and a use is counted: call it once per accepted run.
-    pub(crate) fn script_for(&mut self, provider: Provider, prompt: &str, directive: Script) -> Script {
+    pub(crate) fn script_for(
+        &mut self,
+        provider: Provider,
+        prompt: &str,
+        directive: Script,
+    ) -> Script {
         let mut script = directive;
         for rule in self.rules.iter_mut().rev() {
             let applies = rule.provider.is_none_or(|only| only == provider)
@@ -321,7 +326,12 @@ impl ScriptBook {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+    #![allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing
+    )]
 
     use super::*;
 
@@ -342,7 +352,10 @@ mod tests {
 
     #[test]
     fn a_prompt_without_a_directive_decides_nothing() {
-        assert_eq!(Script::from_prompt("Fix sim: no, not here").unwrap(), Script::default());
+        assert_eq!(
+            Script::from_prompt("Fix sim: no, not here").unwrap(),
+            Script::default()
+        );
     }
 
     #[test]
@@ -362,16 +375,29 @@ mod tests {
 
     #[test]
     fn directive_wins_over_rule_and_rule_over_default_and_a_rule_runs_out() {
-        let mut book = ScriptBook::new(Script { outcome: Some(Outcome::Never), ..Script::fast() });
+        let mut book = ScriptBook::new(Script {
+            outcome: Some(Outcome::Never),
+            ..Script::fast()
+        });
         book.add(ScriptRule {
             prompt_contains: Some("fix".into()),
             times: Some(1),
-            script: Script { outcome: Some(Outcome::Error), artifacts: Some(3), ..Script::default() },
+            script: Script {
+                outcome: Some(Outcome::Error),
+                artifacts: Some(3),
+                ..Script::default()
+            },
             ..ScriptRule::default()
         });
-        let directive = Script { artifacts: Some(1), ..Script::default() };
+        let directive = Script {
+            artifacts: Some(1),
+            ..Script::default()
+        };
         let first = book.script_for(Provider::Cursor, "fix it", directive.clone());
-        assert_eq!((first.outcome, first.artifacts), (Some(Outcome::Error), Some(1)));
+        assert_eq!(
+            (first.outcome, first.artifacts),
+            (Some(Outcome::Error), Some(1))
+        );
         let second = book.script_for(Provider::Cursor, "fix it", directive);
         assert_eq!(second.outcome, Some(Outcome::Never));
     }

@@ -80,7 +80,10 @@ async fn handle(
         body,
         tampering: super::http::Tampering::default(),
     };
-    match server.world.process(server.provider, call, connection.number) {
+    match server
+        .world
+        .process(server.provider, call, connection.number)
+    {
         Delivery::Close { after } => {
             tokio::time::sleep(after).await;
             connection.cut();
@@ -99,9 +102,16 @@ async fn handle(
     }
 }
 
-fn respond(answer: Answer, server: &Arc<ProviderServer>, cut: Option<(usize, Connection)>) -> Response {
+fn respond(
+    answer: Answer,
+    server: &Arc<ProviderServer>,
+    cut: Option<(usize, Connection)>,
+) -> Response {
     let mut headers = HeaderMap::new();
-    let named = answer.headers.into_iter().map(|(name, value)| (name.to_owned(), value));
+    let named = answer
+        .headers
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), value));
     for (name, value) in named.chain(answer.extra_headers) {
         // A fault may ask for a header that HTTP does not allow; it is left out.
         if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value)) {
@@ -113,8 +123,14 @@ fn respond(answer: Answer, server: &Arc<ProviderServer>, cut: Option<(usize, Con
     }
     let (media_type, body) = match answer.body {
         AnswerBody::Empty => (None, Body::empty()),
-        AnswerBody::Json(value) => (Some("application/json".to_owned()), Body::from(value.to_string())),
-        AnswerBody::File { media_type, content } => (Some(media_type), Body::from(content)),
+        AnswerBody::Json(value) => (
+            Some("application/json".to_owned()),
+            Body::from(value.to_string()),
+        ),
+        AnswerBody::File {
+            media_type,
+            content,
+        } => (Some(media_type), Body::from(content)),
         AnswerBody::Stream(position) => {
             let body = stream_body(server.clone(), position, cut);
             (Some("text/event-stream".to_owned()), body)
@@ -126,7 +142,11 @@ fn respond(answer: Answer, server: &Arc<ProviderServer>, cut: Option<(usize, Con
     (answer.status, headers, body).into_response()
 }
 
-fn stream_body(server: Arc<ProviderServer>, position: StreamPosition, cut: Option<(usize, Connection)>) -> Body {
+fn stream_body(
+    server: Arc<ProviderServer>,
+    position: StreamPosition,
+    cut: Option<(usize, Connection)>,
+) -> Body {
     let reader = EventReader {
         server,
         position,
@@ -145,7 +165,11 @@ struct EventReader {
 impl EventReader {
     async fn next(mut self) -> Option<(io::Result<Bytes>, Self)> {
         loop {
-            match self.server.world.stream(self.server.provider, &mut self.position) {
+            match self
+                .server
+                .world
+                .stream(self.server.provider, &mut self.position)
+            {
                 StreamStep::Wait => tokio::time::sleep(STREAM_POLL).await,
                 StreamStep::End => return None,
                 StreamStep::Send(text) => {

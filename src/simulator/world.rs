@@ -71,7 +71,11 @@ struct LateCommit {
 
 impl World {
     /// `cursor_url` and `firebender_url` are what the providers' own links begin with.
-    pub(crate) fn new(options: SimulatorOptions, cursor_url: String, firebender_url: String) -> Self {
+    pub(crate) fn new(
+        options: SimulatorOptions,
+        cursor_url: String,
+        firebender_url: String,
+    ) -> Self {
         Self {
             clock: Clock::start(),
             state: Mutex::new(WorldState {
@@ -100,12 +104,15 @@ impl World {
     }
 
     pub(crate) fn process(&self, provider: Provider, call: Call, connection: u64) -> Delivery {
-        self.state().process(provider, call, connection, &self.clock)
+        self.state()
+            .process(provider, call, connection, &self.clock)
     }
 
     pub(crate) fn stream(&self, provider: Provider, position: &mut StreamPosition) -> StreamStep {
         let state = self.state();
-        state.api_ref(provider).stream(position, self.clock.now(), &self.clock)
+        state
+            .api_ref(provider)
+            .stream(position, self.clock.now(), &self.clock)
     }
 
     pub(crate) fn cut_all_connections(&self) {
@@ -148,7 +155,10 @@ impl WorldState {
 
     /// TCP connections that a provider's listener accepted since the start.
     pub(crate) fn accepted_connections(&self, provider: Provider) -> u64 {
-        self.accepted_connections.get(&provider).copied().unwrap_or(0)
+        self.accepted_connections
+            .get(&provider)
+            .copied()
+            .unwrap_or(0)
     }
 
     /// Lets late commits that are due take effect, in their order.
@@ -163,9 +173,24 @@ impl WorldState {
             .map(|(index, _)| index)
         {
             let late = self.late.remove(index);
-            let result = self.perform(late.provider, late.operation, &late.call, &late.caller, late.due, clock);
+            let result = self.perform(
+                late.provider,
+                late.operation,
+                &late.call,
+                &late.caller,
+                late.due,
+                clock,
+            );
             if let Ok(answer) = result {
-                self.record_effect(late.request, late.provider, &late.caller, &late.call, &answer, late.due, clock);
+                self.record_effect(
+                    late.request,
+                    late.provider,
+                    &late.caller,
+                    &late.call,
+                    &answer,
+                    late.due,
+                    clock,
+                );
             }
         }
     }
@@ -192,7 +217,13 @@ impl WorldState {
         api.answer(operation, call, context)
     }
 
-    fn process(&mut self, provider: Provider, mut call: Call, connection: u64, clock: &Clock) -> Delivery {
+    fn process(
+        &mut self,
+        provider: Provider,
+        mut call: Call,
+        connection: u64,
+        clock: &Clock,
+    ) -> Delivery {
         let now = clock.now();
         let api = self.api_ref(provider);
         let route = api.route(&call.method, &call.segments());
@@ -202,7 +233,9 @@ impl WorldState {
             Route::MethodNotAllowed(_) | Route::NotFound => None,
         };
         let caller = secret.and_then(|secret| self.keys.find(provider, &secret).cloned());
-        let fault = self.faults.take(provider, operation, &call.method, &call.path);
+        let fault = self
+            .faults
+            .take(provider, operation, &call.method, &call.path);
         let mut record = new_record(provider, operation, &call, connection, clock, now);
         record.key = caller.as_ref().map(|key| key.name.clone());
         record.fault = fault.as_ref().map(|fault| fault.name().to_owned());
@@ -222,7 +255,12 @@ impl WorldState {
                 caller: caller.clone(),
                 request,
             });
-            return self.deliver(request, Delivery::Close { after: *close_after });
+            return self.deliver(
+                request,
+                Delivery::Close {
+                    after: *close_after,
+                },
+            );
         }
         match &fault {
             Some(FaultKind::IgnoreAgentId) => call.tampering.ignore_agent_id = true,
@@ -252,7 +290,10 @@ impl WorldState {
         let operation = match route {
             Route::To(operation) => operation,
             Route::NotFound => {
-                return Err(Refusal::not_found("not_found", format!("No such path: {}", call.path)));
+                return Err(Refusal::not_found(
+                    "not_found",
+                    format!("No such path: {}", call.path),
+                ));
             }
             Route::MethodNotAllowed(methods) => {
                 let allowed: Vec<&str> = methods.iter().map(http::Method::as_str).collect();
@@ -280,11 +321,15 @@ impl WorldState {
             requests,
             window: Duration::from_secs(60),
         }));
-        self.limiter.admit(&caller.account, operation, &limits, now)?;
+        self.limiter
+            .admit(&caller.account, operation, &limits, now)?;
         self.perform(provider, operation, call, caller, now, clock)
     }
 
-    #[expect(clippy::too_many_arguments, reason = "a record is made of all of these")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "a record is made of all of these"
+    )]
     fn record_effect(
         &mut self,
         request: u64,
@@ -410,14 +455,22 @@ fn scripted_error(status: u16, code: &str) -> Answer {
 /// The faults that leave the state alone.
 fn fault_before(fault: &FaultKind) -> Option<Delivery> {
     match fault {
-        FaultKind::DropBefore => Some(Delivery::Close { after: Duration::ZERO }),
+        FaultKind::DropBefore => Some(Delivery::Close {
+            after: Duration::ZERO,
+        }),
         FaultKind::Hang { duration } => Some(Delivery::Close { after: *duration }),
         FaultKind::ErrorBefore { status, code } => Some(at_once(scripted_error(*status, code))),
-        FaultKind::RateLimited { retry_after } => Some(at_once(refusal_answer(match retry_after {
-            Some(seconds) => too_many(20, Duration::from_secs(*seconds)),
-            None => Refusal::rate_limited("Rate limit exceeded"),
-        }))),
-        FaultKind::Respond { status, headers, body } => Some(at_once(raw_answer(*status, headers, body))),
+        FaultKind::RateLimited { retry_after } => {
+            Some(at_once(refusal_answer(match retry_after {
+                Some(seconds) => too_many(20, Duration::from_secs(*seconds)),
+                None => Refusal::rate_limited("Rate limit exceeded"),
+            })))
+        }
+        FaultKind::Respond {
+            status,
+            headers,
+            body,
+        } => Some(at_once(raw_answer(*status, headers, body))),
         FaultKind::DropAfter
         | FaultKind::Delay { .. }
         | FaultKind::LateCommit { .. }
@@ -453,7 +506,9 @@ fn fault_after(fault: Option<&FaultKind>, mut answer: Answer) -> Delivery {
         return at_once(answer);
     };
     match fault {
-        FaultKind::DropAfter => Delivery::Close { after: answer.latency },
+        FaultKind::DropAfter => Delivery::Close {
+            after: answer.latency,
+        },
         FaultKind::Delay { by } => {
             answer.latency = answer.latency.saturating_add(*by);
             at_once(answer)

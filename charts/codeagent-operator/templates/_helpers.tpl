@@ -11,8 +11,8 @@
 
 {{/* What selects the Pod. It can never change for a Deployment that exists. */}}
 {{- define "codeagent-operator.selectorLabels" -}}
-app.kubernetes.io/name: {{ default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" }}
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/name: {{ default .Chart.Name .Values.nameOverride | quote }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end -}}
 
 {{/* Those of the user's own come first, so that they cannot replace what the selectors look for. */}}
@@ -66,6 +66,6 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 
 {{- define "codeagent-operator.subjects" -}}
 - kind: ServiceAccount
-  name: {{ include "codeagent-operator.serviceAccountName" . }}
-  namespace: {{ .Release.Namespace }}
+  name: {{ include "codeagent-operator.serviceAccountName" . | quote }}
+  namespace: {{ .Release.Namespace | quote }}
 {{- end -}}

@@ -61,7 +61,9 @@ pub(super) struct Birth {
 
 impl Agent {
     pub(super) fn new(request: CreateAgent, birth: Birth) -> Self {
-        let name = request.name.unwrap_or_else(|| derived_name(&request.prompt));
+        let name = request
+            .name
+            .unwrap_or_else(|| derived_name(&request.prompt));
         Self {
             id: birth.id,
             account: birth.account,
@@ -98,7 +100,8 @@ impl Agent {
     }
 
     pub(super) fn is_busy(&self, now: Moment) -> bool {
-        self.latest_run().is_some_and(|run| run.timeline.ended(now).is_none())
+        self.latest_run()
+            .is_some_and(|run| run.timeline.ended(now).is_none())
     }
 
     /// Archived, or expired and not unarchived since.
@@ -139,7 +142,8 @@ impl Agent {
         [
             Some(self.created),
             run.map(|run| run.timeline.begun),
-            run.and_then(|run| run.timeline.ended(now)).map(|(at, _)| at),
+            run.and_then(|run| run.timeline.ended(now))
+                .map(|(at, _)| at),
             self.shelved.map(|(at, _)| at),
         ]
         .into_iter()
@@ -158,9 +162,12 @@ impl Agent {
         if pushed.is_empty() {
             return Vec::new();
         }
-        let opened = pushed
-            .iter()
-            .any(|run| run.timeline.script.pull_request.unwrap_or(self.auto_create_pr));
+        let opened = pushed.iter().any(|run| {
+            run.timeline
+                .script
+                .pull_request
+                .unwrap_or(self.auto_create_pr)
+        });
         self.repositories
             .iter()
             .filter_map(|repository| self.branch(repository, opened))
@@ -172,7 +179,10 @@ impl Agent {
         let branch = match (self.work_on_current_branch, &repository.pr_url) {
             (false, _) => format!("cursor/{}-{}", slug(&self.name), id_tail(&self.id)),
             (true, Some(_)) => "pull-request-head".to_owned(),
-            (true, None) => repository.starting_ref.clone().unwrap_or_else(|| "main".to_owned()),
+            (true, None) => repository
+                .starting_ref
+                .clone()
+                .unwrap_or_else(|| "main".to_owned()),
         };
         let new_pull_request =
             || opened.then(|| format!("https://{path}/pull/{}", self.pull_request_number));
@@ -249,7 +259,11 @@ fn slug(name: &str) -> String {
         .take(4)
         .map(str::to_ascii_lowercase)
         .collect();
-    if words.is_empty() { "work".to_owned() } else { words.join("-") }
+    if words.is_empty() {
+        "work".to_owned()
+    } else {
+        words.join("-")
+    }
 }
 
 fn id_tail(id: &str) -> &str {

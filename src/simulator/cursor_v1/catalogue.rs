@@ -24,7 +24,11 @@ const MODELS: &[Model] = &[
         id: "composer-2",
         name: "Composer 2",
         aliases: &["composer"],
-        parameters: &[Parameter { id: "fast", name: "Fast", values: &["false", "true"] }],
+        parameters: &[Parameter {
+            id: "fast",
+            name: "Fast",
+            values: &["false", "true"],
+        }],
         variants: &[&[("fast", "true")], &[("fast", "false")]],
     },
     Model {
@@ -32,8 +36,16 @@ const MODELS: &[Model] = &[
         name: "GPT-5.5",
         aliases: &[],
         parameters: &[
-            Parameter { id: "effort", name: "Effort", values: &["low", "high"] },
-            Parameter { id: "fast", name: "Fast", values: &["false", "true"] },
+            Parameter {
+                id: "effort",
+                name: "Effort",
+                values: &["low", "high"],
+            },
+            Parameter {
+                id: "fast",
+                name: "Fast",
+                values: &["false", "true"],
+            },
         ],
         // Fast is not offered with high effort, so valid values alone do not make a valid choice.
         variants: &[
@@ -85,7 +97,11 @@ fn object(model: &Model) -> Value {
         .parameters
         .iter()
         .map(|parameter| {
-            let values: Vec<Value> = parameter.values.iter().map(|value| json!({"value": value})).collect();
+            let values: Vec<Value> = parameter
+                .values
+                .iter()
+                .map(|value| json!({"value": value}))
+                .collect();
             json!({"id": parameter.id, "displayName": parameter.name, "values": values})
         })
         .collect();
@@ -94,7 +110,10 @@ fn object(model: &Model) -> Value {
         .iter()
         .enumerate()
         .map(|(index, variant)| {
-            let params: Vec<Value> = variant.iter().map(|(id, value)| json!({"id": id, "value": value})).collect();
+            let params: Vec<Value> = variant
+                .iter()
+                .map(|(id, value)| json!({"id": id, "value": value}))
+                .collect();
             let mut variant = json!({"params": params, "displayName": model.name});
             if index == 0 {
                 variant["isDefault"] = json!(true);

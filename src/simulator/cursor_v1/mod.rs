@@ -22,7 +22,9 @@ use self::agent::{Agent, Birth, Run};
 use self::request::{CreateAgent, CreateRun, repository_path, sub_token_user};
 use self::wire::RunDetail;
 use super::clock::{Clock, Moment};
-use super::http::{Answer, AnswerBody, Call, Effect, EffectKind, Refusal, StreamPosition, StreamStep};
+use super::http::{
+    Answer, AnswerBody, Call, Effect, EffectKind, Refusal, StreamPosition, StreamStep,
+};
 use super::keys::{Key, KeyKind};
 use super::operation::{Operation, Provider, Route};
 use super::options::{AgentIds, CursorOptions, IdempotencyKey, RepositoryAccess};
@@ -75,7 +77,12 @@ impl CursorV1 {
     }
 
     fn create_agent(&mut self, call: &Call, context: Context<'_>) -> Result<Answer, Refusal> {
-        let Context { now, clock, scripts, caller } = context;
+        let Context {
+            now,
+            clock,
+            scripts,
+            caller,
+        } = context;
         let request = CreateAgent::parse(&call.json_body()?)?;
         self.check_access(&request)?;
         let idempotency_key = match self.options.idempotency_key {
@@ -89,12 +96,14 @@ impl CursorV1 {
             .and_then(|key| self.idempotency.get(key))
             .and_then(|id| self.agents.iter().find(|agent| agent.id == *id))
         {
-            return Ok(Answer::json(StatusCode::CREATED, created(agent, now, clock)));
+            return Ok(Answer::json(
+                StatusCode::CREATED,
+                created(agent, now, clock),
+            ));
         }
-        let asked = request
-            .agent_id
-            .clone()
-            .filter(|_| self.options.agent_ids == AgentIds::Honoured && !call.tampering.ignore_agent_id);
+        let asked = request.agent_id.clone().filter(|_| {
+            self.options.agent_ids == AgentIds::Honoured && !call.tampering.ignore_agent_id
+        });
         if let Some(id) = &asked
             && self.agents.iter().any(|agent| agent.id == *id)
         {
@@ -104,7 +113,8 @@ impl CursorV1 {
             ));
         }
         let id = asked.unwrap_or_else(|| format!("bc-{}", Uuid::new_v4()));
-        let script = scripts.script_for(Provider::Cursor, &request.prompt, request.directive.clone());
+        let script =
+            scripts.script_for(Provider::Cursor, &request.prompt, request.directive.clone());
         let latency = script.latency();
         let agent = Agent::new(
             request,
@@ -117,11 +127,12 @@ impl CursorV1 {
                 script,
             },
         );
-        let mut answer = Answer::json(StatusCode::CREATED, created(&agent, now, clock)).with_effect(Effect {
-            kind: EffectKind::Launched,
-            session: id.clone(),
-            run: agent.latest_run().map(|run| run.id.clone()),
-        });
+        let mut answer = Answer::json(StatusCode::CREATED, created(&agent, now, clock))
+            .with_effect(Effect {
+                kind: EffectKind::Launched,
+                session: id.clone(),
+                run: agent.latest_run().map(|run| run.id.clone()),
+            });
         answer.latency = latency;
         if let Some(key) = idempotency_key {
             self.idempotency.insert(key, id);
@@ -143,7 +154,8 @@ impl CursorV1 {
         for repository in &request.repositories {
             let path = repository_path(&repository.url);
             if !listed.iter().any(|listed| {
-                path.as_ref().is_some_and(|path| path.eq_ignore_ascii_case(listed))
+                path.as_ref()
+                    .is_some_and(|path| path.eq_ignore_ascii_case(listed))
             }) {
                 return Err(Refusal::new(
                     StatusCode::BAD_REQUEST,
@@ -156,7 +168,9 @@ impl CursorV1 {
     }
 
     fn list_agents(&self, call: &Call, context: Context<'_>) -> Result<Answer, Refusal> {
-        let Context { now, clock, caller, .. } = context;
+        let Context {
+            now, clock, caller, ..
+        } = context;
         let query = Query::strict(call, &["limit", "cursor", "prUrl", "includeArchived"])?;
         let page = query.page()?;
         let pr_url = query.string("prUrl")?;
@@ -174,7 +188,10 @@ impl CursorV1 {
             .filter(|agent| pr_url.is_none_or(|url| has_pull_request(agent, url, now)))
             .collect();
         let (agents, next) = page.of(agents, |agent| &agent.id)?;
-        let items: Vec<Value> = agents.iter().map(|agent| wire::summary(agent, now, clock)).collect();
+        let items: Vec<Value> = agents
+            .iter()
+            .map(|agent| wire::summary(agent, now, clock))
+            .collect();
         Ok(Answer::ok(list(items, next)))
     }
 
@@ -187,20 +204,39 @@ impl CursorV1 {
         Ok(changed(id, None))
     }
 
-    fn shelve(&mut self, id: &str, archived: bool, context: Context<'_>) -> Result<Answer, Refusal> {
-        self.find_mut(id, context.caller)?.shelve(archived, context.now);
+    fn shelve(
+        &mut self,
+        id: &str,
+        archived: bool,
+        context: Context<'_>,
+    ) -> Result<Answer, Refusal> {
+        self.find_mut(id, context.caller)?
+            .shelve(archived, context.now);
         Ok(changed(id, None))
     }
 
-    fn create_run(&mut self, id: &str, call: &Call, context: Context<'_>) -> Result<Answer, Refusal> {
-        let Context { now, clock, scripts, caller } = context;
+    fn create_run(
+        &mut self,
+        id: &str,
+        call: &Call,
+        context: Context<'_>,
+    ) -> Result<Answer, Refusal> {
+        let Context {
+            now,
+            clock,
+            scripts,
+            caller,
+        } = context;
         let agent = self.find_mut(id, caller)?;
         let request = CreateRun::parse(&call.json_body()?)?;
         if agent.is_archived(now) {
             return Err(Refusal::conflict("agent_archived", "Agent is archived"));
         }
         if agent.is_busy(now) {
-            return Err(Refusal::conflict("agent_busy", "Agent already has an active run"));
+            return Err(Refusal::conflict(
+                "agent_busy",
+                "Agent already has an active run",
+            ));
         }
         let script = scripts.script_for(Provider::Cursor, &request.prompt, request.directive);
         let latency = script.latency();
@@ -208,17 +244,20 @@ impl CursorV1 {
         let run_id = run.id.clone();
         let object = wire::run(agent, &run, RunDetail::Full, now, clock);
         agent.runs.push(run);
-        let mut answer = Answer::json(StatusCode::CREATED, json!({"run": object})).with_effect(Effect {
-            kind: EffectKind::Messaged,
-            session: id.to_owned(),
-            run: Some(run_id),
-        });
+        let mut answer =
+            Answer::json(StatusCode::CREATED, json!({"run": object})).with_effect(Effect {
+                kind: EffectKind::Messaged,
+                session: id.to_owned(),
+                run: Some(run_id),
+            });
         answer.latency = latency;
         Ok(answer)
     }
 
     fn list_runs(&self, id: &str, call: &Call, context: Context<'_>) -> Result<Answer, Refusal> {
-        let Context { now, clock, caller, .. } = context;
+        let Context {
+            now, clock, caller, ..
+        } = context;
         let agent = self.find(id, caller)?;
         let query = Query::strict(call, &["limit", "cursor"])?;
         let (runs, next) = query
@@ -231,14 +270,23 @@ impl CursorV1 {
         Ok(Answer::ok(list(items, next)))
     }
 
-    fn cancel_run(&mut self, id: &str, run_id: &str, context: Context<'_>) -> Result<Answer, Refusal> {
+    fn cancel_run(
+        &mut self,
+        id: &str,
+        run_id: &str,
+        context: Context<'_>,
+    ) -> Result<Answer, Refusal> {
         let now = context.now;
         let run = self
             .find_mut(id, context.caller)?
             .run_mut(run_id)
             .ok_or_else(run_not_found)?;
-        let not_cancellable =
-            || Refusal::conflict("run_not_cancellable", "Run is already terminal or was never active");
+        let not_cancellable = || {
+            Refusal::conflict(
+                "run_not_cancellable",
+                "Run is already terminal or was never active",
+            )
+        };
         if run.timeline.ended(now).is_some() {
             return Err(not_cancellable());
         }
@@ -261,8 +309,16 @@ impl CursorV1 {
         }
     }
 
-    fn stream_run(&self, id: &str, run_id: &str, call: &Call, context: Context<'_>) -> Result<Answer, Refusal> {
-        let Context { now, clock, caller, .. } = context;
+    fn stream_run(
+        &self,
+        id: &str,
+        run_id: &str,
+        call: &Call,
+        context: Context<'_>,
+    ) -> Result<Answer, Refusal> {
+        let Context {
+            now, clock, caller, ..
+        } = context;
         let agent = self.find(id, caller)?;
         let run = agent.run(run_id).ok_or_else(run_not_found)?;
         let last_event_id = call.header("last-event-id").filter(|id| !id.is_empty());
@@ -304,7 +360,12 @@ impl CursorV1 {
         Ok(Answer::ok(json!({ "items": items })))
     }
 
-    fn download_artifact(&self, id: &str, call: &Call, context: Context<'_>) -> Result<Answer, Refusal> {
+    fn download_artifact(
+        &self,
+        id: &str,
+        call: &Call,
+        context: Context<'_>,
+    ) -> Result<Answer, Refusal> {
         let agent = self.find(id, context.caller)?;
         let query = Query::strict(call, &["path"])?;
         let path = query
@@ -312,10 +373,18 @@ impl CursorV1 {
             .ok_or_else(|| Refusal::validation("path: Required"))?;
         let relative = path.starts_with("artifacts/") && !path.split('/').any(|part| part == "..");
         if !relative {
-            return Err(Refusal::validation("path: Must be a relative path under artifacts/"));
+            return Err(Refusal::validation(
+                "path: Must be a relative path under artifacts/",
+            ));
         }
-        if !artifacts(agent, context.now).iter().any(|artifact| artifact.path == path) {
-            return Err(Refusal::not_found("artifact_not_found", "Artifact not found"));
+        if !artifacts(agent, context.now)
+            .iter()
+            .any(|artifact| artifact.path == path)
+        {
+            return Err(Refusal::not_found(
+                "artifact_not_found",
+                "Artifact not found",
+            ));
         }
         Ok(Answer::ok(json!({
             "url": format!("{}/{ARTIFACT_STORE}/{}/{path}", self.url, agent.id),
@@ -330,7 +399,11 @@ impl CursorV1 {
             .strip_prefix(ARTIFACT_STORE)
             .and_then(|rest| rest.trim_start_matches('/').split_once('/'))
             .ok_or_else(missing)?;
-        let agent = self.agents.iter().find(|agent| agent.id == id).ok_or_else(missing)?;
+        let agent = self
+            .agents
+            .iter()
+            .find(|agent| agent.id == id)
+            .ok_or_else(missing)?;
         let artifact = artifacts(agent, now)
             .into_iter()
             .find(|artifact| artifact.path == path)
@@ -339,7 +412,12 @@ impl CursorV1 {
     }
 
     fn list_repositories(&self) -> Answer {
-        let items: Vec<Value> = self.options.repositories.iter().map(|url| json!({"url": url})).collect();
+        let items: Vec<Value> = self
+            .options
+            .repositories
+            .iter()
+            .map(|url| json!({"url": url}))
+            .collect();
         Answer::ok(json!({ "items": items }))
     }
 }
@@ -356,14 +434,20 @@ impl ProviderApi for CursorV1 {
                 (Method::DELETE, Operation::CursorV1DeleteAgent),
             ],
             ["v1", "agents", _, "archive"] => &[(Method::POST, Operation::CursorV1ArchiveAgent)],
-            ["v1", "agents", _, "unarchive"] => &[(Method::POST, Operation::CursorV1UnarchiveAgent)],
+            ["v1", "agents", _, "unarchive"] => {
+                &[(Method::POST, Operation::CursorV1UnarchiveAgent)]
+            }
             ["v1", "agents", _, "runs"] => &[
                 (Method::POST, Operation::CursorV1CreateRun),
                 (Method::GET, Operation::CursorV1ListRuns),
             ],
             ["v1", "agents", _, "runs", _] => &[(Method::GET, Operation::CursorV1GetRun)],
-            ["v1", "agents", _, "runs", _, "cancel"] => &[(Method::POST, Operation::CursorV1CancelRun)],
-            ["v1", "agents", _, "runs", _, "stream"] => &[(Method::GET, Operation::CursorV1StreamRun)],
+            ["v1", "agents", _, "runs", _, "cancel"] => {
+                &[(Method::POST, Operation::CursorV1CancelRun)]
+            }
+            ["v1", "agents", _, "runs", _, "stream"] => {
+                &[(Method::GET, Operation::CursorV1StreamRun)]
+            }
             ["v1", "agents", _, "usage"] => &[(Method::GET, Operation::CursorV1GetUsage)],
             ["v1", "agents", _, "artifacts"] => &[(Method::GET, Operation::CursorV1ListArtifacts)],
             ["v1", "agents", _, "artifacts", "download"] => {
@@ -387,23 +471,42 @@ impl ProviderApi for CursorV1 {
         // Documented: 1 per user and minute, 30 per user and hour.
         if operation == Operation::CursorV1ListRepositories {
             vec![
-                Limit { requests: 1, window: Duration::from_secs(60) },
-                Limit { requests: 30, window: Duration::from_secs(3600) },
+                Limit {
+                    requests: 1,
+                    window: Duration::from_secs(60),
+                },
+                Limit {
+                    requests: 30,
+                    window: Duration::from_secs(3600),
+                },
             ]
         } else {
             Vec::new()
         }
     }
 
-    fn public_answer(&self, operation: Operation, call: &Call, now: Moment) -> Option<Result<Answer, Refusal>> {
-        (operation == Operation::CursorV1FetchArtifact).then(|| self.fetch_artifact(&call.path, now))
+    fn public_answer(
+        &self,
+        operation: Operation,
+        call: &Call,
+        now: Moment,
+    ) -> Option<Result<Answer, Refusal>> {
+        (operation == Operation::CursorV1FetchArtifact)
+            .then(|| self.fetch_artifact(&call.path, now))
     }
 
-    fn answer(&mut self, operation: Operation, call: &Call, context: Context<'_>) -> Result<Answer, Refusal> {
+    fn answer(
+        &mut self,
+        operation: Operation,
+        call: &Call,
+        context: Context<'_>,
+    ) -> Result<Answer, Refusal> {
         let segments = call.segments();
         let id = segments.get(2).copied().unwrap_or("");
         let run_id = segments.get(4).copied().unwrap_or("");
-        let Context { now, clock, caller, .. } = context;
+        let Context {
+            now, clock, caller, ..
+        } = context;
         match operation {
             Operation::CursorV1CreateAgent => self.create_agent(call, context),
             Operation::CursorV1ListAgents => self.list_agents(call, context),
@@ -419,7 +522,13 @@ impl ProviderApi for CursorV1 {
             Operation::CursorV1GetRun => {
                 let agent = self.find(id, caller)?;
                 let run = agent.run(run_id).ok_or_else(run_not_found)?;
-                Ok(Answer::ok(wire::run(agent, run, RunDetail::Full, now, clock)))
+                Ok(Answer::ok(wire::run(
+                    agent,
+                    run,
+                    RunDetail::Full,
+                    now,
+                    clock,
+                )))
             }
             Operation::CursorV1CancelRun => self.cancel_run(id, run_id, context),
             Operation::CursorV1StreamRun => self.stream_run(id, run_id, call, context),
@@ -452,12 +561,21 @@ impl ProviderApi for CursorV1 {
                 provider: Provider::Cursor,
                 id: agent.id.clone(),
                 account: agent.account.clone(),
-                status: agent.latest_run().map_or("", |run| run.status(now)).to_owned(),
+                status: agent
+                    .latest_run()
+                    .map_or("", |run| run.status(now))
+                    .to_owned(),
                 active: agent.is_busy(now),
                 archived: agent.is_archived(now),
                 deleted: agent.deleted,
-                repository: agent.repositories.first().map(|repository| repository.url.clone()),
-                pull_request: agent.branches(now).into_iter().find_map(|branch| branch.pull_request),
+                repository: agent
+                    .repositories
+                    .first()
+                    .map(|repository| repository.url.clone()),
+                pull_request: agent
+                    .branches(now)
+                    .into_iter()
+                    .find_map(|branch| branch.pull_request),
                 created_at: clock.timestamp(agent.created),
                 prompts: agent
                     .runs
@@ -520,7 +638,10 @@ fn list(items: Vec<Value>, next: Option<String>) -> Value {
 }
 
 fn has_pull_request(agent: &Agent, url: &str, now: Moment) -> bool {
-    agent.repositories.iter().any(|repository| repository.pr_url.as_deref() == Some(url))
+    agent
+        .repositories
+        .iter()
+        .any(|repository| repository.pr_url.as_deref() == Some(url))
         || agent
             .branches(now)
             .iter()
@@ -565,9 +686,9 @@ fn me(caller: &Key, clock: &Clock) -> Value {
 
 /// A number that is the same for the same account.
 fn stable_number(account: &str) -> u32 {
-    account
-        .bytes()
-        .fold(7, |sum: u32, byte| sum.wrapping_mul(31).wrapping_add(u32::from(byte)))
+    account.bytes().fold(7, |sum: u32, byte| {
+        sum.wrapping_mul(31).wrapping_add(u32::from(byte))
+    })
 }
 
 fn sub_token(call: &Call, context: Context<'_>) -> Result<Answer, Refusal> {

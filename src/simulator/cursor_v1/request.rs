@@ -62,11 +62,15 @@ impl CreateAgent {
         let fields = Fields::root(body);
         let (prompt, directive) = prompt(&fields)?;
         model(&fields)?;
-        let name = fields.short_string("name", MAX_NAME_CHARACTERS)?.map(str::to_owned);
+        let name = fields
+            .short_string("name", MAX_NAME_CHARACTERS)?
+            .map(str::to_owned);
         let env = env(&fields)?;
         let repositories = repositories(&fields)?;
         if env.name.is_some() && env.kind == "cloud" && !repositories.is_empty() {
-            return Err(fields.invalid("repos", "Cannot be combined with a named cloud environment"));
+            return Err(
+                fields.invalid("repos", "Cannot be combined with a named cloud environment")
+            );
         }
         let auto_create_pr = fields.boolean("autoCreatePR")?.unwrap_or(false);
         let work_on_current_branch = fields.boolean("workOnCurrentBranch")?.unwrap_or(false);
@@ -129,7 +133,8 @@ pub(super) fn sub_token_user(body: &Map<String, Value>) -> Result<String, Refusa
 
 fn prompt(fields: &Fields<'_>) -> Result<(String, Script), Refusal> {
     let text = fields.prompt(RemoteImages::Accepted)?;
-    let directive = Script::from_prompt(text).map_err(|error| Refusal::validation(error.explain()))?;
+    let directive =
+        Script::from_prompt(text).map_err(|error| Refusal::validation(error.explain()))?;
     Ok((text.to_owned(), directive))
 }
 
@@ -140,19 +145,23 @@ fn model(fields: &Fields<'_>) -> Result<(), Refusal> {
     let id = model.required_string("id")?;
     let mut params = Vec::new();
     for param in model.objects("params", usize::MAX)?.unwrap_or_default() {
-        params.push((param.required_string("id")?, param.required_string("value")?));
+        params.push((
+            param.required_string("id")?,
+            param.required_string("value")?,
+        ));
     }
-    check_model(id, &params).map_err(|problem| Refusal::new(StatusCode::BAD_REQUEST, "invalid_model", problem))
+    check_model(id, &params)
+        .map_err(|problem| Refusal::new(StatusCode::BAD_REQUEST, "invalid_model", problem))
 }
 
 fn env(fields: &Fields<'_>) -> Result<Env, Refusal> {
     let Some(env) = fields.object("env")? else {
-        return Ok(Env { kind: "cloud".to_owned(), name: None });
+        return Ok(Env {
+            kind: "cloud".to_owned(),
+            name: None,
+        });
     };
-    let kind = env.required(
-        "type",
-        env.one_of("type", &["cloud", "pool", "machine"])?,
-    )?;
+    let kind = env.required("type", env.one_of("type", &["cloud", "pool", "machine"])?)?;
     let name = env.string("name")?;
     // The account has the pool `default` alone.
     if kind == "pool" && name.is_some_and(|name| name != "default") {
@@ -166,7 +175,10 @@ fn env(fields: &Fields<'_>) -> Result<Env, Refusal> {
 
 fn repositories(fields: &Fields<'_>) -> Result<Vec<Repository>, Refusal> {
     let mut repositories = Vec::new();
-    for item in fields.objects("repos", MAX_REPOSITORIES)?.unwrap_or_default() {
+    for item in fields
+        .objects("repos", MAX_REPOSITORIES)?
+        .unwrap_or_default()
+    {
         let url = item.required_string("url")?;
         if repository_path(url).is_none() {
             return Err(item.invalid("url", "Invalid repository URL"));
@@ -202,13 +214,19 @@ pub(super) fn repository_path(url: &str) -> Option<String> {
     let well_formed = parts.len() >= 3
         && parts.first().is_some_and(|host| host.contains('.'))
         && parts.iter().all(|part| {
-            !part.is_empty() && part.chars().all(|c| c.is_ascii_alphanumeric() || "-._".contains(c))
+            !part.is_empty()
+                && part
+                    .chars()
+                    .all(|c| c.is_ascii_alphanumeric() || "-._".contains(c))
         });
     well_formed.then(|| path.to_owned())
 }
 
 fn is_pull_request(url: &Url) -> bool {
-    let segments: Vec<&str> = url.path_segments().map(Iterator::collect).unwrap_or_default();
+    let segments: Vec<&str> = url
+        .path_segments()
+        .map(Iterator::collect)
+        .unwrap_or_default();
     matches!(segments.as_slice(), [_, _, "pull", number] if number.parse::<u64>().is_ok())
 }
 
@@ -219,13 +237,19 @@ fn env_vars(fields: &Fields<'_>, member: &str) -> Result<(), Refusal> {
     }
     for (name, value) in variables {
         if name.is_empty() || name.len() > MAX_ENV_NAME_BYTES {
-            return Err(fields.invalid(member, format_args!("Names have 1 to {MAX_ENV_NAME_BYTES} bytes")));
+            return Err(fields.invalid(
+                member,
+                format_args!("Names have 1 to {MAX_ENV_NAME_BYTES} bytes"),
+            ));
         }
         if name.starts_with("CURSOR_") {
             return Err(fields.invalid(member, "Names must not start with CURSOR_"));
         }
         if value.len() > MAX_ENV_VALUE_BYTES {
-            return Err(fields.invalid(member, format_args!("Values have at most {MAX_ENV_VALUE_BYTES} bytes")));
+            return Err(fields.invalid(
+                member,
+                format_args!("Values have at most {MAX_ENV_VALUE_BYTES} bytes"),
+            ));
         }
     }
     Ok(())
@@ -233,7 +257,10 @@ fn env_vars(fields: &Fields<'_>, member: &str) -> Result<(), Refusal> {
 
 fn mcp_servers(fields: &Fields<'_>) -> Result<(), Refusal> {
     let mut names = HashSet::new();
-    for server in fields.objects("mcpServers", MAX_MCP_SERVERS)?.unwrap_or_default() {
+    for server in fields
+        .objects("mcpServers", MAX_MCP_SERVERS)?
+        .unwrap_or_default()
+    {
         if !names.insert(server.required_string("name")?) {
             return Err(server.invalid("name", "Names must be unique"));
         }
@@ -258,7 +285,10 @@ fn mcp_servers(fields: &Fields<'_>) -> Result<(), Refusal> {
 
 fn subagents(fields: &Fields<'_>) -> Result<(), Refusal> {
     let mut names = HashSet::new();
-    for subagent in fields.objects("customSubagents", MAX_SUBAGENTS)?.unwrap_or_default() {
+    for subagent in fields
+        .objects("customSubagents", MAX_SUBAGENTS)?
+        .unwrap_or_default()
+    {
         if !names.insert(subagent.required_string("name")?) {
             return Err(subagent.invalid("name", "Names must be unique"));
         }
@@ -273,7 +303,10 @@ fn agent_id(fields: &Fields<'_>) -> Result<Option<String>, Refusal> {
         return Ok(None);
     };
     let uuid = id.strip_prefix("bc-").filter(|uuid| uuid.len() == 36);
-    if uuid.and_then(|uuid| uuid::Uuid::try_parse(uuid).ok()).is_none() {
+    if uuid
+        .and_then(|uuid| uuid::Uuid::try_parse(uuid).ok())
+        .is_none()
+    {
         return Err(fields.invalid("agentId", "Must match bc-<uuid>"));
     }
     Ok(Some(id.to_owned()))

@@ -20,7 +20,11 @@ struct Event {
 
 impl Event {
     fn text(&self) -> String {
-        let id = self.id.as_ref().map(|id| format!("id: {id}\n")).unwrap_or_default();
+        let id = self
+            .id
+            .as_ref()
+            .map(|id| format!("id: {id}\n"))
+            .unwrap_or_default();
         format!("event: {}\n{id}data: {}\n\n", self.name, self.data)
     }
 }
@@ -76,14 +80,25 @@ fn plan(run: &Run) -> Vec<(Moment, &'static str, Value)> {
     ];
     for word in words {
         work.push(("assistant", json!({"text": word})));
-        work.push(("interaction_update", json!({"type": "text-delta", "text": word})));
+        work.push((
+            "interaction_update",
+            json!({"type": "text-delta", "text": word}),
+        ));
     }
     let from = timeline.working_from();
     let steps = u32::try_from(work.len()).unwrap_or(u32::MAX).max(1);
     let step = timeline.script.running() / steps;
     let mut planned = vec![
-        (timeline.begun, "status", json!({"runId": run.id, "status": "CREATING"})),
-        (from, "status", json!({"runId": run.id, "status": "RUNNING"})),
+        (
+            timeline.begun,
+            "status",
+            json!({"runId": run.id, "status": "CREATING"}),
+        ),
+        (
+            from,
+            "status",
+            json!({"runId": run.id, "status": "RUNNING"}),
+        ),
     ];
     planned.extend(
         work.into_iter()
@@ -127,7 +142,13 @@ pub(super) fn open(
 
 /// An id of this run resumes after it, one of another run or of no known form is refused. An invented id of the right form is accepted and
 /// replays nothing (observed).
-fn resume_after(agent: &Agent, run: &Run, id: &str, now: Moment, clock: &Clock) -> Result<usize, Refusal> {
+fn resume_after(
+    agent: &Agent,
+    run: &Run,
+    id: &str,
+    now: Moment,
+    clock: &Clock,
+) -> Result<usize, Refusal> {
     let has_id = |event: &Event| event.id.as_deref() == Some(id);
     let own = events(agent, run, now, clock);
     if let Some(index) = own.iter().position(has_id) {

@@ -33,7 +33,10 @@ pub(super) fn summary(agent: &Agent, now: Moment, clock: &Clock) -> Value {
         summary["latestRunId"] = json!(run.id);
     }
     if let Some(metadata) = &agent.metadata {
-        let members: Map<String, Value> = metadata.iter().map(|(key, value)| (key.clone(), json!(value))).collect();
+        let members: Map<String, Value> = metadata
+            .iter()
+            .map(|(key, value)| (key.clone(), json!(value)))
+            .collect();
         summary["metadata"] = Value::Object(members);
     }
     summary
@@ -66,7 +69,13 @@ pub(super) fn agent(agent: &Agent, now: Moment, clock: &Clock) -> Value {
 }
 
 /// A run of `agent`.
-pub(super) fn run(agent: &Agent, run: &Run, detail: RunDetail, now: Moment, clock: &Clock) -> Value {
+pub(super) fn run(
+    agent: &Agent,
+    run: &Run,
+    detail: RunDetail,
+    now: Moment,
+    clock: &Clock,
+) -> Value {
     let mut object = json!({
         "id": run.id,
         "agentId": agent.id,

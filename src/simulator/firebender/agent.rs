@@ -4,7 +4,9 @@ use uuid::Uuid;
 
 use super::request::{CreateAgent, FollowUp, Mode};
 use crate::simulator::clock::Moment;
-use crate::simulator::options::{ConversationStart, FirebenderBranch, FirebenderDocument, FirebenderOptions};
+use crate::simulator::options::{
+    ConversationStart, FirebenderBranch, FirebenderDocument, FirebenderOptions,
+};
 use crate::simulator::script::Script;
 use crate::simulator::timeline::{Ending, SetupStage, Stage, Timeline};
 
@@ -141,14 +143,15 @@ impl Agent {
     fn current(&self, now: Moment) -> Option<&Turn> {
         self.turns
             .iter()
-            .find(|turn| {
-                !matches!(turn.timeline.stage(now), Stage::Ended(Ending::Finished))
-            })
+            .find(|turn| !matches!(turn.timeline.stage(now), Stage::Ended(Ending::Finished)))
             .or_else(|| self.turns.last())
     }
 
     pub(super) fn stage(&self, now: Moment) -> Stage {
-        self.current(now).map_or(Stage::Ended(Ending::Finished), |turn| turn.timeline.stage(now))
+        self.current(now)
+            .map_or(Stage::Ended(Ending::Finished), |turn| {
+                turn.timeline.stage(now)
+            })
     }
 
     pub(super) fn is_active(&self, now: Moment) -> bool {
@@ -188,10 +191,16 @@ impl Agent {
     pub(super) fn pull_request(&self, now: Moment) -> Option<String> {
         let opened = self.mode.changes_code()
             && self.turns.iter().any(|turn| {
-                turn.timeline.script.pull_request.unwrap_or(self.auto_create_pr)
+                turn.timeline
+                    .script
+                    .pull_request
+                    .unwrap_or(self.auto_create_pr)
                     && turn.timeline.pushed_at().is_some_and(|at| at <= now)
             });
-        let repository = self.repository.trim_end_matches('/').trim_end_matches(".git");
+        let repository = self
+            .repository
+            .trim_end_matches('/')
+            .trim_end_matches(".git");
         opened.then(|| format!("{repository}/pull/{}", self.pull_request_number))
     }
 
@@ -209,7 +218,9 @@ impl Agent {
             ConversationStart::WithLaunch => Some(self.created),
             ConversationStart::WithRun => self.turns.first().map(|turn| {
                 let working = turn.timeline.working_from();
-                turn.timeline.end().map_or(working, |(end, _)| end.min(working))
+                turn.timeline
+                    .end()
+                    .map_or(working, |(end, _)| end.min(working))
             }),
         };
         if self.listed_from > now || first_word.is_none_or(|at| at > now) {

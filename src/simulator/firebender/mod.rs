@@ -24,7 +24,11 @@ use super::record::{PromptView, SessionView};
 use super::script::{CancelBehaviour, Script};
 use super::timeline::{Ending, Stage};
 
-const MODELS: [&str; 3] = ["claude-sonnet-4-5-20250929", "claude-sonnet-4-20250514", "gpt-5.5"];
+const MODELS: [&str; 3] = [
+    "claude-sonnet-4-5-20250929",
+    "claude-sonnet-4-20250514",
+    "gpt-5.5",
+];
 /// First path segment of presigned URLs, which the provider serves from another host.
 const FILE_STORE: &str = "file-store";
 
@@ -66,10 +70,19 @@ impl Firebender {
             .ok_or_else(not_found)
     }
 
-    fn object(&self, agent: &Agent, detail: Detail, caller: &Key, context: (Moment, &Clock)) -> Value {
+    fn object(
+        &self,
+        agent: &Agent,
+        detail: Detail,
+        caller: &Key,
+        context: (Moment, &Clock),
+    ) -> Value {
         let (now, clock) = context;
         let active = agent.is_active(now);
-        let vnc_url = format!("https://preview-{}.pit-1.try-eu.daytona.app/vnc.html", agent.id);
+        let vnc_url = format!(
+            "https://preview-{}.pit-1.try-eu.daytona.app/vnc.html",
+            agent.id
+        );
         let mut target = json!({
             "branchName": agent.branch,
             "url": match self.options.document {
@@ -110,9 +123,18 @@ impl Firebender {
     }
 
     fn create_agent(&mut self, call: &Call, context: Context<'_>) -> Result<Answer, Refusal> {
-        let Context { now, clock, scripts, caller } = context;
+        let Context {
+            now,
+            clock,
+            scripts,
+            caller,
+        } = context;
         let request = CreateAgent::parse(&call.json_body()?, self.options.document)?;
-        let script = scripts.script_for(Provider::Firebender, &request.prompt, request.directive.clone());
+        let script = scripts.script_for(
+            Provider::Firebender,
+            &request.prompt,
+            request.directive.clone(),
+        );
         let latency = script.latency();
         let agent = Agent::launch(request, self.birth(call, caller, now, script));
         let object = self.object(&agent, Detail::Listed, caller, (now, clock));
@@ -138,13 +160,17 @@ impl Firebender {
     }
 
     fn list_agents(&self, call: &Call, context: Context<'_>) -> Result<Answer, Refusal> {
-        let Context { now, clock, caller, .. } = context;
+        let Context {
+            now, clock, caller, ..
+        } = context;
         let query = Query::lenient(call);
         let agents: Vec<&Agent> = self
             .agents
             .iter()
             .rev()
-            .filter(|agent| agent.account == caller.account && !agent.deleted && agent.listed_from <= now)
+            .filter(|agent| {
+                agent.account == caller.account && !agent.deleted && agent.listed_from <= now
+            })
             .collect();
         let (agents, next) = query.page()?.of(agents, |agent| &agent.id)?;
         let items: Vec<Value> = agents
@@ -159,11 +185,25 @@ impl Firebender {
     }
 
     /// A living sandbox takes the message; otherwise a new agent continues on the same branch.
-    fn follow_up(&mut self, id: &str, call: &Call, context: Context<'_>) -> Result<Answer, Refusal> {
-        let Context { now, scripts, caller, .. } = context;
+    fn follow_up(
+        &mut self,
+        id: &str,
+        call: &Call,
+        context: Context<'_>,
+    ) -> Result<Answer, Refusal> {
+        let Context {
+            now,
+            scripts,
+            caller,
+            ..
+        } = context;
         self.find(id, caller)?;
         let request = FollowUp::parse(&call.json_body()?)?;
-        let script = scripts.script_for(Provider::Firebender, &request.prompt, request.directive.clone());
+        let script = scripts.script_for(
+            Provider::Firebender,
+            &request.prompt,
+            request.directive.clone(),
+        );
         let latency = script.latency();
         let birth = self.birth(call, caller, now, script.clone());
         let agent = self.find_mut(id, caller)?;
@@ -176,11 +216,12 @@ impl Firebender {
             })
         } else {
             let continuation = agent.continuation(request, birth);
-            let answer = Answer::json(StatusCode::CREATED, json!({ "id": continuation.id })).with_effect(Effect {
-                kind: EffectKind::Messaged,
-                session: continuation.id.clone(),
-                run: None,
-            });
+            let answer = Answer::json(StatusCode::CREATED, json!({ "id": continuation.id }))
+                .with_effect(Effect {
+                    kind: EffectKind::Messaged,
+                    session: continuation.id.clone(),
+                    run: None,
+                });
             self.agents.push(continuation);
             answer
         };
@@ -195,7 +236,11 @@ impl Firebender {
         if !agent.is_active(now) {
             return Err(ended());
         }
-        match agent.current_script(now).map(Script::cancel).unwrap_or_default() {
+        match agent
+            .current_script(now)
+            .map(Script::cancel)
+            .unwrap_or_default()
+        {
             CancelBehaviour::Accepted => {
                 agent.interrupt(now, Ending::Cancelled);
                 Ok(changed(id))
@@ -232,9 +277,15 @@ impl Firebender {
     fn recording(&self, id: &str, context: Context<'_>) -> Result<Answer, Refusal> {
         let agent = self.find(id, context.caller)?;
         if agent.is_active(context.now) || !agent.mode.records_screen() {
-            return Err(Refusal::not_found("recording_not_found", "Recording not found"));
+            return Err(Refusal::not_found(
+                "recording_not_found",
+                "Recording not found",
+            ));
         }
-        Ok(Answer::redirect(format!("{}/{FILE_STORE}/{id}/recording.mp4", self.url)))
+        Ok(Answer::redirect(format!(
+            "{}/{FILE_STORE}/{id}/recording.mp4",
+            self.url
+        )))
     }
 
     fn trace(&self, id: &str, context: Context<'_>) -> Result<Answer, Refusal> {
@@ -242,7 +293,10 @@ impl Firebender {
         if agent.is_active(context.now) || !context.caller.enterprise {
             return Err(Refusal::not_found("trace_not_found", "Trace not found"));
         }
-        Ok(Answer::redirect(format!("{}/{FILE_STORE}/{id}/trace.json", self.url)))
+        Ok(Answer::redirect(format!(
+            "{}/{FILE_STORE}/{id}/trace.json",
+            self.url
+        )))
     }
 
     /// The content stands for a video or trace: it names what it belongs to.
@@ -254,7 +308,9 @@ impl Firebender {
         }
         Ok(match segments.get(2).copied() {
             Some("recording.mp4") => Answer::file("video/mp4", format!("recording of {id}")),
-            Some("trace.json") => Answer::file("application/json", json!({"agent": id}).to_string()),
+            Some("trace.json") => {
+                Answer::file("application/json", json!({"agent": id}).to_string())
+            }
             _ => return Err(Refusal::not_found("file_not_found", "File not found")),
         })
     }
@@ -274,9 +330,13 @@ impl ProviderApi for Firebender {
             ],
             ["v0", "agents", _, "followup"] => &[(Method::POST, Operation::FirebenderFollowUp)],
             ["v0", "agents", _, "stop"] => &[(Method::POST, Operation::FirebenderStopAgent)],
-            ["v0", "agents", _, "conversation"] => &[(Method::GET, Operation::FirebenderGetConversation)],
+            ["v0", "agents", _, "conversation"] => {
+                &[(Method::GET, Operation::FirebenderGetConversation)]
+            }
             ["v0", "models"] => &[(Method::GET, Operation::FirebenderListModels)],
-            ["v1", "recordings", _] if current => &[(Method::GET, Operation::FirebenderGetRecording)],
+            ["v1", "recordings", _] if current => {
+                &[(Method::GET, Operation::FirebenderGetRecording)]
+            }
             ["v1", "traces", _] if current => &[(Method::GET, Operation::FirebenderGetTrace)],
             [FILE_STORE, _, _] if current => &[(Method::GET, Operation::FirebenderFetchFile)],
             _ => &[],
@@ -292,11 +352,21 @@ impl ProviderApi for Firebender {
         Vec::new()
     }
 
-    fn public_answer(&self, operation: Operation, call: &Call, _now: Moment) -> Option<Result<Answer, Refusal>> {
+    fn public_answer(
+        &self,
+        operation: Operation,
+        call: &Call,
+        _now: Moment,
+    ) -> Option<Result<Answer, Refusal>> {
         (operation == Operation::FirebenderFetchFile).then(|| self.file(call))
     }
 
-    fn answer(&mut self, operation: Operation, call: &Call, context: Context<'_>) -> Result<Answer, Refusal> {
+    fn answer(
+        &mut self,
+        operation: Operation,
+        call: &Call,
+        context: Context<'_>,
+    ) -> Result<Answer, Refusal> {
         let segments = call.segments();
         let id = segments.get(2).copied().unwrap_or("");
         match operation {
@@ -305,7 +375,12 @@ impl ProviderApi for Firebender {
             Operation::FirebenderGetAgent => {
                 let agent = self.find(id, context.caller)?;
                 let at = (context.now, context.clock);
-                Ok(Answer::ok(self.object(agent, Detail::Single, context.caller, at)))
+                Ok(Answer::ok(self.object(
+                    agent,
+                    Detail::Single,
+                    context.caller,
+                    at,
+                )))
             }
             Operation::FirebenderDeleteAgent => self.delete(id, context),
             Operation::FirebenderFollowUp => self.follow_up(id, call, context),

@@ -56,13 +56,18 @@ pub(super) struct FollowUp {
 }
 
 impl CreateAgent {
-    pub(super) fn parse(body: &Map<String, Value>, document: FirebenderDocument) -> Result<Self, Refusal> {
+    pub(super) fn parse(
+        body: &Map<String, Value>,
+        document: FirebenderDocument,
+    ) -> Result<Self, Refusal> {
         let fields = Fields::root(body);
         let (prompt, directive) = prompt(&fields)?;
         let source = fields.required_object("source")?;
         let repository = source.required(
             "repository",
-            source.web_url("repository")?.and(source.string("repository")?),
+            source
+                .web_url("repository")?
+                .and(source.string("repository")?),
         )?;
         let git_ref = source.required_string("ref")?;
         fields.string("model")?;
@@ -86,7 +91,9 @@ impl CreateAgent {
                 .string("secret")?
                 .is_some_and(|secret| secret.len() < MIN_WEBHOOK_SECRET)
             {
-                return Err(webhook.invalid("secret", "String must contain at least 32 character(s)"));
+                return Err(
+                    webhook.invalid("secret", "String must contain at least 32 character(s)")
+                );
             }
         }
         Ok(Self {
@@ -110,16 +117,19 @@ impl FollowUp {
 }
 
 fn mode(fields: &Fields<'_>) -> Result<Mode, Refusal> {
-    Ok(match fields.one_of("mode", &["write", "read", "mobile_use", "debug_auto"])? {
-        Some("read") => Mode::Read,
-        Some("mobile_use") => Mode::MobileUse,
-        Some("debug_auto") => Mode::DebugAuto,
-        Some(_) | None => Mode::Write,
-    })
+    Ok(
+        match fields.one_of("mode", &["write", "read", "mobile_use", "debug_auto"])? {
+            Some("read") => Mode::Read,
+            Some("mobile_use") => Mode::MobileUse,
+            Some("debug_auto") => Mode::DebugAuto,
+            Some(_) | None => Mode::Write,
+        },
+    )
 }
 
 fn prompt(fields: &Fields<'_>) -> Result<(String, Script), Refusal> {
     let text = fields.prompt(RemoteImages::Refused)?;
-    let directive = Script::from_prompt(text).map_err(|error| Refusal::validation(error.explain()))?;
+    let directive =
+        Script::from_prompt(text).map_err(|error| Refusal::validation(error.explain()))?;
     Ok((text.to_owned(), directive))
 }
