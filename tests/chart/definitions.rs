@@ -50,18 +50,15 @@ fn the_files_hold_what_the_code_defines_and_nothing_else() {
 /// Helm reads and writes the definitions on the way, so they are compared by meaning.
 #[test]
 fn the_chart_renders_them_as_defined_and_keeps_them_on_uninstall() {
-    let mut rendered = definitions("{}");
-    for definition in &mut rendered {
-        let metadata = definition["metadata"].as_object_mut().unwrap();
-        let annotations = metadata.remove("annotations").unwrap();
+    let rendered = definitions("{}");
+    assert_eq!(rendered.len(), crds::all().len());
+    for (definition, defined) in rendered.into_iter().zip(crds::all()) {
+        let mut definition: CustomResourceDefinition = serde_json::from_value(definition).unwrap();
+        let annotations = definition.metadata.annotations.take().unwrap();
         assert_eq!(annotations["helm.sh/resource-policy"], "keep");
-        metadata.remove("labels").unwrap();
+        assert!(definition.metadata.labels.take().is_some());
+        assert!(definition == defined, "{} differs", defined.name_any());
     }
-    let defined: Vec<Value> = crds::all()
-        .iter()
-        .map(|crd| serde_json::to_value(crd).unwrap())
-        .collect();
-    assert_eq!(rendered, defined);
 }
 
 #[test]

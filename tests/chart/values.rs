@@ -247,6 +247,17 @@ fn an_administrator_of_namespaces_can_install_it_without_cluster_wide_objects() 
 }
 
 #[test]
+fn what_the_cluster_provides_itself_is_left_out() {
+    let objects = render(
+        "{crds: {install: false}, rbac: {create: false, extendUserRoles: false}, \
+         serviceAccount: {create: false, name: own}, metrics: {service: {enabled: false}}}",
+    );
+    assert_eq!(kinds(&objects), ["Deployment"]);
+    let pod = &objects[0]["spec"]["template"]["spec"];
+    assert_eq!(pod["serviceAccountName"], "own");
+}
+
+#[test]
 fn names_and_namespaces_of_digits_stay_text() {
     let yaml = helm::template("7", "8", "{watchNamespaces: [\"9\"], nameOverride: \"1\"}").unwrap();
     for object in helm::objects(&yaml) {
