@@ -110,37 +110,40 @@ fn older_kubernetes_is_refused() {
 
 #[test]
 fn what_is_misspelt_or_makes_no_sense_is_refused_by_name() {
+    // Helm 3 and 4 name the place in different words, but both say these.
     for (values, complaint) in [
-        ("watchNamespace: [team-a]", "'watchNamespace' not allowed"),
-        ("crds: {Install: false}", "'Install' not allowed"),
-        ("replicas: 2", "'replicas' not allowed"),
         (
-            "watchNamespaces: team-a",
-            "'/watchNamespaces': got string, want array",
+            "watchNamespace: [team-a]",
+            ["watchNamespace", "not allowed"],
         ),
-        ("watchNamespaces: [Team_A]", "'/watchNamespaces/0'"),
-        ("watchNamespaces: [a, a]", "'/watchNamespaces'"),
-        ("providers: [cursr]", "'/providers/0'"),
-        ("log: {format: xml}", "'/log/format'"),
-        ("image: {tag: \"a b\"}", "'/image/tag'"),
-        ("image: {digest: 0123}", "'/image/digest'"),
+        ("crds: {Install: false}", ["Install", "not allowed"]),
+        ("replicas: 2", ["replicas", "not allowed"]),
+        ("watchNamespaces: team-a", ["watchNamespaces", "array"]),
+        ("watchNamespaces: [Team_A]", ["watchNamespaces", "pattern"]),
+        ("watchNamespaces: [a, a]", ["watchNamespaces", "items"]),
+        ("providers: [cursr]", ["providers", "firetiger"]),
+        ("log: {format: xml}", ["format", "text"]),
+        ("image: {tag: \"a b\"}", ["tag", "pattern"]),
+        ("image: {digest: abc}", ["digest", "pattern"]),
         (
             "terminationGracePeriodSeconds: 30",
-            "'/terminationGracePeriodSeconds': minimum: got 30, want 130",
+            ["terminationGracePeriodSeconds", "130"],
         ),
-        ("http: {port: 80}", "'/http/port'"),
-        ("extraArgs: --verbose", "'/extraArgs'"),
+        ("http: {port: 80}", ["http", "port"]),
+        ("extraArgs: --verbose", ["extraArgs", "array"]),
         (
             "serviceAccount: {create: false}",
-            "serviceAccount.name is needed",
+            ["serviceAccount.name is needed", "create is false"],
         ),
         (
             "metrics: {service: {enabled: false}, serviceMonitor: {enabled: true}}",
-            "metrics.serviceMonitor needs metrics.service.enabled",
+            ["metrics.serviceMonitor needs", "metrics.service.enabled"],
         ),
     ] {
         let error = helm::template("ops", "ops-system", values).unwrap_err();
-        assert!(error.contains(complaint), "{values}: {error}");
+        for words in complaint {
+            assert!(error.contains(words), "{values}: {error}");
+        }
     }
 }
 
