@@ -5,14 +5,14 @@ use std::error::Error;
 use std::fs::OpenOptions;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use clap::Args;
 use codeagent_operator::cli::{self, Cli, Command};
 use codeagent_operator::controllers::session::Chain;
 use tokio::io::AsyncReadExt;
-use tokio::process::{Child, Command as Process};
+use tokio::process::{Child, ChildStdin, Command as Process};
 use tokio_util::sync::CancellationToken;
 
 /// How the quick start runs the operator.
@@ -93,6 +93,8 @@ pub async fn run(options: OperatorOptions) -> Result<(), Box<dyn Error>> {
 pub struct OperatorProcess {
     command: Box<dyn Fn() -> std::io::Result<Child> + Send + Sync>,
     child: tokio::sync::Mutex<Child>,
+    // Held apart: waiting for a child closes the input that is still in its hands.
+    input: Mutex<Option<ChildStdin>>,
     stopping: Mutex<bool>,
 }
 
@@ -118,9 +120,10 @@ impl OperatorProcess {
                 .kill_on_drop(true)
                 .spawn()
         };
-        let child = command()?;
+        let mut child = command()?;
         println!("operator: process {}", child.id().unwrap_or_default());
-        Ok(Self { command: Box::new(command), child: tokio::sync::Mutex::new(child), stopping: Mutex::new(false) })
+        let input = Mutex::new(child.stdin.take());
+        Ok(Self { command: Box::new(command), child: tokio::sync::Mutex::new(child), input, stopping: Mutex::new(false) })
     }
 
     /// Starts it again whenever it ends; returns once it was told to stop.
@@ -134,7 +137,8 @@ impl OperatorProcess {
             println!("operator: ended ({how}), starts again in 2 s");
             tokio::time::sleep(Duration::from_secs(2)).await;
             match (self.command)() {
-                Ok(child) => {
+                Ok(mut child) => {
+                    *self.input.lock().unwrap_or_else(PoisonError::into_inner) = child.stdin.take();
                     println!("operator: process {}", child.id().unwrap_or_default());
                     *self.child.lock().await = child;
                 }
@@ -145,10 +149,10 @@ impl OperatorProcess {
 
     /// Stops it and waits for its end.
     pub async fn stop(&self) {
-        *self.stopping.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = true;
+        *self.stopping.lock().unwrap_or_else(PoisonError::into_inner) = true;
         let mut child = self.child.lock().await;
         // Closing its standard input tells it to stop.
-        drop(child.stdin.take());
+        drop(self.input.lock().unwrap_or_else(PoisonError::into_inner).take());
         if tokio::time::timeout(Duration::from_secs(15), child.wait()).await.is_err() {
             // It had its time; a failure means that it has just ended.
             let _ = child.kill().await;
@@ -156,6 +160,6 @@ impl OperatorProcess {
     }
 
     fn is_stopping(&self) -> bool {
-        *self.stopping.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        *self.stopping.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

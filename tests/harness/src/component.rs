@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::go_build::Program;
+
 /// One program of the control plane.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Component {
@@ -30,21 +32,20 @@ impl Component {
         }
     }
 
-    /// The Go package that the program is built from.
-    pub(crate) fn package(self) -> &'static str {
-        match self {
-            Component::Etcd => "go.etcd.io/etcd/server/v3",
-            Component::ApiServer => "k8s.io/kubernetes/cmd/kube-apiserver",
-            Component::ControllerManager => "k8s.io/kubernetes/cmd/kube-controller-manager",
-        }
-    }
-
-    /// The file name that `go build -o DIRECTORY/` gives the program: the package's last path element
-    /// that is not a major version.
-    pub(crate) fn built_name(self) -> &'static str {
-        match self {
-            Component::Etcd => "server",
-            Component::ApiServer | Component::ControllerManager => self.binary(),
+    /// What it is built from.
+    pub(crate) fn program(self) -> Program {
+        let (package, built_name) = match self {
+            Component::Etcd => ("go.etcd.io/etcd/server/v3", "server"),
+            Component::ApiServer => ("k8s.io/kubernetes/cmd/kube-apiserver", self.binary()),
+            Component::ControllerManager => (
+                "k8s.io/kubernetes/cmd/kube-controller-manager",
+                self.binary(),
+            ),
+        };
+        Program {
+            name: self.binary(),
+            package,
+            built_name,
         }
     }
 }

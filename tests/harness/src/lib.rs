@@ -21,7 +21,8 @@
 //!   RBAC; whatever says something about permissions uses [`ControlPlane::user`] or
 //!   [`ControlPlane::service_account`].
 //! - [`AuditLog`] tells who asked the API server for what.
-//! - [`Sources`] says where the programs come from: found, or built once from upstream's source.
+//! - [`Sources`] says where the programs come from: found, or built once from upstream's source. [`HelmSources`] does
+//!   the same for helm.
 //!
 //! There are no nodes: Pods stay `Pending`, Jobs create a Pod and stop there.
 
@@ -31,6 +32,8 @@ mod binaries;
 mod certificates;
 mod component;
 mod control_plane;
+mod go_build;
+mod helm;
 mod manifests;
 mod namespace;
 mod process;
@@ -48,6 +51,7 @@ pub use audit::{AuditError, AuditLog, AuditedRequest, Verb};
 pub use binaries::{Binaries, BinariesError, Sources};
 pub use component::Component;
 pub use control_plane::{ControlPlane, Options, StartError};
+pub use helm::HelmSources;
 pub use manifests::ApplyError;
 pub use namespace::Namespace;
 pub use shared::shared;

@@ -14,7 +14,7 @@ use std::{
     thread,
 };
 
-use codeagent_harness::{BinariesError, Component, Sources};
+use codeagent_harness::{BinariesError, Component, HelmSources, Sources};
 use tempfile::TempDir;
 
 /// A machine with an empty cache and a Go command that does what the test says.
@@ -43,15 +43,7 @@ esac
 "#,
             calls = machine.path("calls").display()
         );
-        // Installed by another process: while this one had it open for writing, a child forked by another test's thread
-        // would have it open, too, and it could not be executed.
-        fs::write(machine.path("script"), script).unwrap();
-        let installed = Command::new("install")
-            .args(["-m", "755"])
-            .args([machine.path("script"), machine.path("go")])
-            .status()
-            .unwrap();
-        assert!(installed.success());
+        machine.install("go", &script);
         machine
     }
 
@@ -61,6 +53,26 @@ esac
         }
     }
 
+    /// Makes a script executable under a name.
+    ///
+    /// Another process writes it: while this one had it open for writing, a child forked by another test's thread would
+    /// have it open, too, and it could not be executed.
+    fn install(&self, name: &str, script: &str) {
+        fs::write(self.path("script"), script).unwrap();
+        let installed = Command::new("install")
+            .args(["-D", "-m", "755"])
+            .args([self.path("script"), self.path(name)])
+            .status()
+            .unwrap();
+        assert!(installed.success());
+    }
+
+    /// A helm that says it has this version.
+    fn install_helm(&self, name: &str, version: &str) -> PathBuf {
+        self.install(name, &format!("#!/bin/sh\necho {version}\n"));
+        self.path(name)
+    }
+
     fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }
@@ -68,6 +80,16 @@ esac
     fn sources(&self) -> Sources {
         Sources {
             assets: None,
+            cache: self.path("cache"),
+            go: self.path("go"),
+        }
+    }
+
+    /// With a search path that holds the directory `bin` only.
+    fn helm_sources(&self) -> HelmSources {
+        HelmSources {
+            helm: None,
+            search_path: Some(self.path("bin").into()),
             cache: self.path("cache"),
             go: self.path("go"),
         }
@@ -83,7 +105,9 @@ esac
         fs::read_dir(self.path("cache"))
             .unwrap()
             .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-            .filter(|name| !name.starts_with("k8s-v1.") && name != "lock")
+            .filter(|name| {
+                !name.starts_with("k8s-v1.") && !name.starts_with("v4.") && name != "lock"
+            })
             .collect()
     }
 }
@@ -221,4 +245,80 @@ fn programs_of_the_users_own_are_used_and_never_built() {
         "{error}"
     );
     assert_eq!(machine.builds(), 0);
+}
+
+/// What `go build` makes of helm's package.
+const HELM: &str = "mkdir $output; touch $output/helm";
+
+#[test]
+fn a_recent_helm_on_the_search_path_is_used() {
+    for version in ["v3.16.0", "v3.19.2+g8766e71", "v4.3", "v4.3.1"] {
+        let machine = Machine::with_go("go1.26.8", HELM);
+        let helm = machine.install_helm("bin/helm", version);
+        assert_eq!(machine.helm_sources().provide().unwrap(), helm, "{version}");
+        assert_eq!(machine.builds(), 0);
+    }
+}
+
+#[test]
+fn where_there_is_no_recent_helm_it_is_built_once() {
+    let machine = Machine::with_go("go1.26.8", HELM);
+    machine.install_helm("bin/helm", "v3.15.4");
+    let built = machine.helm_sources().provide().unwrap();
+    assert!(built.is_file());
+    assert!(
+        built.starts_with(machine.path("cache")),
+        "{}",
+        built.display()
+    );
+    assert_eq!(machine.helm_sources().provide().unwrap(), built);
+    assert_eq!(machine.builds(), 1);
+    assert_eq!(machine.leftovers(), [""; 0]);
+}
+
+#[test]
+fn a_helm_of_the_users_choice_is_used_or_refused_but_never_replaced() {
+    let machine = Machine::with_go("go1.26.8", HELM);
+    machine.install_helm("bin/helm", "v4.3.1");
+    let choose = |helm: PathBuf| HelmSources {
+        helm: Some(helm),
+        ..machine.helm_sources()
+    };
+
+    let own = machine.install_helm("own", "v3.20.0");
+    assert_eq!(choose(own.clone()).provide().unwrap(), own);
+
+    let old = machine.install_helm("old", "v3.9.4");
+    let error = choose(old).provide().unwrap_err().to_string();
+    assert!(error.starts_with("HELM is "), "{error}");
+    assert!(
+        error.ends_with("which is v3.9.4: 3.16 or newer is needed"),
+        "{error}"
+    );
+
+    let other = machine.install_helm("other", "usage: other [options]");
+    let error = choose(other).provide().unwrap_err().to_string();
+    assert!(
+        error.ends_with("which does not tell its version"),
+        "{error}"
+    );
+
+    let absent = choose(machine.path("absent")).provide().unwrap_err();
+    assert!(
+        absent.to_string().contains("which cannot be run: "),
+        "{absent}"
+    );
+    assert_eq!(machine.builds(), 0);
+}
+
+#[test]
+fn without_helm_and_go_the_error_says_what_to_do() {
+    let machine = Machine::without_go();
+    let error = machine.helm_sources().provide().unwrap_err().to_string();
+    assert!(
+        error
+            .starts_with("helm must be built, and Go is not installed: install Go 1.26.0 or newer"),
+        "{error}"
+    );
+    assert!(error.ends_with("or set HELM to its path"), "{error}");
 }

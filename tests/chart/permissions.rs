@@ -1,0 +1,256 @@
+//! What the chart lets the operator and people do, asked of a real API server.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use codeagent_harness::{Access, Namespace};
+use k8s_openapi::api::authorization::v1::{SelfSubjectRulesReview, SelfSubjectRulesReviewSpec};
+use kube::{Api, api::PostParams};
+use tokio::time::Instant;
+
+use crate::release::Release;
+
+/// One thing that somebody may do: `VERB RESOURCE.GROUP`, with `/NAME` if it is limited to an object.
+type Permission = String;
+
+/// All that somebody may do in a namespace, including what is granted in the whole cluster.
+async fn permissions(access: &Access, namespace: &str) -> BTreeSet<Permission> {
+    let api: Api<SelfSubjectRulesReview> = Api::all(access.client().unwrap());
+    let review = SelfSubjectRulesReview {
+        spec: SelfSubjectRulesReviewSpec {
+            namespace: Some(namespace.to_owned()),
+        },
+        ..SelfSubjectRulesReview::default()
+    };
+    let status = api
+        .create(&PostParams::default(), &review)
+        .await
+        .unwrap()
+        .status
+        .unwrap();
+    assert!(!status.incomplete, "{:?}", status.evaluation_error);
+    let mut found = BTreeSet::new();
+    for rule in status.resource_rules {
+        let mut names = rule.resource_names.unwrap_or_default();
+        if names.is_empty() {
+            names.push(String::new());
+        }
+        for group in rule.api_groups.unwrap_or_default() {
+            for resource in rule.resources.iter().flatten() {
+                for verb in &rule.verbs {
+                    for name in &names {
+                        found.insert(permission(verb, resource, &group, name));
+                    }
+                }
+            }
+        }
+    }
+    found
+}
+
+fn permission(verb: &str, resource: &str, group: &str, name: &str) -> Permission {
+    let dot = if group.is_empty() { "" } else { "." };
+    let slash = if name.is_empty() { "" } else { "/" };
+    format!("{verb} {resource}{dot}{group}{slash}{name}")
+}
+
+/// Asserts that `access` may do exactly this, beyond what every ServiceAccount may. Grants take effect a moment after
+/// they are applied.
+async fn may_exactly(access: &Access, release: &Release, namespace: &str, expected: &[Permission]) {
+    let nobody = release
+        .control_plane()
+        .service_account(release.name(), "default");
+    let everybody = permissions(&nobody.await.unwrap(), namespace).await;
+    let expected: BTreeSet<Permission> = expected.iter().cloned().collect();
+    let deadline = Instant::now() + Duration::from_secs(10);
+    loop {
+        let all = permissions(access, namespace).await;
+        let own: BTreeSet<Permission> = all.difference(&everybody).cloned().collect();
+        if own == expected {
+            return;
+        }
+        if Instant::now() > deadline {
+            let too_much: Vec<_> = own.difference(&expected).collect();
+            let missing: Vec<_> = expected.difference(&own).collect();
+            panic!("in {namespace}: too much: {too_much:?}, missing: {missing:?}");
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+/// What the operator may do in a namespace that it serves.
+const SERVING: [&str; 15] = [
+    "get codeagents.codeagents.dev",
+    "list codeagents.codeagents.dev",
+    "watch codeagents.codeagents.dev",
+    "patch codeagents/status.codeagents.dev",
+    "get codesessions.codeagents.dev",
+    "list codesessions.codeagents.dev",
+    "watch codesessions.codeagents.dev",
+    "patch codesessions.codeagents.dev",
+    "delete codesessions.codeagents.dev",
+    "patch codesessions/status.codeagents.dev",
+    "get secrets",
+    "get configmaps",
+    "create events.events.k8s.io",
+    "patch events.events.k8s.io",
+    // Limited to the namespace where there is no ClusterRole.
+    "get namespaces",
+];
+
+fn serving(namespace: Option<&str>) -> Vec<Permission> {
+    let mut all: Vec<Permission> = SERVING.map(str::to_owned).to_vec();
+    if let (Some(namespace), Some(last)) = (namespace, all.last_mut()) {
+        last.push('/');
+        last.push_str(namespace);
+    }
+    all
+}
+
+fn leading() -> Vec<Permission> {
+    [
+        "create leases.coordination.k8s.io",
+        "get leases.coordination.k8s.io/codeagent-operator",
+        "update leases.coordination.k8s.io/codeagent-operator",
+        "patch leases.coordination.k8s.io/codeagent-operator",
+    ]
+    .map(str::to_owned)
+    .to_vec()
+}
+
+async fn namespace(release: &Release) -> Namespace {
+    release.control_plane().namespace("team").await.unwrap()
+}
+
+#[tokio::test]
+async fn cluster_wide_the_operator_may_do_exactly_what_it_does() {
+    let release = Release::apply("{}").await;
+    let elsewhere = namespace(&release).await;
+    let operator = release.operator().await;
+
+    may_exactly(&operator, &release, elsewhere.name(), &serving(None)).await;
+    let own = [serving(None), leading()].concat();
+    may_exactly(&operator, &release, release.name(), &own).await;
+}
+
+#[tokio::test]
+async fn in_listed_namespaces_it_may_do_the_same_and_elsewhere_nothing() {
+    let control_plane = codeagent_harness::shared().await;
+    let one = control_plane.namespace("team").await.unwrap();
+    let two = control_plane.namespace("team").await.unwrap();
+    let other = control_plane.namespace("team").await.unwrap();
+    let values = format!("watchNamespaces: [{}, {}]", one.name(), two.name());
+    let release = Release::apply(&values).await;
+    let operator = release.operator().await;
+
+    for served in [&one, &two] {
+        let expected = serving(Some(served.name()));
+        may_exactly(&operator, &release, served.name(), &expected).await;
+    }
+    may_exactly(&operator, &release, release.name(), &leading()).await;
+    may_exactly(&operator, &release, other.name(), &[]).await;
+}
+
+/// What the rules say is also what happens.
+#[tokio::test]
+async fn requests_beyond_that_are_forbidden() {
+    let control_plane = codeagent_harness::shared().await;
+    let served = control_plane.namespace("team").await.unwrap();
+    let other = control_plane.namespace("team").await.unwrap();
+    let release = Release::apply(&format!("watchNamespaces: [{}]", served.name())).await;
+    let operator = release.operator().await;
+    may_exactly(
+        &operator,
+        &release,
+        served.name(),
+        &serving(Some(served.name())),
+    )
+    .await;
+    for namespace in [&served, &other] {
+        let secret =
+            "{apiVersion: v1, kind: Secret, metadata: {name: key}, stringData: {api-key: abc}}";
+        namespace.apply_manifests(secret).await.unwrap();
+    }
+    let (served, other) = (served.name(), other.name());
+
+    let allowed: [&[&str]; 4] = [
+        &["get", "secret", "key", "-n", served],
+        &["get", "namespace", served],
+        &["get", "codesessions", "-n", served],
+        &["get", "codeagents", "-n", served],
+    ];
+    for request in allowed {
+        let output = operator.kubectl(request).await.unwrap();
+        assert!(output.success(), "{request:?}: {}", output.stderr);
+    }
+    let forbidden: [&[&str]; 11] = [
+        &["get", "secrets", "-n", served],
+        &["get", "secret", "key", "-n", other],
+        &["get", "secrets", "--all-namespaces"],
+        &["get", "namespace", other],
+        &["get", "namespaces"],
+        &["get", "codesessions", "--all-namespaces"],
+        &["get", "codesessions", "-n", other],
+        &["delete", "codeagent", "any", "-n", served],
+        &["delete", "secret", "key", "-n", served],
+        &["create", "configmap", "any", "-n", served],
+        &["run", "any", "--image=any", "-n", served],
+    ];
+    for request in forbidden {
+        let output = operator.kubectl(request).await.unwrap();
+        assert!(!output.success(), "{request:?}: {}", output.stdout);
+        assert!(
+            output.stderr.to_lowercase().contains("forbidden"),
+            "{request:?}: {}",
+            output.stderr
+        );
+    }
+}
+
+/// Kubernetes' own roles for people, bound in a namespace.
+#[tokio::test]
+async fn viewers_read_and_editors_write_but_nobody_writes_a_status() {
+    let release = Release::apply("{}").await;
+    let (release_name, team) = (release.name(), namespace(&release).await);
+    let verbs = |verbs: &[&str]| -> BTreeSet<Permission> {
+        let resources = ["codeagents", "codesessions"];
+        let all = resources.iter().flat_map(|resource| {
+            verbs
+                .iter()
+                .map(|verb| permission(verb, resource, "codeagents.dev", ""))
+        });
+        all.collect()
+    };
+    let read = ["get", "list", "watch"];
+    let write = ["create", "update", "patch", "delete", "deletecollection"];
+    for (role, expected) in [
+        ("view", verbs(&read)),
+        ("edit", verbs(&[&read[..], &write].concat())),
+        ("admin", verbs(&[&read[..], &write].concat())),
+    ] {
+        let user = format!("{role}-{release_name}");
+        let access = release.control_plane().user(&user, None).unwrap();
+        let clusterrole = format!("--clusterrole={role}");
+        let binding = [
+            "create",
+            "rolebinding",
+            role,
+            &clusterrole,
+            "--user",
+            &user,
+            "-n",
+            team.name(),
+        ];
+        release.kubectl(&binding, "").await;
+        // The controller that merges the roles needs a moment.
+        let deadline = Instant::now() + Duration::from_secs(20);
+        loop {
+            let mut found = permissions(&access, team.name()).await;
+            found.retain(|permission| permission.contains("codeagents.dev"));
+            if found == expected {
+                break;
+            }
+            assert!(Instant::now() < deadline, "{role}: {found:?}");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+}

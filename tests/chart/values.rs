@@ -1,0 +1,299 @@
+//! What values the chart accepts, and what they do.
+
+use serde_json::{Value, json};
+
+use crate::{
+    helm::{self, lint, render, the},
+    release::Release,
+};
+
+/// Every optional part of the chart.
+const EVERYTHING: &str = r#"
+image: {repository: registry.acme.com/codeagent-operator, digest: "sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef", pullPolicy: Always}
+imagePullSecrets: [{name: registry}]
+commonLabels: {team: platform, app.kubernetes.io/instance: somebody-elses}
+providers: [cursor, firebender]
+log: {format: text, level: "info,codeagent_operator::controllers=debug"}
+leaseName: agents
+development: {allowHttpEndpoints: true}
+serviceAccount: {annotations: {acme.com/owner: platform}}
+http: {host: "[::]", port: 9090}
+metrics: {service: {labels: {scrape: "yes"}, annotations: {prometheus.io/scrape: "true"}}}
+terminationGracePeriodSeconds: 200
+resources: {requests: {cpu: 100m}, limits: {cpu: "1", memory: 1Gi}}
+podSecurityContext: {runAsUser: null}
+podLabels: {zone: a, app.kubernetes.io/name: somebody-elses}
+podAnnotations: {acme.com/note: hello}
+priorityClassName: system-cluster-critical
+nodeSelector: {kubernetes.io/os: linux}
+tolerations: [{key: dedicated, operator: Exists, effect: NoSchedule}]
+affinity: {nodeAffinity: {requiredDuringSchedulingIgnoredDuringExecution: {nodeSelectorTerms: [{matchExpressions: [{key: zone, operator: Exists}]}]}}}
+topologySpreadConstraints: [{maxSkew: 1, topologyKey: zone, whenUnsatisfiable: ScheduleAnyway, labelSelector: {matchLabels: {zone: a}}}]
+extraArgs: [--provider-settle=60s]
+extraEnv: [{name: HTTPS_PROXY, value: "http://proxy:3128"}]
+extraVolumes: [{name: authority, configMap: {name: authority}}]
+extraVolumeMounts: [{name: authority, mountPath: /etc/ssl/certs, readOnly: true}]
+"#;
+
+fn container(objects: &[Value]) -> Value {
+    the(objects, "Deployment")["spec"]["template"]["spec"]["containers"][0].clone()
+}
+
+fn environment(objects: &[Value]) -> Vec<(String, Value)> {
+    let container = container(objects);
+    let variables = container["env"].as_array().unwrap().iter();
+    variables
+        .map(|variable| {
+            let value = variable.get("value").or(variable.get("valueFrom")).unwrap();
+            (variable["name"].as_str().unwrap().to_owned(), value.clone())
+        })
+        .collect()
+}
+
+fn kinds(objects: &[Value]) -> Vec<&str> {
+    let mut kinds: Vec<&str> = objects.iter().filter_map(|o| o["kind"].as_str()).collect();
+    kinds.sort();
+    kinds
+}
+
+#[test]
+fn helm_finds_nothing_to_complain_about() {
+    for values in [
+        "{}",
+        EVERYTHING,
+        "watchNamespaces: [team-a, team-b]",
+        "{rbac: {create: false, extendUserRoles: false}, serviceAccount: {create: false, name: own}}",
+        "{metrics: {serviceMonitor: {enabled: true}}}",
+        // What a chart adds to the values of another that it depends on.
+        "{global: {imageRegistry: registry.acme.com}, enabled: true}",
+    ] {
+        let report = lint(values).unwrap();
+        assert!(
+            report.contains("1 chart(s) linted, 0 chart(s) failed"),
+            "{values}: {report}"
+        );
+    }
+}
+
+#[test]
+fn the_chart_is_of_the_programs_version() {
+    let text = std::fs::read_to_string(helm::chart().join("Chart.yaml")).unwrap();
+    let chart: Value = serde_saphyr::from_str(&text).unwrap();
+    assert_eq!(chart["appVersion"], env!("CARGO_PKG_VERSION"));
+    assert_eq!(
+        container(&render("{}"))["image"],
+        format!(
+            "ghcr.io/codeagents-dev/codeagent-operator:{}",
+            env!("CARGO_PKG_VERSION")
+        )
+    );
+}
+
+#[test]
+fn older_kubernetes_is_refused() {
+    let render = |version: &str| {
+        helm::run(
+            helm::command()
+                .args(["template", "ops"])
+                .arg(helm::chart())
+                .args(["--kube-version", version]),
+            "",
+        )
+    };
+    let error = render("1.32.9").unwrap_err();
+    assert!(
+        error.contains("chart requires kubeVersion: >=1.33.0-0"),
+        "{error}"
+    );
+    render("1.33.1-gke.100").unwrap();
+}
+
+#[test]
+fn what_is_misspelt_or_makes_no_sense_is_refused_by_name() {
+    // Helm 3 and 4 name the place in different words, but both say these.
+    for (values, complaint) in [
+        (
+            "watchNamespace: [team-a]",
+            ["watchNamespace", "not allowed"],
+        ),
+        ("crds: {Install: false}", ["Install", "not allowed"]),
+        ("replicas: 2", ["replicas", "not allowed"]),
+        ("watchNamespaces: team-a", ["watchNamespaces", "array"]),
+        ("watchNamespaces: [Team_A]", ["watchNamespaces", "pattern"]),
+        ("watchNamespaces: [a, a]", ["watchNamespaces", "items"]),
+        ("providers: [cursr]", ["providers", "firetiger"]),
+        ("log: {format: xml}", ["format", "text"]),
+        ("image: {tag: \"a b\"}", ["tag", "pattern"]),
+        ("image: {digest: abc}", ["digest", "pattern"]),
+        (
+            "terminationGracePeriodSeconds: 30",
+            ["terminationGracePeriodSeconds", "130"],
+        ),
+        ("http: {port: 80}", ["http", "port"]),
+        ("extraArgs: --verbose", ["extraArgs", "array"]),
+        (
+            "serviceAccount: {create: false}",
+            ["serviceAccount.name is needed", "create is false"],
+        ),
+        (
+            "metrics: {service: {enabled: false}, serviceMonitor: {enabled: true}}",
+            ["metrics.serviceMonitor needs", "metrics.service.enabled"],
+        ),
+    ] {
+        let error = helm::template("ops", "ops-system", values).unwrap_err();
+        for words in complaint {
+            assert!(error.contains(words), "{values}: {error}");
+        }
+    }
+}
+
+#[test]
+fn the_operator_is_told_what_the_values_say() {
+    let objects = render("{}");
+    assert_eq!(
+        container(&objects)["args"],
+        json!(["run", "--lease-name=codeagent-operator"])
+    );
+    let own_namespace = json!({"fieldRef": {"fieldPath": "metadata.namespace"}});
+    let expected = [
+        ("POD_NAMESPACE", own_namespace.clone()),
+        ("CODEAGENT_BIND_ADDRESS", json!("0.0.0.0:8080")),
+        ("CODEAGENT_LOG_FORMAT", json!("json")),
+        ("CODEAGENT_LOG", json!("info")),
+    ];
+    assert_eq!(
+        environment(&objects),
+        expected.map(|(name, value)| (name.to_owned(), value))
+    );
+
+    let objects = render(&format!(
+        "{EVERYTHING}\nwatchNamespaces: [team-a, team-b]\n"
+    ));
+    assert_eq!(
+        container(&objects)["args"],
+        json!([
+            "run",
+            "--lease-name=agents",
+            "--allow-http-endpoints",
+            "--provider-settle=60s"
+        ])
+    );
+    let expected = [
+        ("POD_NAMESPACE", own_namespace),
+        ("CODEAGENT_NAMESPACES", json!("team-a,team-b")),
+        ("CODEAGENT_PROVIDERS", json!("cursor,firebender")),
+        ("CODEAGENT_BIND_ADDRESS", json!("[::]:9090")),
+        ("CODEAGENT_LOG_FORMAT", json!("text")),
+        (
+            "CODEAGENT_LOG",
+            json!("info,codeagent_operator::controllers=debug"),
+        ),
+        ("HTTPS_PROXY", json!("http://proxy:3128")),
+    ];
+    assert_eq!(
+        environment(&objects),
+        expected.map(|(name, value)| (name.to_owned(), value))
+    );
+}
+
+#[test]
+fn the_lease_that_is_used_is_the_one_that_is_granted() {
+    let objects = render("{leaseName: agents, watchNamespaces: []}");
+    let named: Vec<&Value> = the(&objects, "Role")["rules"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter_map(|rule| rule.get("resourceNames"))
+        .collect();
+    assert_eq!(named, [&json!(["agents"])]);
+}
+
+#[test]
+fn labels_of_the_users_own_never_replace_what_selectors_look_for() {
+    let objects = render(EVERYTHING);
+    let deployment = the(&objects, "Deployment");
+    let pod = &deployment["spec"]["template"]["metadata"]["labels"];
+    assert_eq!(pod["team"], "platform");
+    assert_eq!(pod["zone"], "a");
+    for selector in [
+        &deployment["spec"]["selector"]["matchLabels"],
+        &the(&objects, "Service")["spec"]["selector"],
+    ] {
+        for (label, value) in selector.as_object().unwrap() {
+            assert_eq!(&pod[label], value, "{label}");
+        }
+    }
+}
+
+#[test]
+fn an_administrator_of_namespaces_can_install_it_without_cluster_wide_objects() {
+    let objects = render(
+        "{watchNamespaces: [team-a, team-b], crds: {install: false}, rbac: {extendUserRoles: false}}",
+    );
+    let expected = [
+        "Deployment",
+        "Role",
+        "Role",
+        "Role",
+        "RoleBinding",
+        "RoleBinding",
+        "RoleBinding",
+        "Service",
+        "ServiceAccount",
+    ];
+    assert_eq!(kinds(&objects), expected);
+    let namespaces: Vec<&Value> = objects
+        .iter()
+        .map(|o| &o["metadata"]["namespace"])
+        .collect();
+    assert!(!namespaces.contains(&&Value::Null), "{namespaces:?}");
+}
+
+#[test]
+fn what_the_cluster_provides_itself_is_left_out() {
+    let objects = render(
+        "{crds: {install: false}, rbac: {create: false, extendUserRoles: false}, \
+         serviceAccount: {create: false, name: own}, metrics: {service: {enabled: false}}}",
+    );
+    assert_eq!(kinds(&objects), ["Deployment"]);
+    let pod = &objects[0]["spec"]["template"]["spec"];
+    assert_eq!(pod["serviceAccountName"], "own");
+}
+
+#[test]
+fn names_and_namespaces_of_digits_stay_text() {
+    let yaml = helm::template("7", "8", "{watchNamespaces: [\"9\"], nameOverride: \"1\"}").unwrap();
+    for object in helm::objects(&yaml) {
+        for text in ["name", "namespace"] {
+            let value = &object["metadata"][text];
+            assert!(value.is_string() || value.is_null(), "{object}");
+        }
+        let labels = object["metadata"]["labels"].as_object().unwrap();
+        assert!(labels.values().all(Value::is_string), "{labels:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_api_server_accepts_every_field_of_every_option() {
+    let release = Release::apply(EVERYTHING).await;
+    let deployment = release
+        .kubectl(
+            &[
+                "get",
+                "deployment",
+                "-n",
+                release.name(),
+                &release.full_name(),
+                "-o",
+                "json",
+            ],
+            "",
+        )
+        .await;
+    let deployment: Value = serde_json::from_str(&deployment).unwrap();
+    let pod = &deployment["spec"]["template"]["spec"];
+    assert_eq!(pod["terminationGracePeriodSeconds"], 200);
+    // A field that the user dropped is gone; its neighbours are not.
+    assert_eq!(pod["securityContext"].get("runAsUser"), None);
+    assert_eq!(pod["securityContext"]["runAsNonRoot"], true);
+}
