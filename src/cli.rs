@@ -91,7 +91,7 @@ pub struct RunOptions {
     #[arg(
         long,
         env = "CODEAGENT_LOG",
-        default_value = "info",
+        default_value = "info,kube_runtime=warn,kube_client=warn",
         value_name = "FILTER"
     )]
     pub log_level: String,

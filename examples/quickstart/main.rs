@@ -86,21 +86,38 @@ async fn quick_start(exit: bool) -> Result<(), Box<dyn Error>> {
     let begun = Instant::now();
     let directory = PathBuf::from(DIRECTORY);
     std::fs::create_dir_all(&directory)?;
-    println!("Starting a Kubernetes control plane (the very first start builds it, about seven minutes on two cores) …");
-    let control_plane = ControlPlane::start(Options { controller_manager: false, ..Options::default() }).await?;
+    println!(
+        "Starting a Kubernetes control plane (the very first start builds it, about seven minutes on two cores) …"
+    );
+    let control_plane = ControlPlane::start(Options {
+        controller_manager: false,
+        ..Options::default()
+    })
+    .await?;
     let kubeconfig = std::path::absolute(directory.join("kubeconfig"))?;
     control_plane.admin().write_kubeconfig(&kubeconfig)?;
     let simulator = Simulator::start(simulated_providers()).await?;
-    println!("Control plane and simulated providers are up after {:.1} s.", begun.elapsed().as_secs_f64());
+    println!(
+        "Control plane and simulated providers are up after {:.1} s.",
+        begun.elapsed().as_secs_f64()
+    );
 
     for crd in crds::all() {
-        control_plane.admin().apply_manifests(&crds::to_yaml(&crd)?).await?;
+        control_plane
+            .admin()
+            .apply_manifests(&crds::to_yaml(&crd)?)
+            .await?;
     }
     let log = std::path::absolute(directory.join("operator.log"))?;
-    let endpoints =
-        Endpoints { cursor: simulator.cursor_url().to_owned(), firebender: simulator.firebender_url().to_owned() };
+    let endpoints = Endpoints {
+        cursor: simulator.cursor_url().to_owned(),
+        firebender: simulator.firebender_url().to_owned(),
+    };
     let operator = OperatorProcess::start(&kubeconfig, &endpoints, &log).await?;
-    println!("The operator runs; its log is in {}.\n", relative(&log).display());
+    println!(
+        "The operator runs; its log is in {}.\n",
+        relative(&log).display()
+    );
     println!("    export KUBECONFIG={}", kubeconfig.display());
     println!("    kubectl get csess -w\n");
 
@@ -135,7 +152,11 @@ fn simulated_providers() -> SimulatorOptions {
         (Provider::Firebender, "replace-with-your-firebender-key"),
     ] {
         if let Some(demo) = keys.iter().find(|key| key.provider == provider).cloned() {
-            keys.push(Key { secret: secret.to_owned(), name: "Example key".to_owned(), ..demo });
+            keys.push(Key {
+                secret: secret.to_owned(),
+                name: "Example key".to_owned(),
+                ..demo
+            });
         }
     }
     SimulatorOptions {
@@ -155,14 +176,26 @@ async fn apply_examples(control_plane: &ControlPlane) -> Result<Vec<String>, Box
     let mut names = Vec::new();
     let mut files: Vec<PathBuf> = std::fs::read_dir(examples())?
         .filter_map(|entry| entry.ok().map(|entry| entry.path()))
-        .filter(|path| path.extension().is_some_and(|extension| extension == "yaml"))
+        .filter(|path| {
+            path.extension()
+                .is_some_and(|extension| extension == "yaml")
+        })
         .collect();
     files.sort();
     for file in files {
         let text = std::fs::read_to_string(&file)?;
-        println!("apply {}", Path::new("examples").join(file.file_name().unwrap_or_default()).display());
+        println!(
+            "apply {}",
+            Path::new("examples")
+                .join(file.file_name().unwrap_or_default())
+                .display()
+        );
         for object in control_plane.admin().apply_manifests(&text).await? {
-            if object.types.as_ref().is_some_and(|types| types.kind == "CodeSession") {
+            if object
+                .types
+                .as_ref()
+                .is_some_and(|types| types.kind == "CodeSession")
+            {
                 names.push(object.name_any());
             }
         }
@@ -205,7 +238,11 @@ async fn follow(
             Some(Err(_)) => tokio::time::sleep(Duration::from_millis(300)).await,
             None => return Err("the watch of the sessions ended".into()),
         }
-        if exit && names.iter().all(|name| screen.phase(name).is_some_and(SessionPhase::is_terminal)) {
+        if exit
+            && names
+                .iter()
+                .all(|name| screen.phase(name).is_some_and(SessionPhase::is_terminal))
+        {
             return Ok(unfinished(&screen, names));
         }
     }
@@ -213,7 +250,9 @@ async fn follow(
 
 /// Every example is expected to finish.
 fn unfinished(screen: &Screen, names: &[String]) -> Vec<Unexpected> {
-    let unexpected = names.iter().filter(|name| screen.phase(name) != Some(SessionPhase::Finished));
+    let unexpected = names
+        .iter()
+        .filter(|name| screen.phase(name) != Some(SessionPhase::Finished));
     unexpected
         .map(|name| Unexpected {
             name: name.clone(),
@@ -224,7 +263,11 @@ fn unfinished(screen: &Screen, names: &[String]) -> Vec<Unexpected> {
 }
 
 /// What came of it, with the providers' side of the story.
-async fn report(client: &Client, simulator: &Simulator, unexpected: &[Unexpected]) -> Result<(), Box<dyn Error>> {
+async fn report(
+    client: &Client,
+    simulator: &Simulator,
+    unexpected: &[Unexpected],
+) -> Result<(), Box<dyn Error>> {
     let sessions: Api<CodeSession> = Api::default_namespaced(client.clone());
     let stored = sessions.list(&Default::default()).await?.items.len();
     let launches = simulator.launches(&Default::default()).len();
@@ -234,12 +277,18 @@ async fn report(client: &Client, simulator: &Simulator, unexpected: &[Unexpected
         return Ok(());
     }
     for session in unexpected {
-        println!("{} is {}, not Finished: {}", session.name, session.phase.as_str(), session.message);
+        println!(
+            "{} is {}, not Finished: {}",
+            session.name,
+            session.phase.as_str(),
+            session.message
+        );
     }
     Err(format!("{} example session(s) did not finish", unexpected.len()).into())
 }
 
 fn relative(path: &Path) -> PathBuf {
     let here = std::env::current_dir().unwrap_or_default();
-    path.strip_prefix(here).map_or_else(|_| path.to_owned(), Path::to_owned)
+    path.strip_prefix(here)
+        .map_or_else(|_| path.to_owned(), Path::to_owned)
 }

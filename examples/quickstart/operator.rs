@@ -38,14 +38,20 @@ pub struct Endpoints {
 
 /// Runs the operator in this process until it is told to stop or its parent is gone.
 pub async fn run(options: OperatorOptions) -> Result<(), Box<dyn Error>> {
-    tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).init();
+    let filter = tracing_subscriber::EnvFilter::new("info,kube_runtime=warn,kube_client=warn");
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(false)
+        .init();
     let stop = CancellationToken::new();
     let on_end = stop.clone();
     tokio::spawn(async move {
-        let mut terminate = match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
-            Ok(terminate) => terminate,
-            Err(_) => return,
-        };
+        let mut terminate =
+            match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
+                Ok(terminate) => terminate,
+                Err(_) => return,
+            };
         // The parent holds the other end of standard input for as long as it lives.
         let mut input = tokio::io::stdin();
         let mut byte = [0_u8; 1];
@@ -84,7 +90,9 @@ pub async fn run(options: OperatorOptions) -> Result<(), Box<dyn Error>> {
     ];
     let cli = <Cli as clap::Parser>::try_parse_from(arguments)?;
     match cli.command {
-        Command::Run(run) => cli::run_with(config, *run, stop).await.map_err(|error| Chain(&error).to_string().into()),
+        Command::Run(run) => cli::run_with(config, *run, stop)
+            .await
+            .map_err(|error| Chain(&error).to_string().into()),
         Command::Crds => Ok(()),
     }
 }
@@ -100,7 +108,11 @@ pub struct OperatorProcess {
 
 impl OperatorProcess {
     /// Starts it, with its log in `log`.
-    pub async fn start(kubeconfig: &Path, endpoints: &Endpoints, log: &Path) -> Result<Self, Box<dyn Error>> {
+    pub async fn start(
+        kubeconfig: &Path,
+        endpoints: &Endpoints,
+        log: &Path,
+    ) -> Result<Self, Box<dyn Error>> {
         // A log of an earlier start would only confuse.
         std::fs::write(log, "")?;
         let program = std::env::current_exe()?;
@@ -113,7 +125,12 @@ impl OperatorProcess {
                 .arg("operator")
                 .arg("--kubeconfig")
                 .arg(&kubeconfig)
-                .args(["--cursor", &endpoints.cursor, "--firebender", &endpoints.firebender])
+                .args([
+                    "--cursor",
+                    &endpoints.cursor,
+                    "--firebender",
+                    &endpoints.firebender,
+                ])
                 .stdin(Stdio::piped())
                 .stdout(Stdio::null())
                 .stderr(log)
@@ -123,7 +140,12 @@ impl OperatorProcess {
         let mut child = command()?;
         println!("operator: process {}", child.id().unwrap_or_default());
         let input = Mutex::new(child.stdin.take());
-        Ok(Self { command: Box::new(command), child: tokio::sync::Mutex::new(child), input, stopping: Mutex::new(false) })
+        Ok(Self {
+            command: Box::new(command),
+            child: tokio::sync::Mutex::new(child),
+            input,
+            stopping: Mutex::new(false),
+        })
     }
 
     /// Starts it again whenever it ends; returns once it was told to stop.
@@ -152,8 +174,16 @@ impl OperatorProcess {
         *self.stopping.lock().unwrap_or_else(PoisonError::into_inner) = true;
         let mut child = self.child.lock().await;
         // Closing its standard input tells it to stop.
-        drop(self.input.lock().unwrap_or_else(PoisonError::into_inner).take());
-        if tokio::time::timeout(Duration::from_secs(15), child.wait()).await.is_err() {
+        drop(
+            self.input
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .take(),
+        );
+        if tokio::time::timeout(Duration::from_secs(15), child.wait())
+            .await
+            .is_err()
+        {
             // It had its time; a failure means that it has just ended.
             let _ = child.kill().await;
         }

@@ -25,23 +25,46 @@ pub struct Screen {
 impl Screen {
     pub fn new() -> Self {
         let terminal = std::io::stdout().is_terminal();
-        Self { rows: BTreeMap::new(), begun: Instant::now(), drawn: 0, terminal }
+        Self {
+            rows: BTreeMap::new(),
+            begun: Instant::now(),
+            drawn: 0,
+            terminal,
+        }
     }
 
     /// Shows a session as it now is.
     pub fn show(&mut self, session: &CodeSession) {
         let status = session.status.clone().unwrap_or_default();
-        let pull_request = status.pull_request.as_ref().and_then(|stored| stored.url.clone());
-        let said = condition(&status.conditions, "Succeeded").map(|succeeded| succeeded.message.clone());
+        let pull_request = status
+            .pull_request
+            .as_ref()
+            .and_then(|stored| stored.url.clone());
+        let said =
+            condition(&status.conditions, "Succeeded").map(|succeeded| succeeded.message.clone());
         let text = pull_request.or(said).unwrap_or_default();
-        let provider = status.provider.map(|provider| provider.kind).unwrap_or_default();
+        let provider = status
+            .provider
+            .map(|provider| provider.kind)
+            .unwrap_or_default();
         let name = session.name_any();
-        let changed = self.rows.get(&name).is_none_or(|row| row.phase != status.phase || row.text != text);
+        let changed = self
+            .rows
+            .get(&name)
+            .is_none_or(|row| row.phase != status.phase || row.text != text);
         if !changed {
             return;
         }
         let seconds = self.begun.elapsed().as_secs_f64();
-        self.rows.insert(name.clone(), Row { phase: status.phase, provider, text, seconds });
+        self.rows.insert(
+            name.clone(),
+            Row {
+                phase: status.phase,
+                provider,
+                text,
+                seconds,
+            },
+        );
         if self.terminal {
             self.draw();
         } else if let Some(row) = self.rows.get(&name) {
@@ -56,7 +79,10 @@ impl Screen {
         if self.terminal {
             self.draw();
         } else {
-            println!("{:>6.1}s  {name:<20} deleted", self.begun.elapsed().as_secs_f64());
+            println!(
+                "{:>6.1}s  {name:<20} deleted",
+                self.begun.elapsed().as_secs_f64()
+            );
         }
     }
 
@@ -67,7 +93,10 @@ impl Screen {
 
     /// What was last said of a session.
     pub fn message(&self, name: &str) -> String {
-        self.rows.get(name).map(|row| row.text.clone()).unwrap_or_default()
+        self.rows
+            .get(name)
+            .map(|row| row.text.clone())
+            .unwrap_or_default()
     }
 
     fn draw(&mut self) {
@@ -77,7 +106,10 @@ impl Screen {
             text.push_str(&format!("\x1b[{}A", self.drawn));
         }
         text.push_str("\x1b[J");
-        text.push_str(&format!("{:>7}  {:<20} {:<10} {:<11} {}\n", "AT", "SESSION", "PHASE", "PROVIDER", "PULL REQUEST"));
+        text.push_str(&format!(
+            "{:>7}  {:<20} {:<10} {:<11} {}\n",
+            "AT", "SESSION", "PHASE", "PROVIDER", "PULL REQUEST"
+        ));
         for (name, row) in &self.rows {
             text.push_str(&line(name, row));
             text.push('\n');
@@ -89,6 +121,20 @@ impl Screen {
 }
 
 fn line(name: &str, row: &Row) -> String {
-    let text: String = row.text.lines().next().unwrap_or_default().chars().take(100).collect();
-    format!("{:>6.1}s  {:<20} {:<10} {:<11} {}", row.seconds, name, row.phase.as_str(), row.provider, text)
+    let text: String = row
+        .text
+        .lines()
+        .next()
+        .unwrap_or_default()
+        .chars()
+        .take(100)
+        .collect();
+    format!(
+        "{:>6.1}s  {:<20} {:<10} {:<11} {}",
+        row.seconds,
+        name,
+        row.phase.as_str(),
+        row.provider,
+        text
+    )
 }

@@ -19,7 +19,7 @@ use crate::domain::ids::AccountFingerprint;
 use crate::domain::remote::{ErrorClass, PageToken, ProviderError, SessionRef};
 use crate::domain::requeue::{jittered, poll_interval};
 use crate::domain::session::Look;
-use crate::domain::snapshot::Snapshot;
+use crate::domain::snapshot::{RemotePhase, Snapshot};
 use crate::providers::contract::{ItemDetail, Provider};
 use crate::runtime::watch::Queue;
 
@@ -295,7 +295,9 @@ async fn listed(
                     deposit(context, key, &followed, begun, Ok(*snapshot))
                 }
                 ItemDetail::Hint(hint) => match context.poller.hint(key, &followed.uid, slow) {
-                    Some((Some(seen), false)) if seen == hint && !followed.urgent => {
+                    Some((Some(seen), false))
+                        if seen == hint && !followed.urgent && runs(context, &followed.uid) =>
+                    {
                         context.poller.plan_next(context, key, &followed.uid, None);
                     }
                     _ => {
@@ -313,6 +315,16 @@ async fn listed(
     // Who is not in the list may be too new for it, or gone: a look of its own tells.
     alone.extend(waiting.into_values());
     alone
+}
+
+/// Whether the session was seen to run: from then on a hint tells of its end. The step before, from being created to
+/// running, moves nothing in a list.
+fn runs(context: &Context, uid: &str) -> bool {
+    let look = context.memory.of(uid).look;
+    look.is_some_and(|look| {
+        look.result
+            .is_ok_and(|snapshot| snapshot.phase == RemotePhase::Running)
+    })
 }
 
 /// Keeps a look, plans the next one, and triggers a pass if something may have to be done.

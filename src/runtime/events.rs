@@ -50,7 +50,11 @@ impl Publisher {
         let event = Event {
             metadata: ObjectMeta {
                 // The name of an event is the object's with something unique behind it.
-                generate_name: Some(format!("{}.", name.get(..200).unwrap_or(&name))),
+                name: Some(format!(
+                    "{}.{:016x}",
+                    name.get(..200).unwrap_or(&name),
+                    rand::random::<u64>()
+                )),
                 namespace: Some(namespace.clone()),
                 ..ObjectMeta::default()
             },
