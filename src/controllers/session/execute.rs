@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use kube::api::Api;
 use kube::{Resource, ResourceExt};
 use serde_json::{Value, json};
+use tracing::Instrument;
 
 use super::super::accounts::ConnectionKey;
 use super::super::metrics::{LaunchResult, Loose};
@@ -193,7 +194,8 @@ async fn launch(
         .memory
         .change(&uid, |remembered| remembered.in_flight = true);
     let task_scope = Arc::clone(scope);
-    let task = scope.context.tasks.spawn(async move {
+    let span = tracing::Span::current();
+    let work = async move {
         let scope = task_scope;
         let request = launch_request(&object, &plan, opened, scope.context.timing().send_window);
         let outcome = linked.provider.launch(&request).await;
@@ -220,7 +222,8 @@ async fn launch(
             .memory
             .change(&facts.uid, |remembered| remembered.in_flight = false);
         step
-    });
+    };
+    let task = scope.context.tasks.spawn(work.instrument(span));
     // The task is not aborted by anyone; a join error is a panic in it, which the claim outlives.
     match task.await {
         Ok(step) => step,
