@@ -94,13 +94,15 @@ impl Memory {
         free
     }
 
-    /// Gives back the place of the session with this uid, if it has one.
-    pub fn leave_place(&self, uid: &str) {
+    /// Gives back the place of the session with this uid; answers whether it had one.
+    pub fn leave_place(&self, uid: &str) -> bool {
         let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut left = false;
         places.retain(|_, reserved| {
-            reserved.remove(uid);
+            left |= reserved.remove(uid);
             !reserved.is_empty()
         });
+        left
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, Remembered>> {

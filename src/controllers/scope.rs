@@ -158,10 +158,15 @@ impl Scope {
         let agent = &session.spec.agent_ref.name;
         self.agent_queue
             .push(ObjectRef::new(agent).within(&namespace));
-        let over = settled(session) || session.metadata.deletion_timestamp.is_some();
-        if !over {
-            return;
+        if settled(session) || session.metadata.deletion_timestamp.is_some() {
+            self.wake_waiting(session);
         }
+    }
+
+    /// A place that `session` had is free: who waits for one of the same agent may get it.
+    pub(super) fn wake_waiting(&self, session: &CodeSession) {
+        let namespace = session.namespace().unwrap_or_default();
+        let agent = &session.spec.agent_ref.name;
         for waiting in watch::in_namespace(&self.sessions, &namespace) {
             let waits = waiting
                 .status

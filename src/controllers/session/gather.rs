@@ -149,7 +149,14 @@ pub(super) async fn gather(scope: &Arc<Scope>, object: &CodeSession) -> Result<F
     let linked = match (need, &spec, &secret) {
         (Need::Nothing, _, _) => None,
         (_, Some(spec), Some(secret)) => {
-            Some(connect(scope, &namespace, &uid, spec, secret, &remembered).await)
+            // Before the launch the Secret decides; a session that is active keeps its connection.
+            let kept = remembered.attached.as_ref().filter(|_| launched);
+            Some(
+                match kept.filter(|_| need == Need::Connection && !doubted(&remembered)) {
+                    Some(kept) => Ok(relink(kept)),
+                    None => connect(scope, &namespace, &uid, spec, secret, kept).await,
+                },
+            )
         }
         _ => None,
     };
@@ -188,7 +195,20 @@ pub(super) async fn gather(scope: &Arc<Scope>, object: &CodeSession) -> Result<F
         blocked.filter(|_| !launched),
         launched,
     );
-    let place = place(scope, object, agent.as_deref(), &namespace, &uid, need);
+    let able = matches!(&readiness, Readiness::Ready(_))
+        && matches!(
+            &agent_view,
+            AgentView::Present {
+                suspended: false,
+                objection: None,
+                ..
+            }
+        );
+    let place = match need {
+        // Who cannot be launched now must not hold a place that another could use.
+        Need::Launch if able => place(scope, object, agent.as_deref(), &namespace, &uid),
+        Need::Launch | Need::Nothing | Need::Connection => Place::Free,
+    };
     Ok(Facts {
         now: Timestamp::now(),
         uptime: context.uptime(),
@@ -306,27 +326,28 @@ fn origin(object: &CodeSession, uid: &str) -> Origin {
     }
 }
 
-async fn connect(
-    scope: &Scope,
-    namespace: &str,
-    uid: &str,
-    spec: &ProviderSpec,
-    secret: &KeyReference,
-    remembered: &Remembered,
-) -> Result<Linked, Obstacle> {
-    let context = &scope.context;
-    let kept = remembered.attached.as_ref();
-    let doubted = remembered.look.as_ref().is_some_and(|look| {
+/// Whether the last look at the session casts doubt on the connection that was used.
+fn doubted(remembered: &Remembered) -> bool {
+    remembered.look.as_ref().is_some_and(|look| {
         look.result.as_ref().is_err_and(|error| {
             matches!(
                 error.class,
                 ErrorClass::Unauthorized | ErrorClass::Forbidden | ErrorClass::NotFound
             )
         })
-    });
-    if let Some(kept) = kept.filter(|_| !doubted) {
-        return Ok(relink(kept));
-    }
+    })
+}
+
+/// Connects with what the Secret holds now, or else with what was `kept`.
+async fn connect(
+    scope: &Scope,
+    namespace: &str,
+    uid: &str,
+    spec: &ProviderSpec,
+    secret: &KeyReference,
+    kept: Option<&Attached>,
+) -> Result<Linked, Obstacle> {
+    let context = &scope.context;
     let Some(provider) = context.provider(spec) else {
         return Err(Obstacle {
             objection: Objection {
@@ -521,14 +542,10 @@ fn place(
     agent: Option<&CodeAgent>,
     namespace: &str,
     uid: &str,
-    need: Need,
 ) -> Place {
     let Some(most) = agent.and_then(|agent| agent.spec.max_concurrent_sessions) else {
         return Place::Free;
     };
-    if need != Need::Launch {
-        return Place::Free;
-    }
     let agent_name = object.spec.agent_ref.name.as_str();
     let mut taken = HashSet::new();
     let mut ahead = 0_usize;

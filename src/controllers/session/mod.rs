@@ -15,7 +15,7 @@ use super::memory::Attached;
 use super::metrics::{Controller, PassOutcome};
 use super::poller::Followed;
 use super::scope::Scope;
-use crate::api::{CodeSession, SendState};
+use crate::api::{CodeSession, SendState, SessionPhase};
 use crate::domain::ids::{AccountFingerprint, SessionId};
 use crate::domain::remote::SessionRef;
 use crate::domain::requeue::jittered;
@@ -125,7 +125,13 @@ fn settle(scope: &Arc<Scope>, object: &Arc<CodeSession>) {
         .is_some_and(|record| record.state == SendState::Confirmed);
     let Some(status) = status.filter(|status| confirmed && !status.phase.is_terminal()) else {
         context.poller.forget(&uid);
-        if status.is_some_and(|status| status.phase.is_terminal()) {
+        let phase = status.map_or(SessionPhase::Pending, |status| status.phase);
+        let launching = context.memory.of(&uid).in_flight;
+        if phase == SessionPhase::Pending && !launching && context.memory.leave_place(&uid) {
+            // It was refused, or cannot start for another reason: somebody else may.
+            scope.wake_waiting(object);
+        }
+        if phase.is_terminal() {
             // What was under way ends by itself; the credential goes now.
             context.memory.change(&uid, |remembered| {
                 remembered.attached = None;
