@@ -7,7 +7,10 @@ use super::super::remote::SessionRef;
 use super::super::status::Draft;
 use super::observed::{Observed, Readiness};
 use super::plan::{Effect, Plan};
-use crate::api::{CodeSessionStatus, DesiredState, ProviderKind, Reason, SessionPhase};
+use crate::api::{
+    CodeSessionStatus, ConditionStatus, DesiredState, ProviderKind, Reason, SessionCondition,
+    SessionPhase, condition,
+};
 
 pub(super) fn decide(o: &Observed<'_>) -> Plan {
     let Some(status) = o.session.status else {
@@ -61,6 +64,8 @@ fn follow_spec(o: &Observed<'_>, status: &CodeSessionStatus) -> Plan {
         .provider
         .as_ref()
         .is_some_and(|provider| provider.session_id.is_some());
+    let stalled = condition(&status.conditions, SessionCondition::Stalled.as_str())
+        .is_some_and(|stalled| stalled.status == ConditionStatus::True);
     if messages && launched {
         draft.stalled(
             Reason::NotSupportedYet,
@@ -82,7 +87,9 @@ fn follow_spec(o: &Observed<'_>, status: &CodeSessionStatus) -> Plan {
         }
     } else if o.session.spec.desired_state == DesiredState::Cancelled
         && status.phase == SessionPhase::Cancelled
+        && stalled
     {
+        // Stopped by somebody else first, and now that is what the spec asks for.
         draft.settled(Reason::Cancelled, "");
     }
     Plan::store(o, draft.finish())
