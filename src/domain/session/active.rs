@@ -47,7 +47,8 @@ pub(super) fn decide(o: &Observed<'_>, record: &SendRecord) -> Plan {
         Some(reason) => stop(o, session, reason),
         None => follow(o),
     }
-    .no_later_than(until_deadline(o))
+    // One that has passed is dealt with above; it must not wake the next pass at once.
+    .no_later_than(until_deadline(o).filter(|left| !left.is_zero()))
 }
 
 /// The session at the provider, from what is recorded.
