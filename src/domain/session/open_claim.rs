@@ -8,7 +8,7 @@ use super::super::status::Draft;
 use super::observed::{AgentView, Observed, ProviderFacts, Readiness, keys};
 use super::plan::{Effect, Note, Plan};
 use super::unlaunched::{CREATED_BEFORE, claim};
-use super::{deletion_overdue, deletion_policy, record, stop_wanted};
+use super::{deletion_overdue, deletion_policy, had_its_chance, record, stop_wanted};
 use crate::api::{
     ConditionStatus, DeletionPolicy, Effective, OnUnknownLaunch, Reason, SendRecord, SendState,
     SessionCondition, SessionPhase,
@@ -128,7 +128,7 @@ fn past_patience(o: &Observed<'_>, open: &SendRecord) -> bool {
     } else {
         o.timing.unknown_patience
     };
-    past_fence(o, open).is_some_and(|past| past >= patience)
+    had_its_chance(o) && past_fence(o, open).is_some_and(|past| past >= patience)
 }
 
 /// Nothing was launched, for certain.
