@@ -412,6 +412,9 @@ fn looked_up(
 }
 
 /// Takes over a session that was found.
+///
+/// Stored only on the status it was decided on: an adoption can be repeated, and one that was decided on a stale status
+/// would overwrite what others recorded under the same claim since, such as the end.
 fn adopt(o: &Observed<'_>, found: &Found, duplicates: usize, account: Option<&str>) -> Recorded {
     let snapshot = &found.snapshot;
     let mut draft = draft(o);
@@ -471,15 +474,6 @@ fn adopt(o: &Observed<'_>, found: &Found, duplicates: usize, account: Option<&st
             Reason::DuplicateLaunch,
             format!("{duplicates} more session(s) of the same launch were found at the provider: look at them there, they may cost money"),
         ));
-    }
-    if let (Some(write), Some(claim)) = (
-        recorded.write.as_mut(),
-        o.session
-            .status
-            .and_then(|status| status.launch.as_ref())
-            .map(|record| record.claim_id.clone()),
-    ) {
-        write.guard = Guard::Claim(claim);
     }
     recorded
 }
