@@ -10,7 +10,7 @@ use super::super::remote::{
 };
 use super::super::snapshot::RemotePhase;
 use super::super::status::{Draft, clip};
-use super::active::{apply, pull_request_condition, wants_pull_request};
+use super::active::{self, apply, pull_request_condition, wants_pull_request};
 use super::observed::{AgentView, Lookups, Observed, Readiness};
 use super::plan::{Effect, Guard, Note, Outcome, Plan, Recorded, StatusWrite};
 use crate::api::{
@@ -64,6 +64,9 @@ pub fn record(o: &Observed<'_>, effect: &Effect, outcome: &Outcome) -> Recorded 
 }
 
 fn launched(o: &Observed<'_>, claim_id: &str, outcome: &LaunchOutcome) -> Recorded {
+    if let Some(recorded) = overtaken(o, outcome) {
+        return recorded;
+    }
     let mut recorded = match outcome {
         LaunchOutcome::Accepted(launched) => accepted(o, launched),
         LaunchOutcome::Rejected(error) => rejected(o, error),
@@ -86,6 +89,41 @@ fn launched(o: &Observed<'_>, claim_id: &str, outcome: &LaunchOutcome) -> Record
     recorded
 }
 
+/// What is left of an answer when somebody else has settled the claim meanwhile: a recorded id wins (rule 9), and only an
+/// acceptance is news to a session that has ended without one.
+fn overtaken(o: &Observed<'_>, outcome: &LaunchOutcome) -> Option<Recorded> {
+    let status = o.session.status?;
+    let recorded_id = active::session_ref(Some(status))
+        .filter(|_| {
+            status
+                .launch
+                .as_ref()
+                .is_some_and(|record| record.state == SendState::Confirmed)
+        })
+        .map(|session| session.session_id);
+    match (recorded_id, outcome) {
+        (Some(recorded_id), LaunchOutcome::Accepted(launched))
+            if recorded_id != launched.session_id =>
+        {
+            Some(Recorded {
+                notes: vec![Note::warning(
+                    Reason::DuplicateLaunch,
+                    format!(
+                        "the same launch was also accepted as {}: look at it at the provider, it may cost money",
+                        launched.session_id
+                    ),
+                )],
+                ..Recorded::default()
+            })
+        }
+        (Some(_), _) => Some(Recorded::default()),
+        (None, LaunchOutcome::Accepted(_)) => None,
+        (None, LaunchOutcome::Rejected(_) | LaunchOutcome::Unknown(_)) => {
+            status.phase.is_terminal().then(Recorded::default)
+        }
+    }
+}
+
 fn accepted(o: &Observed<'_>, launched: &Launched) -> Recorded {
     let mut draft = draft(o);
     let now = draft.now();
@@ -97,6 +135,9 @@ fn accepted(o: &Observed<'_>, launched: &Launched) -> Recorded {
     let status = draft.status();
     status.phase = phase;
     status.started_at = Some(now);
+    // Others may have given up on it.
+    status.error = None;
+    status.completed_at = None;
     if let Some(provider) = status.provider.as_mut() {
         provider.session_id = Some(launched.session_id.as_str().to_owned());
         provider.session_url.clone_from(&launched.url);
@@ -112,6 +153,7 @@ fn accepted(o: &Observed<'_>, launched: &Launched) -> Recorded {
     message.run_id = launched.run_id.as_ref().map(|run| run.as_str().to_owned());
     message.phase = phase;
     message.started_at = Some(now);
+    message.completed_at = None;
     draft.set(
         SessionCondition::Launched,
         ConditionStatus::True,
