@@ -70,7 +70,7 @@ fn look(o: &Observed<'_>, open: &SendRecord, effective: &Effective) -> Effect {
         created_from: open.claimed_at - CREATED_BEFORE,
         created_until: open.claimed_at + o.timing.fence_after(open.posts) + o.timing.clock_margin,
         client_id_honoured,
-        resume: o.lookups.resume.clone(),
+        resume: o.own_lookups().and_then(|looks| looks.resume.clone()),
     }
 }
 
@@ -97,7 +97,10 @@ fn proven_absent(o: &Observed<'_>, open: &SendRecord) -> bool {
         return false;
     };
     let fence_at = o.uptime.saturating_sub(past);
-    let mut after = o.lookups.absent.iter().filter(|begun| **begun >= fence_at);
+    let Some(looks) = o.own_lookups() else {
+        return false;
+    };
+    let mut after = looks.absent.iter().filter(|begun| **begun >= fence_at);
     let first = after.next();
     first.is_some_and(|first| {
         after.any(|later| later.saturating_sub(*first) >= o.timing.consistency_window)

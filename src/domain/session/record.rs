@@ -377,9 +377,17 @@ fn looked_up(
     begun: Duration,
     answer: &Result<AdoptAnswer, ProviderError>,
 ) -> Recorded {
-    let begun = o.lookups.begun.unwrap_or(begun);
+    let so_far = o.own_lookups();
+    let begun = so_far.and_then(|looks| looks.begun).unwrap_or(begun);
+    let account = match &o.readiness {
+        Readiness::Ready(connected) => Some(connected.account.clone()),
+        Readiness::NotGathered | Readiness::Unverified | Readiness::Blocked { .. } => None,
+    };
     let mut lookups = Lookups {
-        absent: o.lookups.absent.clone(),
+        account,
+        absent: so_far
+            .map(|looks| looks.absent.clone())
+            .unwrap_or_default(),
         last: Some(o.uptime),
         ..Lookups::default()
     };

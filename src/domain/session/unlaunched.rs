@@ -130,7 +130,7 @@ pub(super) fn decide(o: &Observed<'_>) -> Plan {
                 - CREATED_BEFORE,
             created_until: o.now + o.timing.fence(),
             client_id_honoured: *client_id_honoured,
-            resume: o.lookups.resume.clone(),
+            resume: o.own_lookups().and_then(|looks| looks.resume.clone()),
         });
     }
     let attempt = recorded(o).map_or(1, |record| record.attempt);
@@ -320,5 +320,8 @@ fn look_first(o: &Observed<'_>, provider: &ProviderFacts) -> bool {
             .is_some_and(|refusal| refusal.class == "RateLimited"),
         None => o.session.older_than_process || o.since(o.session.created_at) >= o.timing.stale_age,
     };
-    findable && doubtful && o.lookups.absent.is_empty()
+    let looked = o
+        .own_lookups()
+        .is_some_and(|looks| !looks.absent.is_empty());
+    findable && doubtful && !looked
 }
