@@ -183,8 +183,10 @@ fn absent(
             .telling(Note::warning(Reason::LaunchOutcomeUnknown, message));
     }
     if open.posts >= MOST_POSTS {
-        return still_unknown(
+        return still_looking(
             o,
+            open,
+            effective,
             &format!("{MOST_POSTS} requests were sent and none was ever seen to arrive"),
         );
     }
@@ -213,8 +215,10 @@ fn send_again(
         return Plan::wait(o.timing.fault_wait_min);
     };
     if attempt == open.attempt && inputs.digest != open.request_digest {
-        return still_unknown(
+        return still_looking(
             o,
+            open,
+            effective,
             "what was sent can no longer be reproduced: the prompt's source has changed",
         );
     }
@@ -261,6 +265,16 @@ fn following(o: &Observed<'_>, open: &SendRecord, same_account: bool) -> Plan {
         return Plan::store(o, draft.finish());
     }
     Plan::store(o, draft(o).finish())
+}
+
+/// Proven absent, and yet nothing may be sent: says so once and goes on looking.
+fn still_looking(o: &Observed<'_>, open: &SendRecord, effective: &Effective, why: &str) -> Plan {
+    let plan = still_unknown(o, why);
+    match until_next_look(o, open) {
+        _ if plan.before.is_some() || o.stopping => plan,
+        Some(wait) => plan.again(wait),
+        None => Plan::act(look(o, open, effective)),
+    }
 }
 
 /// It is still being looked for, but somebody should know.
