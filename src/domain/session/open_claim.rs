@@ -11,7 +11,7 @@ use super::unlaunched::{CREATED_BEFORE, claim};
 use super::{deletion_overdue, deletion_policy, had_its_chance, record, stop_wanted};
 use crate::api::{
     ConditionStatus, DeletionPolicy, Effective, OnUnknownLaunch, Reason, SendRecord, SendState,
-    SessionCondition, SessionPhase,
+    SessionCondition, SessionPhase, condition,
 };
 
 /// Requests with one key after which nobody sends another.
@@ -255,7 +255,17 @@ fn following(o: &Observed<'_>, open: &SendRecord, same_account: bool) -> Plan {
             "the credentials now belong to another account than the one the launch was sent to, where it cannot be found: restore them",
         );
     }
-    if open.state == SendState::Claimed {
+    let said = o.session.status.is_some_and(|status| {
+        condition(
+            &status.conditions,
+            SessionCondition::Reconciling.as_str(),
+        )
+        .is_some_and(|reconciling| {
+            reconciling.status == ConditionStatus::True
+                && reconciling.reason == Reason::RecoveringLaunch.as_str()
+        })
+    });
+    if open.state == SendState::Claimed || !said {
         let mut draft = draft(o);
         set_state(&mut draft, SendState::Unknown);
         draft.reconciling(
