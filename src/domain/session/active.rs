@@ -6,7 +6,7 @@ use super::super::ids::{RunId, SessionId};
 use super::super::remote::{Capability, ErrorClass, SessionRef};
 use super::super::snapshot::{RemotePhase, Snapshot};
 use super::super::status::{Draft, RESULT_BYTES, clip};
-use super::observed::{Look, Observed, Readiness};
+use super::observed::{Look, Observed, Origin, Readiness};
 use super::plan::{Effect, Guard, Note, Plan, StatusWrite};
 use super::{deletion_overdue, deletion_policy, stop_wanted};
 use crate::api::{
@@ -42,6 +42,10 @@ pub(super) fn decide(o: &Observed<'_>, record: &SendRecord) -> Plan {
                 "deleted without a confirmed stop: it may still be running at the provider",
             );
         }
+    }
+    if !o.session.has_finalizer && o.session.origin != Origin::Copy && !o.stopping {
+        // `kubectl replace` removes it; a deletion would then leave the session running unseen.
+        return Plan::act(Effect::AddFinalizer);
     }
     match stop_reason(o) {
         Some(reason) => stop(o, session, reason),

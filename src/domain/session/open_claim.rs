@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::super::remote::Recovery;
 use super::super::status::Draft;
-use super::observed::{AgentView, Observed, ProviderFacts, Readiness, keys};
+use super::observed::{AgentView, Observed, Origin, ProviderFacts, Readiness, keys};
 use super::plan::{Effect, Note, Plan};
 use super::unlaunched::{CREATED_BEFORE, claim};
 use super::{deletion_overdue, deletion_policy, had_its_chance, record, stop_wanted};
@@ -205,7 +205,7 @@ fn send_again(
     if o.stopping {
         return Plan::nothing();
     }
-    if !o.session.has_finalizer {
+    if !o.session.has_finalizer || o.session.origin == Origin::None {
         return Plan::act(Effect::AddFinalizer);
     }
     let Readiness::Ready(connected) = &o.readiness else {
