@@ -506,9 +506,23 @@ fn stop(o: &Observed<'_>, session: SessionRef, reason: CancelReason) -> Plan {
         .and_then(|last| (last + pace).checked_sub(o.uptime))
         .filter(|wait| !wait.is_zero());
     match wait {
-        Some(wait) => Plan::store(o, draft(o).finish()).again(wait),
+        Some(wait) => {
+            let mut draft = draft(o);
+            if is_stalled(o) {
+                // What kept the stop from being sent is gone.
+                draft.reconciling(Reason::Cancelling, "being stopped");
+            }
+            Plan::store(o, draft.finish()).again(wait)
+        }
         None => Plan::act(Effect::Cancel(session)),
     }
+}
+
+fn is_stalled(o: &Observed<'_>) -> bool {
+    o.session.status.is_some_and(|status| {
+        condition(&status.conditions, SessionCondition::Stalled.as_str())
+            .is_some_and(|stalled| stalled.status == ConditionStatus::True)
+    })
 }
 
 /// The object goes, the session stays.
