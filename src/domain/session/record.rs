@@ -320,20 +320,39 @@ fn verdict(error: &ProviderError, own_model: bool) -> Verdict {
     Verdict { reason, mended_by }
 }
 
-/// The launch was refused and nothing of it is under way: wait, or end.
-fn settle(o: &Observed<'_>, refusal: RefusalRecord) -> (CodeSessionStatus, Option<Note>) {
-    let reason = Reason::ALL
+fn reason_of(refusal: &RefusalRecord) -> Reason {
+    Reason::ALL
         .iter()
         .copied()
         .find(|reason| reason.as_str() == refusal.reason)
-        .unwrap_or(Reason::InvalidRequest);
-    let said = refusal.message.clone();
+        .unwrap_or(Reason::InvalidRequest)
+}
+
+/// The conditions of a session that waits after a refusal.
+pub(super) fn waits_after_refusal(draft: &mut Draft, refusal: &RefusalRecord) {
+    let reason = reason_of(refusal);
+    let said = &refusal.message;
+    match reason {
+        Reason::RateLimited | Reason::ProviderUnavailable => draft.reconciling(
+            reason,
+            format!("not launched yet, goes on by itself: {said}"),
+        ),
+        _ => draft.stalled(
+            reason,
+            format!("not launched: {said}. It is tried again when the CodeAgent or its credentials change, and after a while"),
+        ),
+    };
+}
+
+/// The launch was refused and nothing of it is under way: wait, or end.
+fn settle(o: &Observed<'_>, refusal: RefusalRecord) -> (CodeSessionStatus, Option<Note>) {
+    let reason = reason_of(&refusal);
     let mut draft = draft(o);
     draft.status().phase = SessionPhase::Pending;
     draft.first_message().phase = SessionPhase::Pending;
     if let Some(record) = draft.status().launch.as_mut() {
         record.state = SendState::Rejected;
-        record.refusal = Some(refusal);
+        record.refusal = Some(refusal.clone());
     }
     draft.set(
         SessionCondition::Launched,
@@ -341,35 +360,22 @@ fn settle(o: &Observed<'_>, refusal: RefusalRecord) -> (CodeSessionStatus, Optio
         reason,
         "not launched",
     );
-    match reason {
-        Reason::RateLimited | Reason::ProviderUnavailable => {
-            draft.reconciling(
-                reason,
-                format!("not launched yet, goes on by itself: {said}"),
-            );
-            (draft.finish(), None)
-        }
-        Reason::InvalidRequest => {
-            let message = format!(
-                "the provider refuses the session: {said}. Create a CodeSession with a new name"
-            );
-            draft.set(
-                SessionCondition::Launched,
-                ConditionStatus::False,
-                reason,
-                &message,
-            );
-            draft.end(SessionPhase::Error, false, reason, &message);
-            (draft.finish(), Some(Note::warning(reason, message)))
-        }
-        _ => {
-            draft.stalled(
-                reason,
-                format!("not launched: {said}. It is tried again when the CodeAgent or its credentials change, and after a while"),
-            );
-            (draft.finish(), None)
-        }
+    if reason != Reason::InvalidRequest {
+        waits_after_refusal(&mut draft, &refusal);
+        return (draft.finish(), None);
     }
+    let message = format!(
+        "the provider refuses the session: {}. Create a CodeSession with a new name",
+        refusal.message
+    );
+    draft.set(
+        SessionCondition::Launched,
+        ConditionStatus::False,
+        reason,
+        &message,
+    );
+    draft.end(SessionPhase::Error, false, reason, &message);
+    (draft.finish(), Some(Note::warning(reason, message)))
 }
 
 fn looked_up(

@@ -10,6 +10,7 @@ use super::observed::{
     AgentView, Connected, Inputs, Observed, Origin, Place, ProviderFacts, Readiness, keys,
 };
 use super::plan::{Effect, Guard, LaunchPlan, Note, Plan, StatusWrite};
+use super::record;
 use crate::api::{
     ConditionStatus, DesiredState, Effective, ProviderStatus, QueueStatus, Reason, SendRecord,
     SendState, SendTarget, SessionCondition, SessionPhase,
@@ -284,8 +285,9 @@ fn held_by_refusal(o: &Observed<'_>, connected: &Connected, agent_generation: i6
         refusal.agent_generation == agent_generation && refusal.credential == connected.credential;
     let remaining = o.until(refusal.retry_at);
     (unchanged && !remaining.is_zero()).then(|| {
-        // What the refusal said stays where it stands; only the generation may have to follow.
-        let draft = draft(o);
+        // Something else may have stood in its place meanwhile.
+        let mut draft = draft(o);
+        record::waits_after_refusal(&mut draft, refusal);
         Plan::store(o, draft.finish()).again(remaining)
     })
 }
