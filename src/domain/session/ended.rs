@@ -31,10 +31,13 @@ pub(super) fn decide(o: &Observed<'_>) -> Plan {
 
 /// A session whose launch had an unknown outcome, and a user who found it at the provider.
 fn hand_over(o: &Observed<'_>, status: &CodeSessionStatus) -> Option<Plan> {
-    let unknown = status
-        .error
-        .as_ref()
-        .is_some_and(|error| error.reason == Reason::LaunchOutcomeUnknown.as_str());
+    // Cancelled ones too: the session that was found is then stopped.
+    let unknown = condition(&status.conditions, SessionCondition::Launched.as_str()).is_some_and(
+        |launched| {
+            launched.status == ConditionStatus::Unknown
+                && launched.reason == Reason::LaunchOutcomeUnknown.as_str()
+        },
+    );
     let id = o
         .session
         .adopt
