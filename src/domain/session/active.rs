@@ -139,7 +139,7 @@ fn end(o: &Observed<'_>, snapshot: &Snapshot) -> Plan {
             ),
             (true, None, _) => (
                 SessionPhase::Cancelled,
-                false,
+                stop_wanted(o),
                 Reason::Cancelled,
                 "stopped at the provider, not by this operator".to_owned(),
             ),
