@@ -16,6 +16,8 @@ mod observed;
 mod open_claim;
 mod plan;
 mod record;
+#[cfg(test)]
+mod tests;
 mod unlaunched;
 
 pub use observed::{

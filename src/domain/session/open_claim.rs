@@ -256,14 +256,12 @@ fn following(o: &Observed<'_>, open: &SendRecord, same_account: bool) -> Plan {
         );
     }
     let said = o.session.status.is_some_and(|status| {
-        condition(
-            &status.conditions,
-            SessionCondition::Reconciling.as_str(),
+        condition(&status.conditions, SessionCondition::Reconciling.as_str()).is_some_and(
+            |reconciling| {
+                reconciling.status == ConditionStatus::True
+                    && reconciling.reason == Reason::RecoveringLaunch.as_str()
+            },
         )
-        .is_some_and(|reconciling| {
-            reconciling.status == ConditionStatus::True
-                && reconciling.reason == Reason::RecoveringLaunch.as_str()
-        })
     });
     if open.state == SendState::Claimed || !said {
         let mut draft = draft(o);

@@ -391,9 +391,7 @@ fn looked_up(
     };
     let mut lookups = Lookups {
         account,
-        absent: so_far
-            .map(|looks| looks.absent.clone())
-            .unwrap_or_default(),
+        absent: so_far.map(|looks| looks.absent.clone()).unwrap_or_default(),
         last: Some(o.uptime),
         ..Lookups::default()
     };
