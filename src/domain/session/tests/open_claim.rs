@@ -267,7 +267,9 @@ fn a_launch_proven_absent_is_sent_again_with_what_its_sources_say_now() {
     given.readiness = Readiness::Ready(changed);
     let plan = given.pass();
     let Some(Effect::Launch(launch)) = plan.effect else {
-        panic!("nothing of the first request is left at the provider, so a new one may say something else")
+        panic!(
+            "nothing of the first request is left at the provider, so a new one may say something else"
+        )
     };
     assert_eq!(launch.prompt, "Something else");
 }
