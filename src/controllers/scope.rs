@@ -79,7 +79,7 @@ impl Scope {
     fn on_session(&self, change: Change<'_, CodeSession>) {
         match change {
             Change::Applied(session) => {
-                self.session_queue.push(ObjectRef::from_obj(&*session));
+                self.session_queue.push(ObjectRef::from_obj(session));
                 self.note_owner(session);
                 self.moved(session);
             }
@@ -115,7 +115,7 @@ impl Scope {
     fn on_agent(&self, change: Change<'_, CodeAgent>) {
         match change {
             Change::Applied(agent) => {
-                self.agent_queue.push(ObjectRef::from_obj(&*agent));
+                self.agent_queue.push(ObjectRef::from_obj(agent));
                 self.wake_sessions(agent);
             }
             Change::Deleted(agent) => {

@@ -456,10 +456,6 @@ async fn inputs(
     Ok(Inputs { prompt, digest })
 }
 
-#[expect(
-    clippy::too_many_arguments,
-    reason = "private, called once, each argument another fact"
-)]
 fn readiness(
     scope: &Scope,
     uid: &str,

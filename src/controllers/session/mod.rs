@@ -159,7 +159,7 @@ fn settle(scope: &Arc<Scope>, object: &Arc<CodeSession>) {
         Followed {
             uid,
             session,
-            object: ObjectRef::from_obj(&*object),
+            object: ObjectRef::from_obj(object),
             queue: scope.session_queue.clone(),
             age,
             account,
