@@ -4,7 +4,9 @@
 //! (gather and decide, the write before, the effect, the write after) is a step of its own, so that a crash, a pause, a
 //! stale view, another operator or the user can come between any two. `decide` and `record` are the ones that ship.
 //!
-//! The bounds of the normal run are small enough for every test run. `EXPLORER_BOUNDS=large cargo test --test explorer`
+//! The bounds of the normal run are small enough for every test run: two operators and one fault, stale view or action of
+//! the user at any point (as far as the second request for `Marker`), one operator and any two of them. Within its bounds a
+//! run is exhaustive; the way to rest is followed from every eighth state, with large bounds from every one. `EXPLORER_BOUNDS=large cargo test --test explorer`
 //! explores more faults and more time; it takes many minutes and is best run with `--release`.
 //!
 //! The negative controls break one rule of the protocol at a time, in the model around the decisions: each must lead to a
@@ -41,8 +43,11 @@ fn world(recovery: Recovery) -> World {
             pauses: 1,
             losses: 2,
             user: 2,
+            stale: 2,
+            total: 4,
         };
         world.horizon = 12;
+        world.rest_every = 1;
     }
     world
 }
@@ -64,13 +69,16 @@ fn chosen_ids() {
 fn chosen_ids_that_the_provider_ignores() {
     holds(
         "ClientId, ignored",
-        &world(Recovery::ClientId).ignoring_ids(),
+        &alone(world(Recovery::ClientId).ignoring_ids()),
     );
 }
 
 #[test]
 fn markers() {
-    holds("Marker", &world(Recovery::Marker));
+    let mut world = world(Recovery::Marker);
+    // Far enough for the second request, after the fence and two looks.
+    world.horizon = world.horizon.max(4);
+    holds("Marker", &world);
 }
 
 #[test]
@@ -82,26 +90,32 @@ fn nothing_to_look_for() {
 fn never_a_second_request() {
     holds(
         "Marker, Fail",
-        &world(Recovery::Marker).on_unknown(OnUnknownLaunch::Fail),
+        &alone(world(Recovery::Marker).on_unknown(OnUnknownLaunch::Fail)),
     );
 }
 
 /// One operator has more room for faults within the same time.
+fn alone(mut world: World) -> World {
+    world.operators = 1;
+    world.bounds = Bounds {
+        crashes: 2,
+        pauses: 1,
+        losses: 2,
+        user: 2,
+        stale: 1,
+        total: if large() { 8 } else { 2 },
+    };
+    world.horizon = world.horizon.max(5);
+    world
+}
+
 #[test]
 fn one_operator_and_more_faults() {
     for recovery in [Recovery::ClientId, Recovery::Marker, Recovery::None] {
-        let mut world = world(recovery);
-        world.operators = 1;
-        world.bounds = Bounds {
-            crashes: 2,
-            pauses: 1,
-            losses: 2,
-            user: 2,
-        };
-        if !large() {
-            world.horizon = 7;
-        }
-        holds(&format!("one operator, {recovery:?}"), &world);
+        holds(
+            &format!("one operator, {recovery:?}"),
+            &alone(world(recovery)),
+        );
     }
 }
 
@@ -137,6 +151,8 @@ const fn bounds(crashes: u8, pauses: u8, losses: u8, user: u8) -> Bounds {
         pauses,
         losses,
         user,
+        stale: 1,
+        total: 4,
     }
 }
 
@@ -204,9 +220,9 @@ fn looks_of_another_account_are_no_proof() {
 
 /// A launch that becomes visible later than assumed, and an account that refuses every further request.
 fn late_and_refused(mut world: World) -> World {
-    world.bounds = bounds(1, 0, 1, 1);
+    world.bounds = bounds(1, 0, 1, 0);
     world.operators = 1;
-    world.horizon = 8;
+    world.horizon = 7;
     world.later_than_assumed = 4;
     world.refuses_again = true;
     world

@@ -32,6 +32,30 @@ pub struct Bounds {
     /// Answers lost or refused, launches committed late, looks that show too little.
     pub losses: u8,
     pub user: u8,
+    /// Passes on a view that others have overtaken.
+    pub stale: u8,
+    /// All of these together, and work that ends by itself.
+    pub total: u8,
+}
+
+impl Bounds {
+    pub const NONE: Self = Self {
+        crashes: 0,
+        pauses: 0,
+        losses: 0,
+        user: 0,
+        stale: 0,
+        total: 0,
+    };
+
+    /// What may still happen of one kind.
+    fn rest(self, of_kind: u8) -> u8 {
+        of_kind.min(self.total)
+    }
+
+    pub fn losses(self) -> u8 {
+        self.rest(self.losses)
+    }
 }
 
 /// A rule of the protocol that is broken on purpose.
@@ -81,6 +105,8 @@ pub struct World {
     pub bounds: Bounds,
     /// Ticks after which nothing but the way to rest is explored.
     pub horizon: u8,
+    /// From one in how many states the way to rest is followed.
+    pub rest_every: u64,
     pub mutant: Option<Mutant>,
     /// How many ticks later than assumed a launch may become visible.
     pub later_than_assumed: u8,
@@ -135,8 +161,11 @@ impl World {
                 pauses: 1,
                 losses: 1,
                 user: 1,
+                stale: 1,
+                total: 1,
             },
-            horizon: 5,
+            horizon: 3,
+            rest_every: 8,
             mutant: None,
             later_than_assumed: 0,
             refuses_again: false,
@@ -477,7 +506,7 @@ impl State {
                 let behind = operator
                     .view()
                     .is_some_and(|object| !self.is_current(object));
-                if behind {
+                if behind && self.left.rest(self.left.stale) > 0 {
                     actions.push(Action::Pass {
                         operator: index,
                         fresh: false,
@@ -494,18 +523,18 @@ impl State {
                         }),
                 );
             }
-            if self.left.crashes > 0 && operator.has_memory() {
+            if self.left.rest(self.left.crashes) > 0 && operator.has_memory() {
                 actions.push(Action::Crash { operator: index });
             }
         }
         for (index, session) in self.sessions.iter().enumerate() {
             if session.visible_by.is_some() {
                 actions.push(Action::Appear { session: index });
-            } else if session.work == Work::Running {
+            } else if session.work == Work::Running && self.left.total > 0 {
                 actions.push(Action::Finish { session: index });
             }
         }
-        if self.left.user > 0 {
+        if self.left.rest(self.left.user) > 0 {
             match &self.object {
                 Some(object) => {
                     if object.deleting.is_none() {
@@ -532,7 +561,7 @@ impl State {
             .iter()
             .filter(|operator| !matches!(operator.stage, Stage::Idle) && !operator.paused)
             .count();
-        stopped <= usize::from(self.left.pauses)
+        stopped <= usize::from(self.left.rest(self.left.pauses))
             && self
                 .sessions
                 .iter()
@@ -542,10 +571,17 @@ impl State {
     pub fn apply(&self, world: &World, action: Action) -> Result<Self, Violation> {
         let mut next = self.clone();
         match action {
-            Action::Pass { operator, fresh } => next.pass(world, operator, fresh)?,
+            Action::Pass { operator, fresh } => {
+                if !fresh {
+                    next.left.stale -= 1;
+                    next.left.total -= 1;
+                }
+                next.pass(world, operator, fresh)?;
+            }
             Action::Step { operator, luck } => next.step(world, operator, luck)?,
             Action::Crash { operator } => {
                 next.left.crashes -= 1;
+                next.left.total -= 1;
                 let known = next.operators[operator].delivered.clone();
                 next.operators[operator] = Operator::new(self.tick, known);
             }
@@ -554,14 +590,19 @@ impl State {
                     if !matches!(operator.stage, Stage::Idle) && !operator.paused {
                         operator.paused = true;
                         next.left.pauses -= 1;
+                        next.left.total -= 1;
                     }
                 }
                 next.tick += 1;
             }
             Action::Appear { session } => next.sessions[session].visible_by = None,
-            Action::Finish { session } => next.sessions[session].work = Work::Finished,
+            Action::Finish { session } => {
+                next.sessions[session].work = Work::Finished;
+                next.left.total = next.left.total.saturating_sub(1);
+            }
             Action::Cancel => {
                 next.left.user -= 1;
+                next.left.total -= 1;
                 next.change(|object| {
                     object.cancelled = true;
                     object.generation += 1;
@@ -569,16 +610,19 @@ impl State {
             }
             Action::Delete => {
                 next.left.user -= 1;
+                next.left.total -= 1;
                 let tick = self.tick;
                 next.change(|object| object.deleting = Some(tick));
                 next.collect();
             }
             Action::Recreate => {
                 next.left.user -= 1;
+                next.left.total -= 1;
                 next.create();
             }
             Action::RotateKey => {
                 next.left.user -= 1;
+                next.left.total -= 1;
                 next.account = 1 - next.account;
             }
         }

@@ -171,7 +171,7 @@ impl Operator {
         let Stage::Effect(decided) = &self.stage else {
             return lucks;
         };
-        if state.left.losses == 0 {
+        if state.left.losses() == 0 {
             return lucks;
         }
         match &decided.plan.effect {
@@ -287,6 +287,7 @@ impl State {
         }
         if luck != Luck::Good {
             self.left.losses -= 1;
+            self.left.total -= 1;
         }
         match stage {
             Stage::Idle => {}
@@ -648,6 +649,7 @@ impl State {
         }
         if world.is(Mutant::AccountPinDropped)
             && let Some(launch) = status.as_mut().and_then(|s| s.launch.as_mut())
+            && launch.state != SendState::Confirmed
         {
             launch.target.account = account.as_str().to_owned();
         }

@@ -73,7 +73,9 @@ pub fn explore(world: &World) -> Explored {
     'search: while let Some((state, digest, depth)) = queue.pop_front() {
         explored.states += 1;
         explored.depth = explored.depth.max(depth);
-        if let Err((violation, calm)) = comes_to_rest(world, &state, &mut resting) {
+        if digest % world.rest_every == 0
+            && let Err((violation, calm)) = comes_to_rest(world, &state, &mut resting)
+        {
             explored.violation = Some(Counterexample {
                 violation,
                 steps: path(&parents, digest),
@@ -131,12 +133,7 @@ fn comes_to_rest(
 ) -> Result<(), (Violation, usize)> {
     let mut state = from.clone();
     state.calm = true;
-    state.left = Bounds {
-        crashes: 0,
-        pauses: 0,
-        losses: 0,
-        user: 0,
-    };
+    state.left = Bounds::NONE;
     let deadline = {
         let timing = &world.timing;
         let bound = timing.deletion_bound + timing.deletion_slack + TICK;
