@@ -1,0 +1,14 @@
+//! The operator against a real API server and simulated providers, over their real HTTP interfaces.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
+
+mod budget;
+mod ending;
+mod life;
+mod lost_launches;
+mod support;

@@ -1,0 +1,506 @@
+//! What a test has to itself: a namespace of the shared control plane, simulated providers, and an operator user with the
+//! permissions that the chart gives.
+
+use std::time::{Duration, Instant};
+
+use codeagent_harness::{Access, AuditLog, AuditedRequest, ControlPlane, Namespace, shared};
+use codeagent_operator::api::{
+    CodeAgent, CodeSession, Condition, ConditionStatus, SessionPhase, condition, crds,
+};
+use codeagent_operator::simulator::{
+    Key, Launch, LaunchFilter, Provider, SessionView, Simulator, SimulatorOptions,
+};
+use k8s_openapi::api::authorization::v1::{
+    ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec,
+};
+use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::api::events::v1::Event;
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
+use kube::{Api, ResourceExt};
+use serde_json::{Value, json};
+use tokio::sync::OnceCell;
+
+use super::operator::{Arguments, Operator};
+
+/// How long a test waits for something that should happen at once, on a busy machine.
+pub const PATIENCE: Duration = Duration::from_secs(40);
+const GLANCE: Duration = Duration::from_millis(40);
+
+/// The rules of the chart's Role, as Helm would fill them in.
+fn chart_rules() -> &'static str {
+    let helpers = include_str!("../../../charts/codeagent-operator/templates/_helpers.tpl");
+    let (_, rest) = helpers
+        .split_once("{{- define \"codeagent-operator.rules\" -}}\n")
+        .unwrap();
+    rest.split_once("{{- end -}}").unwrap().0
+}
+
+/// Installs the definitions, once per test program.
+async fn definitions(control_plane: &ControlPlane) {
+    static INSTALLED: OnceCell<()> = OnceCell::const_new();
+    INSTALLED
+        .get_or_init(|| async {
+            for crd in crds::all() {
+                let yaml = crds::to_yaml(&crd).unwrap();
+                control_plane.admin().apply_manifests(&yaml).await.unwrap();
+            }
+        })
+        .await;
+}
+
+/// The name of a provider's CodeAgent and of its Secret, unless a test makes others.
+pub fn agent_name(provider: Provider) -> &'static str {
+    provider.name()
+}
+
+/// The key that the simulator accepts from the start.
+pub fn demo_key(provider: Provider) -> &'static str {
+    match provider {
+        Provider::Cursor => "cursor-demo-key",
+        Provider::Firebender => "firebender-demo-key",
+    }
+}
+
+/// Everything one test needs, apart from all other tests.
+pub struct World {
+    pub control_plane: &'static ControlPlane,
+    pub namespace: Namespace,
+    pub simulator: Simulator,
+    access: Access,
+    user: String,
+}
+
+impl World {
+    /// With simulated providers whose sessions take milliseconds.
+    pub async fn new() -> Self {
+        Self::with(SimulatorOptions::for_tests()).await
+    }
+
+    /// With simulated providers like these.
+    pub async fn with(options: SimulatorOptions) -> Self {
+        let control_plane = shared().await;
+        definitions(control_plane).await;
+        let namespace = control_plane.namespace("it").await.unwrap();
+        let user = format!("operator-of-{}", namespace.name());
+        let access = control_plane.user(&user, None).unwrap();
+        let world = Self {
+            control_plane,
+            simulator: Simulator::start(options).await.unwrap(),
+            access,
+            user,
+            namespace,
+        };
+        world.permit().await;
+        world
+    }
+
+    /// Gives the operator's user what the chart gives its ServiceAccount where it serves a listed namespace.
+    async fn permit(&self) {
+        let manifests = format!(
+            "\
+apiVersion: rbac.authorization.k8s.io/v1
+kind: Role
+metadata: {{name: operator}}
+rules:
+{rules}
+- {{apiGroups: [\"\"], resources: [namespaces], resourceNames: [{namespace}], verbs: [get]}}
+- {{apiGroups: [coordination.k8s.io], resources: [leases], verbs: [create]}}
+- {{apiGroups: [coordination.k8s.io], resources: [leases], resourceNames: [codeagent-operator], verbs: [get, update, patch]}}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: RoleBinding
+metadata: {{name: operator}}
+roleRef: {{apiGroup: rbac.authorization.k8s.io, kind: Role, name: operator}}
+subjects: [{{apiGroup: rbac.authorization.k8s.io, kind: User, name: {user}}}]
+",
+            rules = chart_rules(),
+            namespace = self.namespace.name(),
+            user = self.user,
+        );
+        self.namespace.apply_manifests(&manifests).await.unwrap();
+        // Rules take effect a moment after they are stored.
+        let question = SubjectAccessReview {
+            spec: SubjectAccessReviewSpec {
+                user: Some(self.user.clone()),
+                resource_attributes: Some(ResourceAttributes {
+                    namespace: Some(self.namespace.name().to_owned()),
+                    verb: Some("create".to_owned()),
+                    group: Some("coordination.k8s.io".to_owned()),
+                    resource: Some("leases".to_owned()),
+                    ..ResourceAttributes::default()
+                }),
+                ..SubjectAccessReviewSpec::default()
+            },
+            ..SubjectAccessReview::default()
+        };
+        let reviews: Api<SubjectAccessReview> = Api::all(self.namespace.client());
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let answer = reviews.create(&PostParams::default(), &question).await;
+            if answer.unwrap().status.is_some_and(|status| status.allowed) {
+                return;
+            }
+            assert!(Instant::now() < deadline, "the rules do not take effect");
+            tokio::time::sleep(GLANCE).await;
+        }
+    }
+
+    /// The name of the test's namespace.
+    pub fn name(&self) -> &str {
+        self.namespace.name()
+    }
+
+    /// Starts the operator with calm timing.
+    pub async fn operator(&self) -> Operator {
+        self.operator_with(Arguments::calm()).await
+    }
+
+    /// Starts the operator in this namespace, against these simulated providers.
+    pub async fn operator_with(&self, arguments: Arguments) -> Operator {
+        let urls = self.simulator.urls();
+        self.operator_against(arguments, &urls.cursor, &urls.firebender)
+            .await
+    }
+
+    /// Starts the operator against providers that are elsewhere.
+    pub async fn operator_against(
+        &self,
+        arguments: Arguments,
+        cursor: &str,
+        firebender: &str,
+    ) -> Operator {
+        let arguments = arguments
+            .with("--namespace", self.name())
+            .with("--operator-namespace", self.name())
+            .and("--provider-endpoint", &format!("cursor={cursor}"))
+            .and("--provider-endpoint", &format!("firebender={firebender}"));
+        Operator::start(self.access.config(), &arguments).await
+    }
+
+    /// The requests of the operator's user that the API server has answered since `log` was taken.
+    pub fn requests(&self, log: &AuditLog) -> Vec<AuditedRequest> {
+        log.requests(|request| request.user == self.user).unwrap()
+    }
+
+    // --- what users do ---
+
+    pub fn sessions(&self) -> Api<CodeSession> {
+        self.namespace.api()
+    }
+
+    pub fn agents(&self) -> Api<CodeAgent> {
+        self.namespace.api()
+    }
+
+    /// Applies one object, as JSON.
+    pub async fn apply(&self, object: Value) {
+        let text = object.to_string();
+        self.namespace.apply_manifests(&text).await.unwrap();
+    }
+
+    /// A Secret with this key, marked for the operator.
+    pub async fn secret(&self, name: &str, key: &str) {
+        self.apply(json!({
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "metadata": {"name": name, "labels": {"codeagents.dev/credential": "true"}},
+            "stringData": {"api-key": key},
+        }))
+        .await;
+    }
+
+    /// A provider's CodeAgent with a Secret that the provider accepts.
+    pub async fn agent(&self, provider: Provider) {
+        self.agent_with(provider, json!({})).await;
+    }
+
+    /// A provider's CodeAgent with more settings, and a Secret that the provider accepts.
+    pub async fn agent_with(&self, provider: Provider, settings: Value) {
+        let name = agent_name(provider);
+        self.secret(name, demo_key(provider)).await;
+        self.agent_alone(provider, settings).await;
+    }
+
+    /// A provider's CodeAgent, without its Secret.
+    pub async fn agent_alone(&self, provider: Provider, settings: Value) {
+        let name = agent_name(provider);
+        let mut spec = json!({
+            "provider": {name: {}},
+            "credentials": {"secretRef": {"name": name}},
+            "repository": {"url": "https://github.com/acme/app", "ref": "main"},
+        });
+        merge(&mut spec, settings);
+        self.apply(json!({
+            "apiVersion": "codeagents.dev/v1alpha1",
+            "kind": "CodeAgent",
+            "metadata": {"name": name},
+            "spec": spec,
+        }))
+        .await;
+    }
+
+    /// A session of the provider's CodeAgent.
+    pub async fn session(&self, provider: Provider, name: &str, prompt: &str) -> CodeSession {
+        self.session_with(provider, name, json!({"prompt": prompt}))
+            .await
+    }
+
+    /// A session of the provider's CodeAgent with these settings.
+    pub async fn session_with(
+        &self,
+        provider: Provider,
+        name: &str,
+        settings: Value,
+    ) -> CodeSession {
+        let mut spec = json!({"agentRef": {"name": agent_name(provider)}});
+        merge(&mut spec, settings);
+        let object = json!({
+            "apiVersion": "codeagents.dev/v1alpha1",
+            "kind": "CodeSession",
+            "metadata": {"name": name},
+            "spec": spec,
+        });
+        let object: CodeSession = serde_json::from_value(object).unwrap();
+        self.sessions()
+            .create(&PostParams::default(), &object)
+            .await
+            .unwrap()
+    }
+
+    /// Changes a session's spec.
+    pub async fn change_session(&self, name: &str, spec: Value) {
+        let patch = Patch::Merge(json!({"spec": spec}));
+        self.sessions()
+            .patch(name, &PatchParams::default(), &patch)
+            .await
+            .unwrap();
+    }
+
+    /// Changes a CodeAgent's spec.
+    pub async fn change_agent(&self, provider: Provider, spec: Value) {
+        let patch = Patch::Merge(json!({"spec": spec}));
+        self.agents()
+            .patch(agent_name(provider), &PatchParams::default(), &patch)
+            .await
+            .unwrap();
+    }
+
+    /// Asks for a session's deletion and does not wait.
+    pub async fn delete_session(&self, name: &str) {
+        let deleted = self.sessions().delete(name, &DeleteParams::default()).await;
+        deleted.unwrap();
+    }
+
+    /// Deletes the provider's Secret.
+    pub async fn delete_secret(&self, provider: Provider) {
+        let secrets: Api<Secret> = self.namespace.api();
+        let name = agent_name(provider);
+        let deleted = secrets.delete(name, &DeleteParams::default()).await;
+        deleted.unwrap();
+    }
+
+    /// What kubectl prints, run by an administrator in this namespace.
+    pub async fn kubectl(&self, arguments: &[&str]) -> String {
+        let arguments = [&["-n", self.name()], arguments].concat();
+        let admin = self.control_plane.admin();
+        let output = admin.kubectl(&arguments).await.unwrap();
+        assert!(output.success(), "{arguments:?}: {}", output.stderr);
+        output.stdout
+    }
+
+    // --- what users see ---
+
+    /// Waits until the session is as `holds` says.
+    pub async fn until(
+        &self,
+        name: &str,
+        what: &str,
+        holds: impl Fn(&CodeSession) -> bool,
+    ) -> CodeSession {
+        until(&self.sessions(), name, what, holds).await
+    }
+
+    /// Waits until the session has reached the phase; ending otherwise fails the test at once.
+    pub async fn until_phase(&self, name: &str, phase: SessionPhase) -> CodeSession {
+        let reached = self
+            .until(name, phase.as_str(), |session| {
+                let now = phase_of(session);
+                now == phase || now.is_terminal()
+            })
+            .await;
+        assert_eq!(phase_of(&reached), phase, "{}", pretty(&reached));
+        reached
+    }
+
+    /// Waits until the session has this reason at one of its conditions.
+    pub async fn until_reason(&self, name: &str, kind: &str, reason: &str) -> CodeSession {
+        self.until(name, &format!("{kind} because of {reason}"), |session| {
+            condition_of(session, kind).is_some_and(|condition| condition.reason == reason)
+        })
+        .await
+    }
+
+    /// Waits until the session has ended and nothing of ours holds the object any more.
+    pub async fn until_settled(&self, name: &str) -> CodeSession {
+        self.until(name, "settled", |session| {
+            phase_of(session).is_terminal() && session.finalizers().is_empty()
+        })
+        .await
+    }
+
+    /// Waits until the object is gone.
+    pub async fn until_gone(&self, name: &str) {
+        let sessions = self.sessions();
+        let deadline = Instant::now() + PATIENCE;
+        while let Some(session) = sessions.get_opt(name).await.unwrap() {
+            assert!(
+                Instant::now() < deadline,
+                "not gone in time: {}",
+                pretty(&session)
+            );
+            tokio::time::sleep(GLANCE).await;
+        }
+    }
+
+    /// Waits until the provider's CodeAgent is as `holds` says.
+    pub async fn until_agent(
+        &self,
+        provider: Provider,
+        what: &str,
+        holds: impl Fn(&CodeAgent) -> bool,
+    ) -> CodeAgent {
+        until(&self.agents(), agent_name(provider), what, holds).await
+    }
+
+    /// Waits until something is true that is not in an object.
+    pub async fn until_true(&self, what: &str, mut holds: impl FnMut() -> bool) {
+        let deadline = Instant::now() + PATIENCE;
+        while !holds() {
+            assert!(Instant::now() < deadline, "not in time: {what}");
+            tokio::time::sleep(GLANCE).await;
+        }
+    }
+
+    /// The events about a session, as (type, reason, note).
+    pub async fn events(&self, session: &CodeSession) -> Vec<(String, String, String)> {
+        let events: Api<Event> = self.namespace.api();
+        let events = events.list(&ListParams::default()).await.unwrap().items;
+        let of_session = events.into_iter().filter(|event| {
+            event.regarding.as_ref().and_then(|it| it.uid.clone()) == session.uid()
+        });
+        of_session
+            .map(|event| {
+                (
+                    event.type_.unwrap_or_default(),
+                    event.reason.unwrap_or_default(),
+                    event.note.unwrap_or_default(),
+                )
+            })
+            .collect()
+    }
+
+    /// Waits until the session has an event with this reason; answers with its note.
+    pub async fn until_event(&self, session: &CodeSession, reason: &str) -> String {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let events = self.events(session).await;
+            if let Some((_, _, note)) = events.iter().find(|event| event.1 == reason) {
+                return note.clone();
+            }
+            assert!(Instant::now() < deadline, "no {reason} among {events:?}");
+            tokio::time::sleep(GLANCE).await;
+        }
+    }
+
+    // --- what the provider saw ---
+
+    /// What was paid for this object.
+    pub fn launches(&self, session: &CodeSession) -> Vec<Launch> {
+        let uid = session.uid().unwrap();
+        self.simulator.launches(&LaunchFilter::marker(uid))
+    }
+
+    /// The one session that was paid for this object, as the provider knows it now.
+    pub fn at_provider(&self, session: &CodeSession) -> SessionView {
+        let launches = self.launches(session);
+        assert_eq!(launches.len(), 1, "{launches:#?}");
+        let mut all = self.simulator.sessions().into_iter();
+        all.find(|view| view.id == launches[0].session).unwrap()
+    }
+
+    /// Makes the provider accept this key, with the same account as the demo key.
+    pub fn accept_key(&self, provider: Provider, name: &str, secret: &str) {
+        let demo = Key::demo();
+        let demo = demo.iter().find(|key| key.provider == provider).unwrap();
+        self.simulator.add_key(Key {
+            secret: secret.to_owned(),
+            name: name.to_owned(),
+            ..demo.clone()
+        });
+    }
+}
+
+/// Waits until an object is as `holds` says.
+async fn until<K>(api: &Api<K>, name: &str, what: &str, holds: impl Fn(&K) -> bool) -> K
+where
+    K: Clone + std::fmt::Debug + serde::de::DeserializeOwned + serde::Serialize,
+{
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let object = api.get(name).await.unwrap();
+        if holds(&object) {
+            return object;
+        }
+        assert!(
+            Instant::now() < deadline,
+            "{name} is not {what} in time: {}",
+            pretty(&object)
+        );
+        tokio::time::sleep(GLANCE).await;
+    }
+}
+
+/// An object, for people.
+pub fn pretty(object: &impl serde::Serialize) -> String {
+    serde_json::to_string_pretty(object).unwrap()
+}
+
+/// The session's phase.
+pub fn phase_of(session: &CodeSession) -> SessionPhase {
+    let status = session.status.as_ref();
+    status.map(|status| status.phase).unwrap_or_default()
+}
+
+/// One condition of the session.
+pub fn condition_of<'a>(session: &'a CodeSession, kind: &str) -> Option<&'a Condition> {
+    condition(&session.status.as_ref()?.conditions, kind)
+}
+
+/// One condition of the CodeAgent.
+pub fn agent_condition<'a>(agent: &'a CodeAgent, kind: &str) -> Option<&'a Condition> {
+    condition(&agent.status.as_ref()?.conditions, kind)
+}
+
+/// Whether one condition of the CodeAgent is so, for this reason.
+pub fn agent_is(agent: &CodeAgent, kind: &str, status: ConditionStatus, reason: &str) -> bool {
+    agent_condition(agent, kind)
+        .is_some_and(|found| found.status == status && found.reason == reason)
+}
+
+/// The id of the session at the provider.
+pub fn session_id(session: &CodeSession) -> String {
+    let provider = session.status.as_ref().unwrap().provider.as_ref();
+    provider.unwrap().session_id.clone().unwrap()
+}
+
+/// A JSON merge patch.
+fn merge(target: &mut Value, patch: Value) {
+    match patch {
+        Value::Object(members) => {
+            for (name, value) in members {
+                merge(&mut target[name], value);
+            }
+        }
+        other => *target = other,
+    }
+}
