@@ -62,12 +62,6 @@ impl Memory {
         self.leave_place(uid);
     }
 
-    /// Forgets what `is_current` does not hold for; launches under way are kept.
-    pub fn retain(&self, is_current: impl Fn(&str) -> bool) {
-        self.lock()
-            .retain(|uid, remembered| remembered.in_flight || is_current(uid));
-    }
-
     /// Takes one of `most` places of an agent, counting those in `taken`. Taking it twice is taking it once.
     ///
     /// Places are handed out under one lock: two sessions that are looked at in the same moment cannot both get the last one.
@@ -94,13 +88,15 @@ impl Memory {
         free
     }
 
-    /// Gives back the place of the session with this uid, if it has one.
-    pub fn leave_place(&self, uid: &str) {
+    /// Gives back the place of the session with this uid; answers whether it had one.
+    pub fn leave_place(&self, uid: &str) -> bool {
         let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut left = false;
         places.retain(|_, reserved| {
-            reserved.remove(uid);
+            left |= reserved.remove(uid);
             !reserved.is_empty()
         });
+        left
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, Remembered>> {

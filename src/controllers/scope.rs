@@ -1,6 +1,6 @@
 //! One scope (a namespace, or all of them): its caches, its queues, its two controllers.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -10,10 +10,12 @@ use kube::core::DeserializeGuard;
 use kube::{Client, ResourceExt};
 use kube_runtime::controller::{Config, applier};
 use kube_runtime::reflector::{ObjectRef, Store};
+use kube_runtime::watcher;
 
 use super::accounts::ConnectionKey;
 use super::context::Context;
 use super::metrics::Controller;
+use super::session::Chain;
 use super::{agent, session};
 use crate::api::{CodeAgent, CodeSession, Reason, SendState, SessionCondition, condition};
 use crate::domain::ids::SessionId;
@@ -35,6 +37,7 @@ pub struct Scope {
     /// Our own writes to them.
     pub agents_overlay: Overlay<CodeAgent>,
     agent_queue: Queue<CodeAgent>,
+    known: Mutex<HashSet<String>>,
     counted: Mutex<HashMap<String, Instant>>,
     keys: Mutex<HashMap<String, ConnectionKey>>,
 }
@@ -80,15 +83,13 @@ impl Scope {
         match change {
             Change::Applied(session) => {
                 self.session_queue.push(ObjectRef::from_obj(session));
+                lock(&self.known).extend(session.uid());
                 self.note_owner(session);
                 self.moved(session);
             }
             Change::Deleted(session) => {
                 if let Some(uid) = session.uid() {
-                    self.context.poller.forget(&uid);
-                    self.context.memory.forget(&uid);
-                    self.context.disown(&uid);
-                    self.sessions_overlay.forget(&uid);
+                    self.forget(&uid);
                 }
                 self.moved(session);
                 let namespace = session.namespace().unwrap_or_default();
@@ -97,7 +98,7 @@ impl Scope {
                 }
             }
             Change::Restarted => self.sessions_overlay.clear(),
-            Change::Complete => {}
+            Change::Complete => self.forget_gone(),
             Change::Malformed { object, error } => {
                 self.context.metrics.malformed(Controller::Session);
                 tracing::error!(
@@ -106,9 +107,7 @@ impl Scope {
                     "a CodeSession in the store cannot be read; the others go on"
                 );
             }
-            Change::Interrupted(error) => {
-                tracing::warn!(%error, "the watch of CodeSessions was interrupted")
-            }
+            Change::Interrupted(error) => interrupted("CodeSessions", error),
         }
     }
 
@@ -136,9 +135,30 @@ impl Scope {
                     "a CodeAgent in the store cannot be read; the others go on"
                 );
             }
-            Change::Interrupted(error) => {
-                tracing::warn!(%error, "the watch of CodeAgents was interrupted")
-            }
+            Change::Interrupted(error) => interrupted("CodeAgents", error),
+        }
+    }
+
+    /// Forgets a session that is gone.
+    fn forget(&self, uid: &str) {
+        lock(&self.known).remove(uid);
+        self.context.poller.forget(uid);
+        self.context.memory.forget(uid);
+        self.context.disown(uid);
+        self.sessions_overlay.forget(uid);
+    }
+
+    /// Forgets the sessions that went while the watch was interrupted: nobody tells of them.
+    fn forget_gone(&self) {
+        let current: HashSet<String> = self
+            .sessions
+            .state()
+            .iter()
+            .filter_map(|session| session.uid())
+            .collect();
+        let gone: Vec<String> = lock(&self.known).difference(&current).cloned().collect();
+        for uid in gone {
+            self.forget(&uid);
         }
     }
 
@@ -158,11 +178,14 @@ impl Scope {
         let agent = &session.spec.agent_ref.name;
         self.agent_queue
             .push(ObjectRef::new(agent).within(&namespace));
-        let over = settled(session) || session.metadata.deletion_timestamp.is_some();
-        if !over {
-            return;
+        if settled(session) || session.metadata.deletion_timestamp.is_some() {
+            self.wake_waiting(&namespace, agent);
         }
-        for waiting in watch::in_namespace(&self.sessions, &namespace) {
+    }
+
+    /// A place has become free: who waits for one may get it.
+    pub(super) fn wake_waiting(&self, namespace: &str, agent: &str) {
+        for waiting in watch::in_namespace(&self.sessions, namespace) {
             let waits = waiting
                 .status
                 .as_ref()
@@ -172,7 +195,7 @@ impl Scope {
                 .is_some_and(|reconciling| {
                     reconciling.reason == Reason::WaitingForCapacity.as_str()
                 });
-            if waits && waiting.spec.agent_ref.name == *agent {
+            if waits && waiting.spec.agent_ref.name == agent {
                 self.session_queue.push(ObjectRef::from_obj(&*waiting));
             }
         }
@@ -189,6 +212,21 @@ impl Scope {
         if let (true, Some(id), Some(uid)) = (confirmed, id, session.uid()) {
             self.context.own(SessionId::new(id.clone()), &uid);
         }
+    }
+}
+
+fn interrupted(kind: &'static str, error: &watcher::Error) {
+    let missing = match error {
+        watcher::Error::InitialListFailed(kube::Error::Api(status)) => status.code == 404,
+        _ => false,
+    };
+    if missing {
+        tracing::error!(
+            kind,
+            "the definition is missing: codeagent-operator crds | kubectl apply --server-side -f -"
+        );
+    } else {
+        tracing::warn!(kind, error = %Chain(error), "a watch was interrupted and goes on");
     }
 }
 
@@ -216,6 +254,7 @@ pub async fn run(context: Context, namespace: Option<String>, ready: impl FnOnce
         agents,
         agents_overlay: Overlay::default(),
         agent_queue,
+        known: Mutex::default(),
         counted: Mutex::default(),
         keys: Mutex::default(),
         context: context.clone(),

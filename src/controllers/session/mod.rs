@@ -15,9 +15,9 @@ use super::memory::Attached;
 use super::metrics::{Controller, PassOutcome};
 use super::poller::Followed;
 use super::scope::Scope;
-use crate::api::{CodeSession, SendState};
+use crate::api::{CodeSession, SendState, SessionPhase};
 use crate::domain::ids::{AccountFingerprint, SessionId};
-use crate::domain::remote::SessionRef;
+use crate::domain::remote::{ErrorClass, SessionRef};
 use crate::domain::requeue::jittered;
 use crate::runtime::write::WriteError;
 
@@ -91,6 +91,9 @@ pub async fn reconcile(object: Arc<CodeSession>, scope: Arc<Scope>) -> Result<Ac
             .context
             .metrics
             .pass(Controller::Session, outcome, begun.elapsed().as_secs_f64());
+        if !matches!(step, Ok(Step::Go(_))) {
+            leave_unused_place(&scope, &object);
+        }
         match step? {
             Step::Go(newer) => object = newer,
             Step::Rest(again) => {
@@ -105,6 +108,23 @@ pub async fn reconcile(object: Arc<CodeSession>, scope: Arc<Scope>) -> Result<Ac
         }
     }
     Ok(Action::requeue(Duration::from_millis(50)))
+}
+
+/// A session that took a place and was not launched after all gives it back, and who waits may get it.
+fn leave_unused_place(scope: &Scope, object: &Arc<CodeSession>) {
+    let newest = scope.sessions_overlay.newest(Arc::clone(object));
+    let phase = newest
+        .status
+        .as_ref()
+        .map(|status| status.phase)
+        .unwrap_or_default();
+    let uid = newest.uid().unwrap_or_default();
+    if phase == SessionPhase::Pending && scope.context.memory.leave_place(&uid) {
+        scope.wake_waiting(
+            &newest.namespace().unwrap_or_default(),
+            &newest.spec.agent_ref.name,
+        );
+    }
 }
 
 /// One pass: gather, decide, do one thing, record it.
@@ -136,6 +156,15 @@ fn settle(scope: &Arc<Scope>, object: &Arc<CodeSession>) {
         return;
     };
     let remembered = context.memory.of(&uid);
+    let refused = remembered.look.as_ref().is_some_and(|look| {
+        look.result
+            .as_ref()
+            .is_err_and(|error| error.class == ErrorClass::Unauthorized)
+    });
+    if refused {
+        // The CodeAgent says what is wrong with the key.
+        scope.recheck_agents(object.namespace().as_deref());
+    }
     let (Some(attached), Some(session)) = (remembered.attached, session_ref(object)) else {
         return;
     };
