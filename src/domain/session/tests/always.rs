@@ -71,14 +71,12 @@ fn status(given: &Given, new: &CodeSessionStatus) {
             .status
             .as_ref()
             .and_then(|status| condition(&status.conditions, &now.kind));
-        if let Some(before) = before {
-            if before.status == now.status {
-                assert_eq!(
-                    before.last_transition_time, now.last_transition_time,
-                    "{}: the transition time moves with the status alone",
-                    now.kind
-                );
-            }
+        if let Some(before) = before.filter(|before| before.status == now.status) {
+            assert_eq!(
+                before.last_transition_time, now.last_transition_time,
+                "{}: the transition time moves with the status alone",
+                now.kind
+            );
         }
     }
     use SessionCondition::{Completed, Reconciling, Stalled, Succeeded};
