@@ -151,8 +151,9 @@ const fn bounds(crashes: u8, pauses: u8, losses: u8, user: u8) -> Bounds {
         pauses,
         losses,
         user,
-        stale: 1,
-        total: 4,
+        stale: 0,
+        // And work that ends once.
+        total: crashes + pauses + losses + user + 1,
     }
 }
 

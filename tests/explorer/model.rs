@@ -164,7 +164,7 @@ impl World {
                 stale: 1,
                 total: 1,
             },
-            horizon: 3,
+            horizon: 2,
             rest_every: 8,
             mutant: None,
             later_than_assumed: 0,

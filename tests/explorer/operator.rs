@@ -237,19 +237,17 @@ impl State {
         }
         match &decided.plan.effect {
             None => {}
+            // The finalizer is written on the version that was decided on.
+            Some(Effect::AddFinalizer | Effect::ReleaseFinalizer) if !self.is_current(&object) => {}
             Some(Effect::AddFinalizer) => {
-                if self.is_current(&object) {
-                    self.change(|object| object.finalizer = true);
-                    self.operators[index].overlay = self.object.clone();
-                }
+                self.change(|object| object.finalizer = true);
+                self.operators[index].overlay = self.object.clone();
             }
             Some(Effect::ReleaseFinalizer) => {
-                if self.is_current(&object) {
-                    self.tell(object.uid, &decided.plan.notes);
-                    self.change(|object| object.finalizer = false);
-                    self.operators[index].overlay = self.object.clone();
-                    self.collect();
-                }
+                self.tell(object.uid, &decided.plan.notes);
+                self.change(|object| object.finalizer = false);
+                self.operators[index].overlay = self.object.clone();
+                self.collect();
             }
             Some(_) => {
                 self.operators[index].stage = Stage::Effect(decided);
