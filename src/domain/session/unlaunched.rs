@@ -226,6 +226,8 @@ fn recorded<'a>(o: &Observed<'a>) -> Option<&'a SendRecord> {
 fn draft(o: &Observed<'_>) -> Draft {
     let mut draft = Draft::new(o.session.status, o.session.generation, o.now);
     draft.status().phase = SessionPhase::Pending;
+    // Whoever waits for a place says so anew.
+    draft.status().queue = None;
     draft
 }
 
@@ -294,12 +296,8 @@ fn held_by_refusal(o: &Observed<'_>, connected: &Connected, agent_generation: i6
 
 fn queued(o: &Observed<'_>, position: i32) -> Plan {
     let mut draft = draft(o);
-    let now = draft.now();
-    let since = draft
-        .status()
-        .queue
-        .as_ref()
-        .map_or(now, |queue| queue.since);
+    let stored = o.session.status.and_then(|status| status.queue.as_ref());
+    let since = stored.map_or(draft.now(), |queue| queue.since);
     draft.status().queue = Some(QueueStatus { position, since });
     draft.reconciling(
         Reason::WaitingForCapacity,
