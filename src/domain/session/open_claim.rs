@@ -3,7 +3,8 @@
 
 use std::time::Duration;
 
-use super::super::remote::Recovery;
+use super::super::ids::SessionId;
+use super::super::remote::{Recovery, SessionRef};
 use super::super::status::Draft;
 use super::observed::{AgentView, Observed, Origin, ProviderFacts, Readiness, keys};
 use super::plan::{Effect, Note, Plan};
@@ -272,7 +273,14 @@ fn still_looking(o: &Observed<'_>, open: &SendRecord, effective: &Effective, why
     match until_next_look(o, open) {
         _ if plan.before.is_some() || o.stopping => plan,
         Some(wait) => plan.again(wait),
-        None => Plan::act(look(o, open, effective)),
+        // Somebody has found it: that is looked at instead of searching on.
+        None => Plan::act(match o.session.adopt.filter(|_| !stop_wanted(o)) {
+            Some(id) => Effect::Examine(SessionRef {
+                session_id: SessionId::new(id),
+                run_id: None,
+            }),
+            None => look(o, open, effective),
+        }),
     }
 }
 

@@ -176,6 +176,32 @@ fn five_requests_are_the_most_and_then_it_goes_on_looking() {
 }
 
 #[test]
+fn what_a_user_found_is_taken_over_while_it_is_still_being_looked_for() {
+    let mut given = Given::lost(Recovery::Marker);
+    for _ in 2..=5 {
+        given.proves_absent();
+        given.launch(&unknown());
+    }
+    given.proves_absent();
+    given.pass();
+    given.holds(SessionCondition::Stalled, Reason::LaunchOutcomeUnknown);
+    given.adopt = Some("bc-found".into());
+    given.wait(seconds(60));
+    let effect = given.pass().effect.unwrap();
+    let mut there = snapshot(RemotePhase::Running);
+    there.session_id = SessionId::new("bc-found");
+    given.outcome(
+        &effect,
+        &Outcome::Examined {
+            account: account("ours"),
+            result: Ok(there),
+        },
+    );
+    given.holds(SessionCondition::Launched, Reason::Adopted);
+    assert_eq!(given.phase(), SessionPhase::Running);
+}
+
+#[test]
 fn after_an_hour_of_looking_the_session_ends_as_unknown() {
     let mut given = Given::lost(Recovery::Marker);
     given.wait(given.timing.fence() + given.timing.unknown_patience - seconds(1));
