@@ -11,7 +11,7 @@ use crate::support::for_each_provider;
 use crate::support::operator::Arguments;
 use crate::support::world::World;
 
-/// Longest writes of a life, events apart.
+/// Writes of a life to its object, when nothing can be seen on the way but the phases.
 const MOST_WRITES: usize = 6;
 /// Of these, what comes before the end: all but the release of the finalizer.
 const MOST_WRITES_TO_THE_END: usize = 5;
@@ -115,7 +115,7 @@ async fn sessions_of_one_key_are_looked_at_together(provider: Provider) {
     world.agent(provider).await;
     let arguments = Arguments::calm()
         .with("--poll-min", "300ms")
-        .with("--poll-max", "300ms");
+        .with("--poll-max", "30s");
     let _operator = world.operator_with(arguments).await;
     let mut sessions = Vec::new();
     for number in 0..SESSIONS {

@@ -115,6 +115,8 @@ async fn a_session_is_launched_once_and_told_completely(provider: Provider) {
     }
     assert!(status.started_at.unwrap() <= status.completed_at.unwrap());
     assert_eq!(status.error, None);
+    // A live view is live only while the session is.
+    assert_eq!(status.links.and_then(|links| links.preview), None);
 
     // Two events tell the story.
     world.until_event(&done, "Finished").await;

@@ -7,8 +7,13 @@
     clippy::indexing_slicing
 )]
 
+mod agent;
 mod budget;
+mod continuity;
 mod ending;
 mod life;
 mod lost_launches;
+mod malformed;
+mod secrecy;
 mod support;
+mod waiting;

@@ -1,0 +1,128 @@
+//! A key leaves the operator towards its provider and nowhere else.
+
+use codeagent_operator::api::SessionPhase;
+use codeagent_operator::simulator::{Fault, FaultKind, Matcher, OperationClass, Provider};
+use kube::ResourceExt;
+use serde_json::Value;
+
+use crate::support::for_each_provider;
+use crate::support::operator::Arguments;
+use crate::support::world::{World, agent_name, session_id};
+
+/// A value that nobody else writes.
+const CANARY: &str = "canary-7d0f4a51c2e94b6f";
+
+for_each_provider!(a_key_turns_up_nowhere_but_at_its_provider);
+
+/// Through a whole life, a refusal in which the provider repeats the key, and a key that is not accepted any more.
+async fn a_key_turns_up_nowhere_but_at_its_provider(provider: Provider) {
+    let world = World::new().await;
+    world.accept_key(provider, "canary", CANARY);
+    world.agent(provider).await;
+    world.secret(agent_name(provider), CANARY).await;
+    // Everything that this project's code says, and the libraries below it.
+    let arguments = Arguments::calm().with("--log-level", "trace");
+    let operator = world.operator_with(arguments).await;
+
+    let prompt = "sim: creating=200ms setup=200ms running=800ms\nDo it";
+    world.session(provider, "whole", prompt).await;
+    world.until_phase("whole", SessionPhase::Running).await;
+    let whole = world.until_settled("whole").await;
+    assert_eq!(world.launches(&whole).len(), 1);
+
+    let launch = Matcher::class(OperationClass::Launch);
+    let words = format!("the key {CANARY} is odd");
+    let body = serde_json::json!({
+        "error": {"code": "odd", "message": words},
+        "message": words,
+    });
+    let echo = FaultKind::Respond {
+        status: 400,
+        headers: vec![("content-type".to_owned(), "application/json".to_owned())],
+        body: body.to_string(),
+    };
+    world.simulator.inject(Fault::once(launch, echo));
+    world.session(provider, "refused", "Do it").await;
+    let refused = world.until_phase("refused", SessionPhase::Error).await;
+    let told = refused.status.unwrap().error.unwrap().message;
+    assert!(told.contains("[redacted] is odd"), "{told}");
+
+    world
+        .session(provider, "later", "sim: outcome=never\nGo on")
+        .await;
+    world.until_phase("later", SessionPhase::Running).await;
+    world.simulator.revoke(provider, "canary");
+    world
+        .until_reason("later", "Stalled", "CredentialsInvalid")
+        .await;
+
+    let kinds = "codesessions,codeagents,events,leases,configmaps";
+    let stored = world
+        .kubectl(&["get", kinds, "-o", "json", "--show-managed-fields"])
+        .await;
+    let items: Value = serde_json::from_str(&stored).unwrap();
+    // Three sessions, an agent, a Lease, and events.
+    assert!(items["items"].as_array().unwrap().len() >= 7, "{stored}");
+    let seen = serde_json::to_string(&world.simulator.requests()).unwrap();
+    let log = operator.log();
+    assert!(log.contains("TRACE") && log.contains("launched as"));
+    for (place, text) in [
+        ("the cluster", stored),
+        ("the metrics", operator.metrics().await),
+        ("the simulator's records", seen),
+        ("the log", log),
+    ] {
+        for form in forms(CANARY) {
+            let at = text.find(&form).map(|at| {
+                let from = text[..at].rfind('\n').map_or(0, |line| line + 1);
+                text[from..].lines().next().unwrap_or_default().to_owned()
+            });
+            assert_eq!(at, None, "{form} in {place}");
+        }
+    }
+}
+
+/// How a key may look: plain, and as Basic authentication and Secrets encode it.
+fn forms(key: &str) -> Vec<String> {
+    use base64::Engine;
+    use base64::engine::general_purpose::STANDARD_NO_PAD;
+    vec![
+        key.to_owned(),
+        STANDARD_NO_PAD.encode(key),
+        STANDARD_NO_PAD.encode(format!("{key}:")),
+    ]
+}
+
+/// Who has Firebender's token can watch and use the machine: it is shown to nobody.
+#[tokio::test]
+async fn a_token_for_the_machine_is_shown_to_nobody() {
+    let provider = Provider::Firebender;
+    let world = World::new().await;
+    world.agent(provider).await;
+    let arguments = Arguments::calm().with("--log-level", "trace");
+    let operator = world.operator_with(arguments).await;
+    world
+        .session(provider, "one", "sim: outcome=never\nGo on")
+        .await;
+    let running = world
+        .until("one", "shown with its live view", |session| {
+            let links = session.status.as_ref().and_then(|it| it.links.as_ref());
+            links.is_some_and(|links| links.preview.is_some())
+        })
+        .await;
+    let id = session_id(&running);
+    let url = format!("{}/v0/agents/{id}", world.simulator.firebender_url());
+    let client = reqwest::Client::new();
+    let answer = client.get(url).bearer_auth("firebender-demo-key").send();
+    let answer = answer.await.unwrap().text().await.unwrap();
+    let answer: Value = serde_json::from_str(&answer).unwrap();
+    let token = answer["vncToken"].as_str().unwrap();
+    assert_eq!(running.name_any(), "one");
+
+    let kinds = "codesessions,codeagents,events,leases,secrets,configmaps";
+    let stored = world.kubectl(&["get", kinds, "-o", "json"]).await;
+    assert!(stored.contains(&id));
+    for text in [stored, operator.log(), operator.metrics().await] {
+        assert!(!text.contains(token));
+    }
+}
