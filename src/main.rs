@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use codeagent_operator::cli::{self, Cli, Command, LogFormat, RunError, RunOptions};
-use codeagent_operator::controllers::session::Chain;
+use codeagent_operator::controllers::error::Chain;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 

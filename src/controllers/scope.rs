@@ -1,22 +1,17 @@
 //! One scope (a namespace, or all of them): its caches, its queues, its two controllers.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use futures::StreamExt;
-use kube::api::Api;
-use kube::core::DeserializeGuard;
-use kube::{Client, ResourceExt};
-use kube_runtime::controller::{Config, applier};
+use kube::ResourceExt;
 use kube_runtime::reflector::{ObjectRef, Store};
 use kube_runtime::watcher;
 
 use super::accounts::ConnectionKey;
 use super::context::Context;
+use super::error::Chain;
 use super::metrics::Controller;
-use super::session::Chain;
-use super::{agent, session};
 use crate::api::{CodeAgent, CodeSession, Reason, SendState, SessionCondition, condition};
 use crate::domain::ids::SessionId;
 use crate::runtime::overlay::Overlay;
@@ -43,6 +38,26 @@ pub struct Scope {
 }
 
 impl Scope {
+    /// A scope over these caches and queues.
+    pub(super) fn new(
+        context: Context,
+        (sessions, session_queue): (Store<CodeSession>, Queue<CodeSession>),
+        (agents, agent_queue): (Store<CodeAgent>, Queue<CodeAgent>),
+    ) -> Self {
+        Self {
+            context,
+            sessions,
+            sessions_overlay: Overlay::default(),
+            session_queue,
+            agents,
+            agents_overlay: Overlay::default(),
+            agent_queue,
+            known: Mutex::default(),
+            counted: Mutex::default(),
+            keys: Mutex::default(),
+        }
+    }
+
     /// How long until the counts of the agent with this uid may be written again; `None` if they may be now.
     pub(super) fn until_counts(&self, uid: &str) -> Option<Duration> {
         let written = *lock(&self.counted).get(uid)?;
@@ -79,7 +94,8 @@ impl Scope {
         }
     }
 
-    fn on_session(&self, change: Change<'_, CodeSession>) {
+    /// What a change of a session brings with it.
+    pub(super) fn on_session(&self, change: Change<'_, CodeSession>) {
         match change {
             Change::Applied(session) => {
                 self.session_queue.push(ObjectRef::from_obj(session));
@@ -111,7 +127,8 @@ impl Scope {
         }
     }
 
-    fn on_agent(&self, change: Change<'_, CodeAgent>) {
+    /// What a change of a CodeAgent brings with it.
+    pub(super) fn on_agent(&self, change: Change<'_, CodeAgent>) {
         match change {
             Change::Applied(agent) => {
                 self.agent_queue.push(ObjectRef::from_obj(agent));
@@ -239,92 +256,4 @@ fn settled(session: &CodeSession) -> bool {
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Works on one scope until the context stops; `ready` is called once its caches are filled.
-pub async fn run(context: Context, namespace: Option<String>, ready: impl FnOnce() + Send) {
-    let (sessions, session_writer) = watch::cache::<CodeSession>();
-    let (agents, agent_writer) = watch::cache::<CodeAgent>();
-    let (session_queue, session_requests) = Queue::new();
-    let (agent_queue, agent_requests) = Queue::new();
-    let scope = Arc::new(Scope {
-        sessions,
-        sessions_overlay: Overlay::default(),
-        session_queue,
-        agents,
-        agents_overlay: Overlay::default(),
-        agent_queue,
-        known: Mutex::default(),
-        counted: Mutex::default(),
-        keys: Mutex::default(),
-        context: context.clone(),
-    });
-    let client = context.client.clone();
-    let session_scope = Arc::clone(&scope);
-    let agent_scope = Arc::clone(&scope);
-    let watches = async {
-        tokio::join!(
-            watch::follow(
-                api::<CodeSession>(&client, namespace.as_deref()),
-                session_writer,
-                move |change| {
-                    session_scope.on_session(change);
-                }
-            ),
-            watch::follow(
-                api::<CodeAgent>(&client, namespace.as_deref()),
-                agent_writer,
-                move |change| {
-                    agent_scope.on_agent(change);
-                }
-            ),
-        )
-    };
-    let config = Config::default().concurrency(context.settings.concurrency);
-    let work = async {
-        // Nothing is decided on half a cache: a session without its CodeAgent looks like a mistake.
-        let filled = tokio::try_join!(
-            scope.sessions.wait_until_ready(),
-            scope.agents.wait_until_ready()
-        );
-        if filled.is_err() {
-            return;
-        }
-        ready();
-        let stop = context.stop.clone();
-        let session_passes = applier(
-            |object, scope| Box::pin(session::reconcile(object, scope)),
-            session::on_error,
-            Arc::clone(&scope),
-            scope.sessions.clone(),
-            Box::pin(watch::requests(session_requests).take_until(stop.clone().cancelled_owned())),
-            config.clone(),
-        );
-        let agent_passes = applier(
-            |object, scope| Box::pin(agent::reconcile(object, scope)),
-            agent::on_error,
-            Arc::clone(&scope),
-            scope.agents.clone(),
-            Box::pin(watch::requests(agent_requests).take_until(stop.cancelled_owned())),
-            config,
-        );
-        tokio::join!(
-            session_passes.for_each(|_| async {}),
-            agent_passes.for_each(|_| async {})
-        );
-    };
-    tokio::select! {
-        () = work => {}
-        _ = watches => {}
-    }
-}
-
-fn api<K>(client: &Client, namespace: Option<&str>) -> Api<DeserializeGuard<K>>
-where
-    K: kube::Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>,
-{
-    match namespace {
-        Some(namespace) => Api::namespaced(client.clone(), namespace),
-        None => Api::all(client.clone()),
-    }
 }

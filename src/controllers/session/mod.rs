@@ -11,6 +11,7 @@ use kube_runtime::controller::Action;
 use kube_runtime::reflector::ObjectRef;
 use tracing::Instrument;
 
+use super::error::{Chain, PassError};
 use super::memory::Attached;
 use super::metrics::{Controller, PassOutcome};
 use super::poller::Followed;
@@ -19,34 +20,9 @@ use crate::api::{CodeSession, SendState, SessionPhase};
 use crate::domain::ids::{AccountFingerprint, SessionId};
 use crate::domain::remote::{ErrorClass, SessionRef};
 use crate::domain::requeue::jittered;
-use crate::runtime::write::WriteError;
 
 /// Passes in a row over one object before it goes back into the queue: a life has fewer.
 const MOST_PASSES: usize = 12;
-
-/// Why a pass failed. It is repeated after a while.
-#[derive(Debug, thiserror::Error)]
-pub enum PassError {
-    /// Something of the cluster could not be read.
-    #[error("cannot read {what}")]
-    Read {
-        /// What.
-        what: &'static str,
-        /// Why.
-        source: kube::Error,
-    },
-    /// A write was not stored.
-    #[error("cannot store {what}")]
-    Write {
-        /// What.
-        what: &'static str,
-        /// Why.
-        source: WriteError,
-    },
-    /// The pass took longer than it may.
-    #[error("the pass took longer than {0:?}")]
-    Timeout(Duration),
-}
 
 /// What a pass came to.
 pub(super) enum Step {
@@ -225,21 +201,6 @@ pub fn on_error(object: Arc<CodeSession>, error: &PassError, scope: Arc<Scope>) 
         scope.context.timing().fault_wait(faults),
         rand::random(),
     ))
-}
-
-/// An error with its causes, on one line.
-pub struct Chain<'a>(pub &'a dyn std::error::Error);
-
-impl std::fmt::Display for Chain<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}", self.0)?;
-        let mut cause = self.0.source();
-        while let Some(error) = cause {
-            write!(f, ": {error}")?;
-            cause = error.source();
-        }
-        Ok(())
-    }
 }
 
 /// Digest of a credential, salted with the session's uid: tells a changed key in `status` without telling the key.
