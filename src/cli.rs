@@ -91,7 +91,7 @@ pub struct RunOptions {
     #[arg(
         long,
         env = "CODEAGENT_LOG",
-        default_value = "info,kube_runtime=warn,kube_client=warn",
+        default_value = "info",
         value_name = "FILTER"
     )]
     pub log_level: String,
@@ -371,10 +371,14 @@ pub async fn run_with(
 
 /// Works on every scope until the context stops.
 async fn work(context: &Context, namespaces: &[String], readiness: &Readiness) {
-    let scopes: Vec<Option<String>> = if namespaces.is_empty() {
+    // An environment variable that is set to nothing means all namespaces, as if it were not set.
+    let scopes: Vec<Option<String>> = if namespaces.iter().all(String::is_empty) {
         vec![None]
     } else {
-        let distinct: BTreeSet<&String> = namespaces.iter().collect();
+        let distinct: BTreeSet<&String> = namespaces
+            .iter()
+            .filter(|namespace| !namespace.is_empty())
+            .collect();
         distinct
             .into_iter()
             .map(|namespace| Some(namespace.clone()))

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use codeagent_operator::cli::{self, Cli, Command, LogFormat, RunError, RunOptions};
-use codeagent_operator::controllers::session::Chain;
+use codeagent_operator::controllers::error::Chain;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -28,7 +28,11 @@ fn run(options: RunOptions) -> Result<(), RunError> {
     // First of all: without it the HTTP client panics.
     // An error says that another provider is installed already, which is as good.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let filter = tracing_subscriber::EnvFilter::new(&options.log_level);
+    // The libraries' own spans and notes only when asked for by name.
+    let filter = tracing_subscriber::EnvFilter::new(format!(
+        "kube_runtime=warn,kube_client=warn,{}",
+        options.log_level
+    ));
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr);

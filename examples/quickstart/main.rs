@@ -119,7 +119,11 @@ async fn quick_start(exit: bool) -> Result<(), Box<dyn Error>> {
         relative(&log).display()
     );
     println!("    export KUBECONFIG={}", kubeconfig.display());
-    println!("    kubectl get csess -w\n");
+    println!("    kubectl get csess -w");
+    println!(
+        "    curl -s {}/control/sessions   # the providers' side\n",
+        simulator.control_url()
+    );
 
     let client = control_plane.admin().client()?;
     let names = apply_examples(&control_plane).await?;

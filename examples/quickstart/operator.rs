@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use clap::Args;
 use codeagent_operator::cli::{self, Cli, Command};
-use codeagent_operator::controllers::session::Chain;
+use codeagent_operator::controllers::error::Chain;
 use tokio::io::AsyncReadExt;
 use tokio::process::{Child, ChildStdin, Command as Process};
 use tokio_util::sync::CancellationToken;

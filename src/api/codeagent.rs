@@ -24,7 +24,7 @@ use super::shared::{
     status = "CodeAgentStatus",
     derive = "PartialEq",
     shortname = "cagent",
-    category = "codeagents",
+    category = "codeagent-operator",
     printcolumn(
         name = "Provider",
         type_ = "string",

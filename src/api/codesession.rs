@@ -82,7 +82,7 @@ fn spec_rules() -> Value {
     status = "CodeSessionStatus",
     derive = "PartialEq",
     shortname = "csess",
-    category = "codeagents",
+    category = "codeagent-operator",
     selectable = ".spec.agentRef.name",
     selectable = ".status.phase",
     printcolumn(
@@ -287,6 +287,10 @@ pub struct ModelOverride {
 /// Another pull request behaviour than the agent's; what is absent is the agent's.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [{
+    "rule": "!(has(self.workOnCurrentBranch) && self.workOnCurrentBranch && has(self.branchName))",
+    "message": "workOnCurrentBranch and branchName exclude each other: remove one"
+}]))]
 pub struct PullRequestOverride {
     /// Open a pull request when done.
     #[serde(default, skip_serializing_if = "Option::is_none")]

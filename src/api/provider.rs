@@ -114,7 +114,7 @@ impl ProviderSpec {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct CursorSpec {
-    /// Version of Cursor's API. Default: v1.
+    /// Version of Cursor's API: v1 or v0. Default: v1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub api_version: Option<CursorApiVersion>,
     /// Base URL instead of https://api.cursor.com. The Secret must allow its host with the annotation

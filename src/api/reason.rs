@@ -176,3 +176,24 @@ words! {
         Orphaned,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_condition_and_every_reason_is_documented_and_nothing_else() {
+        let page = include_str!("../../docs/conditions.md");
+        let documented: Vec<&str> = page
+            .lines()
+            .filter_map(|line| line.strip_prefix("| `")?.split('`').next())
+            .collect();
+        let known: Vec<&str> = SessionCondition::ALL
+            .iter()
+            .map(|kind| kind.as_str())
+            .chain(AgentCondition::ALL.iter().map(|kind| kind.as_str()))
+            .chain(Reason::ALL.iter().map(|reason| reason.as_str()))
+            .collect();
+        assert_eq!(documented, known);
+    }
+}

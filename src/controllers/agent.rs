@@ -12,9 +12,9 @@ use tracing::Instrument;
 
 use super::accounts::Standing;
 use super::connection::{Linked, endpoint, link, obstacle, outage};
+use super::error::{Chain, PassError};
 use super::metrics::{Controller, PassOutcome};
 use super::scope::Scope;
-use super::session::{Chain, PassError};
 use crate::api::{
     ClientIdEvidence, CodeAgent, CodeSession, KeyReference, Reason, SendState, SessionCounts,
     SessionPhase,

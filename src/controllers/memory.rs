@@ -62,12 +62,6 @@ impl Memory {
         self.leave_place(uid);
     }
 
-    /// Forgets what `is_current` does not hold for; launches under way are kept.
-    pub fn retain(&self, is_current: impl Fn(&str) -> bool) {
-        self.lock()
-            .retain(|uid, remembered| remembered.in_flight || is_current(uid));
-    }
-
     /// Takes one of `most` places of an agent, counting those in `taken`. Taking it twice is taking it once.
     ///
     /// Places are handed out under one lock: two sessions that are looked at in the same moment cannot both get the last one.

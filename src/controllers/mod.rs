@@ -12,12 +12,15 @@ pub mod accounts;
 pub mod agent;
 pub mod connection;
 pub mod context;
+pub mod error;
 pub mod memory;
 pub mod metrics;
 pub mod poller;
+mod run;
 mod scope;
 pub mod secrets;
 pub mod session;
 
 pub use context::{Context, Settings};
-pub use scope::{Scope, run};
+pub use run::run;
+pub use scope::Scope;

@@ -1,20 +1,17 @@
 //! One scope (a namespace, or all of them): its caches, its queues, its two controllers.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::{HashMap, HashSet};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use futures::StreamExt;
-use kube::api::Api;
-use kube::core::DeserializeGuard;
-use kube::{Client, ResourceExt};
-use kube_runtime::controller::{Config, applier};
+use kube::ResourceExt;
 use kube_runtime::reflector::{ObjectRef, Store};
+use kube_runtime::watcher;
 
 use super::accounts::ConnectionKey;
 use super::context::Context;
+use super::error::Chain;
 use super::metrics::Controller;
-use super::{agent, session};
 use crate::api::{CodeAgent, CodeSession, Reason, SendState, SessionCondition, condition};
 use crate::domain::ids::SessionId;
 use crate::runtime::overlay::Overlay;
@@ -35,11 +32,32 @@ pub struct Scope {
     /// Our own writes to them.
     pub agents_overlay: Overlay<CodeAgent>,
     agent_queue: Queue<CodeAgent>,
+    known: Mutex<HashSet<String>>,
     counted: Mutex<HashMap<String, Instant>>,
     keys: Mutex<HashMap<String, ConnectionKey>>,
 }
 
 impl Scope {
+    /// A scope over these caches and queues.
+    pub(super) fn new(
+        context: Context,
+        (sessions, session_queue): (Store<CodeSession>, Queue<CodeSession>),
+        (agents, agent_queue): (Store<CodeAgent>, Queue<CodeAgent>),
+    ) -> Self {
+        Self {
+            context,
+            sessions,
+            sessions_overlay: Overlay::default(),
+            session_queue,
+            agents,
+            agents_overlay: Overlay::default(),
+            agent_queue,
+            known: Mutex::default(),
+            counted: Mutex::default(),
+            keys: Mutex::default(),
+        }
+    }
+
     /// How long until the counts of the agent with this uid may be written again; `None` if they may be now.
     pub(super) fn until_counts(&self, uid: &str) -> Option<Duration> {
         let written = *lock(&self.counted).get(uid)?;
@@ -76,19 +94,18 @@ impl Scope {
         }
     }
 
-    fn on_session(&self, change: Change<'_, CodeSession>) {
+    /// What a change of a session brings with it.
+    pub(super) fn on_session(&self, change: Change<'_, CodeSession>) {
         match change {
             Change::Applied(session) => {
-                self.session_queue.push(ObjectRef::from_obj(&*session));
+                self.session_queue.push(ObjectRef::from_obj(session));
+                lock(&self.known).extend(session.uid());
                 self.note_owner(session);
                 self.moved(session);
             }
             Change::Deleted(session) => {
                 if let Some(uid) = session.uid() {
-                    self.context.poller.forget(&uid);
-                    self.context.memory.forget(&uid);
-                    self.context.disown(&uid);
-                    self.sessions_overlay.forget(&uid);
+                    self.forget(&uid);
                 }
                 self.moved(session);
                 let namespace = session.namespace().unwrap_or_default();
@@ -97,7 +114,7 @@ impl Scope {
                 }
             }
             Change::Restarted => self.sessions_overlay.clear(),
-            Change::Complete => {}
+            Change::Complete => self.forget_gone(),
             Change::Malformed { object, error } => {
                 self.context.metrics.malformed(Controller::Session);
                 tracing::error!(
@@ -106,16 +123,15 @@ impl Scope {
                     "a CodeSession in the store cannot be read; the others go on"
                 );
             }
-            Change::Interrupted(error) => {
-                tracing::warn!(%error, "the watch of CodeSessions was interrupted")
-            }
+            Change::Interrupted(error) => interrupted("CodeSessions", error),
         }
     }
 
-    fn on_agent(&self, change: Change<'_, CodeAgent>) {
+    /// What a change of a CodeAgent brings with it.
+    pub(super) fn on_agent(&self, change: Change<'_, CodeAgent>) {
         match change {
             Change::Applied(agent) => {
-                self.agent_queue.push(ObjectRef::from_obj(&*agent));
+                self.agent_queue.push(ObjectRef::from_obj(agent));
                 self.wake_sessions(agent);
             }
             Change::Deleted(agent) => {
@@ -136,9 +152,30 @@ impl Scope {
                     "a CodeAgent in the store cannot be read; the others go on"
                 );
             }
-            Change::Interrupted(error) => {
-                tracing::warn!(%error, "the watch of CodeAgents was interrupted")
-            }
+            Change::Interrupted(error) => interrupted("CodeAgents", error),
+        }
+    }
+
+    /// Forgets a session that is gone.
+    fn forget(&self, uid: &str) {
+        lock(&self.known).remove(uid);
+        self.context.poller.forget(uid);
+        self.context.memory.forget(uid);
+        self.context.disown(uid);
+        self.sessions_overlay.forget(uid);
+    }
+
+    /// Forgets the sessions that went while the watch was interrupted: nobody tells of them.
+    fn forget_gone(&self) {
+        let current: HashSet<String> = self
+            .sessions
+            .state()
+            .iter()
+            .filter_map(|session| session.uid())
+            .collect();
+        let gone: Vec<String> = lock(&self.known).difference(&current).cloned().collect();
+        for uid in gone {
+            self.forget(&uid);
         }
     }
 
@@ -159,15 +196,13 @@ impl Scope {
         self.agent_queue
             .push(ObjectRef::new(agent).within(&namespace));
         if settled(session) || session.metadata.deletion_timestamp.is_some() {
-            self.wake_waiting(session);
+            self.wake_waiting(&namespace, agent);
         }
     }
 
-    /// A place that `session` had is free: who waits for one of the same agent may get it.
-    pub(super) fn wake_waiting(&self, session: &CodeSession) {
-        let namespace = session.namespace().unwrap_or_default();
-        let agent = &session.spec.agent_ref.name;
-        for waiting in watch::in_namespace(&self.sessions, &namespace) {
+    /// A place has become free: who waits for one may get it.
+    pub(super) fn wake_waiting(&self, namespace: &str, agent: &str) {
+        for waiting in watch::in_namespace(&self.sessions, namespace) {
             let waits = waiting
                 .status
                 .as_ref()
@@ -177,7 +212,7 @@ impl Scope {
                 .is_some_and(|reconciling| {
                     reconciling.reason == Reason::WaitingForCapacity.as_str()
                 });
-            if waits && waiting.spec.agent_ref.name == *agent {
+            if waits && waiting.spec.agent_ref.name == agent {
                 self.session_queue.push(ObjectRef::from_obj(&*waiting));
             }
         }
@@ -197,6 +232,21 @@ impl Scope {
     }
 }
 
+fn interrupted(kind: &'static str, error: &watcher::Error) {
+    let missing = match error {
+        watcher::Error::InitialListFailed(kube::Error::Api(status)) => status.code == 404,
+        _ => false,
+    };
+    if missing {
+        tracing::error!(
+            kind,
+            "the definition is missing: codeagent-operator crds | kubectl apply --server-side -f -"
+        );
+    } else {
+        tracing::warn!(kind, error = %Chain(error), "a watch was interrupted and goes on");
+    }
+}
+
 fn settled(session: &CodeSession) -> bool {
     session
         .status
@@ -206,91 +256,4 @@ fn settled(session: &CodeSession) -> bool {
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Works on one scope until the context stops; `ready` is called once its caches are filled.
-pub async fn run(context: Context, namespace: Option<String>, ready: impl FnOnce() + Send) {
-    let (sessions, session_writer) = watch::cache::<CodeSession>();
-    let (agents, agent_writer) = watch::cache::<CodeAgent>();
-    let (session_queue, session_requests) = Queue::new();
-    let (agent_queue, agent_requests) = Queue::new();
-    let scope = Arc::new(Scope {
-        sessions,
-        sessions_overlay: Overlay::default(),
-        session_queue,
-        agents,
-        agents_overlay: Overlay::default(),
-        agent_queue,
-        counted: Mutex::default(),
-        keys: Mutex::default(),
-        context: context.clone(),
-    });
-    let client = context.client.clone();
-    let session_scope = Arc::clone(&scope);
-    let agent_scope = Arc::clone(&scope);
-    let watches = async {
-        tokio::join!(
-            watch::follow(
-                api::<CodeSession>(&client, namespace.as_deref()),
-                session_writer,
-                move |change| {
-                    session_scope.on_session(change);
-                }
-            ),
-            watch::follow(
-                api::<CodeAgent>(&client, namespace.as_deref()),
-                agent_writer,
-                move |change| {
-                    agent_scope.on_agent(change);
-                }
-            ),
-        )
-    };
-    let config = Config::default().concurrency(context.settings.concurrency);
-    let work = async {
-        // Nothing is decided on half a cache: a session without its CodeAgent looks like a mistake.
-        let filled = tokio::try_join!(
-            scope.sessions.wait_until_ready(),
-            scope.agents.wait_until_ready()
-        );
-        if filled.is_err() {
-            return;
-        }
-        ready();
-        let stop = context.stop.clone();
-        let session_passes = applier(
-            |object, scope| Box::pin(session::reconcile(object, scope)),
-            session::on_error,
-            Arc::clone(&scope),
-            scope.sessions.clone(),
-            Box::pin(watch::requests(session_requests).take_until(stop.clone().cancelled_owned())),
-            config.clone(),
-        );
-        let agent_passes = applier(
-            |object, scope| Box::pin(agent::reconcile(object, scope)),
-            agent::on_error,
-            Arc::clone(&scope),
-            scope.agents.clone(),
-            Box::pin(watch::requests(agent_requests).take_until(stop.cancelled_owned())),
-            config,
-        );
-        tokio::join!(
-            session_passes.for_each(|_| async {}),
-            agent_passes.for_each(|_| async {})
-        );
-    };
-    tokio::select! {
-        () = work => {}
-        _ = watches => {}
-    }
-}
-
-fn api<K>(client: &Client, namespace: Option<&str>) -> Api<DeserializeGuard<K>>
-where
-    K: kube::Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>,
-{
-    match namespace {
-        Some(namespace) => Api::namespaced(client.clone(), namespace),
-        None => Api::all(client.clone()),
-    }
 }

@@ -76,10 +76,13 @@ impl MarkedSecret {
     }
 }
 
+/// What was read, and when, by namespace and name.
+type Cache = HashMap<(String, String), (Instant, Arc<MarkedSecret>)>;
+
 /// Reads Secrets and prompt sources.
 pub struct Sources {
     client: Client,
-    cache: Mutex<HashMap<(String, String), (Instant, Arc<MarkedSecret>)>>,
+    cache: Mutex<Cache>,
     keep: Duration,
 }
 
@@ -229,9 +232,7 @@ impl Sources {
         Ok(text)
     }
 
-    fn lock(
-        &self,
-    ) -> std::sync::MutexGuard<'_, HashMap<(String, String), (Instant, Arc<MarkedSecret>)>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Cache> {
         self.cache.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

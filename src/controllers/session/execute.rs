@@ -9,10 +9,11 @@ use serde_json::{Value, json};
 use tracing::Instrument;
 
 use super::super::accounts::ConnectionKey;
+use super::super::error::PassError;
 use super::super::metrics::{LaunchResult, Loose};
 use super::super::scope::Scope;
 use super::gather::Facts;
-use super::{PassError, Step, session_ref};
+use super::{Step, session_ref};
 use crate::api::{
     AUTO_MODEL, CodeSession, CodeSessionStatus, DeletionPolicy, FINALIZER, ORIGIN_ANNOTATION,
     ProviderKind, Reason, SendState, SessionPhase,

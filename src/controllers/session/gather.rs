@@ -11,9 +11,10 @@ use sha2::{Digest, Sha256};
 
 use super::super::accounts::Standing;
 use super::super::connection::{Linked, Obstacle, endpoint, link, obstacle, unreadable};
+use super::super::error::PassError;
 use super::super::memory::{Attached, Remembered};
 use super::super::scope::Scope;
-use super::{PassError, attach, salted};
+use super::{attach, salted};
 use crate::api::{
     ADOPT_ANNOTATION, CodeAgent, CodeSession, DesiredState, FINALIZER, KeyReference,
     ORIGIN_ANNOTATION, ProviderSpec, Reason, SendState, SessionCondition, SessionPhase, condition,
@@ -477,10 +478,6 @@ async fn inputs(
     Ok(Inputs { prompt, digest })
 }
 
-#[expect(
-    clippy::too_many_arguments,
-    reason = "private, called once, each argument another fact"
-)]
 fn readiness(
     scope: &Scope,
     uid: &str,

@@ -11,42 +11,18 @@ use kube_runtime::controller::Action;
 use kube_runtime::reflector::ObjectRef;
 use tracing::Instrument;
 
+use super::error::{Chain, PassError};
 use super::memory::Attached;
 use super::metrics::{Controller, PassOutcome};
 use super::poller::Followed;
 use super::scope::Scope;
 use crate::api::{CodeSession, SendState, SessionPhase};
 use crate::domain::ids::{AccountFingerprint, SessionId};
-use crate::domain::remote::SessionRef;
+use crate::domain::remote::{ErrorClass, SessionRef};
 use crate::domain::requeue::jittered;
-use crate::runtime::write::WriteError;
 
 /// Passes in a row over one object before it goes back into the queue: a life has fewer.
 const MOST_PASSES: usize = 12;
-
-/// Why a pass failed. It is repeated after a while.
-#[derive(Debug, thiserror::Error)]
-pub enum PassError {
-    /// Something of the cluster could not be read.
-    #[error("cannot read {what}")]
-    Read {
-        /// What.
-        what: &'static str,
-        /// Why.
-        source: kube::Error,
-    },
-    /// A write was not stored.
-    #[error("cannot store {what}")]
-    Write {
-        /// What.
-        what: &'static str,
-        /// Why.
-        source: WriteError,
-    },
-    /// The pass took longer than it may.
-    #[error("the pass took longer than {0:?}")]
-    Timeout(Duration),
-}
 
 /// What a pass came to.
 pub(super) enum Step {
@@ -91,6 +67,9 @@ pub async fn reconcile(object: Arc<CodeSession>, scope: Arc<Scope>) -> Result<Ac
             .context
             .metrics
             .pass(Controller::Session, outcome, begun.elapsed().as_secs_f64());
+        if !matches!(step, Ok(Step::Go(_))) {
+            leave_unused_place(&scope, &object);
+        }
         match step? {
             Step::Go(newer) => object = newer,
             Step::Rest(again) => {
@@ -105,6 +84,23 @@ pub async fn reconcile(object: Arc<CodeSession>, scope: Arc<Scope>) -> Result<Ac
         }
     }
     Ok(Action::requeue(Duration::from_millis(50)))
+}
+
+/// A session that took a place and was not launched after all gives it back, and who waits may get it.
+fn leave_unused_place(scope: &Scope, object: &Arc<CodeSession>) {
+    let newest = scope.sessions_overlay.newest(Arc::clone(object));
+    let phase = newest
+        .status
+        .as_ref()
+        .map(|status| status.phase)
+        .unwrap_or_default();
+    let uid = newest.uid().unwrap_or_default();
+    if phase == SessionPhase::Pending && scope.context.memory.leave_place(&uid) {
+        scope.wake_waiting(
+            &newest.namespace().unwrap_or_default(),
+            &newest.spec.agent_ref.name,
+        );
+    }
 }
 
 /// One pass: gather, decide, do one thing, record it.
@@ -125,13 +121,7 @@ fn settle(scope: &Arc<Scope>, object: &Arc<CodeSession>) {
         .is_some_and(|record| record.state == SendState::Confirmed);
     let Some(status) = status.filter(|status| confirmed && !status.phase.is_terminal()) else {
         context.poller.forget(&uid);
-        let phase = status.map_or(SessionPhase::Pending, |status| status.phase);
-        let launching = context.memory.of(&uid).in_flight;
-        if phase == SessionPhase::Pending && !launching && context.memory.leave_place(&uid) {
-            // It was refused, or cannot start for another reason: somebody else may.
-            scope.wake_waiting(object);
-        }
-        if phase.is_terminal() {
+        if status.is_some_and(|status| status.phase.is_terminal()) {
             // What was under way ends by itself; the credential goes now.
             context.memory.change(&uid, |remembered| {
                 remembered.attached = None;
@@ -142,6 +132,15 @@ fn settle(scope: &Arc<Scope>, object: &Arc<CodeSession>) {
         return;
     };
     let remembered = context.memory.of(&uid);
+    let refused = remembered.look.as_ref().is_some_and(|look| {
+        look.result
+            .as_ref()
+            .is_err_and(|error| error.class == ErrorClass::Unauthorized)
+    });
+    if refused {
+        // The CodeAgent says what is wrong with the key.
+        scope.recheck_agents(object.namespace().as_deref());
+    }
     let (Some(attached), Some(session)) = (remembered.attached, session_ref(object)) else {
         return;
     };
@@ -165,7 +164,7 @@ fn settle(scope: &Arc<Scope>, object: &Arc<CodeSession>) {
         Followed {
             uid,
             session,
-            object: ObjectRef::from_obj(&*object),
+            object: ObjectRef::from_obj(object),
             queue: scope.session_queue.clone(),
             age,
             account,
@@ -202,21 +201,6 @@ pub fn on_error(object: Arc<CodeSession>, error: &PassError, scope: Arc<Scope>) 
         scope.context.timing().fault_wait(faults),
         rand::random(),
     ))
-}
-
-/// An error with its causes, on one line.
-pub struct Chain<'a>(pub &'a dyn std::error::Error);
-
-impl std::fmt::Display for Chain<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}", self.0)?;
-        let mut cause = self.0.source();
-        while let Some(error) = cause {
-            write!(f, ": {error}")?;
-            cause = error.source();
-        }
-        Ok(())
-    }
 }
 
 /// Digest of a credential, salted with the session's uid: tells a changed key in `status` without telling the key.

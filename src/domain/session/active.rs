@@ -6,7 +6,7 @@ use super::super::ids::{RunId, SessionId};
 use super::super::remote::{Capability, ErrorClass, SessionRef};
 use super::super::snapshot::{RemotePhase, Snapshot};
 use super::super::status::{Draft, RESULT_BYTES, clip};
-use super::observed::{Look, Observed, Readiness};
+use super::observed::{Look, Observed, Origin, Readiness};
 use super::plan::{Effect, Guard, Note, Plan, StatusWrite};
 use super::{deletion_overdue, deletion_policy, stop_wanted};
 use crate::api::{
@@ -43,11 +43,16 @@ pub(super) fn decide(o: &Observed<'_>, record: &SendRecord) -> Plan {
             );
         }
     }
+    if !o.session.has_finalizer && o.session.origin != Origin::Copy && !o.stopping {
+        // `kubectl replace` removes it; a deletion would then leave the session running unseen.
+        return Plan::act(Effect::AddFinalizer);
+    }
     match stop_reason(o) {
         Some(reason) => stop(o, session, reason),
         None => follow(o),
     }
-    .no_later_than(until_deadline(o))
+    // One that has passed is dealt with above; it must not wake the next pass at once.
+    .no_later_than(until_deadline(o).filter(|left| !left.is_zero()))
 }
 
 /// The session at the provider, from what is recorded.
@@ -134,7 +139,7 @@ fn end(o: &Observed<'_>, snapshot: &Snapshot) -> Plan {
             ),
             (true, None, _) => (
                 SessionPhase::Cancelled,
-                false,
+                stop_wanted(o),
                 Reason::Cancelled,
                 "stopped at the provider, not by this operator".to_owned(),
             ),
@@ -504,9 +509,23 @@ fn stop(o: &Observed<'_>, session: SessionRef, reason: CancelReason) -> Plan {
         .and_then(|last| (last + pace).checked_sub(o.uptime))
         .filter(|wait| !wait.is_zero());
     match wait {
-        Some(wait) => Plan::store(o, draft(o).finish()).again(wait),
+        Some(wait) => {
+            let mut draft = draft(o);
+            if is_stalled(o) {
+                // What kept the stop from being sent is gone.
+                draft.reconciling(Reason::Cancelling, "being stopped");
+            }
+            Plan::store(o, draft.finish()).again(wait)
+        }
         None => Plan::act(Effect::Cancel(session)),
     }
+}
+
+fn is_stalled(o: &Observed<'_>) -> bool {
+    o.session.status.is_some_and(|status| {
+        condition(&status.conditions, SessionCondition::Stalled.as_str())
+            .is_some_and(|stalled| stalled.status == ConditionStatus::True)
+    })
 }
 
 /// The object goes, the session stays.

@@ -7,7 +7,10 @@ use super::super::remote::SessionRef;
 use super::super::status::Draft;
 use super::observed::{Observed, Readiness};
 use super::plan::{Effect, Plan};
-use crate::api::{CodeSessionStatus, DesiredState, ProviderKind, Reason, SessionPhase};
+use crate::api::{
+    CodeSessionStatus, ConditionStatus, DesiredState, ProviderKind, Reason, SessionCondition,
+    SessionPhase, condition,
+};
 
 pub(super) fn decide(o: &Observed<'_>) -> Plan {
     let Some(status) = o.session.status else {
@@ -28,10 +31,13 @@ pub(super) fn decide(o: &Observed<'_>) -> Plan {
 
 /// A session whose launch had an unknown outcome, and a user who found it at the provider.
 fn hand_over(o: &Observed<'_>, status: &CodeSessionStatus) -> Option<Plan> {
-    let unknown = status
-        .error
-        .as_ref()
-        .is_some_and(|error| error.reason == Reason::LaunchOutcomeUnknown.as_str());
+    // Cancelled ones too: the session that was found is then stopped.
+    let unknown = condition(&status.conditions, SessionCondition::Launched.as_str()).is_some_and(
+        |launched| {
+            launched.status == ConditionStatus::Unknown
+                && launched.reason == Reason::LaunchOutcomeUnknown.as_str()
+        },
+    );
     let id = o
         .session
         .adopt
@@ -61,6 +67,8 @@ fn follow_spec(o: &Observed<'_>, status: &CodeSessionStatus) -> Plan {
         .provider
         .as_ref()
         .is_some_and(|provider| provider.session_id.is_some());
+    let stalled = condition(&status.conditions, SessionCondition::Stalled.as_str())
+        .is_some_and(|stalled| stalled.status == ConditionStatus::True);
     if messages && launched {
         draft.stalled(
             Reason::NotSupportedYet,
@@ -82,7 +90,9 @@ fn follow_spec(o: &Observed<'_>, status: &CodeSessionStatus) -> Plan {
         }
     } else if o.session.spec.desired_state == DesiredState::Cancelled
         && status.phase == SessionPhase::Cancelled
+        && stalled
     {
+        // Stopped by somebody else first, and now that is what the spec asks for.
         draft.settled(Reason::Cancelled, "");
     }
     Plan::store(o, draft.finish())

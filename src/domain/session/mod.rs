@@ -16,6 +16,8 @@ mod observed;
 mod open_claim;
 mod plan;
 mod record;
+#[cfg(test)]
+mod tests;
 mod unlaunched;
 
 pub use observed::{
@@ -70,7 +72,15 @@ fn deletion_policy(o: &Observed<'_>) -> DeletionPolicy {
 
 /// Whether a deletion has used up its time.
 fn deletion_overdue(o: &Observed<'_>) -> bool {
-    o.session
-        .deleting
-        .is_some_and(|since| o.since(since) >= o.timing.deletion_bound)
+    had_its_chance(o)
+        && o.session
+            .deleting
+            .is_some_and(|since| o.since(since) >= o.timing.deletion_bound)
+}
+
+/// Whether this process has had the session long enough to have looked for it and stopped it. Time that passed while
+/// nobody was there to do anything ends nothing: who comes back after hours looks and stops before giving up.
+fn had_its_chance(o: &Observed<'_>) -> bool {
+    let since = o.claim_first_seen.unwrap_or_default();
+    o.uptime.saturating_sub(since) >= o.timing.deletion_slack
 }

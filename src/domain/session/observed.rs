@@ -57,6 +57,14 @@ impl Observed<'_> {
         Duration::try_from(self.now.duration_since(then)).unwrap_or_default()
     }
 
+    /// What looks by the account that would look now have shown.
+    pub(super) fn own_lookups(&self) -> Option<&Lookups> {
+        let Readiness::Ready(connected) = &self.readiness else {
+            return None;
+        };
+        Some(self.lookups).filter(|looks| looks.account.as_ref() == Some(&connected.account))
+    }
+
     /// How long it is until `then`, by wall clock; zero if it has passed.
     pub fn until(&self, then: Timestamp) -> Duration {
         Duration::try_from(then.duration_since(self.now)).unwrap_or_default()
@@ -193,6 +201,8 @@ pub enum Place {
 /// What looks for a launch have shown so far, in this process.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Lookups {
+    /// The account that looked. What one account does not see says nothing of another (rule 4).
+    pub account: Option<AccountFingerprint>,
     /// When, by uptime, each complete look that found nothing was begun, oldest first.
     pub absent: Vec<Duration>,
     /// When, by uptime, the scan under way was begun.

@@ -3,15 +3,16 @@
 
 use std::time::Duration;
 
-use super::super::remote::Recovery;
+use super::super::ids::SessionId;
+use super::super::remote::{Recovery, SessionRef};
 use super::super::status::Draft;
-use super::observed::{AgentView, Observed, ProviderFacts, Readiness, keys};
+use super::observed::{AgentView, Observed, Origin, ProviderFacts, Readiness, keys};
 use super::plan::{Effect, Note, Plan};
 use super::unlaunched::{CREATED_BEFORE, claim};
-use super::{deletion_overdue, deletion_policy, record, stop_wanted};
+use super::{deletion_overdue, deletion_policy, had_its_chance, record, stop_wanted};
 use crate::api::{
     ConditionStatus, DeletionPolicy, Effective, OnUnknownLaunch, Reason, SendRecord, SendState,
-    SessionCondition, SessionPhase,
+    SessionCondition, SessionPhase, condition,
 };
 
 /// Requests with one key after which nobody sends another.
@@ -70,7 +71,7 @@ fn look(o: &Observed<'_>, open: &SendRecord, effective: &Effective) -> Effect {
         created_from: open.claimed_at - CREATED_BEFORE,
         created_until: open.claimed_at + o.timing.fence_after(open.posts) + o.timing.clock_margin,
         client_id_honoured,
-        resume: o.lookups.resume.clone(),
+        resume: o.own_lookups().and_then(|looks| looks.resume.clone()),
     }
 }
 
@@ -97,7 +98,10 @@ fn proven_absent(o: &Observed<'_>, open: &SendRecord) -> bool {
         return false;
     };
     let fence_at = o.uptime.saturating_sub(past);
-    let mut after = o.lookups.absent.iter().filter(|begun| **begun >= fence_at);
+    let Some(looks) = o.own_lookups() else {
+        return false;
+    };
+    let mut after = looks.absent.iter().filter(|begun| **begun >= fence_at);
     let first = after.next();
     first.is_some_and(|first| {
         after.any(|later| later.saturating_sub(*first) >= o.timing.consistency_window)
@@ -128,7 +132,7 @@ fn past_patience(o: &Observed<'_>, open: &SendRecord) -> bool {
     } else {
         o.timing.unknown_patience
     };
-    past_fence(o, open).is_some_and(|past| past >= patience)
+    had_its_chance(o) && past_fence(o, open).is_some_and(|past| past >= patience)
 }
 
 /// Nothing was launched, for certain.
@@ -180,8 +184,10 @@ fn absent(
             .telling(Note::warning(Reason::LaunchOutcomeUnknown, message));
     }
     if open.posts >= MOST_POSTS {
-        return still_unknown(
+        return still_looking(
             o,
+            open,
+            effective,
             &format!("{MOST_POSTS} requests were sent and none was ever seen to arrive"),
         );
     }
@@ -199,7 +205,7 @@ fn send_again(
     if o.stopping {
         return Plan::nothing();
     }
-    if !o.session.has_finalizer {
+    if !o.session.has_finalizer || o.session.origin == Origin::None {
         return Plan::act(Effect::AddFinalizer);
     }
     let Readiness::Ready(connected) = &o.readiness else {
@@ -241,7 +247,15 @@ fn following(o: &Observed<'_>, open: &SendRecord, same_account: bool) -> Plan {
             "the credentials now belong to another account than the one the launch was sent to, where it cannot be found: restore them",
         );
     }
-    if open.state == SendState::Claimed {
+    let said = o.session.status.is_some_and(|status| {
+        condition(&status.conditions, SessionCondition::Reconciling.as_str()).is_some_and(
+            |reconciling| {
+                reconciling.status == ConditionStatus::True
+                    && reconciling.reason == Reason::RecoveringLaunch.as_str()
+            },
+        )
+    });
+    if open.state == SendState::Claimed || !said {
         let mut draft = draft(o);
         set_state(&mut draft, SendState::Unknown);
         draft.reconciling(
@@ -251,6 +265,23 @@ fn following(o: &Observed<'_>, open: &SendRecord, same_account: bool) -> Plan {
         return Plan::store(o, draft.finish());
     }
     Plan::store(o, draft(o).finish())
+}
+
+/// Proven absent, and yet nothing may be sent: says so once and goes on looking.
+fn still_looking(o: &Observed<'_>, open: &SendRecord, effective: &Effective, why: &str) -> Plan {
+    let plan = still_unknown(o, why);
+    match until_next_look(o, open) {
+        _ if plan.before.is_some() || o.stopping => plan,
+        Some(wait) => plan.again(wait),
+        // Somebody has found it: that is looked at instead of searching on.
+        None => Plan::act(match o.session.adopt.filter(|_| !stop_wanted(o)) {
+            Some(id) => Effect::Examine(SessionRef {
+                session_id: SessionId::new(id),
+                run_id: None,
+            }),
+            None => look(o, open, effective),
+        }),
+    }
 }
 
 /// It is still being looked for, but somebody should know.

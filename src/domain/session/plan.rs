@@ -161,6 +161,10 @@ pub struct LaunchPlan {
 }
 
 /// What came of an effect.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "one at a time, alive for one pass"
+)]
 #[derive(Clone, Debug, PartialEq)]
 pub enum Outcome {
     /// A launch was sent, or not.

@@ -10,7 +10,7 @@ use super::super::remote::{
 };
 use super::super::snapshot::RemotePhase;
 use super::super::status::{Draft, clip};
-use super::active::{apply, pull_request_condition, wants_pull_request};
+use super::active::{self, apply, pull_request_condition, wants_pull_request};
 use super::observed::{AgentView, Lookups, Observed, Readiness};
 use super::plan::{Effect, Guard, Note, Outcome, Plan, Recorded, StatusWrite};
 use crate::api::{
@@ -64,6 +64,9 @@ pub fn record(o: &Observed<'_>, effect: &Effect, outcome: &Outcome) -> Recorded 
 }
 
 fn launched(o: &Observed<'_>, claim_id: &str, outcome: &LaunchOutcome) -> Recorded {
+    if let Some(recorded) = overtaken(o, outcome) {
+        return recorded;
+    }
     let mut recorded = match outcome {
         LaunchOutcome::Accepted(launched) => accepted(o, launched),
         LaunchOutcome::Rejected(error) => rejected(o, error),
@@ -86,6 +89,41 @@ fn launched(o: &Observed<'_>, claim_id: &str, outcome: &LaunchOutcome) -> Record
     recorded
 }
 
+/// What is left of an answer when somebody else has settled the claim meanwhile: a recorded id wins (rule 9), and only an
+/// acceptance is news to a session that has ended without one.
+fn overtaken(o: &Observed<'_>, outcome: &LaunchOutcome) -> Option<Recorded> {
+    let status = o.session.status?;
+    let recorded_id = active::session_ref(Some(status))
+        .filter(|_| {
+            status
+                .launch
+                .as_ref()
+                .is_some_and(|record| record.state == SendState::Confirmed)
+        })
+        .map(|session| session.session_id);
+    match (recorded_id, outcome) {
+        (Some(recorded_id), LaunchOutcome::Accepted(launched))
+            if recorded_id != launched.session_id =>
+        {
+            Some(Recorded {
+                notes: vec![Note::warning(
+                    Reason::DuplicateLaunch,
+                    format!(
+                        "the same launch was also accepted as {}: look at it at the provider, it may cost money",
+                        launched.session_id
+                    ),
+                )],
+                ..Recorded::default()
+            })
+        }
+        (Some(_), _) => Some(Recorded::default()),
+        (None, LaunchOutcome::Accepted(_)) => None,
+        (None, LaunchOutcome::Rejected(_) | LaunchOutcome::Unknown(_)) => {
+            status.phase.is_terminal().then(Recorded::default)
+        }
+    }
+}
+
 fn accepted(o: &Observed<'_>, launched: &Launched) -> Recorded {
     let mut draft = draft(o);
     let now = draft.now();
@@ -97,6 +135,9 @@ fn accepted(o: &Observed<'_>, launched: &Launched) -> Recorded {
     let status = draft.status();
     status.phase = phase;
     status.started_at = Some(now);
+    // Others may have given up on it.
+    status.error = None;
+    status.completed_at = None;
     if let Some(provider) = status.provider.as_mut() {
         provider.session_id = Some(launched.session_id.as_str().to_owned());
         provider.session_url.clone_from(&launched.url);
@@ -112,6 +153,7 @@ fn accepted(o: &Observed<'_>, launched: &Launched) -> Recorded {
     message.run_id = launched.run_id.as_ref().map(|run| run.as_str().to_owned());
     message.phase = phase;
     message.started_at = Some(now);
+    message.completed_at = None;
     draft.set(
         SessionCondition::Launched,
         ConditionStatus::True,
@@ -278,20 +320,39 @@ fn verdict(error: &ProviderError, own_model: bool) -> Verdict {
     Verdict { reason, mended_by }
 }
 
-/// The launch was refused and nothing of it is under way: wait, or end.
-fn settle(o: &Observed<'_>, refusal: RefusalRecord) -> (CodeSessionStatus, Option<Note>) {
-    let reason = Reason::ALL
+fn reason_of(refusal: &RefusalRecord) -> Reason {
+    Reason::ALL
         .iter()
         .copied()
         .find(|reason| reason.as_str() == refusal.reason)
-        .unwrap_or(Reason::InvalidRequest);
-    let said = refusal.message.clone();
+        .unwrap_or(Reason::InvalidRequest)
+}
+
+/// The conditions of a session that waits after a refusal.
+pub(super) fn waits_after_refusal(draft: &mut Draft, refusal: &RefusalRecord) {
+    let reason = reason_of(refusal);
+    let said = &refusal.message;
+    match reason {
+        Reason::RateLimited | Reason::ProviderUnavailable => draft.reconciling(
+            reason,
+            format!("not launched yet, goes on by itself: {said}"),
+        ),
+        _ => draft.stalled(
+            reason,
+            format!("not launched: {said}. It is tried again when the CodeAgent or its credentials change, and after a while"),
+        ),
+    };
+}
+
+/// The launch was refused and nothing of it is under way: wait, or end.
+fn settle(o: &Observed<'_>, refusal: RefusalRecord) -> (CodeSessionStatus, Option<Note>) {
+    let reason = reason_of(&refusal);
     let mut draft = draft(o);
     draft.status().phase = SessionPhase::Pending;
     draft.first_message().phase = SessionPhase::Pending;
     if let Some(record) = draft.status().launch.as_mut() {
         record.state = SendState::Rejected;
-        record.refusal = Some(refusal);
+        record.refusal = Some(refusal.clone());
     }
     draft.set(
         SessionCondition::Launched,
@@ -299,35 +360,22 @@ fn settle(o: &Observed<'_>, refusal: RefusalRecord) -> (CodeSessionStatus, Optio
         reason,
         "not launched",
     );
-    match reason {
-        Reason::RateLimited | Reason::ProviderUnavailable => {
-            draft.reconciling(
-                reason,
-                format!("not launched yet, goes on by itself: {said}"),
-            );
-            (draft.finish(), None)
-        }
-        Reason::InvalidRequest => {
-            let message = format!(
-                "the provider refuses the session: {said}. Create a CodeSession with a new name"
-            );
-            draft.set(
-                SessionCondition::Launched,
-                ConditionStatus::False,
-                reason,
-                &message,
-            );
-            draft.end(SessionPhase::Error, false, reason, &message);
-            (draft.finish(), Some(Note::warning(reason, message)))
-        }
-        _ => {
-            draft.stalled(
-                reason,
-                format!("not launched: {said}. It is tried again when the CodeAgent or its credentials change, and after a while"),
-            );
-            (draft.finish(), None)
-        }
+    if reason != Reason::InvalidRequest {
+        waits_after_refusal(&mut draft, &refusal);
+        return (draft.finish(), None);
     }
+    let message = format!(
+        "the provider refuses the session: {}. Create a CodeSession with a new name",
+        refusal.message
+    );
+    draft.set(
+        SessionCondition::Launched,
+        ConditionStatus::False,
+        reason,
+        &message,
+    );
+    draft.end(SessionPhase::Error, false, reason, &message);
+    (draft.finish(), Some(Note::warning(reason, message)))
 }
 
 fn looked_up(
@@ -335,9 +383,15 @@ fn looked_up(
     begun: Duration,
     answer: &Result<AdoptAnswer, ProviderError>,
 ) -> Recorded {
-    let begun = o.lookups.begun.unwrap_or(begun);
+    let so_far = o.own_lookups();
+    let begun = so_far.and_then(|looks| looks.begun).unwrap_or(begun);
+    let account = match &o.readiness {
+        Readiness::Ready(connected) => Some(connected.account.clone()),
+        Readiness::NotGathered | Readiness::Unverified | Readiness::Blocked { .. } => None,
+    };
     let mut lookups = Lookups {
-        absent: o.lookups.absent.clone(),
+        account,
+        absent: so_far.map(|looks| looks.absent.clone()).unwrap_or_default(),
         last: Some(o.uptime),
         ..Lookups::default()
     };
@@ -412,6 +466,9 @@ fn looked_up(
 }
 
 /// Takes over a session that was found.
+///
+/// Stored only on the status it was decided on: an adoption can be repeated, and one that was decided on a stale status
+/// would overwrite what others recorded under the same claim since, such as the end.
 fn adopt(o: &Observed<'_>, found: &Found, duplicates: usize, account: Option<&str>) -> Recorded {
     let snapshot = &found.snapshot;
     let mut draft = draft(o);
@@ -471,15 +528,6 @@ fn adopt(o: &Observed<'_>, found: &Found, duplicates: usize, account: Option<&st
             Reason::DuplicateLaunch,
             format!("{duplicates} more session(s) of the same launch were found at the provider: look at them there, they may cost money"),
         ));
-    }
-    if let (Some(write), Some(claim)) = (
-        recorded.write.as_mut(),
-        o.session
-            .status
-            .and_then(|status| status.launch.as_ref())
-            .map(|record| record.claim_id.clone()),
-    ) {
-        write.guard = Guard::Claim(claim);
     }
     recorded
 }

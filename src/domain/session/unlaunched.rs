@@ -10,6 +10,7 @@ use super::observed::{
     AgentView, Connected, Inputs, Observed, Origin, Place, ProviderFacts, Readiness, keys,
 };
 use super::plan::{Effect, Guard, LaunchPlan, Note, Plan, StatusWrite};
+use super::record;
 use crate::api::{
     ConditionStatus, DesiredState, Effective, ProviderStatus, QueueStatus, Reason, SendRecord,
     SendState, SendTarget, SessionCondition, SessionPhase,
@@ -130,7 +131,7 @@ pub(super) fn decide(o: &Observed<'_>) -> Plan {
                 - CREATED_BEFORE,
             created_until: o.now + o.timing.fence(),
             client_id_honoured: *client_id_honoured,
-            resume: o.lookups.resume.clone(),
+            resume: o.own_lookups().and_then(|looks| looks.resume.clone()),
         });
     }
     let attempt = recorded(o).map_or(1, |record| record.attempt);
@@ -225,6 +226,8 @@ fn recorded<'a>(o: &Observed<'a>) -> Option<&'a SendRecord> {
 fn draft(o: &Observed<'_>) -> Draft {
     let mut draft = Draft::new(o.session.status, o.session.generation, o.now);
     draft.status().phase = SessionPhase::Pending;
+    // Whoever waits for a place says so anew.
+    draft.status().queue = None;
     draft
 }
 
@@ -284,20 +287,17 @@ fn held_by_refusal(o: &Observed<'_>, connected: &Connected, agent_generation: i6
         refusal.agent_generation == agent_generation && refusal.credential == connected.credential;
     let remaining = o.until(refusal.retry_at);
     (unchanged && !remaining.is_zero()).then(|| {
-        // What the refusal said stays where it stands; only the generation may have to follow.
-        let draft = draft(o);
+        // Something else may have stood in its place meanwhile.
+        let mut draft = draft(o);
+        record::waits_after_refusal(&mut draft, refusal);
         Plan::store(o, draft.finish()).again(remaining)
     })
 }
 
 fn queued(o: &Observed<'_>, position: i32) -> Plan {
     let mut draft = draft(o);
-    let now = draft.now();
-    let since = draft
-        .status()
-        .queue
-        .as_ref()
-        .map_or(now, |queue| queue.since);
+    let stored = o.session.status.and_then(|status| status.queue.as_ref());
+    let since = stored.map_or(draft.now(), |queue| queue.since);
     draft.status().queue = Some(QueueStatus { position, since });
     draft.reconciling(
         Reason::WaitingForCapacity,
@@ -320,5 +320,8 @@ fn look_first(o: &Observed<'_>, provider: &ProviderFacts) -> bool {
             .is_some_and(|refusal| refusal.class == "RateLimited"),
         None => o.session.older_than_process || o.since(o.session.created_at) >= o.timing.stale_age,
     };
-    findable && doubtful && o.lookups.absent.is_empty()
+    let looked = o
+        .own_lookups()
+        .is_some_and(|looks| !looks.absent.is_empty());
+    findable && doubtful && !looked
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use clap::Parser;
 use codeagent_operator::cli::{self, Cli, Command, RunOptions};
-use codeagent_operator::controllers::session::Chain;
+use codeagent_operator::controllers::error::Chain;
 use kube::Config;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;

@@ -1,0 +1,427 @@
+//! A launched session.
+
+use super::*;
+use crate::api::CancelReason;
+
+fn seen(phase: RemotePhase) -> Given {
+    let mut given = Given::running();
+    given.sees(snapshot(phase));
+    given.pass();
+    given
+}
+
+#[test]
+fn creating_running_and_done_are_three_writes() {
+    let mut given = Given::launched();
+    let before = given.writes;
+    given.sees(snapshot(RemotePhase::Creating));
+    given.rests();
+    given.sees(snapshot(RemotePhase::Running));
+    given.pass();
+    given.holds(SessionCondition::Reconciling, Reason::Running);
+    assert_eq!(given.phase(), SessionPhase::Running);
+    given.wait(seconds(600));
+    given.rests();
+    let mut done = snapshot(RemotePhase::Finished);
+    done.pull_request_url = Some("https://github.com/acme/app/pull/42".into());
+    done.result = Some("Fixed it. ".repeat(1000));
+    given.sees(done);
+    given.pass();
+    assert_eq!(given.phase(), SessionPhase::Finished);
+    given.holds(SessionCondition::Succeeded, Reason::Finished);
+    given.holds(SessionCondition::PullRequestCreated, Reason::Created);
+    assert_eq!(given.writes - before, 2);
+    // Claim and launched before, so four status writes; finalizer and release are the other two of six.
+    assert_eq!(given.writes, 4);
+    assert_eq!(given.pass().effect, Some(Effect::ReleaseFinalizer));
+    given.rests();
+}
+
+#[test]
+fn how_a_session_ends_follows_from_what_the_provider_says() {
+    use RemotePhase as R;
+    for (remote, phase, reason) in [
+        (R::Finished, SessionPhase::Finished, Reason::Finished),
+        (R::Error, SessionPhase::Error, Reason::ProviderError),
+        (R::Expired, SessionPhase::Expired, Reason::ProviderExpired),
+        (R::Cancelled, SessionPhase::Cancelled, Reason::Cancelled),
+    ] {
+        let given = seen(remote);
+        assert_eq!(given.phase(), phase);
+        given.holds(SessionCondition::Completed, reason);
+        let wanted = remote == R::Finished;
+        assert_eq!(
+            given.condition(SessionCondition::Stalled).status,
+            (!wanted).into()
+        );
+    }
+}
+
+#[test]
+fn a_session_never_goes_back_to_creating() {
+    let given = seen(RemotePhase::Creating);
+    assert_eq!(given.phase(), SessionPhase::Running);
+}
+
+#[test]
+fn the_provider_s_own_words_alone_are_worth_no_write() {
+    let mut given = Given::running();
+    let mut other = snapshot(RemotePhase::Running);
+    other.raw_status = "RUNNING_TESTS".into();
+    other.branch = Some("fix/login".into());
+    given.sees(other);
+    given.rests();
+}
+
+#[test]
+fn a_pull_request_before_the_end_is_shown() {
+    let mut given = Given::running();
+    let mut with = snapshot(RemotePhase::Running);
+    with.pull_request_url = Some("https://github.com/acme/app/pull/42".into());
+    with.branch = Some("fix/login".into());
+    given.sees(with);
+    given.pass();
+    given.holds(SessionCondition::PullRequestCreated, Reason::Created);
+    given.rests();
+    // A later look without it takes nothing back.
+    given.sees(snapshot(RemotePhase::Running));
+    given.rests();
+}
+
+#[test]
+fn a_pull_request_is_asked_for_or_not() {
+    for (auto_create, running, ended) in [
+        (
+            true,
+            (ConditionStatus::Unknown, Reason::NotYet),
+            (ConditionStatus::False, Reason::NoPullRequest),
+        ),
+        (
+            false,
+            (ConditionStatus::False, Reason::NotRequested),
+            (ConditionStatus::False, Reason::NotRequested),
+        ),
+    ] {
+        let mut given = Given::ready();
+        given.effective(|e| e.pull_request.auto_create = auto_create);
+        given.launch(&accepted());
+        given.is(SessionCondition::PullRequestCreated, running.0, running.1);
+        given.sees(snapshot(RemotePhase::Finished));
+        given.pass();
+        given.is(SessionCondition::PullRequestCreated, ended.0, ended.1);
+    }
+}
+
+#[test]
+fn an_agent_that_waits_for_a_person_is_blocked_until_it_does_not() {
+    let mut given = Given::running();
+    let mut waits = snapshot(RemotePhase::Running);
+    waits.blocked = Some("approve the plan".into());
+    given.sees(waits);
+    given.pass();
+    given.holds(SessionCondition::Blocked, Reason::WaitingForPerson);
+    assert_eq!(given.phase(), SessionPhase::Running);
+    given.rests();
+    given.sees(snapshot(RemotePhase::Running));
+    given.pass();
+    given.is(
+        SessionCondition::Blocked,
+        ConditionStatus::False,
+        Reason::NotBlocked,
+    );
+}
+
+#[test]
+fn an_undocumented_status_keeps_the_phase_and_is_said() {
+    let mut given = seen(RemotePhase::Unrecognised);
+    assert_eq!(given.phase(), SessionPhase::Running);
+    given.holds(SessionCondition::Reconciling, Reason::UnknownProviderStatus);
+    given.rests();
+    given.sees(snapshot(RemotePhase::Running));
+    given.pass();
+    given.holds(SessionCondition::Reconciling, Reason::Running);
+}
+
+#[test]
+fn a_look_that_fails_by_the_way_changes_nothing() {
+    for class in [
+        ErrorClass::Unavailable,
+        ErrorClass::Timeout,
+        ErrorClass::RateLimited,
+        ErrorClass::Unknown,
+        ErrorClass::Conflict,
+    ] {
+        let mut given = Given::running();
+        given.sees_error(class, "ours");
+        given.rests();
+    }
+}
+
+#[test]
+fn a_key_that_is_no_longer_accepted_is_said_and_taken_back() {
+    let mut given = Given::running();
+    given.sees_error(ErrorClass::Unauthorized, "ours");
+    given.pass();
+    given.holds(SessionCondition::Stalled, Reason::CredentialsInvalid);
+    assert_eq!(given.phase(), SessionPhase::Running);
+    given.sees(snapshot(RemotePhase::Running));
+    given.pass();
+    given.holds(SessionCondition::Reconciling, Reason::Running);
+}
+
+#[test]
+fn a_stop_is_recorded_before_it_is_sent() {
+    let mut given = Given::running();
+    given.desires(DesiredState::Cancelled);
+    let plan = given.pass();
+    let cancel = plan.before.unwrap().status.cancel.unwrap();
+    assert_eq!(cancel.reason, CancelReason::User);
+    assert_eq!((cancel.sent_at, cancel.accepted_at), (given.now, None));
+    assert!(matches!(plan.effect, Some(Effect::Cancel(_))));
+    given.holds(SessionCondition::Reconciling, Reason::Cancelling);
+}
+
+#[test]
+fn finished_becomes_cancelled_only_after_an_accepted_stop() {
+    for (answer, phase) in [
+        (Some(CancelAnswer::Accepted), SessionPhase::Cancelled),
+        (Some(CancelAnswer::NotCancellable), SessionPhase::Finished),
+        (None, SessionPhase::Finished),
+    ] {
+        let mut given = Given::running();
+        given.desires(DesiredState::Cancelled);
+        match answer {
+            Some(answer) => {
+                given.stop(answer);
+            }
+            None => {
+                // The stop's answer was lost.
+                let effect = given.pass().effect.unwrap();
+                let lost = Outcome::Stopped(Err(error(ErrorClass::Timeout)));
+                given.outcome(&effect, &lost);
+            }
+        }
+        given.sees(snapshot(RemotePhase::Finished));
+        given.pass();
+        assert_eq!(given.phase(), phase);
+        if phase == SessionPhase::Cancelled {
+            given.is(
+                SessionCondition::Stalled,
+                ConditionStatus::False,
+                Reason::Cancelled,
+            );
+        }
+    }
+}
+
+#[test]
+fn a_session_that_finished_before_the_stop_was_sent_is_finished_and_not_stopped() {
+    let mut given = Given::running();
+    given.sees(snapshot(RemotePhase::Finished));
+    given.desires(DesiredState::Cancelled);
+    assert_eq!(given.pass().effect, None);
+    assert_eq!(given.phase(), SessionPhase::Finished);
+}
+
+#[test]
+fn a_stop_is_repeated_until_it_is_confirmed() {
+    let mut given = Given::running();
+    given.desires(DesiredState::Cancelled);
+    given.stop(CancelAnswer::Accepted);
+    let writes = given.writes;
+    for _ in 0..3 {
+        given.sees(snapshot(RemotePhase::Running));
+        let plan = given.pass();
+        assert_eq!((plan.effect, plan.again), (None, Some(seconds(15))));
+        given.wait(seconds(15));
+        given.stop(CancelAnswer::Accepted);
+    }
+    assert_eq!(given.writes, writes, "repeating is worth no write");
+}
+
+#[test]
+fn a_stop_of_a_provider_that_cannot_is_said_and_the_session_followed_to_its_end() {
+    let mut given = Given::running();
+    given.desires(DesiredState::Cancelled);
+    given.stop(CancelAnswer::Unsupported);
+    given.holds(SessionCondition::Stalled, Reason::CancelUnsupported);
+    given.rests();
+    given.sees(snapshot(RemotePhase::Finished));
+    given.pass();
+    assert_eq!(given.phase(), SessionPhase::Finished);
+}
+
+#[test]
+fn the_deadline_stops_the_session_and_expires_it() {
+    let mut given = Given::running();
+    assert_eq!(given.decide().again, Some(seconds(7200)));
+    given.wait(seconds(7200));
+    given.stop(CancelAnswer::Accepted);
+    assert_eq!(
+        given
+            .status
+            .as_ref()
+            .unwrap()
+            .cancel
+            .as_ref()
+            .unwrap()
+            .reason,
+        CancelReason::Deadline
+    );
+    given.sees(snapshot(RemotePhase::Finished));
+    given.pass();
+    assert_eq!(given.phase(), SessionPhase::Expired);
+    given.holds(SessionCondition::Stalled, Reason::DeadlineExceeded);
+}
+
+#[test]
+fn a_deadline_that_cannot_be_enforced_does_not_spin() {
+    for change in [
+        |given: &mut Given| given.readiness = blocked(Reason::SecretNotFound, false),
+        |given: &mut Given| given.readiness = Readiness::NotGathered,
+        |given: &mut Given| given.provider = None,
+        |given: &mut Given| given.stopping = true,
+    ] {
+        let mut given = Given::running();
+        given.wait(seconds(7200));
+        change(&mut given);
+        given.pass();
+        // `decide` is checked never to ask for a next pass at once without an effect.
+        given.rests();
+    }
+}
+
+#[test]
+fn a_stop_that_could_not_be_sent_says_so_until_it_can() {
+    let mut given = Given::running();
+    given.desires(DesiredState::Cancelled);
+    given.stop(CancelAnswer::Accepted);
+    given.readiness = blocked(Reason::SecretNotFound, false);
+    given.pass();
+    given.holds(SessionCondition::Stalled, Reason::SecretNotFound);
+    given.readiness = Readiness::Ready(connected("ours"));
+    given.pass();
+    given.holds(SessionCondition::Reconciling, Reason::Cancelling);
+}
+
+#[test]
+fn not_found_is_believed_once_the_session_must_be_visible() {
+    let mut given = Given::running();
+    given.sees_error(ErrorClass::NotFound, "ours");
+    given.rests();
+    given.wait(given.timing.settle);
+    let plan = given.pass();
+    assert_eq!(plan.notes[0].reason, Reason::SessionLost);
+    assert_eq!(given.phase(), SessionPhase::Error);
+    given.holds(SessionCondition::Stalled, Reason::SessionLost);
+    // Never launched again.
+    assert_eq!(given.pass().effect, Some(Effect::ReleaseFinalizer));
+    given.rests();
+}
+
+#[test]
+fn another_account_that_does_not_know_the_session_proves_nothing() {
+    let mut given = Given::running();
+    given.wait(given.timing.settle);
+    given.sees_error(ErrorClass::NotFound, "another account");
+    given.pass();
+    given.holds(SessionCondition::Stalled, Reason::CredentialsChanged);
+    assert_eq!(given.phase(), SessionPhase::Running);
+    given.rests();
+    given.sees(snapshot(RemotePhase::Running));
+    given.pass();
+    given.holds(SessionCondition::Reconciling, Reason::Running);
+}
+
+#[test]
+fn deleting_stops_first_and_goes_when_that_is_confirmed() {
+    let mut given = Given::running();
+    given.deleting = Some(given.now);
+    given.stop(CancelAnswer::Accepted);
+    assert_eq!(given.pass().effect, None);
+    given.sees(snapshot(RemotePhase::Cancelled));
+    given.pass();
+    assert_eq!(given.phase(), SessionPhase::Cancelled);
+    assert_eq!(given.pass().effect, Some(Effect::ReleaseFinalizer));
+    given.rests();
+}
+
+#[test]
+fn deleting_ends_within_its_bound_and_reports_what_is_left_running() {
+    for change in [
+        |_: &mut Given| {},
+        |given: &mut Given| given.agent = AgentView::Missing,
+        |given: &mut Given| given.readiness = blocked(Reason::SecretNotFound, false),
+        |given: &mut Given| given.sees_error(ErrorClass::NotFound, "another account"),
+    ] {
+        let mut given = Given::running();
+        change(&mut given);
+        given.deleting = Some(given.now);
+        given.pass();
+        given.wait(given.timing.deletion_bound - seconds(1));
+        assert_ne!(given.pass().effect, Some(Effect::ReleaseFinalizer));
+        given.wait(seconds(1));
+        let plan = given.pass();
+        assert_eq!(plan.effect, Some(Effect::ReleaseFinalizer));
+        assert_eq!(plan.notes[0].reason, Reason::Orphaned);
+    }
+}
+
+#[test]
+fn a_process_that_comes_back_after_the_bound_stops_before_it_lets_go() {
+    let mut given = Given::running();
+    given.deleting = Some(given.now);
+    given.wait(seconds(3600));
+    given.restart();
+    given.stop(CancelAnswer::Accepted);
+    given.sees(snapshot(RemotePhase::Cancelled));
+    given.pass();
+    assert_eq!(given.phase(), SessionPhase::Cancelled);
+}
+
+#[test]
+fn orphan_leaves_it_running_and_says_so() {
+    let mut given = Given::running();
+    given.spec.deletion_policy = Some(DeletionPolicy::Orphan);
+    given.deleting = Some(given.now);
+    let plan = given.pass();
+    assert_eq!(plan.effect, Some(Effect::ReleaseFinalizer));
+    assert_eq!(plan.notes[0].reason, Reason::Orphaned);
+}
+
+#[test]
+fn a_provider_that_cannot_stop_does_not_hold_a_deletion() {
+    let mut given = Given::running();
+    given
+        .provider
+        .as_mut()
+        .unwrap()
+        .capabilities
+        .remove(&Capability::Cancel);
+    given.deleting = Some(given.now);
+    let plan = given.pass();
+    assert_eq!(plan.effect, Some(Effect::ReleaseFinalizer));
+    assert_eq!(plan.notes[0].reason, Reason::Orphaned);
+}
+
+#[test]
+fn a_removed_finalizer_comes_back_while_something_runs() {
+    // `kubectl replace` removes it; without it a deletion would leave the session running unseen.
+    let mut given = Given::running();
+    given.has_finalizer = false;
+    given.origin = Origin::None;
+    assert_eq!(given.pass().effect, Some(Effect::AddFinalizer));
+    given.rests();
+}
+
+#[test]
+fn a_session_outlives_its_agent() {
+    let mut given = Given::running();
+    given.agent = AgentView::Missing;
+    given.rests();
+    given.desires(DesiredState::Cancelled);
+    given.stop(CancelAnswer::Accepted);
+    given.sees(snapshot(RemotePhase::Cancelled));
+    given.pass();
+    assert_eq!(given.phase(), SessionPhase::Cancelled);
+}

@@ -1,0 +1,465 @@
+//! The life of a session as tables: what is given, what happens, what must hold.
+//!
+//! [`Given`] holds everything a decision depends on, by default a session that can be launched at once on a provider
+//! whose session ids we choose. Each decision made through it is checked against what holds always ([`always`]).
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
+
+mod active;
+mod always;
+mod ended;
+mod open_claim;
+mod outcome;
+mod properties;
+mod unlaunched;
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use serde_json::json;
+
+use super::super::effective::{Fault, Objection};
+use super::super::ids::{AccountFingerprint, InstallationId, LaunchKey, RunId, SessionId};
+use super::super::remote::{
+    AdoptAnswer, CancelAnswer, Capability, ErrorClass, Found, LaunchOutcome, Launched,
+    ProviderError, Recovery, Sent,
+};
+use super::super::snapshot::{Links, RemotePhase, Snapshot};
+use super::super::timing::Timing;
+use super::*;
+use crate::api::{
+    CodeSessionSpec, CodeSessionStatus, Condition, ConditionStatus, Effective, ProviderKind,
+    Reason, SendRecord, SessionCondition, condition,
+};
+
+const NAMESPACE_UID: &str = "ns-uid";
+const UID: &str = "session-uid";
+
+/// A session, its surroundings and one operator.
+struct Given {
+    now: Timestamp,
+    uptime: Duration,
+    spec: CodeSessionSpec,
+    status: Option<CodeSessionStatus>,
+    generation: i64,
+    created_at: Timestamp,
+    deleting: Option<Timestamp>,
+    has_finalizer: bool,
+    origin: Origin,
+    adopt: Option<String>,
+    older_than_process: bool,
+    agent: AgentView,
+    provider: Option<ProviderFacts>,
+    readiness: Readiness,
+    place: Place,
+    in_flight: bool,
+    claim_first_seen: Option<Duration>,
+    lookups: Lookups,
+    look: Option<Look>,
+    last_stop: Option<Duration>,
+    faults: i32,
+    installation: InstallationId,
+    timing: Timing,
+    stopping: bool,
+    claims: u32,
+    /// Status writes so far.
+    writes: u32,
+}
+
+fn effective() -> Effective {
+    serde_json::from_value(json!({
+        "provider": {"cursor": {}, "endpoint": "https://api.cursor.com"},
+        "credentialsRef": {"name": "cursor", "key": "api-key"},
+        "repository": "https://github.com/acme/app",
+        "model": {"id": "auto"},
+        "pullRequest": {"autoCreate": true},
+        "activeDeadlineSeconds": 7200,
+        "deletionPolicy": "Cancel",
+        "onUnknownLaunch": "Recover",
+        "agentGeneration": 1
+    }))
+    .unwrap()
+}
+
+fn account(name: &str) -> AccountFingerprint {
+    AccountFingerprint::new(name)
+}
+
+fn connected(name: &str) -> Connected {
+    Connected {
+        account: account(name),
+        credential: format!("credential of {name}"),
+        inputs: Some(Inputs {
+            prompt: "Fix the login bug".into(),
+            digest: "digest".into(),
+        }),
+    }
+}
+
+fn error(class: ErrorClass) -> ProviderError {
+    ProviderError {
+        class,
+        subject: None,
+        status: None,
+        code: None,
+        message: format!("the provider says {}", class.as_str()),
+        retry_after: None,
+        sent: Sent::Possibly,
+    }
+}
+
+fn snapshot(phase: RemotePhase) -> Snapshot {
+    Snapshot {
+        session_id: SessionId::new(format!("bc-{}", key(1))),
+        run_id: Some(RunId::new("run-1")),
+        phase,
+        raw_status: format!("{phase:?}").to_uppercase(),
+        repository: Some("https://github.com/acme/app".into()),
+        url: Some("https://cursor.com/agents/1".into()),
+        branch: None,
+        pull_request_url: None,
+        blocked: None,
+        result: None,
+        error: None,
+        links: Links::default(),
+        usage: None,
+        duration: None,
+        created_at: None,
+    }
+}
+
+fn key(attempt: i32) -> LaunchKey {
+    LaunchKey::derive(NAMESPACE_UID, UID, attempt)
+}
+
+fn accepted() -> LaunchOutcome {
+    LaunchOutcome::Accepted(Launched {
+        session_id: SessionId::new(format!("bc-{}", key(1))),
+        run_id: Some(RunId::new("run-1")),
+        url: Some("https://cursor.com/agents/1".into()),
+        phase: RemotePhase::Creating,
+        raw_status: "CREATING".into(),
+    })
+}
+
+fn unknown() -> LaunchOutcome {
+    LaunchOutcome::Unknown(error(ErrorClass::Timeout))
+}
+
+fn rejected(class: ErrorClass) -> LaunchOutcome {
+    LaunchOutcome::Rejected(error(class))
+}
+
+fn found(phase: RemotePhase) -> AdoptAnswer {
+    AdoptAnswer::Found(vec![Found {
+        snapshot: snapshot(phase),
+        attempt: Some(1),
+    }])
+}
+
+fn blocked(reason: Reason, passing: bool) -> Readiness {
+    Readiness::Blocked {
+        objection: Objection {
+            reason,
+            message: "say what to do".into(),
+            fault: Fault::Surroundings,
+        },
+        passing,
+        again: Duration::from_secs(10),
+    }
+}
+
+const fn seconds(n: u64) -> Duration {
+    Duration::from_secs(n)
+}
+
+impl Given {
+    fn launchable(recovery: Recovery) -> Self {
+        let now: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
+        Self {
+            now,
+            uptime: seconds(1000),
+            spec: serde_json::from_value(
+                json!({"agentRef": {"name": "bug-fixer"}, "prompt": "Fix the login bug"}),
+            )
+            .unwrap(),
+            status: None,
+            generation: 1,
+            created_at: now,
+            deleting: None,
+            has_finalizer: true,
+            origin: Origin::Own,
+            adopt: None,
+            older_than_process: false,
+            agent: AgentView::Present {
+                generation: 1,
+                suspended: false,
+                effective: Box::new(effective()),
+                objection: None,
+                client_id_honoured: true,
+            },
+            provider: Some(ProviderFacts {
+                kind: ProviderKind::Cursor,
+                api_version: "v1",
+                recovery,
+                capabilities: Capability::ALL.into_iter().collect::<BTreeSet<_>>(),
+            }),
+            readiness: Readiness::Ready(connected("ours")),
+            place: Place::Free,
+            in_flight: false,
+            claim_first_seen: None,
+            lookups: Lookups::default(),
+            look: None,
+            last_stop: None,
+            faults: 0,
+            installation: InstallationId::new("0a1b2c3d"),
+            timing: Timing::default(),
+            stopping: false,
+            claims: 0,
+            writes: 0,
+        }
+    }
+
+    /// A session that can be launched at once.
+    fn ready() -> Self {
+        Self::launchable(Recovery::ClientId)
+    }
+
+    /// A session whose launch was claimed and sent, and whose answer was lost.
+    fn lost(recovery: Recovery) -> Self {
+        let mut given = Self::launchable(recovery);
+        given.launch(&unknown());
+        given
+    }
+
+    /// A session whose launch was accepted.
+    fn launched() -> Self {
+        let mut given = Self::ready();
+        given.launch(&accepted());
+        given
+    }
+
+    /// A launched session that was seen to run.
+    fn running() -> Self {
+        let mut given = Self::launched();
+        given.sees(snapshot(RemotePhase::Running));
+        given.pass();
+        given
+    }
+
+    fn observed<R>(&self, with: impl FnOnce(&Observed<'_>) -> R) -> R {
+        let claim_id = format!("claim-{}", self.claims + 1);
+        with(&Observed {
+            now: self.now,
+            uptime: self.uptime,
+            session: SessionView {
+                namespace: "team-a",
+                name: "fix-login",
+                uid: UID,
+                namespace_uid: NAMESPACE_UID,
+                generation: self.generation,
+                created_at: self.created_at,
+                deleting: self.deleting,
+                has_finalizer: self.has_finalizer,
+                origin: self.origin,
+                adopt: self.adopt.as_deref(),
+                spec: &self.spec,
+                status: self.status.as_ref(),
+                older_than_process: self.older_than_process,
+            },
+            agent: self.agent.clone(),
+            provider: self.provider.clone(),
+            readiness: self.readiness.clone(),
+            place: self.place,
+            in_flight: self.in_flight,
+            claim_first_seen: self.claim_first_seen,
+            lookups: &self.lookups,
+            look: self.look.as_ref(),
+            last_stop: self.last_stop,
+            faults: self.faults,
+            installation: &self.installation,
+            fresh_claim_id: &claim_id,
+            timing: &self.timing,
+            stopping: self.stopping,
+        })
+    }
+
+    /// Decides without doing anything, and checks what must always hold.
+    fn decide(&self) -> Plan {
+        let plan = self.observed(decide);
+        always::of_plan(self, &plan);
+        plan
+    }
+
+    fn store(&mut self, write: &StatusWrite) {
+        always::of_write(self, write);
+        let claimed = |status: Option<&CodeSessionStatus>| {
+            status
+                .and_then(|status| status.launch.as_ref())
+                .map(|launch| launch.claim_id.clone())
+        };
+        if claimed(self.status.as_ref()) != claimed(Some(&write.status)) {
+            self.claims += 1;
+            self.claim_first_seen = Some(self.uptime);
+            self.lookups = Lookups::default();
+        }
+        self.status = Some((*write.status).clone());
+        self.writes += 1;
+    }
+
+    /// Decides and stores what the plan stores; its effect is handed out.
+    fn pass(&mut self) -> Plan {
+        let plan = self.decide();
+        if let Some(write) = &plan.before {
+            self.store(write);
+        }
+        match &plan.effect {
+            Some(Effect::AddFinalizer) => {
+                self.has_finalizer = true;
+                self.origin = Origin::Own;
+            }
+            Some(Effect::ReleaseFinalizer) => self.has_finalizer = false,
+            Some(Effect::Cancel(_)) => self.last_stop = Some(self.uptime),
+            _ => {}
+        }
+        plan
+    }
+
+    /// Records what came of an effect.
+    fn outcome(&mut self, effect: &Effect, outcome: &Outcome) -> Recorded {
+        let recorded = self.observed(|o| record(o, effect, outcome));
+        if let Some(write) = &recorded.write {
+            self.store(write);
+        }
+        if let Some(lookups) = &recorded.lookups {
+            self.lookups = lookups.clone();
+        }
+        self.faults = if recorded.fault { self.faults + 1 } else { 0 };
+        recorded
+    }
+
+    /// Claims, sends, and gets this answer.
+    fn launch(&mut self, answer: &LaunchOutcome) -> Recorded {
+        let plan = self.pass();
+        let effect = plan.effect.unwrap();
+        assert!(matches!(effect, Effect::Launch(_)), "{effect:?}");
+        self.outcome(&effect, &Outcome::Launched(answer.clone()))
+    }
+
+    /// Looks for the launch and gets this answer.
+    fn look_for(&mut self, answer: AdoptAnswer) -> Recorded {
+        let plan = self.pass();
+        let effect = plan.effect.expect("a look for the launch");
+        assert!(matches!(effect, Effect::Lookup { .. }), "{effect:?}");
+        let begun = self.uptime;
+        self.outcome(
+            &effect,
+            &Outcome::LookedUp {
+                begun,
+                answer: Ok(answer),
+            },
+        )
+    }
+
+    /// Stops the session and gets this answer.
+    fn stop(&mut self, answer: CancelAnswer) -> Recorded {
+        let plan = self.pass();
+        let effect = plan.effect.expect("a stop");
+        assert!(matches!(effect, Effect::Cancel(_)), "{effect:?}");
+        self.outcome(&effect, &Outcome::Stopped(Ok(answer)))
+    }
+
+    /// The newest look at the session shows this.
+    fn sees(&mut self, snapshot: Snapshot) {
+        self.look = Some(Look {
+            begun: self.uptime,
+            result: Ok(snapshot),
+            account: account("ours"),
+        });
+    }
+
+    /// The newest look at the session, by this account, fails.
+    fn sees_error(&mut self, class: ErrorClass, by: &str) {
+        self.look = Some(Look {
+            begun: self.uptime,
+            result: Err(error(class)),
+            account: account(by),
+        });
+    }
+
+    fn wait(&mut self, time: Duration) {
+        self.now += SignedDuration::try_from(time).unwrap();
+        self.uptime += time;
+    }
+
+    /// The operator dies and another process takes over: its memory is empty.
+    fn restart(&mut self) {
+        self.uptime = seconds(1);
+        self.in_flight = false;
+        self.claim_first_seen = self.record().map(|_| self.uptime);
+        self.lookups = Lookups::default();
+        self.look = None;
+        self.last_stop = None;
+        self.faults = 0;
+        self.older_than_process = true;
+    }
+
+    fn desires(&mut self, state: DesiredState) {
+        self.spec.desired_state = state;
+        self.generation += 1;
+    }
+
+    fn agent_generation(&mut self, new: i64) {
+        if let AgentView::Present { generation, .. } = &mut self.agent {
+            *generation = new;
+        }
+    }
+
+    fn effective(&mut self, change: impl FnOnce(&mut Effective)) {
+        if let AgentView::Present { effective, .. } = &mut self.agent {
+            change(effective);
+        }
+    }
+
+    fn record(&self) -> Option<&SendRecord> {
+        self.status.as_ref()?.launch.as_ref()
+    }
+
+    fn phase(&self) -> SessionPhase {
+        self.status
+            .as_ref()
+            .map_or(SessionPhase::Pending, |status| status.phase)
+    }
+
+    fn condition(&self, kind: SessionCondition) -> &Condition {
+        condition(&self.status.as_ref().unwrap().conditions, kind.as_str()).unwrap()
+    }
+
+    /// Asserts that a condition is True for this reason.
+    #[track_caller]
+    fn holds(&self, kind: SessionCondition, reason: Reason) {
+        self.is(kind, ConditionStatus::True, reason);
+    }
+
+    #[track_caller]
+    fn is(&self, kind: SessionCondition, status: ConditionStatus, reason: Reason) {
+        let condition = self.condition(kind);
+        assert_eq!(
+            (condition.status, condition.reason.as_str()),
+            (status, reason.as_str()),
+            "{condition:?}"
+        );
+    }
+
+    /// Asserts that nothing at all is planned but waiting.
+    #[track_caller]
+    fn rests(&self) {
+        let plan = self.decide();
+        assert_eq!((&plan.before, &plan.effect), (&None, &None));
+    }
+}

@@ -1,0 +1,482 @@
+//! A claim whose outcome is not known.
+
+use super::*;
+use crate::api::OnUnknownLaunch;
+
+impl Given {
+    /// Passes the fence and proves the launch absent by two looks.
+    fn proves_absent(&mut self) {
+        let posts = self.record().unwrap().posts;
+        self.wait(self.timing.fence_after(posts));
+        self.look_for(AdoptAnswer::Absent);
+        self.wait(self.timing.consistency_window);
+        self.look_for(AdoptAnswer::Absent);
+    }
+}
+
+const FINDABLE: [Recovery; 2] = [Recovery::ClientId, Recovery::Marker];
+
+#[test]
+fn while_our_own_request_is_under_way_nothing_is_done() {
+    for deleting in [false, true] {
+        let mut given = Given::ready();
+        given.pass();
+        given.in_flight = true;
+        given.wait(seconds(3600));
+        given.deleting = deleting.then_some(given.created_at);
+        given.rests();
+    }
+}
+
+#[test]
+fn a_claim_that_nobody_answers_for_is_looked_for() {
+    for recovery in FINDABLE {
+        let mut given = Given::launchable(recovery);
+        given.pass();
+        given.restart();
+        let plan = given.decide();
+        let Some(Effect::Lookup {
+            keys,
+            created_from,
+            created_until,
+            ..
+        }) = plan.effect
+        else {
+            panic!("{plan:?}")
+        };
+        assert_eq!(keys, [key(1)]);
+        assert!(created_from < given.now && created_until > given.now);
+    }
+}
+
+#[test]
+fn what_is_found_is_adopted_at_once() {
+    for phase in [
+        RemotePhase::Creating,
+        RemotePhase::Running,
+        RemotePhase::Finished,
+    ] {
+        let mut given = Given::lost(Recovery::Marker);
+        given.look_for(found(phase));
+        assert_eq!(given.record().unwrap().state, SendState::Confirmed);
+        given.holds(SessionCondition::Launched, Reason::Adopted);
+        assert!(!given.phase().is_terminal(), "first adopted, then ended");
+    }
+}
+
+#[test]
+fn an_adoption_is_stored_only_on_what_it_was_decided_on() {
+    // It can be repeated; a stale one would overwrite what others have recorded under the same claim.
+    let mut given = Given::lost(Recovery::Marker);
+    let recorded = given.look_for(found(RemotePhase::Running));
+    assert_eq!(recorded.write.unwrap().guard, Guard::Unchanged);
+}
+
+#[test]
+fn duplicates_are_reported() {
+    let mut given = Given::lost(Recovery::Marker);
+    let AdoptAnswer::Found(mut both) = found(RemotePhase::Running) else {
+        panic!()
+    };
+    both.push(both[0].clone());
+    let recorded = given.look_for(AdoptAnswer::Found(both));
+    assert!(
+        recorded
+            .notes
+            .iter()
+            .any(|n| n.reason == Reason::DuplicateLaunch && n.level == Level::Warning)
+    );
+}
+
+#[test]
+fn a_second_request_needs_the_fence_and_two_looks_a_window_apart() {
+    for recovery in FINDABLE {
+        let mut given = Given::lost(recovery);
+        // Looks before the fence prove nothing.
+        given.look_for(AdoptAnswer::Absent);
+        given.wait(given.timing.fence() - seconds(20));
+        given.look_for(AdoptAnswer::Absent);
+        // The first look after it proves nothing alone.
+        given.wait(seconds(20));
+        given.look_for(AdoptAnswer::Absent);
+        let plan = given.pass();
+        assert_eq!(plan.effect, None);
+        assert_eq!(plan.again, Some(given.timing.consistency_window));
+        given.wait(given.timing.consistency_window);
+        given.look_for(AdoptAnswer::Absent);
+        // Now it is sent again: the same key, a new claim, counted.
+        let Some(Effect::Launch(launch)) = given.pass().effect else {
+            panic!()
+        };
+        assert_eq!(launch.key, key(1));
+        let record = given.record().unwrap();
+        assert_eq!((record.attempt, record.posts), (1, 2));
+        assert_eq!(record.claim_id, "claim-2");
+        assert_eq!(launch.not_after, given.now + given.timing.send_window);
+    }
+}
+
+#[test]
+fn an_inconclusive_or_failed_look_never_leads_to_a_request() {
+    for failed in [false, true] {
+        let mut given = Given::lost(Recovery::Marker);
+        for _ in 0..50 {
+            given.wait(seconds(60));
+            let plan = given.pass();
+            if let Some(effect) = plan.effect {
+                assert!(matches!(effect, Effect::Lookup { .. }), "{effect:?}");
+                let answer = if failed {
+                    Err(error(ErrorClass::Unavailable))
+                } else {
+                    Ok(AdoptAnswer::Inconclusive {
+                        why: "a candidate without messages".into(),
+                        resume: None,
+                    })
+                };
+                let begun = given.uptime;
+                given.outcome(&effect, &Outcome::LookedUp { begun, answer });
+            }
+        }
+        assert_eq!(given.record().unwrap().posts, 1);
+    }
+}
+
+#[test]
+fn a_new_process_measures_the_fence_by_its_own_clock_or_by_the_wall_with_a_margin() {
+    let mut given = Given::lost(Recovery::Marker);
+    given.wait(given.timing.fence() - seconds(20));
+    given.restart();
+    // By wall clock the fence ends T + S + margin after notAfter, that is 50 s from now.
+    given.wait(seconds(49));
+    given.look_for(AdoptAnswer::Absent);
+    given.wait(given.timing.consistency_window);
+    given.look_for(AdoptAnswer::Absent);
+    assert_eq!(given.pass().effect, None, "one of the looks was too early");
+    given.wait(given.timing.consistency_window);
+    given.look_for(AdoptAnswer::Absent);
+    assert!(matches!(given.pass().effect, Some(Effect::Launch(_))));
+}
+
+#[test]
+fn five_requests_are_the_most_and_then_it_goes_on_looking() {
+    let mut given = Given::lost(Recovery::Marker);
+    for posts in 2..=5 {
+        given.proves_absent();
+        given.launch(&unknown());
+        assert_eq!(given.record().unwrap().posts, posts);
+    }
+    given.proves_absent();
+    assert_eq!(given.pass().effect, None);
+    given.holds(SessionCondition::Stalled, Reason::LaunchOutcomeUnknown);
+    given.wait(seconds(60));
+    given.look_for(AdoptAnswer::Absent);
+    given.wait(seconds(60));
+    given.look_for(found(RemotePhase::Running));
+    given.holds(SessionCondition::Launched, Reason::Adopted);
+}
+
+#[test]
+fn what_a_user_found_is_taken_over_while_it_is_still_being_looked_for() {
+    let mut given = Given::lost(Recovery::Marker);
+    for _ in 2..=5 {
+        given.proves_absent();
+        given.launch(&unknown());
+    }
+    given.proves_absent();
+    given.pass();
+    given.holds(SessionCondition::Stalled, Reason::LaunchOutcomeUnknown);
+    given.adopt = Some("bc-found".into());
+    given.wait(seconds(60));
+    let effect = given.pass().effect.unwrap();
+    let mut there = snapshot(RemotePhase::Running);
+    there.session_id = SessionId::new("bc-found");
+    given.outcome(
+        &effect,
+        &Outcome::Examined {
+            account: account("ours"),
+            result: Ok(there),
+        },
+    );
+    given.holds(SessionCondition::Launched, Reason::Adopted);
+    assert_eq!(given.phase(), SessionPhase::Running);
+}
+
+#[test]
+fn after_an_hour_of_looking_the_session_ends_as_unknown() {
+    let mut given = Given::lost(Recovery::Marker);
+    given.wait(given.timing.fence() + given.timing.unknown_patience - seconds(1));
+    assert!(matches!(given.decide().effect, Some(Effect::Lookup { .. })));
+    given.wait(seconds(1));
+    let plan = given.pass();
+    assert_eq!(plan.notes[0].reason, Reason::LaunchOutcomeUnknown);
+    assert_eq!(given.phase(), SessionPhase::Error);
+    given.is(
+        SessionCondition::Launched,
+        ConditionStatus::Unknown,
+        Reason::LaunchOutcomeUnknown,
+    );
+}
+
+#[test]
+fn a_process_that_comes_back_after_hours_looks_before_it_gives_up() {
+    for (recovery, cancelled) in [
+        (Recovery::Marker, false),
+        (Recovery::ClientId, false),
+        (Recovery::Marker, true),
+    ] {
+        let mut given = Given::lost(recovery);
+        if cancelled {
+            given.desires(DesiredState::Cancelled);
+        }
+        given.wait(seconds(4 * 3600));
+        given.restart();
+        given.look_for(found(RemotePhase::Running));
+        given.holds(SessionCondition::Launched, Reason::Adopted);
+    }
+}
+
+#[test]
+fn another_account_looks_but_never_sends() {
+    let mut given = Given::lost(Recovery::Marker);
+    given.readiness = Readiness::Ready(connected("another account"));
+    given.wait(given.timing.fence());
+    for _ in 0..4 {
+        given.look_for(AdoptAnswer::Absent);
+        let plan = given.pass();
+        assert_eq!(plan.effect, None);
+        given.holds(SessionCondition::Stalled, Reason::LaunchOutcomeUnknown);
+        given.wait(seconds(60));
+    }
+    // What the other account did not see says nothing of the account that was sent to.
+    given.readiness = Readiness::Ready(connected("ours"));
+    given.look_for(AdoptAnswer::Absent);
+    let plan = given.pass();
+    assert_eq!(plan.effect, None, "one look of the right account");
+    given.holds(SessionCondition::Reconciling, Reason::RecoveringLaunch);
+    given.wait(given.timing.consistency_window);
+    given.look_for(AdoptAnswer::Absent);
+    assert!(matches!(given.pass().effect, Some(Effect::Launch(_))));
+}
+
+#[test]
+fn a_scan_is_not_continued_by_another_account() {
+    let mut given = Given::lost(Recovery::Marker);
+    let half = super::super::super::remote::ScanState {
+        next: None,
+        found: Vec::new(),
+        undecided: BTreeSet::new(),
+        rejected: BTreeSet::new(),
+    };
+    let unfinished = AdoptAnswer::Inconclusive {
+        why: "more pages".into(),
+        resume: Some(half),
+    };
+    given.look_for(unfinished);
+    let resumes = |given: &Given| match given.decide().effect {
+        Some(Effect::Lookup { resume, .. }) => resume.is_some(),
+        other => panic!("{other:?}"),
+    };
+    assert!(resumes(&given));
+    given.readiness = Readiness::Ready(connected("another account"));
+    assert!(!resumes(&given));
+}
+
+#[test]
+fn a_launch_proven_absent_is_sent_again_with_what_its_sources_say_now() {
+    let mut given = Given::lost(Recovery::Marker);
+    given.proves_absent();
+    let mut changed = connected("ours");
+    changed.inputs = Some(Inputs {
+        prompt: "Something else".into(),
+        digest: "another digest".into(),
+    });
+    given.readiness = Readiness::Ready(changed);
+    let plan = given.pass();
+    let Some(Effect::Launch(launch)) = plan.effect else {
+        panic!(
+            "nothing of the first request is left at the provider, so a new one may say something else"
+        )
+    };
+    assert_eq!(launch.prompt, "Something else");
+}
+
+#[test]
+fn a_missing_finalizer_comes_back_before_the_next_request() {
+    for origin in [Origin::Own, Origin::None] {
+        let mut given = Given::lost(Recovery::Marker);
+        given.proves_absent();
+        given.has_finalizer = false;
+        given.origin = origin;
+        assert_eq!(given.pass().effect, Some(Effect::AddFinalizer));
+        assert!(matches!(given.pass().effect, Some(Effect::Launch(_))));
+    }
+}
+
+#[test]
+fn fail_never_sends_a_second_time() {
+    for recovery in [Recovery::ClientId, Recovery::Marker, Recovery::None] {
+        let mut given = Given::launchable(recovery);
+        given.effective(|e| e.on_unknown_launch = OnUnknownLaunch::Fail);
+        given.launch(&unknown());
+        if recovery == Recovery::None {
+            given.wait(given.timing.fence());
+        } else {
+            given.proves_absent();
+        }
+        assert_eq!(given.pass().effect, None);
+        assert_eq!(given.phase(), SessionPhase::Error);
+        given.holds(SessionCondition::Stalled, Reason::LaunchOutcomeUnknown);
+    }
+}
+
+#[test]
+fn where_nothing_can_be_found_the_outcome_stays_unknown() {
+    let mut given = Given::lost(Recovery::None);
+    given.wait(given.timing.fence() - seconds(1));
+    assert_eq!(given.pass().effect, None);
+    assert_eq!(given.phase(), SessionPhase::Creating);
+    given.wait(seconds(1));
+    given.pass();
+    assert_eq!(given.phase(), SessionPhase::Error);
+    given.holds(SessionCondition::Stalled, Reason::LaunchOutcomeUnknown);
+}
+
+#[test]
+fn retry_sends_once_more_with_another_key_and_then_gives_up() {
+    let mut given = Given::launchable(Recovery::None);
+    given.effective(|e| e.on_unknown_launch = OnUnknownLaunch::Retry);
+    given.launch(&unknown());
+    given.wait(given.timing.fence());
+    given.launch(&unknown());
+    let record = given.record().unwrap();
+    assert_eq!((record.attempt, record.posts), (2, 1));
+    assert_eq!(record.key, key(2).as_uuid());
+    given.wait(given.timing.fence());
+    assert_eq!(given.pass().effect, None);
+    assert_eq!(given.phase(), SessionPhase::Error);
+}
+
+#[test]
+fn retry_does_not_send_for_a_session_that_is_cancelled() {
+    let mut given = Given::launchable(Recovery::None);
+    given.effective(|e| e.on_unknown_launch = OnUnknownLaunch::Retry);
+    given.launch(&unknown());
+    given.desires(DesiredState::Cancelled);
+    given.wait(given.timing.fence());
+    assert_eq!(given.pass().effect, None);
+    assert_eq!(given.phase(), SessionPhase::Cancelled);
+}
+
+#[test]
+fn cancelled_and_absent_is_cancelled_and_never_launched() {
+    for deleted in [false, true] {
+        let mut given = Given::lost(Recovery::ClientId);
+        if deleted {
+            given.deleting = Some(given.now);
+        } else {
+            given.desires(DesiredState::Cancelled);
+        }
+        given.proves_absent();
+        assert_eq!(given.pass().effect, None);
+        assert_eq!(given.phase(), SessionPhase::Cancelled);
+        given.is(
+            SessionCondition::Launched,
+            ConditionStatus::False,
+            Reason::CancelledBeforeLaunch,
+        );
+        assert_eq!(given.record().unwrap().state, SendState::Absent);
+        assert_eq!(given.pass().effect, Some(Effect::ReleaseFinalizer));
+    }
+}
+
+#[test]
+fn cancelled_and_found_is_adopted_and_stopped() {
+    let mut given = Given::lost(Recovery::Marker);
+    given.desires(DesiredState::Cancelled);
+    given.look_for(found(RemotePhase::Running));
+    given.stop(CancelAnswer::Accepted);
+    given.sees(snapshot(RemotePhase::Finished));
+    given.pass();
+    assert_eq!(given.phase(), SessionPhase::Cancelled);
+}
+
+#[test]
+fn cancelled_and_never_found_out_is_cancelled_and_reported() {
+    for recovery in [Recovery::Marker, Recovery::None] {
+        let mut given = Given::lost(recovery);
+        given.desires(DesiredState::Cancelled);
+        given.wait(given.timing.fence() + given.timing.deletion_bound);
+        let plan = given.pass();
+        assert_eq!(plan.notes[0].level, Level::Warning);
+        assert_eq!(given.phase(), SessionPhase::Cancelled);
+        given.is(
+            SessionCondition::Launched,
+            ConditionStatus::Unknown,
+            Reason::LaunchOutcomeUnknown,
+        );
+    }
+}
+
+#[test]
+fn a_deletion_ends_within_its_bound_and_says_what_it_does_not_know() {
+    for change in [
+        |_: &mut Given| {},
+        |given: &mut Given| given.agent = AgentView::Missing,
+        |given: &mut Given| given.readiness = blocked(Reason::SecretNotFound, false),
+        |given: &mut Given| given.provider = None,
+    ] {
+        let mut given = Given::lost(Recovery::Marker);
+        change(&mut given);
+        given.deleting = Some(given.now);
+        given.wait(given.timing.deletion_bound - seconds(1));
+        assert_ne!(given.pass().effect, Some(Effect::ReleaseFinalizer));
+        given.wait(seconds(1));
+        let plan = given.pass();
+        assert_eq!(plan.effect, Some(Effect::ReleaseFinalizer));
+        assert_eq!(plan.notes[0].reason, Reason::LaunchOutcomeUnknown);
+    }
+}
+
+#[test]
+fn an_orphaned_deletion_does_not_wait() {
+    let mut given = Given::lost(Recovery::Marker);
+    given.spec.deletion_policy = Some(DeletionPolicy::Orphan);
+    given.deleting = Some(given.now);
+    let plan = given.pass();
+    assert_eq!(plan.effect, Some(Effect::ReleaseFinalizer));
+    assert_eq!(plan.notes[0].level, Level::Warning);
+}
+
+#[test]
+fn what_is_missing_for_a_look_is_said_and_taken_back_when_it_is_there() {
+    let mut given = Given::lost(Recovery::Marker);
+    given.readiness = blocked(Reason::SecretNotFound, false);
+    given.pass();
+    given.holds(SessionCondition::Stalled, Reason::SecretNotFound);
+    given.rests();
+    given.readiness = Readiness::Ready(connected("ours"));
+    given.look_for(AdoptAnswer::Absent);
+    given.pass();
+    given.holds(SessionCondition::Reconciling, Reason::RecoveringLaunch);
+}
+
+#[test]
+fn a_foreign_session_under_our_id_ends_it() {
+    let mut given = Given::lost(Recovery::ClientId);
+    given.look_for(AdoptAnswer::Foreign {
+        why: "another repository".into(),
+    });
+    assert_eq!(given.phase(), SessionPhase::Error);
+    given.holds(SessionCondition::Stalled, Reason::AgentIdConflict);
+}
+
+#[test]
+fn a_process_that_is_stopping_neither_looks_nor_sends() {
+    let mut given = Given::lost(Recovery::Marker);
+    given.stopping = true;
+    given.rests();
+    given.stopping = false;
+    given.proves_absent();
+    given.stopping = true;
+    given.rests();
+}

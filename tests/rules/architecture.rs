@@ -1,0 +1,355 @@
+//! Dependencies run one way: `api ← domain ← providers, runtime ← controllers ← cli ← main`. The simulator stands alone, so that it
+//! and the adapters can disagree. Decisions are pure: no cluster, no network, no clock, no chance in `domain`.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::source::{paths, without_tests};
+
+/// What each part of the crate may use of the others. What is not listed here does not exist.
+const LAYERS: &[(&str, &[&str])] = &[
+    ("api", &[]),
+    ("domain", &["api"]),
+    ("providers", &["api", "domain"]),
+    ("runtime", &["api", "domain"]),
+    ("controllers", &["api", "domain", "providers", "runtime"]),
+    (
+        "cli",
+        &["api", "domain", "providers", "runtime", "controllers"],
+    ),
+    ("main", &["cli", "controllers"]),
+    ("simulator", &[]),
+    ("bin", &["simulator"]),
+    ("lib", &[]),
+];
+
+/// What a pure decision cannot know. A path is forbidden if it begins with one of these or holds one of them.
+const IMPURE: &[&str] = &[
+    "kube",
+    "kube_runtime",
+    "k8s_openapi",
+    "tokio",
+    "tokio_util",
+    "futures",
+    "rand",
+    "reqwest",
+    "hyper",
+    "axum",
+    "std::fs",
+    "std::net",
+    "std::env",
+    "std::process",
+    "std::thread",
+    "Instant::now",
+    "SystemTime",
+    "Timestamp::now",
+    "Zoned::now",
+    "Uuid::new_v4",
+];
+
+/// Libraries that have one place.
+const PLACES: &[(&str, &[&str])] = &[
+    ("reqwest", &["providers/"]),
+    ("hyper", &["providers/", "simulator/"]),
+    ("axum", &["runtime/server.rs", "simulator/"]),
+];
+
+/// Everything that is wrong with the file `file` (relative to `src`) that contains `text`.
+fn violations(file: &str, text: &str) -> Vec<String> {
+    let own = layer(file);
+    let Some((_, allowed)) = LAYERS.iter().find(|(name, _)| *name == own) else {
+        return vec![format!("{file}: {own} has no place among the layers")];
+    };
+    let mut wrong = Vec::new();
+    for path in paths(text) {
+        if let Some(used) = layer_of_path(file, &path.segments)
+            && used != own
+            && !allowed.contains(&used)
+        {
+            wrong.push(format!("{file}:{}: {own} may not use {used}", path.line));
+        }
+        for (library, places) in PLACES {
+            let here = places.iter().any(|place| file.starts_with(place));
+            if path.segments.len() > 1 && path.segments[0] == *library && !here {
+                wrong.push(format!(
+                    "{file}:{}: {library} is used in {places:?} only",
+                    path.line
+                ));
+            }
+        }
+    }
+    if own == "domain" {
+        for path in paths(&without_tests(text)) {
+            if path.segments.len() > 1
+                && let Some(impure) = IMPURE
+                    .iter()
+                    .find(|impure| contains(&path.segments, impure))
+            {
+                // Lines are not told: what was cut out before would shift them.
+                wrong.push(format!(
+                    "{file}: {} is not pure ({impure})",
+                    path.segments.join("::")
+                ));
+            }
+        }
+    }
+    wrong
+}
+
+/// The part of the crate that a file belongs to.
+fn layer(file: &str) -> &str {
+    let first = file.split('/').next().unwrap_or_default();
+    first.strip_suffix(".rs").unwrap_or(first)
+}
+
+/// The part of the crate that a path leads to.
+fn layer_of_path(file: &str, segments: &[String]) -> Option<&'static str> {
+    let first = segments.first()?.as_str();
+    let name = match first {
+        "crate" | "codeagent_operator" => segments.get(1)?,
+        "super" => {
+            let supers = segments
+                .iter()
+                .take_while(|segment| *segment == "super")
+                .count();
+            (supers == depth(file)).then(|| segments.get(supers))??
+        }
+        _ => return None,
+    };
+    LAYERS
+        .iter()
+        .map(|(layer, _)| *layer)
+        .find(|layer| *layer == name.as_str())
+}
+
+/// How many modules deep a file is: so many `super` lead to the crate.
+fn depth(file: &str) -> usize {
+    let parts = file.split('/').count();
+    if file.ends_with("/mod.rs") {
+        parts - 1
+    } else {
+        parts
+    }
+}
+
+fn contains(segments: &[String], wanted: &str) -> bool {
+    let wanted: Vec<&str> = wanted.split("::").collect();
+    match wanted.as_slice() {
+        // The name of a library counts where a path begins with it.
+        [library] if library.chars().all(|c| !c.is_uppercase()) => segments[0] == *library,
+        _ => segments
+            .windows(wanted.len())
+            .any(|window| window == wanted.as_slice()),
+    }
+}
+
+fn source() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("src")
+}
+
+fn files(directory: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            files(&path, found);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push(path);
+        }
+    }
+}
+
+/// Every file under `src`, by its path from there.
+fn sources() -> Vec<(String, String)> {
+    let root = source();
+    let mut found = Vec::new();
+    files(&root, &mut found);
+    found.sort();
+    found
+        .into_iter()
+        .map(|path| {
+            let name = path
+                .strip_prefix(&root)
+                .unwrap()
+                .to_str()
+                .unwrap()
+                .to_owned();
+            (name, fs::read_to_string(&path).unwrap())
+        })
+        .collect()
+}
+
+#[test]
+fn the_source_keeps_its_layers() {
+    let sources = sources();
+    assert!(sources.len() > 50, "only {} files were read", sources.len());
+    for (layer_name, _) in LAYERS {
+        assert!(
+            sources.iter().any(|(file, _)| layer(file) == *layer_name),
+            "there is no {layer_name}"
+        );
+    }
+    let wrong: Vec<String> = sources
+        .iter()
+        .flat_map(|(file, text)| violations(file, text))
+        .collect();
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Clippy refuses unwrap, panic and indexing; nobody may switch that off outside of tests.
+#[test]
+fn the_lints_against_panics_hold_outside_of_tests() {
+    let manifest = fs::read_to_string(source().join("../Cargo.toml")).unwrap();
+    for lint in ["unwrap_used", "panic", "indexing_slicing"] {
+        assert!(
+            manifest.contains(&format!("{lint} = \"deny\"")),
+            "{lint} is not denied"
+        );
+    }
+    let shipped = sources()
+        .into_iter()
+        .filter(|(file, _)| !file.contains("/tests/"));
+    for (file, text) in shipped {
+        let text = without_tests(&text);
+        for lint in ["unwrap_used", "clippy::panic", "indexing_slicing"] {
+            assert!(!text.contains(lint), "{file} switches {lint} off");
+        }
+    }
+}
+
+/// The checker sees what it is there for.
+#[test]
+fn each_kind_of_violation_is_found() {
+    let cases = [
+        (
+            "api/shared.rs",
+            "use crate::domain::ids::Uid;",
+            "api may not use domain",
+        ),
+        ("api/mod.rs", "use super::domain;", "api may not use domain"),
+        (
+            "domain/ids.rs",
+            "use crate::providers::error::X;",
+            "domain may not use providers",
+        ),
+        (
+            "domain/session/record.rs",
+            "use super::super::super::controllers::X;",
+            "domain may not use controllers",
+        ),
+        (
+            "domain/a.rs",
+            "use crate::{api, runtime::write};",
+            "domain may not use runtime",
+        ),
+        (
+            "providers/http/api.rs",
+            "fn f() { crate::controllers::go() }",
+            "providers may not use controllers",
+        ),
+        (
+            "providers/scan.rs",
+            "#[cfg(test)]\nmod tests {\n    use crate::simulator::Script;\n}",
+            "providers may not use simulator",
+        ),
+        (
+            "runtime/write.rs",
+            "use crate::providers::contract::X;",
+            "runtime may not use providers",
+        ),
+        (
+            "controllers/agent.rs",
+            "use crate::simulator::Script;",
+            "controllers may not use simulator",
+        ),
+        (
+            "controllers/agent.rs",
+            "use crate::cli::Cli;",
+            "controllers may not use cli",
+        ),
+        (
+            "simulator/world.rs",
+            "use crate::providers::wire;",
+            "simulator may not use providers",
+        ),
+        (
+            "simulator/world.rs",
+            "use crate::api::Reason;",
+            "simulator may not use api",
+        ),
+        (
+            "bin/codeagent-simulator.rs",
+            "use codeagent_operator::controllers::X;",
+            "bin may not use controllers",
+        ),
+        (
+            "domain/a.rs",
+            "fn f() { let _ = jiff::Timestamp::now(); }",
+            "Timestamp::now",
+        ),
+        (
+            "domain/a.rs",
+            "use std::time::Instant; fn f() { Instant::now(); }",
+            "Instant::now",
+        ),
+        ("domain/a.rs", "use kube::Client;", "kube"),
+        (
+            "domain/a.rs",
+            "async fn f() { tokio::time::sleep(d).await }",
+            "tokio",
+        ),
+        ("domain/a.rs", "fn f() -> f64 { rand::random() }", "rand"),
+        (
+            "controllers/agent.rs",
+            "use reqwest::Client;",
+            "reqwest is used in",
+        ),
+        (
+            "controllers/agent.rs",
+            "use axum::Router;",
+            "axum is used in",
+        ),
+        ("runtime/watch.rs", "use axum::Router;", "axum is used in"),
+        ("elsewhere/new.rs", "", "no place among the layers"),
+    ];
+    for (file, text, expected) in cases {
+        let found = violations(file, text);
+        assert!(
+            found.iter().any(|violation| violation.contains(expected)),
+            "{file}: {text}: {found:?}"
+        );
+    }
+}
+
+#[test]
+fn what_is_allowed_is_not_complained_about() {
+    let cases = [
+        (
+            "domain/session/record.rs",
+            "use crate::api::Reason; use super::super::remote::X; use super::plan::Y;",
+        ),
+        (
+            "domain/a.rs",
+            "use jiff::Timestamp; fn f(now: Timestamp) {}\n#[cfg(test)]\nmod tests {\n    fn g() { Timestamp::now(); }\n}",
+        ),
+        (
+            "domain/a.rs",
+            "//! crate::controllers is described here\nconst A: &str = \"tokio::spawn\";",
+        ),
+        (
+            "providers/http/mod.rs",
+            "use reqwest::Client; use crate::domain::remote::X;",
+        ),
+        (
+            "controllers/session/mod.rs",
+            "use crate::providers::contract::X; use super::super::scope::Y;",
+        ),
+        ("runtime/server.rs", "use axum::Router;"),
+        (
+            "simulator/world.rs",
+            "use crate::simulator::clock; use super::keys;",
+        ),
+    ];
+    for (file, text) in cases {
+        assert_eq!(violations(file, text), [""; 0], "{file}: {text}");
+    }
+}

@@ -1,0 +1,203 @@
+//! What is not there: the session says what is missing, nothing is sent, and it goes on by itself once it is there.
+
+use codeagent_operator::api::Reason;
+use serde_json::{Value, json};
+
+use crate::world::{CURSOR_KEY, World, agent, agent_is, secret, session};
+
+struct Case {
+    name: &'static str,
+    /// What there is.
+    given: Vec<Value>,
+    session: &'static str,
+    reason: Reason,
+    words: &'static str,
+    /// Whether the CodeAgent is to blame, too.
+    agent_stalls: bool,
+    /// What was missing.
+    mend: Value,
+}
+
+fn agent_with(name: &str, secret: &str) -> Value {
+    agent(
+        name,
+        &format!("{{credentials: {{secretRef: {{name: {secret}}}}}}}"),
+    )
+}
+
+fn config_map(name: &str, data: Value) -> Value {
+    json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": data})
+}
+
+#[tokio::test]
+async fn what_is_missing_is_named_and_once_it_is_there_the_session_goes_on() {
+    const FROM_MAP: &str =
+        "{prompt: null, promptFrom: {configMapKeyRef: {name: texts, key: task}}}";
+    let unlabelled = {
+        let mut unlabelled = secret("unlabelled", CURSOR_KEY);
+        unlabelled["metadata"]["labels"]["codeagents.dev/credential"] = json!("false");
+        unlabelled
+    };
+    let other_key = json!({
+        "apiVersion": "v1", "kind": "Secret",
+        "metadata": {"name": "other-key", "labels": {"codeagents.dev/credential": "true"}},
+        "stringData": {"token": CURSOR_KEY},
+    });
+    let cases = [
+        Case {
+            name: "agent",
+            given: vec![],
+            session: "{}",
+            reason: Reason::AgentNotFound,
+            words: "there is no CodeAgent agent in namespace",
+            agent_stalls: false,
+            mend: agent("agent", "{}"),
+        },
+        Case {
+            name: "secret",
+            given: vec![agent_with("secret", "nowhere")],
+            session: "{}",
+            reason: Reason::SecretNotFound,
+            words: "there is no Secret nowhere",
+            agent_stalls: true,
+            mend: secret("nowhere", CURSOR_KEY),
+        },
+        Case {
+            name: "label",
+            given: vec![agent_with("label", "unlabelled"), unlabelled],
+            session: "{}",
+            reason: Reason::SecretNotLabelled,
+            words: "label secret unlabelled codeagents.dev/credential=true",
+            agent_stalls: true,
+            mend: secret("unlabelled", CURSOR_KEY),
+        },
+        Case {
+            name: "key",
+            given: vec![agent_with("key", "other-key"), other_key],
+            session: "{}",
+            reason: Reason::SecretKeyMissing,
+            words: "the Secret other-key has no key api-key",
+            agent_stalls: true,
+            mend: secret("other-key", CURSOR_KEY),
+        },
+        Case {
+            name: "empty-key",
+            given: vec![agent_with("empty-key", "empty"), secret("empty", " ")],
+            session: "{}",
+            reason: Reason::SecretKeyMissing,
+            words: "empty value",
+            agent_stalls: true,
+            mend: secret("empty", CURSOR_KEY),
+        },
+        Case {
+            name: "own-secret",
+            given: vec![agent("own-secret", "{}")],
+            session: "{credentials: {secretRef: {name: mine}}}",
+            reason: Reason::SecretNotFound,
+            words: "there is no Secret mine",
+            agent_stalls: false,
+            mend: secret("mine", CURSOR_KEY),
+        },
+        Case {
+            name: "prompt",
+            given: vec![agent("prompt", "{}")],
+            session: "{prompt: null, promptFrom: {configMapKeyRef: {name: later, key: task}}}",
+            reason: Reason::PromptUnavailable,
+            words: "there is no ConfigMap later",
+            agent_stalls: false,
+            mend: config_map("later", json!({"task": "Fix the bug"})),
+        },
+        Case {
+            name: "prompt-key",
+            given: vec![
+                agent("prompt-key", "{}"),
+                config_map("texts", json!({"other": "x"})),
+            ],
+            session: FROM_MAP,
+            reason: Reason::PromptUnavailable,
+            words: "the ConfigMap texts has no key task",
+            agent_stalls: false,
+            mend: config_map("texts", json!({"task": "Fix the bug"})),
+        },
+        Case {
+            name: "prompt-label",
+            given: vec![agent("prompt-label", "{}"), {
+                let mut plain = secret("plain", "Fix the bug");
+                plain["metadata"].as_object_mut().unwrap().remove("labels");
+                plain
+            }],
+            session: "{prompt: null, promptFrom: {secretKeyRef: {name: plain, key: api-key}}}",
+            reason: Reason::SecretNotLabelled,
+            words: "is not marked for this operator",
+            agent_stalls: false,
+            mend: secret("plain", "Fix the bug"),
+        },
+        Case {
+            name: "repository",
+            given: vec![agent("repository", "{repository: null}")],
+            session: "{}",
+            reason: Reason::RepositoryMissing,
+            words: "neither the CodeAgent nor the session names a repository",
+            agent_stalls: false,
+            mend: agent("repository", "{}"),
+        },
+    ];
+    let world = World::start("missing").await;
+    for case in &cases {
+        for object in &case.given {
+            world.apply(object).await;
+        }
+        world.apply(&session(case.name, case.session)).await;
+    }
+    for case in &cases {
+        let stalled = world.stalled(case.name, case.reason, case.words).await;
+        assert_eq!(stalled.status.unwrap().launch, None, "{}", case.name);
+        if case.agent_stalls {
+            let wanted = |agent: &_| agent_is(agent, "Stalled", "True", case.reason);
+            let agent = world.until_agent(case.name, "stalled", wanted).await;
+            assert!(
+                agent_is(&agent, "Ready", "False", case.reason),
+                "{}",
+                case.name
+            );
+        }
+    }
+    assert_eq!(
+        world.posts().len(),
+        0,
+        "something was sent before everything was there"
+    );
+    for case in &cases {
+        world.apply(&case.mend).await;
+    }
+    for case in &cases {
+        world.finished(case.name).await;
+        let wanted = |agent: &_| agent_is(agent, "Ready", "True", Reason::Ready);
+        world.until_agent(case.name, "ready", wanted).await;
+    }
+    world.end().await;
+}
+
+/// What goes missing while a session waits for something else is said, too; and what was said before comes back with its cause.
+#[tokio::test]
+async fn a_reason_goes_with_its_cause() {
+    let world = World::start("missing-again").await;
+    world.apply(&agent("a", "{suspend: true}")).await;
+    world.apply(&session("a", "{}")).await;
+    let waits =
+        |session: &_| crate::world::is(session, "Reconciling", "True", Reason::AgentSuspended);
+    world.until("a", "held by its agent", waits).await;
+    world
+        .apply(&session("a", "{desiredState: Suspended}"))
+        .await;
+    let held = |session: &_| crate::world::is(session, "Stalled", "False", Reason::Suspended);
+    world.until("a", "suspended", held).await;
+    world
+        .apply(&agent("a", "{credentials: {secretRef: {name: nowhere}}}"))
+        .await;
+    world.apply(&session("a", "{desiredState: Running}")).await;
+    world.stalled("a", Reason::SecretNotFound, "nowhere").await;
+    world.apply(&agent("a", "{}")).await;
+    world.finished("a").await;
+    world.end().await;
+}
