@@ -19,7 +19,7 @@ use crate::api::{
     ADOPT_ANNOTATION, CodeAgent, CodeSession, DesiredState, FINALIZER, KeyReference,
     ORIGIN_ANNOTATION, ProviderSpec, Reason, SendState, SessionCondition, SessionPhase, condition,
 };
-use crate::domain::effective::{Objection, compose_prompt, objection, resolve};
+use crate::domain::effective::{Fault, Objection, compose_prompt, objection, resolve};
 use crate::domain::ids::{InstallationId, hex};
 use crate::domain::remote::ErrorClass;
 use crate::domain::session::{
@@ -150,7 +150,9 @@ pub(super) async fn gather(scope: &Arc<Scope>, object: &CodeSession) -> Result<F
     let linked = match (need, &spec, &secret) {
         (Need::Nothing, _, _) => None,
         (_, Some(spec), Some(secret)) => {
-            Some(connect(scope, &namespace, &uid, spec, secret, &remembered).await)
+            let kept = remembered.attached.as_ref().filter(|_| launched);
+            let doubted = kept.is_some_and(|kept| doubted(scope, &remembered, kept));
+            Some(connect(scope, &namespace, &uid, spec, secret, kept, doubted).await)
         }
         _ => None,
     };
@@ -307,17 +309,9 @@ fn origin(object: &CodeSession, uid: &str) -> Origin {
     }
 }
 
-async fn connect(
-    scope: &Scope,
-    namespace: &str,
-    uid: &str,
-    spec: &ProviderSpec,
-    secret: &KeyReference,
-    remembered: &Remembered,
-) -> Result<Linked, Obstacle> {
-    let context = &scope.context;
-    let kept = remembered.attached.as_ref();
-    let doubted = remembered.look.as_ref().is_some_and(|look| {
+/// Whether the credential that a session has used so far may not be the right one any more.
+fn doubted(scope: &Scope, remembered: &Remembered, kept: &Attached) -> bool {
+    let by_look = remembered.look.as_ref().is_some_and(|look| {
         look.result.as_ref().is_err_and(|error| {
             matches!(
                 error.class,
@@ -325,6 +319,21 @@ async fn connect(
             )
         })
     });
+    let standing = scope.context.accounts.standing(&kept.key);
+    by_look || matches!(standing, Some(Standing::Refused { .. }))
+}
+
+/// Connects with what the Secret holds now, or with what was `kept` since the launch.
+async fn connect(
+    scope: &Scope,
+    namespace: &str,
+    uid: &str,
+    spec: &ProviderSpec,
+    secret: &KeyReference,
+    kept: Option<&Attached>,
+    doubted: bool,
+) -> Result<Linked, Obstacle> {
+    let context = &scope.context;
     if let Some(kept) = kept.filter(|_| !doubted) {
         return Ok(relink(kept));
     }
@@ -333,7 +342,7 @@ async fn connect(
             objection: Objection {
                 reason: Reason::ProviderDisabled,
                 message: "this installation of the operator does not run this provider".to_owned(),
-                fault: crate::domain::effective::Fault::Surroundings,
+                fault: Fault::Surroundings,
             },
             passing: false,
             again: context.timing().fault_wait_max,
@@ -451,8 +460,27 @@ async fn inputs(
         .and_then(|status| status.launch.as_ref())
         .map_or(1, |record| record.attempt);
     let preamble = agent.and_then(|agent| agent.spec.preamble.as_deref());
-    let prompt = compose_prompt(preamble, &text, &context.installation, uid, attempt)
-        .map_err(Missing::Objection)?;
+    let of_prompt = match spec.prompt {
+        Some(_) => Fault::Session,
+        None => Fault::Surroundings,
+    };
+    let prompt = compose_prompt(
+        preamble,
+        &text,
+        of_prompt,
+        &context.installation,
+        uid,
+        attempt,
+    )
+    .map_err(|objection| match objection.fault {
+        Fault::Session => Missing::Objection(objection),
+        // A source is not watched, so that a mended one is seen only by whoever looks.
+        Fault::Surroundings => Missing::Source(Obstacle {
+            objection,
+            passing: false,
+            again: context.timing().recheck,
+        }),
+    })?;
     let digest = hex(&Sha256::digest(prompt.as_bytes()), 16);
     Ok(Inputs { prompt, digest })
 }
