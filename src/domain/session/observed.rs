@@ -222,6 +222,8 @@ pub struct Look {
     pub result: Result<Snapshot, ProviderError>,
     /// The account that looked.
     pub account: AccountFingerprint,
+    /// When, by uptime, the first of the looks was begun that have failed in the same way since.
+    pub alike_since: Duration,
 }
 
 /// Keys of every attempt up to `attempt`, newest first.
