@@ -366,10 +366,19 @@ fn deposit(
                 (Err(before), Err(now)) => before.class != now.class,
                 _ => true,
             });
+        let alike_since = remembered
+            .look
+            .as_ref()
+            .filter(|look| match (&look.result, &result) {
+                (Err(before), Err(now)) => before.class == now.class,
+                (Ok(_), _) | (_, Ok(_)) => false,
+            })
+            .map_or(begun, |look| look.alike_since);
         remembered.look = Some(Look {
             begun,
             result,
             account: followed.account.clone(),
+            alike_since,
         });
         news
     });

@@ -113,8 +113,14 @@ impl Scope {
                     self.context.forget_namespace(&namespace);
                 }
             }
-            Change::Restarted => self.sessions_overlay.clear(),
-            Change::Complete => self.forget_gone(),
+            Change::Complete => {
+                self.sessions_overlay.clear();
+                self.forget_gone();
+                // While the list came in, passes still saw the cache of before.
+                for session in self.sessions.state() {
+                    self.session_queue.push(ObjectRef::from_obj(&*session));
+                }
+            }
             Change::Malformed { object, error } => {
                 self.context.metrics.malformed(Controller::Session);
                 tracing::error!(
@@ -142,8 +148,13 @@ impl Scope {
                     lock(&self.keys).remove(&uid);
                 }
             }
-            Change::Restarted => self.agents_overlay.clear(),
-            Change::Complete => {}
+            Change::Complete => {
+                self.agents_overlay.clear();
+                for agent in self.agents.state() {
+                    self.agent_queue.push(ObjectRef::from_obj(&*agent));
+                    self.wake_sessions(&agent);
+                }
+            }
             Change::Malformed { object, error } => {
                 self.context.metrics.malformed(Controller::Agent);
                 tracing::error!(

@@ -23,7 +23,15 @@ impl<K: Resource> Overlay<K> {
         }
     }
 
-    /// The newer of `cached` and what was kept of the same object.
+    /// What was kept of the object, or else `known`, which does not come from the cache.
+    pub fn kept_or(&self, known: &Arc<K>) -> Arc<K> {
+        let kept = known.uid().and_then(|uid| self.lock().get(&uid).cloned());
+        kept.unwrap_or_else(|| Arc::clone(known))
+    }
+
+    /// The newer of `cached`, which comes from the cache, and what was kept of the same object.
+    ///
+    /// A cache that has caught up makes what was kept superfluous.
     pub fn newest(&self, cached: Arc<K>) -> Arc<K> {
         let Some(uid) = cached.uid() else {
             return cached;
@@ -60,4 +68,42 @@ fn version<K: Resource>(object: &K) -> u64 {
         .resource_version()
         .and_then(|version| version.parse().ok())
         .unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::api::core::v1::ConfigMap;
+    use kube::api::ObjectMeta;
+
+    use super::*;
+
+    fn stored(version: &str) -> Arc<ConfigMap> {
+        Arc::new(ConfigMap {
+            metadata: ObjectMeta {
+                uid: Some("uid".to_owned()),
+                resource_version: Some(version.to_owned()),
+                ..ObjectMeta::default()
+            },
+            ..ConfigMap::default()
+        })
+    }
+
+    #[test]
+    fn our_own_write_counts_until_the_cache_has_caught_up() {
+        let overlay = Overlay::default();
+        overlay.keep(stored("12"));
+        assert_eq!(overlay.newest(stored("9")), stored("12"));
+        assert_eq!(overlay.newest(stored("12")), stored("12"));
+        // From now on the cache is the truth, also if a restored store counts from below.
+        assert_eq!(overlay.newest(stored("9")), stored("9"));
+    }
+
+    #[test]
+    fn looking_at_ones_own_write_does_not_forget_it() {
+        let overlay = Overlay::default();
+        overlay.keep(stored("12"));
+        assert_eq!(overlay.kept_or(&stored("12")), stored("12"));
+        assert_eq!(overlay.kept_or(&stored("9")), stored("12"));
+        assert_eq!(overlay.newest(stored("9")), stored("12"));
+    }
 }

@@ -22,9 +22,7 @@ pub enum Change<'a, K> {
     Applied(&'a K),
     /// The object is gone.
     Deleted(&'a K),
-    /// The list begins anew: what was known may be out of date.
-    Restarted,
-    /// The list is complete: what is not in the cache is gone.
+    /// A list that began anew is complete: what is not in the cache is gone.
     Complete,
     /// An object in the store cannot be read. The others go on.
     Malformed {
@@ -106,7 +104,8 @@ pub async fn follow<K>(
             });
         }
         match &event {
-            Ok(Event::Init) => on_change(Change::Restarted),
+            // Until the list is complete the cache stays as it was.
+            Ok(Event::Init) => {}
             Ok(Event::InitDone) => on_change(Change::Complete),
             Ok(Event::InitApply(object) | Event::Apply(object)) => {
                 on_change(Change::Applied(object))

@@ -732,6 +732,7 @@ impl State {
                 .map(snapshot)
                 .ok_or_else(|| error(ErrorClass::NotFound, Sent::Possibly)),
             account: account.clone(),
+            alike_since: Duration::ZERO,
         })
     }
 }

@@ -241,7 +241,9 @@ async fn a_refused_launch_is_tried_with_the_next_key_at_once(provider: Provider)
         code: "forbidden".to_owned(),
     };
     world.simulator.inject(Fault::once(launch, refused));
-    let arguments = Arguments::calm().with("--refusal-wait", "1h");
+    let arguments = Arguments::calm()
+        .with("--refusal-wait", "1h")
+        .with("--agent-recheck", "1h");
     let _operator = world.operator_with(arguments).await;
     world.session(provider, "one", "Do it").await;
     let waiting = world

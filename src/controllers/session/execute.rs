@@ -311,11 +311,9 @@ async fn record_launch(
                 });
             }
             Err(WriteError::Refused(why)) => {
-                tracing::error!(
-                    why,
-                    "the outcome of a launch cannot be stored; the claim will be judged again"
-                );
-                return Ok(Step::Rest(Some(scope.context.timing().fault_wait_max)));
+                // An API server that has just started refuses what it will soon allow.
+                tracing::warn!(why, "the outcome of a launch is not stored yet");
+                pause(scope, attempt).await;
             }
             Err(WriteError::Stale | WriteError::Gone | WriteError::Failed(_)) => {}
         }
@@ -334,17 +332,17 @@ async fn record_launch(
                     }
                 },
             },
-            Err(_) => {
-                let wait = scope
-                    .context
-                    .timing()
-                    .fault_wait(i32::try_from(attempt).unwrap_or(i32::MAX));
-                tokio::time::sleep(wait).await;
-            }
+            Err(_) => pause(scope, attempt).await,
         }
     }
     tracing::error!("the outcome of a launch could not be stored; the claim will be judged again");
     Ok(Step::Rest(Some(scope.context.timing().fault_wait_max)))
+}
+
+/// Waits before what was tried `attempt` times is tried again.
+async fn pause(scope: &Scope, attempt: u32) {
+    let attempt = i32::try_from(attempt).unwrap_or(i32::MAX);
+    tokio::time::sleep(scope.context.timing().fault_wait(attempt)).await;
 }
 
 /// Where the claim of a launch stands in the store, when its outcome could not be stored at first.

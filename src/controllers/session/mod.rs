@@ -90,7 +90,7 @@ pub async fn reconcile(object: Arc<CodeSession>, scope: Arc<Scope>) -> Result<Ac
 
 /// A session that took a place and was not launched after all gives it back, and who waits may get it.
 fn leave_unused_place(scope: &Scope, object: &Arc<CodeSession>) {
-    let newest = scope.sessions_overlay.newest(Arc::clone(object));
+    let newest = scope.sessions_overlay.kept_or(object);
     let phase = newest
         .status
         .as_ref()

@@ -90,8 +90,10 @@ fn ended(o: &Observed<'_>, record: &SendRecord, look: &Look) -> Option<Plan> {
                 .status
                 .and_then(|status| status.started_at)
                 .unwrap_or(record.claimed_at);
-            // A new session may not be readable everywhere yet.
-            (o.since(started) >= o.timing.settle).then(|| {
+            // A new session may not be readable everywhere yet, and one answer may be a mistake on the way.
+            let lasting =
+                look.begun.saturating_sub(look.alike_since) >= o.timing.consistency_window;
+            (o.since(started) >= o.timing.settle && lasting).then(|| {
                 let message = format!("the provider no longer knows this session: {error}");
                 let mut draft = draft(o);
                 draft.end(SessionPhase::Error, false, Reason::SessionLost, &message);

@@ -69,11 +69,6 @@ impl Observed<'_> {
     pub fn until(&self, then: Timestamp) -> Duration {
         Duration::try_from(then.duration_since(self.now)).unwrap_or_default()
     }
-
-    /// When to look again after a refusal: Secrets are not watched, so that a mended one is seen only by whoever looks.
-    pub fn again_after_refusal(&self, refusal: &RefusalRecord) -> Duration {
-        self.until(refusal.retry_at).min(self.timing.recheck)
-    }
 }
 
 /// The object, without what nobody decides on.
@@ -227,6 +222,8 @@ pub struct Look {
     pub result: Result<Snapshot, ProviderError>,
     /// The account that looked.
     pub account: AccountFingerprint,
+    /// When, by uptime, the first of the looks was begun that have failed in the same way since.
+    pub alike_since: Duration,
 }
 
 /// Keys of every attempt up to `attempt`, newest first.

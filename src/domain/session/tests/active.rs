@@ -305,11 +305,20 @@ fn a_stop_that_could_not_be_sent_says_so_until_it_can() {
 }
 
 #[test]
-fn not_found_is_believed_once_the_session_must_be_visible() {
+fn not_found_is_believed_once_the_session_must_be_visible_and_twice() {
     let mut given = Given::running();
     given.sees_error(ErrorClass::NotFound, "ours");
     given.rests();
     given.wait(given.timing.settle);
+    // One answer may be a mistake on the way.
+    given.rests();
+    given.sees(snapshot(RemotePhase::Running));
+    given.pass();
+    given.sees_error(ErrorClass::NotFound, "ours");
+    given.rests();
+    given.wait(given.timing.consistency_window);
+    given.rests();
+    given.sees_error(ErrorClass::NotFound, "ours");
     let plan = given.pass();
     assert_eq!(plan.notes[0].reason, Reason::SessionLost);
     assert_eq!(given.phase(), SessionPhase::Error);

@@ -380,15 +380,21 @@ impl Given {
             begun: self.uptime,
             result: Ok(snapshot),
             account: account("ours"),
+            alike_since: self.uptime,
         });
     }
 
     /// The newest look at the session, by this account, fails.
     fn sees_error(&mut self, class: ErrorClass, by: &str) {
+        let alike = self.look.as_ref().filter(|look| {
+            let before = look.result.as_ref().err();
+            before.is_some_and(|before| before.class == class)
+        });
         self.look = Some(Look {
             begun: self.uptime,
             result: Err(error(class)),
             account: account(by),
+            alike_since: alike.map_or(self.uptime, |look| look.alike_since),
         });
     }
 

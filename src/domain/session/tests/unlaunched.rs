@@ -284,6 +284,15 @@ fn a_refusal_holds_the_session_until_its_circumstances_change_or_its_time_is_up(
 }
 
 #[test]
+fn a_refused_session_reads_its_secret_again_long_before_its_time_is_up() {
+    let mut given = Given::ready();
+    given.launch(&rejected(ErrorClass::Forbidden));
+    let plan = given.decide();
+    assert_eq!(plan.again, Some(given.timing.recheck));
+    assert!(given.timing.refusal_wait_min > given.timing.recheck);
+}
+
+#[test]
 fn refusals_in_a_row_wait_longer_each_time() {
     let mut given = Given::ready();
     let mut waits = Vec::new();
