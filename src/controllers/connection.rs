@@ -121,12 +121,16 @@ pub async fn link(
         credential,
         http: shared.http.clone(),
     };
-    let provider = provider.connect(connection).map_err(|error| {
-        invalid(
-            Reason::SecretKeyMissing,
-            format!("the Secret {}: {error}", secret.name),
-        )
-    })?;
+    let provider = provider
+        .connect(connection)
+        .map_err(|error| match error.class {
+            // The value is there but cannot be a key.
+            ErrorClass::Unauthorized => invalid(
+                Reason::SecretKeyMissing,
+                format!("the Secret {}: {error}", secret.name),
+            ),
+            _ => invalid(Reason::NotSupportedYet, error.to_string()),
+        })?;
     Ok(Linked {
         key,
         provider,

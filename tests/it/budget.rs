@@ -21,7 +21,7 @@ for_each_provider!(a_life_costs_six_writes_and_the_reads_it_needs);
 async fn a_life_costs_six_writes_and_the_reads_it_needs(provider: Provider) {
     let world = World::new().await;
     world.agent(provider).await;
-    let log = world.control_plane.audit_log().unwrap();
+    let log = world.audit_log().await;
     // As by default: what was read of a Secret is kept for a while, and keys are not checked all the time.
     let arguments = Arguments::calm()
         .with("--recheck", "10s")
@@ -74,7 +74,7 @@ async fn a_life_costs_six_writes_and_the_reads_it_needs(provider: Provider) {
     assert_eq!(reads.len(), lists + 3, "{reads:#?}");
 
     // From now on the session costs nothing any more.
-    let quiet = world.control_plane.audit_log().unwrap();
+    let quiet = world.audit_log().await;
     let asked = world.simulator.requests().len();
     tokio::time::sleep(Duration::from_secs(2)).await;
     assert_eq!(world.requests(&quiet), []);
@@ -88,7 +88,7 @@ for_each_provider!(a_life_without_further_news_costs_six_writes);
 async fn a_life_without_further_news_costs_six_writes(provider: Provider) {
     let world = World::new().await;
     world.agent(provider).await;
-    let log = world.control_plane.audit_log().unwrap();
+    let log = world.audit_log().await;
     let _operator = world.operator().await;
     let prompt = "sim: creating=300ms setup=100ms running=600ms pr=true\nDo it";
     let created = world.session(provider, "one", prompt).await;

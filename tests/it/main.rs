@@ -8,12 +8,15 @@
 )]
 
 mod agent;
+mod api_server;
 mod budget;
 mod continuity;
 mod ending;
 mod life;
 mod lost_launches;
 mod malformed;
+mod outages;
+mod races;
 mod secrecy;
 mod support;
 mod waiting;

@@ -113,7 +113,10 @@ async fn a_token_for_the_machine_is_shown_to_nobody() {
     let id = session_id(&running);
     let url = format!("{}/v0/agents/{id}", world.simulator.firebender_url());
     let client = reqwest::Client::new();
-    let answer = client.get(url).bearer_auth("firebender-demo-key").send();
+    let answer = client
+        .get(url)
+        .header("x-api-key", "firebender-demo-key")
+        .send();
     let answer = answer.await.unwrap().text().await.unwrap();
     let answer: Value = serde_json::from_str(&answer).unwrap();
     let token = answer["vncToken"].as_str().unwrap();

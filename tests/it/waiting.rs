@@ -1,11 +1,12 @@
 //! What a session waits for before its launch, and that it goes on by itself once it is there.
 
-use codeagent_operator::api::{CodeSession, SessionPhase};
-use codeagent_operator::simulator::Provider;
+use codeagent_operator::api::{CodeSession, ConditionStatus, SessionPhase};
+use codeagent_operator::simulator::{Fault, FaultKind, Matcher, OperationClass, Provider};
 use serde_json::json;
 
 use crate::support::for_each_provider;
-use crate::support::world::{World, condition_of, phase_of, pretty};
+use crate::support::operator::Arguments;
+use crate::support::world::{World, agent_is, agent_name, condition_of, phase_of, pretty};
 
 /// A task that goes on until it is stopped.
 const ENDLESS: &str = "sim: outcome=never\nGo on";
@@ -200,4 +201,56 @@ async fn a_suspended_session_waits_until_it_is_wanted(provider: Provider) {
         .change_session("held", json!({"desiredState": "Running"}))
         .await;
     world.until_phase("held", SessionPhase::Finished).await;
+}
+
+for_each_provider!(a_secret_that_went_launches_nothing_any_more);
+
+/// What was read of a Secret while a session waited is not used for a launch after the Secret is gone.
+async fn a_secret_that_went_launches_nothing_any_more(provider: Provider) {
+    let world = World::new().await;
+    world.agent_with(provider, json!({"suspend": true})).await;
+    let _operator = world.operator().await;
+    let held = world.session(provider, "held", "Do it").await;
+    world
+        .until_reason("held", "Reconciling", "AgentSuspended")
+        .await;
+    world.delete_secret(provider).await;
+    world
+        .until_agent(provider, "without its Secret", |agent| {
+            agent_is(agent, "Stalled", ConditionStatus::True, "SecretNotFound")
+        })
+        .await;
+    world
+        .change_agent(provider, json!({"suspend": false}))
+        .await;
+    world
+        .until_reason("held", "Stalled", "SecretNotFound")
+        .await;
+    assert_eq!(world.launches(&held).len(), 0);
+}
+
+for_each_provider!(a_refused_launch_is_tried_with_the_next_key_at_once);
+
+/// Not after the hour that a refusal may be waited for.
+async fn a_refused_launch_is_tried_with_the_next_key_at_once(provider: Provider) {
+    let world = World::new().await;
+    world.agent(provider).await;
+    let launch = Matcher::class(OperationClass::Launch);
+    let refused = FaultKind::ErrorBefore {
+        status: 403,
+        code: "forbidden".to_owned(),
+    };
+    world.simulator.inject(Fault::once(launch, refused));
+    let arguments = Arguments::calm().with("--refusal-wait", "1h");
+    let _operator = world.operator_with(arguments).await;
+    world.session(provider, "one", "Do it").await;
+    let waiting = world
+        .until_reason("one", "Stalled", "CredentialsInvalid")
+        .await;
+    assert_eq!(phase_of(&waiting), SessionPhase::Pending);
+    world.accept_key(provider, "second", "a-second-key");
+    world.secret(agent_name(provider), "a-second-key").await;
+    world.until_phase("one", SessionPhase::Finished).await;
+    let done = world.until_settled("one").await;
+    assert_eq!(world.launches(&done)[0].key, "second");
 }

@@ -150,9 +150,14 @@ pub(super) async fn gather(scope: &Arc<Scope>, object: &CodeSession) -> Result<F
     let linked = match (need, &spec, &secret) {
         (Need::Nothing, _, _) => None,
         (_, Some(spec), Some(secret)) => {
+            // Before the launch the Secret decides; a session that is active keeps its connection.
             let kept = remembered.attached.as_ref().filter(|_| launched);
-            let doubted = kept.is_some_and(|kept| doubted(scope, &remembered, kept));
-            Some(connect(scope, &namespace, &uid, spec, secret, kept, doubted).await)
+            Some(
+                match kept.filter(|_| need == Need::Connection && !doubted(&remembered)) {
+                    Some(kept) => Ok(relink(kept)),
+                    None => connect(scope, &namespace, &uid, spec, secret, kept).await,
+                },
+            )
         }
         _ => None,
     };
@@ -191,7 +196,20 @@ pub(super) async fn gather(scope: &Arc<Scope>, object: &CodeSession) -> Result<F
         blocked.filter(|_| !launched),
         launched,
     );
-    let place = place(scope, object, agent.as_deref(), &namespace, &uid, need);
+    let able = matches!(&readiness, Readiness::Ready(_))
+        && matches!(
+            &agent_view,
+            AgentView::Present {
+                suspended: false,
+                objection: None,
+                ..
+            }
+        );
+    let place = match need {
+        // Who cannot be launched now must not hold a place that another could use.
+        Need::Launch if able => place(scope, object, agent.as_deref(), &namespace, &uid),
+        Need::Launch | Need::Nothing | Need::Connection => Place::Free,
+    };
     Ok(Facts {
         now: Timestamp::now(),
         uptime: context.uptime(),
@@ -309,21 +327,19 @@ fn origin(object: &CodeSession, uid: &str) -> Origin {
     }
 }
 
-/// Whether the credential that a session has used so far may not be the right one any more.
-fn doubted(scope: &Scope, remembered: &Remembered, kept: &Attached) -> bool {
-    let by_look = remembered.look.as_ref().is_some_and(|look| {
+/// Whether the last look at the session casts doubt on the connection that was used.
+fn doubted(remembered: &Remembered) -> bool {
+    remembered.look.as_ref().is_some_and(|look| {
         look.result.as_ref().is_err_and(|error| {
             matches!(
                 error.class,
                 ErrorClass::Unauthorized | ErrorClass::Forbidden | ErrorClass::NotFound
             )
         })
-    });
-    let standing = scope.context.accounts.standing(&kept.key);
-    by_look || matches!(standing, Some(Standing::Refused { .. }))
+    })
 }
 
-/// Connects with what the Secret holds now, or with what was `kept` since the launch.
+/// Connects with what the Secret holds now, or else with what was `kept`.
 async fn connect(
     scope: &Scope,
     namespace: &str,
@@ -331,12 +347,8 @@ async fn connect(
     spec: &ProviderSpec,
     secret: &KeyReference,
     kept: Option<&Attached>,
-    doubted: bool,
 ) -> Result<Linked, Obstacle> {
     let context = &scope.context;
-    if let Some(kept) = kept.filter(|_| !doubted) {
-        return Ok(relink(kept));
-    }
     let Some(provider) = context.provider(spec) else {
         return Err(Obstacle {
             objection: Objection {
@@ -546,14 +558,10 @@ fn place(
     agent: Option<&CodeAgent>,
     namespace: &str,
     uid: &str,
-    need: Need,
 ) -> Place {
     let Some(most) = agent.and_then(|agent| agent.spec.max_concurrent_sessions) else {
         return Place::Free;
     };
-    if need != Need::Launch {
-        return Place::Free;
-    }
     let agent_name = object.spec.agent_ref.name.as_str();
     let mut taken = HashSet::new();
     let mut ahead = 0_usize;

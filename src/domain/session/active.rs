@@ -215,18 +215,21 @@ pub(super) fn apply(draft: &mut Draft, snapshot: &Snapshot) {
             status.pull_request = None;
         }
     }
+    let stored = status.links.take().unwrap_or_default();
     let links = LinksStatus {
-        recording: text(&snapshot.links.recording),
-        trace: text(&snapshot.links.trace),
-        // A live view is live only while the session is.
-        preview: text(&snapshot.links.preview).filter(|_| !ended),
+        recording: text(&snapshot.links.recording).or(stored.recording),
+        trace: text(&snapshot.links.trace).or(stored.trace),
+        // A live view is live only while the session is. It appears together with the phase, and lists leave it out.
+        preview: match snapshot.phase {
+            RemotePhase::Running => text(&snapshot.links.preview).or(stored.preview),
+            RemotePhase::Creating | RemotePhase::Unrecognised => stored.preview,
+            RemotePhase::Finished
+            | RemotePhase::Error
+            | RemotePhase::Cancelled
+            | RemotePhase::Expired => None,
+        },
     };
-    if links != LinksStatus::default() {
-        let stored = status.links.get_or_insert_with(LinksStatus::default);
-        stored.recording = links.recording.or(stored.recording.take());
-        stored.trace = links.trace.or(stored.trace.take());
-        stored.preview = links.preview;
-    }
+    status.links = (links != LinksStatus::default()).then_some(links);
     if let Some(usage) = snapshot.usage {
         status.usage = Some(UsageStatus {
             input_tokens: usage.input_tokens.max(0),

@@ -35,17 +35,12 @@ fn chart_rules() -> &'static str {
     rest.split_once("{{- end -}}").unwrap().0
 }
 
-/// Installs the definitions, once per test program.
-async fn definitions(control_plane: &ControlPlane) {
-    static INSTALLED: OnceCell<()> = OnceCell::const_new();
-    INSTALLED
-        .get_or_init(|| async {
-            for crd in crds::all() {
-                let yaml = crds::to_yaml(&crd).unwrap();
-                control_plane.admin().apply_manifests(&yaml).await.unwrap();
-            }
-        })
-        .await;
+/// Installs the definitions.
+async fn definitions(admin: &Access) {
+    for crd in crds::all() {
+        let yaml = crds::to_yaml(&crd).unwrap();
+        admin.apply_manifests(&yaml).await.unwrap();
+    }
 }
 
 /// The name of a provider's CodeAgent and of its Secret, unless a test makes others.
@@ -63,7 +58,7 @@ pub fn demo_key(provider: Provider) -> &'static str {
 
 /// Everything one test needs, apart from all other tests.
 pub struct World {
-    pub control_plane: &'static ControlPlane,
+    pub admin: Access,
     pub namespace: Namespace,
     pub simulator: Simulator,
     access: Access,
@@ -79,12 +74,25 @@ impl World {
     /// With simulated providers like these.
     pub async fn with(options: SimulatorOptions) -> Self {
         let control_plane = shared().await;
-        definitions(control_plane).await;
+        static INSTALLED: OnceCell<()> = OnceCell::const_new();
+        INSTALLED
+            .get_or_init(|| definitions(control_plane.admin()))
+            .await;
+        Self::at(control_plane, options).await
+    }
+
+    /// At a control plane of the test's own, with the definitions installed.
+    pub async fn at_own(control_plane: &ControlPlane, options: SimulatorOptions) -> Self {
+        definitions(control_plane.admin()).await;
+        Self::at(control_plane, options).await
+    }
+
+    async fn at(control_plane: &ControlPlane, options: SimulatorOptions) -> Self {
         let namespace = control_plane.namespace("it").await.unwrap();
         let user = format!("operator-of-{}", namespace.name());
         let access = control_plane.user(&user, None).unwrap();
         let world = Self {
-            control_plane,
+            admin: control_plane.admin().clone(),
             simulator: Simulator::start(options).await.unwrap(),
             access,
             user,
@@ -175,6 +183,11 @@ subjects: [{{apiGroup: rbac.authorization.k8s.io, kind: User, name: {user}}}]
             .and("--provider-endpoint", &format!("cursor={cursor}"))
             .and("--provider-endpoint", &format!("firebender={firebender}"));
         Operator::start(self.access.config(), &arguments).await
+    }
+
+    /// The audit log of the shared control plane from now on.
+    pub async fn audit_log(&self) -> AuditLog {
+        shared().await.audit_log().unwrap()
     }
 
     /// The requests of the operator's user that the API server has answered since `log` was taken.
@@ -302,8 +315,7 @@ subjects: [{{apiGroup: rbac.authorization.k8s.io, kind: User, name: {user}}}]
     /// What kubectl prints, run by an administrator in this namespace.
     pub async fn kubectl(&self, arguments: &[&str]) -> String {
         let arguments = [&["-n", self.name()], arguments].concat();
-        let admin = self.control_plane.admin();
-        let output = admin.kubectl(&arguments).await.unwrap();
+        let output = self.admin.kubectl(&arguments).await.unwrap();
         assert!(output.success(), "{arguments:?}: {}", output.stderr);
         output.stdout
     }
