@@ -154,12 +154,12 @@ pub(super) async fn gather(scope: &Arc<Scope>, object: &CodeSession) -> Result<F
         (_, Some(spec), Some(secret)) => {
             // Before the launch the Secret decides; a session that is active keeps its connection.
             let kept = remembered.attached.as_ref().filter(|_| launched);
-            Some(
-                match kept.filter(|_| need == Need::Connection && !doubted(&remembered)) {
-                    Some(kept) => Ok(relink(kept)),
-                    None => connect(scope, &namespace, &uid, spec, secret, kept).await,
-                },
-            )
+            let trusted =
+                kept.filter(|kept| need == Need::Connection && !doubted(scope, &remembered, kept));
+            Some(match trusted {
+                Some(kept) => Ok(relink(kept)),
+                None => connect(scope, &namespace, &uid, spec, secret, kept).await,
+            })
         }
         _ => None,
     };
@@ -329,19 +329,21 @@ fn origin(object: &CodeSession, uid: &str) -> Origin {
     }
 }
 
-/// Whether the last look at the session casts doubt on the connection that was used.
-fn doubted(remembered: &Remembered) -> bool {
-    remembered.look.as_ref().is_some_and(|look| {
+/// Whether the credential that a session has used so far may not be the right one any more.
+fn doubted(scope: &Scope, remembered: &Remembered, kept: &Attached) -> bool {
+    let by_look = remembered.look.as_ref().is_some_and(|look| {
         look.result.as_ref().is_err_and(|error| {
             matches!(
                 error.class,
                 ErrorClass::Unauthorized | ErrorClass::Forbidden | ErrorClass::NotFound
             )
         })
-    })
+    });
+    let standing = scope.context.accounts.standing(&kept.key);
+    by_look || matches!(standing, Some(Standing::Refused { .. }))
 }
 
-/// Connects with what the Secret holds now, or else with what was `kept`.
+/// Connects with what the Secret holds now, or else with what was `kept` since the launch.
 async fn connect(
     scope: &Scope,
     namespace: &str,
