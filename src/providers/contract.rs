@@ -36,6 +36,11 @@ pub trait ProviderType: Send + Sync {
     /// What the provider can do under these settings.
     fn capabilities(&self, spec: &ProviderSpec) -> BTreeSet<Capability>;
 
+    /// Whether a launch must name the branch, tag or commit to start from. Default: no, the repository's default branch is taken.
+    fn needs_reference(&self) -> bool {
+        false
+    }
+
     /// How a lost launch is found again under these settings.
     fn recovery(&self, spec: &ProviderSpec) -> Recovery;
 

@@ -71,6 +71,11 @@ impl ProviderType for Firebender {
         CAPABILITIES.into()
     }
 
+    /// Its documentation (October 2026) shows no request without `source.ref` and names no default.
+    fn needs_reference(&self) -> bool {
+        true
+    }
+
     fn recovery(&self, _: &ProviderSpec) -> Recovery {
         Recovery::Marker
     }
