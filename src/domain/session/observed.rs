@@ -10,7 +10,7 @@ use super::super::ids::{AccountFingerprint, InstallationId, LaunchKey};
 use super::super::remote::{Capability, ProviderError, Recovery, ScanState};
 use super::super::snapshot::Snapshot;
 use super::super::timing::Timing;
-use crate::api::{CodeSessionSpec, CodeSessionStatus, Effective, ProviderKind, RefusalRecord};
+use crate::api::{CodeSessionSpec, CodeSessionStatus, Effective, ProviderKind};
 
 /// Everything a decision about one session depends on.
 #[derive(Clone, Debug)]
