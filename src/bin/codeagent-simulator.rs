@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
 use codeagent_operator::simulator::{
-    AgentIds, ConversationStart, CursorOptions, FirebenderBranch, FirebenderDocument,
-    FirebenderOptions, IdempotencyKey, Key, ModelList, Provider, RepositoryAccess, Script,
-    Simulator, SimulatorOptions, TimeFlow,
+    AgentIds, ConversationStart, CursorOptions, CursorV0Options, FirebenderBranch,
+    FirebenderDocument, FirebenderOptions, FollowUpAfterStop, IdempotencyKey, Key, ModelList,
+    Provider, RepositoryAccess, Script, Simulator, SimulatorOptions, StoppedStatus, TimeFlow,
 };
 use serde_json::json;
 
-/// Serves the APIs of Cursor (v1) and Firebender on this machine: nothing leaves it and nothing is paid.
+/// Serves the APIs of Cursor (v0 and v1) and Firebender on this machine: nothing leaves it and nothing is paid.
 ///
 /// A line `sim: creating=200ms running=1s outcome=error` in a prompt decides how that session behaves. The control API (first URL printed) shows
 /// what was received and injects faults.
@@ -79,6 +79,22 @@ struct Arguments {
     )]
     cursor_stream_retention: u64,
 
+    /// Cursor v0: what a stop leaves as status.
+    #[arg(long, env = "SIMULATOR_CURSOR_V0_STOPPED_STATUS", value_enum, default_value_t = StoppedStatus::FinishedLater)]
+    cursor_v0_stopped_status: StoppedStatus,
+
+    /// Cursor v0: milliseconds that a stopped agent is still shown as before, if it is finished later.
+    #[arg(long, env = "SIMULATOR_CURSOR_V0_STOP_TAKES", default_value_t = 1000)]
+    cursor_v0_stop_takes: u64,
+
+    /// Cursor v0: what a message to a stopped agent does.
+    #[arg(long, env = "SIMULATOR_CURSOR_V0_FOLLOW_UP_AFTER_STOP", value_enum, default_value_t = FollowUpAfterStop::Resumes)]
+    cursor_v0_follow_up_after_stop: FollowUpAfterStop,
+
+    /// Cursor v0: when a conversation shows the prompt.
+    #[arg(long, env = "SIMULATOR_CURSOR_V0_CONVERSATION", value_enum, default_value_t = ConversationStart::WithRun)]
+    cursor_v0_conversation: ConversationStart,
+
     /// Firebender: which version of its documentation is served.
     #[arg(long, env = "SIMULATOR_FIREBENDER_DOCUMENT", value_enum, default_value_t = FirebenderDocument::Y2026)]
     firebender_document: FirebenderDocument,
@@ -123,6 +139,12 @@ impl Arguments {
             models: self.cursor_models,
             repository_access: self.cursor_repository_access,
             stream_retention: Duration::from_secs(self.cursor_stream_retention),
+            v0: CursorV0Options {
+                stopped_status: self.cursor_v0_stopped_status,
+                stop_takes: Duration::from_millis(self.cursor_v0_stop_takes),
+                follow_up_after_stop: self.cursor_v0_follow_up_after_stop,
+                conversation: self.cursor_v0_conversation,
+            },
             ..CursorOptions::default()
         };
         if !self.cursor_repositories.is_empty() {

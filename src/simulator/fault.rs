@@ -144,7 +144,7 @@ pub enum FaultKind {
     },
     /// After: the JSON is cut in the middle.
     TruncatedBody,
-    /// After: the JSON object gets one more member of this many bytes, at most 256 MiB.
+    /// After: the JSON object or array gets one more member of this many bytes, at most 256 MiB.
     HugeBody { bytes: usize },
     /// After: every `status` in the answer is this word.
     UnknownStatus { value: String },

@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! socket ── connection ── server ── world ──┬── fault, keys, rate_limit
-//!                                           ├── cursor_v1, firebender   (provider::ProviderApi: state machines without I/O)
+//!                                           ├── cursor, firebender, …   (provider::ProviderApi: state machines without I/O)
 //!                                           └── record                  (what was seen)
 //! ```
 //!
@@ -15,6 +15,8 @@
 mod clock;
 mod connection;
 mod control;
+mod cursor;
+mod cursor_v0;
 mod cursor_v1;
 mod fault;
 mod fields;
@@ -33,6 +35,7 @@ mod record;
 mod script;
 mod server;
 mod timeline;
+mod turns;
 mod world;
 
 use std::io;
@@ -49,8 +52,9 @@ pub use fault::{Fault, FaultKind, Matcher};
 pub use keys::{Key, KeyKind};
 pub use operation::{Operation, OperationClass, Provider, UnknownOperation};
 pub use options::{
-    AgentIds, ConversationStart, CursorOptions, FirebenderBranch, FirebenderDocument,
-    FirebenderOptions, IdempotencyKey, ModelList, RepositoryAccess, SimulatorOptions, TimeFlow,
+    AgentIds, ConversationStart, CursorOptions, CursorV0Options, FirebenderBranch,
+    FirebenderDocument, FirebenderOptions, FollowUpAfterStop, IdempotencyKey, ModelList,
+    RepositoryAccess, SimulatorOptions, StoppedStatus, TimeFlow,
 };
 pub use record::{Launch, LaunchFilter, LaunchKind, PromptView, RequestRecord, SessionView};
 pub use script::{CancelBehaviour, DIRECTIVE, DirectiveError, Outcome, Script, ScriptRule};
@@ -90,11 +94,7 @@ impl Simulator {
             cursor: url_of(&cursor)?,
             firebender: url_of(&firebender)?,
         };
-        let world = Arc::new(World::new(
-            options,
-            urls.cursor.clone(),
-            urls.firebender.clone(),
-        ));
+        let world = Arc::new(World::new(options, &urls));
         let handle = Handle {
             world: world.clone(),
         };

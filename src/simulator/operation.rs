@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Provider {
-    /// Cursor Cloud Agents.
+    /// Cursor Cloud Agents, API v0 and v1.
     Cursor,
     /// Firebender cloud agents.
     Firebender,
@@ -125,6 +125,32 @@ operations! {
     CursorV1ListRepositories = "cursor_v1.list_repositories", Account;
     /// `POST /v1/sub-tokens`
     CursorV1CreateSubToken = "cursor_v1.create_sub_token", Account;
+    /// `POST /v0/agents`
+    CursorV0CreateAgent = "cursor_v0.create_agent", Launch;
+    /// `GET /v0/agents`
+    CursorV0ListAgents = "cursor_v0.list_agents", List;
+    /// `GET /v0/agents/{id}`
+    CursorV0GetAgent = "cursor_v0.get_agent", Get;
+    /// `DELETE /v0/agents/{id}`
+    CursorV0DeleteAgent = "cursor_v0.delete_agent", Delete;
+    /// `POST /v0/agents/{id}/followup`
+    CursorV0FollowUp = "cursor_v0.follow_up", FollowUp;
+    /// `POST /v0/agents/{id}/stop`
+    CursorV0StopAgent = "cursor_v0.stop_agent", Cancel;
+    /// `GET /v0/agents/{id}/conversation`
+    CursorV0GetConversation = "cursor_v0.get_conversation", Events;
+    /// `GET /v0/agents/{id}/artifacts`
+    CursorV0ListArtifacts = "cursor_v0.list_artifacts", Output;
+    /// `GET /v0/agents/{id}/artifacts/download`
+    CursorV0DownloadArtifact = "cursor_v0.download_artifact", Output;
+    /// `GET` of the URL that an artifact download gives
+    CursorV0FetchArtifact = "cursor_v0.fetch_artifact", Output;
+    /// `GET /v0/me`
+    CursorV0GetMe = "cursor_v0.get_me", Account;
+    /// `GET /v0/models`
+    CursorV0ListModels = "cursor_v0.list_models", Account;
+    /// `GET /v0/repositories`
+    CursorV0ListRepositories = "cursor_v0.list_repositories", Account;
     /// `POST /v0/agents`
     FirebenderCreateAgent = "firebender.create_agent", Launch;
     /// `GET /v0/agents`

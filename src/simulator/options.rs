@@ -48,6 +48,13 @@ impl SimulatorOptions {
     pub fn for_tests() -> Self {
         Self {
             script: Script::fast(),
+            cursor: CursorOptions {
+                v0: CursorV0Options {
+                    stop_takes: Duration::from_millis(20),
+                    ..CursorV0Options::default()
+                },
+                ..CursorOptions::default()
+            },
             ..Self::default()
         }
     }
@@ -81,6 +88,8 @@ pub struct CursorOptions {
     pub first_heartbeat: Duration,
     /// Silence before each further one; default 15 s.
     pub heartbeat: Duration,
+    /// What only API v0 has.
+    pub v0: CursorV0Options,
 }
 
 impl Default for CursorOptions {
@@ -97,8 +106,52 @@ impl Default for CursorOptions {
             stream_retention: Duration::from_secs(3600),
             first_heartbeat: Duration::from_secs(30),
             heartbeat: Duration::from_secs(15),
+            v0: CursorV0Options::default(),
         }
     }
+}
+
+/// What is open in version 0 of Cursor's API.
+#[derive(Clone, Copy, Debug)]
+pub struct CursorV0Options {
+    /// What a stop leaves as status; undocumented. Default: after a moment, finished.
+    pub stopped_status: StoppedStatus,
+    /// How long a stopped agent is still shown as before, with [`StoppedStatus::FinishedLater`]; default 1 s.
+    pub stop_takes: Duration,
+    /// What a message to a stopped agent meets. Default: it resumes the agent.
+    pub follow_up_after_stop: FollowUpAfterStop,
+    /// Default: with the run.
+    pub conversation: ConversationStart,
+}
+
+impl Default for CursorV0Options {
+    fn default() -> Self {
+        Self {
+            stopped_status: StoppedStatus::FinishedLater,
+            stop_takes: Duration::from_secs(1),
+            follow_up_after_stop: FollowUpAfterStop::Resumes,
+            conversation: ConversationStart::WithRun,
+        }
+    }
+}
+
+/// The status of an agent that was stopped. Nothing runs any more in any case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum StoppedStatus {
+    /// As before for a moment, then `FINISHED`.
+    FinishedLater,
+    FinishedAtOnce,
+    /// As before, for good.
+    Unchanged,
+}
+
+/// What becomes of a message to a stopped agent. The API description of March 2026 and the later documentation contradict each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum FollowUpAfterStop {
+    /// It goes on (the later documentation).
+    Resumes,
+    /// 409: it cannot be resumed (the API description).
+    Refused,
 }
 
 /// What becomes of a client's `agentId`.
@@ -174,7 +227,7 @@ pub enum FirebenderBranch {
     Rewritten,
 }
 
-/// When the prompt appears in a conversation; undocumented.
+/// When the prompt appears in a conversation of Cursor v0 or Firebender; undocumented.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum ConversationStart {
     /// When the agent starts working: an empty conversation proves nothing before.

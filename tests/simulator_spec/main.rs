@@ -9,6 +9,8 @@
 
 mod control;
 mod cursor_schema;
+mod cursor_v0;
+mod cursor_v0_schema;
 mod cursor_v1;
 mod faults;
 mod firebender;

@@ -137,6 +137,15 @@ pub fn cursor_launch(prompt: &str) -> Value {
     })
 }
 
+/// The same at Cursor v0.
+pub fn cursor_v0_launch(prompt: &str) -> Value {
+    json!({
+        "prompt": {"text": format!("{prompt}\nsim: creating=1s running=1s")},
+        "source": {"repository": "https://github.com/acme/app", "ref": "main"},
+        "target": {"autoCreatePr": true},
+    })
+}
+
 /// The same at Firebender.
 pub fn firebender_launch(prompt: &str) -> Value {
     json!({
