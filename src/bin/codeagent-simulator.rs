@@ -6,20 +6,21 @@ use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
 use codeagent_operator::simulator::{
-    AgentIds, ConversationStart, CursorOptions, CursorV0Options, FirebenderBranch,
-    FirebenderDocument, FirebenderOptions, FollowUpAfterStop, IdempotencyKey, Key, ModelList,
-    Provider, RepositoryAccess, Script, Simulator, SimulatorOptions, StoppedStatus, TimeFlow,
+    AgentIds, BusyMessage, ConversationStart, CursorOptions, CursorV0Options, FirebenderBranch,
+    FirebenderDocument, FirebenderOptions, FlapjackOptions, FollowUpAfterStop, IdempotencyKey, Key,
+    ModelList, Provider, RepositoryAccess, Script, Simulator, SimulatorOptions, StoppedStatus,
+    TimeFlow,
 };
 use serde_json::json;
 
-/// Serves the APIs of Cursor (v0 and v1) and Firebender on this machine: nothing leaves it and nothing is paid.
+/// Serves the APIs of Cursor (v0 and v1), Firebender and Flapjack on this machine: nothing leaves it and nothing is paid.
 ///
 /// A line `sim: creating=200ms running=1s outcome=error` in a prompt decides how that session behaves. The control API (first URL printed) shows
 /// what was received and injects faults.
 #[derive(Parser)]
 #[command(version)]
 struct Arguments {
-    /// Address of the control API; Cursor gets the next port, Firebender the one after. Port 0: free ports.
+    /// Address of the control API; the next ports are those of Cursor, Firebender and Flapjack, in this order. Port 0: free ports.
     #[arg(long, env = "SIMULATOR_LISTEN", default_value = "127.0.0.1:9800")]
     listen: SocketAddr,
 
@@ -35,7 +36,7 @@ struct Arguments {
     #[arg(long, env = "SIMULATOR_TIME", value_enum, default_value_t = TimeFlow::Real)]
     time: TimeFlow,
 
-    /// Accepted key, as PROVIDER:NAME:SECRET with provider cursor or firebender; repeatable. Without any, demo keys are accepted.
+    /// Accepted key, as PROVIDER:NAME:SECRET with provider cursor, firebender or flapjack; repeatable. Without any, demo keys are accepted.
     #[arg(long = "key", env = "SIMULATOR_KEYS", value_parser = parse_key, value_delimiter = ',', hide_env_values = true)]
     keys: Vec<Key>,
 
@@ -106,6 +107,18 @@ struct Arguments {
     /// Firebender: when a conversation shows the prompt.
     #[arg(long, env = "SIMULATOR_FIREBENDER_CONVERSATION", value_enum, default_value_t = ConversationStart::WithRun)]
     firebender_conversation: ConversationStart,
+
+    /// Flapjack: organisation that every account is a member of besides its own; repeatable.
+    #[arg(
+        long = "flapjack-shared-org",
+        env = "SIMULATOR_FLAPJACK_SHARED_ORGS",
+        value_delimiter = ','
+    )]
+    flapjack_shared_orgs: Vec<String>,
+
+    /// Flapjack: what a message to a session that still works meets.
+    #[arg(long, env = "SIMULATOR_FLAPJACK_BUSY_MESSAGE", value_enum, default_value_t = BusyMessage::Queued)]
+    flapjack_busy_message: BusyMessage,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -166,6 +179,10 @@ impl Arguments {
                 document: self.firebender_document,
                 branch: self.firebender_branch,
                 conversation: self.firebender_conversation,
+            },
+            flapjack: FlapjackOptions {
+                shared_orgs: self.flapjack_shared_orgs,
+                busy_message: self.flapjack_busy_message,
             },
         }
     }

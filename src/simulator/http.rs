@@ -71,17 +71,28 @@ impl Call {
         }
     }
 
+    /// The credentials of one scheme of `Authorization`.
+    fn authorization(&self, scheme: &str) -> Option<&str> {
+        let (given, credentials) = self.header(AUTHORIZATION.as_str())?.split_once(' ')?;
+        given
+            .eq_ignore_ascii_case(scheme)
+            .then(|| credentials.trim())
+    }
+
+    /// The key of `Authorization: Bearer KEY`.
+    pub(crate) fn bearer_token(&self) -> Option<String> {
+        self.authorization("bearer").map(str::to_owned)
+    }
+
+    /// User and password of `Authorization: Basic`, as `USER:PASSWORD`.
+    pub(crate) fn basic_credentials(&self) -> Option<String> {
+        String::from_utf8(BASE64.decode(self.authorization("basic")?).ok()?).ok()
+    }
+
     /// The key of `Authorization: Bearer KEY`, or of `Basic` with the key as user name and an empty password.
     pub(crate) fn authorization_key(&self) -> Option<String> {
-        let (scheme, credentials) = self.header(AUTHORIZATION.as_str())?.split_once(' ')?;
-        if scheme.eq_ignore_ascii_case("bearer") {
-            return Some(credentials.trim().to_owned());
-        }
-        if !scheme.eq_ignore_ascii_case("basic") {
-            return None;
-        }
-        let decoded = String::from_utf8(BASE64.decode(credentials.trim()).ok()?).ok()?;
-        decoded.strip_suffix(':').map(str::to_owned)
+        let basic = || Some(self.basic_credentials()?.strip_suffix(':')?.to_owned());
+        self.bearer_token().or_else(basic)
     }
 }
 

@@ -44,6 +44,7 @@ impl Key {
                 ..Self::user(Provider::Cursor, "demo-service", "cursor-demo-service-key")
             },
             Self::user(Provider::Firebender, "demo", "firebender-demo-key"),
+            Self::user(Provider::Flapjack, "demo", "fj_live_demo_key"),
         ]
     }
 }

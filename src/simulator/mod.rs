@@ -21,6 +21,7 @@ mod cursor_v1;
 mod fault;
 mod fields;
 mod firebender;
+mod flapjack;
 mod http;
 mod keys;
 mod marker;
@@ -52,9 +53,9 @@ pub use fault::{Fault, FaultKind, Matcher};
 pub use keys::{Key, KeyKind};
 pub use operation::{Operation, OperationClass, Provider, UnknownOperation};
 pub use options::{
-    AgentIds, ConversationStart, CursorOptions, CursorV0Options, FirebenderBranch,
-    FirebenderDocument, FirebenderOptions, FollowUpAfterStop, IdempotencyKey, ModelList,
-    RepositoryAccess, SimulatorOptions, StoppedStatus, TimeFlow,
+    AgentIds, BusyMessage, ConversationStart, CursorOptions, CursorV0Options, FirebenderBranch,
+    FirebenderDocument, FirebenderOptions, FlapjackOptions, FollowUpAfterStop, IdempotencyKey,
+    ModelList, RepositoryAccess, SimulatorOptions, StoppedStatus, TimeFlow,
 };
 pub use record::{Launch, LaunchFilter, LaunchKind, PromptView, RequestRecord, SessionView};
 pub use script::{CancelBehaviour, DIRECTIVE, DirectiveError, Outcome, Script, ScriptRule};
@@ -71,6 +72,19 @@ pub struct Urls {
     pub cursor: String,
     /// Base of Firebender's API, in place of `https://cloud.firebender.com`.
     pub firebender: String,
+    /// Base of Flapjack's API, in place of `https://api.flapjack.dev`.
+    pub flapjack: String,
+}
+
+impl Urls {
+    /// Base URL of a provider's API.
+    pub fn of(&self, provider: Provider) -> &str {
+        match provider {
+            Provider::Cursor => &self.cursor,
+            Provider::Firebender => &self.firebender,
+            Provider::Flapjack => &self.flapjack,
+        }
+    }
 }
 
 /// A running simulator. Dropping it closes its listeners and connections.
@@ -89,10 +103,12 @@ impl Simulator {
         let control = TcpListener::bind(options.listen).await?;
         let cursor = TcpListener::bind(after(options.listen, 1)?).await?;
         let firebender = TcpListener::bind(after(options.listen, 2)?).await?;
+        let flapjack = TcpListener::bind(after(options.listen, 3)?).await?;
         let urls = Urls {
             control: url_of(&control)?,
             cursor: url_of(&cursor)?,
             firebender: url_of(&firebender)?,
+            flapjack: url_of(&flapjack)?,
         };
         let world = Arc::new(World::new(options, &urls));
         let handle = Handle {
@@ -102,6 +118,7 @@ impl Simulator {
         for (listener, provider) in [
             (cursor, Provider::Cursor),
             (firebender, Provider::Firebender),
+            (flapjack, Provider::Flapjack),
         ] {
             let server = ProviderServer {
                 world: world.clone(),
@@ -130,10 +147,7 @@ impl Simulator {
 
     /// Base URL of a provider's API.
     pub fn url(&self, provider: Provider) -> &str {
-        match provider {
-            Provider::Cursor => &self.urls.cursor,
-            Provider::Firebender => &self.urls.firebender,
-        }
+        self.urls.of(provider)
     }
 
     /// Base URL of Cursor's API.
@@ -144,6 +158,11 @@ impl Simulator {
     /// Base URL of Firebender's API.
     pub fn firebender_url(&self) -> &str {
         self.url(Provider::Firebender)
+    }
+
+    /// Base URL of Flapjack's API.
+    pub fn flapjack_url(&self) -> &str {
+        self.url(Provider::Flapjack)
     }
 }
 

@@ -14,17 +14,20 @@ pub enum Provider {
     Cursor,
     /// Firebender cloud agents.
     Firebender,
+    /// Flapjack code agents.
+    Flapjack,
 }
 
 impl Provider {
     /// Every provider, in the order of their ports.
-    pub const ALL: [Self; 2] = [Self::Cursor, Self::Firebender];
+    pub const ALL: [Self; 3] = [Self::Cursor, Self::Firebender, Self::Flapjack];
 
     /// The name used in the control API.
     pub fn name(self) -> &'static str {
         match self {
             Self::Cursor => "cursor",
             Self::Firebender => "firebender",
+            Self::Flapjack => "flapjack",
         }
     }
 }
@@ -57,6 +60,8 @@ pub enum OperationClass {
     Events,
     /// Reads facts about the account: key, models, repositories.
     Account,
+    /// Reads or changes what sessions are made from or report to: templates, webhooks.
+    Configure,
     /// Reads files and numbers that a session left: artifacts, recordings, usage.
     Output,
 }
@@ -173,6 +178,32 @@ operations! {
     FirebenderGetTrace = "firebender.get_trace", Output;
     /// `GET` of the URL that a recording or trace redirects to
     FirebenderFetchFile = "firebender.fetch_file", Output;
+    /// `GET /api/code-agents`
+    FlapjackListTemplates = "flapjack.list_templates", Configure;
+    /// `POST /api/code-agents`
+    FlapjackCreateTemplate = "flapjack.create_template", Configure;
+    /// `GET /api/code-agents/{id}`
+    FlapjackGetTemplate = "flapjack.get_template", Configure;
+    /// `PATCH /api/code-agents/{id}`
+    FlapjackUpdateTemplate = "flapjack.update_template", Configure;
+    /// `DELETE /api/code-agents/{id}`
+    FlapjackDeleteTemplate = "flapjack.delete_template", Configure;
+    /// `POST /api/code-sessions`
+    FlapjackStartSession = "flapjack.start_session", Launch;
+    /// `GET /api/code-sessions`
+    FlapjackListSessions = "flapjack.list_sessions", List;
+    /// `GET /api/code-sessions/{id}`
+    FlapjackGetSession = "flapjack.get_session", Get;
+    /// `PATCH /api/code-sessions/{id}`
+    FlapjackUpdateSession = "flapjack.update_session", Configure;
+    /// `POST /api/code-sessions/{id}/messages`
+    FlapjackSendMessage = "flapjack.send_message", FollowUp;
+    /// `GET /api/code-sessions/{id}/events`
+    FlapjackListEvents = "flapjack.list_events", Events;
+    /// `POST /api/code-sessions/{id}/cancel`
+    FlapjackCancelSession = "flapjack.cancel_session", Cancel;
+    /// `POST /api/code-sessions/{id}/archive`
+    FlapjackArchiveSession = "flapjack.archive_session", Archive;
 }
 
 impl fmt::Display for Operation {

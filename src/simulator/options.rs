@@ -11,7 +11,7 @@ use super::script::Script;
 /// Everything that can be chosen at the start.
 #[derive(Clone, Debug)]
 pub struct SimulatorOptions {
-    /// Address of the control API. The providers listen on the ports after it: Cursor + 1, Firebender + 2. Port 0 (the default, on loopback)
+    /// Address of the control API. The providers listen on the ports after it: Cursor + 1, Firebender + 2, Flapjack + 3. Port 0 (the default, on loopback)
     /// gives each a free port.
     pub listen: SocketAddr,
     /// Accepted keys; default [`Key::demo`].
@@ -26,6 +26,7 @@ pub struct SimulatorOptions {
     pub request_log: usize,
     pub cursor: CursorOptions,
     pub firebender: FirebenderOptions,
+    pub flapjack: FlapjackOptions,
 }
 
 impl Default for SimulatorOptions {
@@ -39,6 +40,7 @@ impl Default for SimulatorOptions {
             request_log: 100_000,
             cursor: CursorOptions::default(),
             firebender: FirebenderOptions::default(),
+            flapjack: FlapjackOptions::default(),
         }
     }
 }
@@ -225,6 +227,33 @@ pub enum FirebenderBranch {
     Kept,
     /// Always `firebender/<id>`.
     Rewritten,
+}
+
+/// What is open in Flapjack's API.
+#[derive(Clone, Debug)]
+pub struct FlapjackOptions {
+    /// Organisations that every account is a member of, besides its own. Default: none.
+    pub shared_orgs: Vec<String>,
+    /// Default: it waits.
+    pub busy_message: BusyMessage,
+}
+
+impl Default for FlapjackOptions {
+    fn default() -> Self {
+        Self {
+            shared_orgs: Vec::new(),
+            busy_message: BusyMessage::Queued,
+        }
+    }
+}
+
+/// What becomes of a message to a session that still works; undocumented.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum BusyMessage {
+    /// It is worked on when the present work is done.
+    Queued,
+    /// 409 `SESSION_ACTIVE`.
+    Refused,
 }
 
 /// When the prompt appears in a conversation of Cursor v0 or Firebender; undocumented.

@@ -11,6 +11,7 @@
 //! | field | values | default | meaning |
 //! |---|---|---|---|
 //! | `latency` | duration | `0s` | how long the answer to the launch is held back; the session exists from the start |
+//! | `pending` | duration | `300ms` | Flapjack only: time until a prompt is handed to Cursor |
 //! | `creating` | duration | `300ms` | time until the sandbox is there |
 //! | `setup` | duration | `300ms` | Firebender only: time in `SETUP` |
 //! | `running` | duration | `2s` | working time |
@@ -43,6 +44,8 @@ pub const DIRECTIVE: &str = "sim:";
 pub struct Script {
     #[serde(with = "friendly", skip_serializing_if = "Option::is_none")]
     pub latency: Option<Duration>,
+    #[serde(with = "friendly", skip_serializing_if = "Option::is_none")]
+    pub pending: Option<Duration>,
     #[serde(with = "friendly", skip_serializing_if = "Option::is_none")]
     pub creating: Option<Duration>,
     #[serde(with = "friendly", skip_serializing_if = "Option::is_none")]
@@ -108,6 +111,7 @@ impl Script {
     /// Phases of a few milliseconds, for tests.
     pub fn fast() -> Self {
         Self {
+            pending: Some(Duration::from_millis(10)),
             creating: Some(Duration::from_millis(10)),
             setup: Some(Duration::from_millis(10)),
             running: Some(Duration::from_millis(30)),
@@ -120,6 +124,7 @@ impl Script {
     pub fn or(self, fallback: &Self) -> Self {
         Self {
             latency: self.latency.or(fallback.latency),
+            pending: self.pending.or(fallback.pending),
             creating: self.creating.or(fallback.creating),
             setup: self.setup.or(fallback.setup),
             running: self.running.or(fallback.running),
@@ -192,6 +197,10 @@ impl Script {
 
     pub(crate) fn latency(&self) -> Duration {
         self.latency.unwrap_or(Duration::ZERO)
+    }
+
+    pub(crate) fn pending(&self) -> Duration {
+        self.pending.unwrap_or(Duration::from_millis(300))
     }
 
     pub(crate) fn creating(&self) -> Duration {

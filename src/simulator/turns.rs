@@ -58,6 +58,10 @@ impl Turns {
         iter::once(&mut self.first).chain(&mut self.later)
     }
 
+    pub(crate) fn first(&self) -> &Turn {
+        &self.first
+    }
+
     pub(crate) fn newest(&self) -> &Turn {
         self.later.last().unwrap_or(&self.first)
     }

@@ -14,6 +14,7 @@ use super::connection::Connection;
 use super::cursor::Cursor;
 use super::fault::{FaultKind, Faults, overwrite_status};
 use super::firebender::Firebender;
+use super::flapjack::Flapjack;
 use super::http::{
     Answer, AnswerBody, Call, EffectKind, Reason, Refusal, StreamPosition, StreamStep,
 };
@@ -49,6 +50,7 @@ pub(crate) struct World {
 pub(crate) struct WorldState {
     cursor: Cursor,
     firebender: Firebender,
+    flapjack: Flapjack,
     pub(crate) keys: KeyRing,
     pub(crate) faults: Faults,
     pub(crate) scripts: ScriptBook,
@@ -80,6 +82,7 @@ impl World {
             state: Mutex::new(WorldState {
                 cursor: Cursor::new(options.cursor, &urls.cursor),
                 firebender: Firebender::new(options.firebender, urls.firebender.clone()),
+                flapjack: Flapjack::new(options.flapjack),
                 keys: KeyRing::new(options.keys),
                 faults: Faults::default(),
                 scripts: ScriptBook::new(options.script),
@@ -131,6 +134,7 @@ impl WorldState {
         match provider {
             Provider::Cursor => &mut self.cursor,
             Provider::Firebender => &mut self.firebender,
+            Provider::Flapjack => &mut self.flapjack,
         }
     }
 
@@ -138,6 +142,7 @@ impl WorldState {
         match provider {
             Provider::Cursor => &self.cursor,
             Provider::Firebender => &self.firebender,
+            Provider::Flapjack => &self.flapjack,
         }
     }
 
@@ -211,6 +216,7 @@ impl WorldState {
         let api: &mut dyn ProviderApi = match provider {
             Provider::Cursor => &mut self.cursor,
             Provider::Firebender => &mut self.firebender,
+            Provider::Flapjack => &mut self.flapjack,
         };
         let context = Context {
             now,

@@ -14,4 +14,5 @@ mod cursor_v0_schema;
 mod cursor_v1;
 mod faults;
 mod firebender;
+mod flapjack;
 mod support;
