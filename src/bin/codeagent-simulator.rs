@@ -6,21 +6,22 @@ use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
 use codeagent_operator::simulator::{
-    AgentIds, BusyMessage, ConversationStart, CursorOptions, CursorV0Options, FirebenderBranch,
-    FirebenderDocument, FirebenderOptions, FlapjackOptions, FollowUpAfterStop, IdempotencyKey, Key,
-    ModelList, Provider, RepositoryAccess, Script, Simulator, SimulatorOptions, StoppedStatus,
-    TimeFlow,
+    AgentIds, BusyMessage, CodingAgentType, ConnectionType, ConversationStart, CursorOptions,
+    CursorV0Options, FirebenderBranch, FirebenderDocument, FirebenderOptions, FiretigerConnection,
+    FiretigerOptions, FlapjackOptions, FollowUpAfterStop, IdempotencyKey, IssueLinks, Key,
+    MemberNames, ModelList, Provider, RepositoryAccess, Script, Simulator, SimulatorOptions,
+    StoppedStatus, TimeFlow,
 };
 use serde_json::json;
 
-/// Serves the APIs of Cursor (v0 and v1), Firebender and Flapjack on this machine: nothing leaves it and nothing is paid.
+/// Serves the APIs of Cursor (v0 and v1), Firebender, Flapjack and Firetiger on this machine: nothing leaves it and nothing is paid.
 ///
 /// A line `sim: creating=200ms running=1s outcome=error` in a prompt decides how that session behaves. The control API (first URL printed) shows
 /// what was received and injects faults.
 #[derive(Parser)]
 #[command(version)]
 struct Arguments {
-    /// Address of the control API; the next ports are those of Cursor, Firebender and Flapjack, in this order. Port 0: free ports.
+    /// Address of the control API; the next ports are those of Cursor, Firebender, Flapjack and Firetiger, in this order. Port 0: free ports.
     #[arg(long, env = "SIMULATOR_LISTEN", default_value = "127.0.0.1:9800")]
     listen: SocketAddr,
 
@@ -36,7 +37,7 @@ struct Arguments {
     #[arg(long, env = "SIMULATOR_TIME", value_enum, default_value_t = TimeFlow::Real)]
     time: TimeFlow,
 
-    /// Accepted key, as PROVIDER:NAME:SECRET with provider cursor, firebender or flapjack; repeatable. Without any, demo keys are accepted.
+    /// Accepted key, as PROVIDER:NAME:SECRET with provider cursor, firebender, flapjack or firetiger (its secret is USER:PASSWORD); repeatable. Without any, demo keys are accepted.
     #[arg(long = "key", env = "SIMULATOR_KEYS", value_parser = parse_key, value_delimiter = ',', hide_env_values = true)]
     keys: Vec<Key>,
 
@@ -119,6 +120,26 @@ struct Arguments {
     /// Flapjack: what a message to a session that still works meets.
     #[arg(long, env = "SIMULATOR_FLAPJACK_BUSY_MESSAGE", value_enum, default_value_t = BusyMessage::Queued)]
     flapjack_busy_message: BusyMessage,
+
+    /// Firetiger: connection as ID:TYPE with type cursor, inspect or http (no coding agent); repeatable. Without any, there is one of each.
+    #[arg(long = "firetiger-connection", env = "SIMULATOR_FIRETIGER_CONNECTIONS", value_parser = parse_connection, value_delimiter = ',')]
+    firetiger_connections: Vec<FiretigerConnection>,
+
+    /// Firetiger: id of an issue that there is, e.g. FT-42; repeatable. Without any, there are a few.
+    #[arg(
+        long = "firetiger-issue",
+        env = "SIMULATOR_FIRETIGER_ISSUES",
+        value_delimiter = ','
+    )]
+    firetiger_issues: Vec<String>,
+
+    /// Firetiger: what becomes of the link from an issue to its session.
+    #[arg(long, env = "SIMULATOR_FIRETIGER_ISSUE_LINKS", value_enum, default_value_t = IssueLinks::Appended)]
+    firetiger_issue_links: IssueLinks,
+
+    /// Firetiger: how JSON members are written.
+    #[arg(long, env = "SIMULATOR_FIRETIGER_MEMBER_NAMES", value_enum, default_value_t = MemberNames::Camel)]
+    firetiger_member_names: MemberNames,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -144,6 +165,22 @@ fn parse_key(text: &str) -> Result<Key, String> {
     Ok(Key::user(provider, name, secret))
 }
 
+fn parse_connection(text: &str) -> Result<FiretigerConnection, String> {
+    let (id, kind) = text
+        .split_once(':')
+        .ok_or_else(|| "expected ID:TYPE".to_owned())?;
+    let kind = match kind {
+        "cursor" => ConnectionType::CodingAgent(CodingAgentType::Cursor),
+        "inspect" => ConnectionType::CodingAgent(CodingAgentType::Inspect),
+        "http" => ConnectionType::Http,
+        other => return Err(format!("unknown type {other:?}")),
+    };
+    Ok(FiretigerConnection {
+        id: id.to_owned(),
+        kind,
+    })
+}
+
 impl Arguments {
     fn into_options(self) -> SimulatorOptions {
         let mut cursor = CursorOptions {
@@ -162,6 +199,17 @@ impl Arguments {
         };
         if !self.cursor_repositories.is_empty() {
             cursor.repositories = self.cursor_repositories;
+        }
+        let mut firetiger = FiretigerOptions {
+            issue_links: self.firetiger_issue_links,
+            member_names: self.firetiger_member_names,
+            ..FiretigerOptions::default()
+        };
+        if !self.firetiger_connections.is_empty() {
+            firetiger.connections = self.firetiger_connections;
+        }
+        if !self.firetiger_issues.is_empty() {
+            firetiger.issues = self.firetiger_issues;
         }
         SimulatorOptions {
             listen: self.listen,
@@ -184,6 +232,7 @@ impl Arguments {
                 shared_orgs: self.flapjack_shared_orgs,
                 busy_message: self.flapjack_busy_message,
             },
+            firetiger,
         }
     }
 }

@@ -5,7 +5,8 @@
 //!
 //! ```text
 //! socket ── connection ── server ── world ──┬── fault, keys, rate_limit
-//!                                           ├── cursor, firebender, …   (provider::ProviderApi: state machines without I/O)
+//!                                           ├── cursor (v0 and v1), firebender, flapjack, firetiger
+//!                                           │                           (provider::ProviderApi: state machines without I/O)
 //!                                           └── record                  (what was seen)
 //! ```
 //!
@@ -21,6 +22,7 @@ mod cursor_v1;
 mod fault;
 mod fields;
 mod firebender;
+mod firetiger;
 mod flapjack;
 mod http;
 mod keys;
@@ -53,8 +55,9 @@ pub use fault::{Fault, FaultKind, Matcher};
 pub use keys::{Key, KeyKind};
 pub use operation::{Operation, OperationClass, Provider, UnknownOperation};
 pub use options::{
-    AgentIds, BusyMessage, ConversationStart, CursorOptions, CursorV0Options, FirebenderBranch,
-    FirebenderDocument, FirebenderOptions, FlapjackOptions, FollowUpAfterStop, IdempotencyKey,
+    AgentIds, BusyMessage, CodingAgentType, ConnectionType, ConversationStart, CursorOptions,
+    CursorV0Options, FirebenderBranch, FirebenderDocument, FirebenderOptions, FiretigerConnection,
+    FiretigerOptions, FlapjackOptions, FollowUpAfterStop, IdempotencyKey, IssueLinks, MemberNames,
     ModelList, RepositoryAccess, SimulatorOptions, StoppedStatus, TimeFlow,
 };
 pub use record::{Launch, LaunchFilter, LaunchKind, PromptView, RequestRecord, SessionView};
@@ -74,6 +77,8 @@ pub struct Urls {
     pub firebender: String,
     /// Base of Flapjack's API, in place of `https://api.flapjack.dev`.
     pub flapjack: String,
+    /// Base of Firetiger's API, in place of `https://api.cloud.firetiger.com`.
+    pub firetiger: String,
 }
 
 impl Urls {
@@ -83,6 +88,7 @@ impl Urls {
             Provider::Cursor => &self.cursor,
             Provider::Firebender => &self.firebender,
             Provider::Flapjack => &self.flapjack,
+            Provider::Firetiger => &self.firetiger,
         }
     }
 }
@@ -104,11 +110,13 @@ impl Simulator {
         let cursor = TcpListener::bind(after(options.listen, 1)?).await?;
         let firebender = TcpListener::bind(after(options.listen, 2)?).await?;
         let flapjack = TcpListener::bind(after(options.listen, 3)?).await?;
+        let firetiger = TcpListener::bind(after(options.listen, 4)?).await?;
         let urls = Urls {
             control: url_of(&control)?,
             cursor: url_of(&cursor)?,
             firebender: url_of(&firebender)?,
             flapjack: url_of(&flapjack)?,
+            firetiger: url_of(&firetiger)?,
         };
         let world = Arc::new(World::new(options, &urls));
         let handle = Handle {
@@ -119,6 +127,7 @@ impl Simulator {
             (cursor, Provider::Cursor),
             (firebender, Provider::Firebender),
             (flapjack, Provider::Flapjack),
+            (firetiger, Provider::Firetiger),
         ] {
             let server = ProviderServer {
                 world: world.clone(),
@@ -163,6 +172,11 @@ impl Simulator {
     /// Base URL of Flapjack's API.
     pub fn flapjack_url(&self) -> &str {
         self.url(Provider::Flapjack)
+    }
+
+    /// Base URL of Firetiger's API.
+    pub fn firetiger_url(&self) -> &str {
+        self.url(Provider::Firetiger)
     }
 }
 

@@ -16,11 +16,18 @@ pub enum Provider {
     Firebender,
     /// Flapjack code agents.
     Flapjack,
+    /// Firetiger coding agents.
+    Firetiger,
 }
 
 impl Provider {
     /// Every provider, in the order of their ports.
-    pub const ALL: [Self; 3] = [Self::Cursor, Self::Firebender, Self::Flapjack];
+    pub const ALL: [Self; 4] = [
+        Self::Cursor,
+        Self::Firebender,
+        Self::Flapjack,
+        Self::Firetiger,
+    ];
 
     /// The name used in the control API.
     pub fn name(self) -> &'static str {
@@ -28,6 +35,7 @@ impl Provider {
             Self::Cursor => "cursor",
             Self::Firebender => "firebender",
             Self::Flapjack => "flapjack",
+            Self::Firetiger => "firetiger",
         }
     }
 }
@@ -48,7 +56,7 @@ pub enum OperationClass {
     FollowUp,
     /// Reads one session or run.
     Get,
-    /// Lists sessions or runs.
+    /// Lists sessions or runs, or what links to them.
     List,
     /// Stops a run.
     Cancel,
@@ -204,6 +212,16 @@ operations! {
     FlapjackCancelSession = "flapjack.cancel_session", Cancel;
     /// `POST /api/code-sessions/{id}/archive`
     FlapjackArchiveSession = "flapjack.archive_session", Archive;
+    /// `GET /v1/codingAgents`
+    FiretigerListCodingAgents = "firetiger.list_coding_agents", Account;
+    /// `GET /v1/coding-agents/{id}`
+    FiretigerGetCodingAgent = "firetiger.get_coding_agent", Account;
+    /// `POST /v1/coding-agents/{id}/sessions:launch`
+    FiretigerLaunchSession = "firetiger.launch_session", Launch;
+    /// `GET /v1/coding-agents/{id}/sessions/{sessionId}`
+    FiretigerGetSession = "firetiger.get_session", Get;
+    /// `GET /v1/issues/{id}`
+    FiretigerGetIssue = "firetiger.get_issue", List;
 }
 
 impl fmt::Display for Operation {

@@ -11,7 +11,7 @@ use super::script::Script;
 /// Everything that can be chosen at the start.
 #[derive(Clone, Debug)]
 pub struct SimulatorOptions {
-    /// Address of the control API. The providers listen on the ports after it: Cursor + 1, Firebender + 2, Flapjack + 3. Port 0 (the default, on loopback)
+    /// Address of the control API. The providers listen on the ports after it: Cursor + 1, Firebender + 2, Flapjack + 3, Firetiger + 4. Port 0 (the default, on loopback)
     /// gives each a free port.
     pub listen: SocketAddr,
     /// Accepted keys; default [`Key::demo`].
@@ -27,6 +27,7 @@ pub struct SimulatorOptions {
     pub cursor: CursorOptions,
     pub firebender: FirebenderOptions,
     pub flapjack: FlapjackOptions,
+    pub firetiger: FiretigerOptions,
 }
 
 impl Default for SimulatorOptions {
@@ -41,6 +42,7 @@ impl Default for SimulatorOptions {
             cursor: CursorOptions::default(),
             firebender: FirebenderOptions::default(),
             flapjack: FlapjackOptions::default(),
+            firetiger: FiretigerOptions::default(),
         }
     }
 }
@@ -254,6 +256,83 @@ pub enum BusyMessage {
     Queued,
     /// 409 `SESSION_ACTIVE`.
     Refused,
+}
+
+/// What is there and what is open in Firetiger's API.
+#[derive(Clone, Debug)]
+pub struct FiretigerOptions {
+    /// Default: `cursor-prod`, `inspect-prod`, and `docs-http`, which is no coding agent.
+    pub connections: Vec<FiretigerConnection>,
+    /// Ids of the issues that there are; default `FT-42`, `FT-43`, `FT-44`.
+    pub issues: Vec<String>,
+    /// Default: appended.
+    pub issue_links: IssueLinks,
+    /// Default: camel case.
+    pub member_names: MemberNames,
+}
+
+impl Default for FiretigerOptions {
+    fn default() -> Self {
+        let connection = |id: &str, kind| FiretigerConnection {
+            id: id.to_owned(),
+            kind,
+        };
+        Self {
+            connections: vec![
+                connection(
+                    "cursor-prod",
+                    ConnectionType::CodingAgent(CodingAgentType::Cursor),
+                ),
+                connection(
+                    "inspect-prod",
+                    ConnectionType::CodingAgent(CodingAgentType::Inspect),
+                ),
+                connection("docs-http", ConnectionType::Http),
+            ],
+            issues: ["FT-42", "FT-43", "FT-44"].map(str::to_owned).to_vec(),
+            issue_links: IssueLinks::Appended,
+            member_names: MemberNames::Camel,
+        }
+    }
+}
+
+/// A connection of the simulated deployment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FiretigerConnection {
+    pub id: String,
+    pub kind: ConnectionType,
+}
+
+/// What a connection is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConnectionType {
+    CodingAgent(CodingAgentType),
+    /// Anything but a coding agent.
+    Http,
+}
+
+/// The provider behind a coding agent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CodingAgentType {
+    Cursor,
+    Inspect,
+}
+
+/// What becomes of the link to a new session, which is added "on a best-effort basis".
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum IssueLinks {
+    Appended,
+    /// Adding it fails, and the launch does not.
+    Lost,
+}
+
+/// How JSON members are written; the documentation shows no answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum MemberNames {
+    /// `sessionUrl`
+    Camel,
+    /// `session_url`
+    Snake,
 }
 
 /// When the prompt appears in a conversation of Cursor v0 or Firebender; undocumented.

@@ -58,6 +58,14 @@ impl Query {
         }
     }
 
+    /// A value; an empty one counts as absent.
+    pub(crate) fn given(&self, name: &str) -> Option<&str> {
+        self.pairs
+            .iter()
+            .find(|(key, value)| key == name && !value.is_empty())
+            .map(|(_, value)| value.as_str())
+    }
+
     pub(crate) fn boolean(&self, name: &str) -> Result<Option<bool>, Refusal> {
         match self.string(name)? {
             None => Ok(None),

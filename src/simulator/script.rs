@@ -2,7 +2,7 @@
 //!
 //! A script comes from three places; the first that sets a field wins:
 //!
-//! 1. a **directive**, a line of the prompt that begins with `sim:`, e.g.
+//! 1. a **directive**, a line of the prompt (Firetiger has none: its sessions get theirs from rules) that begins with `sim:`, e.g.
 //!    `sim: creating=200ms running=1s outcome=error result="tests fail"`. Pairs are separated by spaces; values with spaces are quoted (`\"` and
 //!    `\\` inside). A directive that cannot be read is answered with 400, so that a typing mistake never looks like a finished test;
 //! 2. a **rule** of the control API (`POST /control/script`), for sessions whose prompt contains a text, or for a session that exists;

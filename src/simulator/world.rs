@@ -14,6 +14,7 @@ use super::connection::Connection;
 use super::cursor::Cursor;
 use super::fault::{FaultKind, Faults, overwrite_status};
 use super::firebender::Firebender;
+use super::firetiger::Firetiger;
 use super::flapjack::Flapjack;
 use super::http::{
     Answer, AnswerBody, Call, EffectKind, Reason, Refusal, StreamPosition, StreamStep,
@@ -51,6 +52,7 @@ pub(crate) struct WorldState {
     cursor: Cursor,
     firebender: Firebender,
     flapjack: Flapjack,
+    firetiger: Firetiger,
     pub(crate) keys: KeyRing,
     pub(crate) faults: Faults,
     pub(crate) scripts: ScriptBook,
@@ -83,6 +85,7 @@ impl World {
                 cursor: Cursor::new(options.cursor, &urls.cursor),
                 firebender: Firebender::new(options.firebender, urls.firebender.clone()),
                 flapjack: Flapjack::new(options.flapjack),
+                firetiger: Firetiger::new(options.firetiger),
                 keys: KeyRing::new(options.keys),
                 faults: Faults::default(),
                 scripts: ScriptBook::new(options.script),
@@ -135,6 +138,7 @@ impl WorldState {
             Provider::Cursor => &mut self.cursor,
             Provider::Firebender => &mut self.firebender,
             Provider::Flapjack => &mut self.flapjack,
+            Provider::Firetiger => &mut self.firetiger,
         }
     }
 
@@ -143,6 +147,7 @@ impl WorldState {
             Provider::Cursor => &self.cursor,
             Provider::Firebender => &self.firebender,
             Provider::Flapjack => &self.flapjack,
+            Provider::Firetiger => &self.firetiger,
         }
     }
 
@@ -217,6 +222,7 @@ impl WorldState {
             Provider::Cursor => &mut self.cursor,
             Provider::Firebender => &mut self.firebender,
             Provider::Flapjack => &mut self.flapjack,
+            Provider::Firetiger => &mut self.firetiger,
         };
         let context = Context {
             now,
@@ -238,6 +244,7 @@ impl WorldState {
         let api = self.api_ref(provider);
         let route = api.route(&call.method, &call.segments());
         let secret = api.presented_key(&call);
+        let session = api.session_in_path(&call.segments()).map(str::to_owned);
         let operation = match &route {
             Route::To(operation) => Some(*operation),
             Route::MethodNotAllowed(_) | Route::NotFound => None,
@@ -247,10 +254,7 @@ impl WorldState {
             .faults
             .take(provider, operation, &call.method, &call.path);
         let mut record = new_record(provider, operation, &call, connection, clock, now);
-        record.session = self
-            .api_ref(provider)
-            .session_in_path(&call.segments())
-            .map(str::to_owned);
+        record.session = session;
         record.key = caller.as_ref().map(|key| key.name.clone());
         record.fault = fault.as_ref().map(|fault| fault.name().to_owned());
         let request = self.log.add(record);

@@ -14,5 +14,6 @@ mod cursor_v0_schema;
 mod cursor_v1;
 mod faults;
 mod firebender;
+mod firetiger;
 mod flapjack;
 mod support;

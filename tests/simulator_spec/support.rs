@@ -44,6 +44,16 @@ impl Answer {
         (self.status.as_u16(), code)
     }
 
+    /// The code of an error body as Connect writes it.
+    #[track_caller]
+    pub fn connect_error(&self) -> (u16, &str) {
+        let code = self.body["code"]
+            .as_str()
+            .unwrap_or_else(|| panic!("not an error: {} {}", self.status, self.body));
+        assert!(self.body["message"].is_string());
+        (self.status.as_u16(), code)
+    }
+
     #[track_caller]
     pub fn text(&self, pointer: &str) -> String {
         match self.body.pointer(pointer).and_then(Value::as_str) {
@@ -95,6 +105,10 @@ impl Api {
         Self::start(Provider::Flapjack, manual()).await
     }
 
+    pub async fn firetiger() -> Self {
+        Self::start(Provider::Firetiger, manual()).await
+    }
+
     /// A request without a key.
     pub fn anonymous(&self, method: Method, path: &str) -> RequestBuilder {
         let url = format!("{}{path}", self.simulator.url(self.provider));
@@ -107,6 +121,7 @@ impl Api {
             Provider::Cursor => request.bearer_auth(CURSOR_KEY),
             Provider::Firebender => request.header("X-API-Key", FIREBENDER_KEY),
             Provider::Flapjack => request.bearer_auth(FLAPJACK_KEY),
+            Provider::Firetiger => request.basic_auth("demo", Some("firetiger-demo-password")),
         }
     }
 

@@ -416,6 +416,7 @@ impl ProviderApi for CursorV0 {
                 deleted: agent.deleted,
                 repository: Some(agent.source.repository().to_owned()),
                 pull_request: agent.pull_request(now),
+                on_behalf_of: None,
                 created_at: clock.timestamp(agent.created),
                 prompts: agent
                     .turns

@@ -529,6 +529,7 @@ impl ProviderApi for CursorV1 {
                     .branches(now)
                     .into_iter()
                     .find_map(|branch| branch.pull_request),
+                on_behalf_of: None,
                 created_at: clock.timestamp(agent.created),
                 prompts: agent
                     .runs

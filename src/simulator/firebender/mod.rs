@@ -410,6 +410,7 @@ impl ProviderApi for Firebender {
                 deleted: agent.deleted,
                 repository: Some(agent.repository.clone()),
                 pull_request: agent.pull_request(now),
+                on_behalf_of: None,
                 created_at: clock.timestamp(agent.created),
                 prompts: agent
                     .turns

@@ -441,6 +441,7 @@ impl ProviderApi for Flapjack {
                 deleted: false,
                 repository: Some(session.repository.clone()),
                 pull_request: session.pull_request(now),
+                on_behalf_of: None,
                 created_at: clock.timestamp(session.created),
                 prompts: session
                     .turns
