@@ -148,7 +148,7 @@ pub enum FaultKind {
     HugeBody { bytes: usize },
     /// After: every `status` in the answer is this word.
     UnknownStatus { value: String },
-    /// The session that this launch creates is missing from lists, and its conversation is empty, for this long.
+    /// The session that this launch creates is missing from lists and links, and its conversation is empty, for this long.
     Lag {
         #[serde(rename = "for", with = "friendly")]
         duration: Duration,

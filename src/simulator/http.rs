@@ -25,7 +25,7 @@ pub(crate) struct Call {
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Tampering {
     pub(crate) ignore_agent_id: bool,
-    /// How long a new session stays out of lists and its conversation empty.
+    /// How long a new session stays out of lists and links, and its conversation empty.
     pub(crate) lag: Duration,
 }
 

@@ -349,12 +349,12 @@ async fn lists_page_and_filter_by_pull_request_and_a_new_agent_may_lag_behind() 
             .map(|agent| format!("/v0/agents/{}", agent["id"].as_str().unwrap()))
             .collect()
     };
-    assert_eq!(ids(&api.get("/v0/agents").await), [first.clone()]);
+    assert_eq!(ids(&api.get("/v0/agents").await), [first.as_str()]);
     api.pass(30_000);
     let page = api.get("/v0/agents?limit=1").await;
     assert_eq!(ids(&page), [second]);
     let next = format!("/v0/agents?limit=1&cursor={}", page.text("/nextCursor"));
-    assert_eq!(ids(&api.get(&next).await), [first.clone()]);
+    assert_eq!(ids(&api.get(&next).await), [first.as_str()]);
     let filtered = api.get(&format!("/v0/agents?prUrl={url}")).await;
     assert_eq!(ids(&filtered), [first]);
 }

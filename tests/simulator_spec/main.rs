@@ -12,6 +12,7 @@ mod cursor_schema;
 mod cursor_v0;
 mod cursor_v0_schema;
 mod cursor_v1;
+mod every_provider;
 mod faults;
 mod firebender;
 mod firetiger;
