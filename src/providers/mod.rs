@@ -7,8 +7,10 @@ pub mod credential;
 pub mod error;
 pub mod http;
 pub mod registry;
+pub mod templates;
 
 mod cursor;
+mod evidence;
 mod firebender;
 mod repository;
 mod scan;
