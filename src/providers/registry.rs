@@ -3,10 +3,11 @@
 use super::contract::ProviderType;
 use super::cursor::Cursor;
 use super::firebender::Firebender;
+use super::flapjack::FlapjackType;
 use crate::api::ProviderKind;
 
 /// The providers that this build can talk to.
-static PROVIDERS: &[&dyn ProviderType] = &[&Cursor, &Firebender];
+static PROVIDERS: &[&dyn ProviderType] = &[&Cursor, &Firebender, &FlapjackType];
 
 /// Looks up providers.
 #[derive(Clone, Copy, Debug)]
