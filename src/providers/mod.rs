@@ -12,6 +12,7 @@ pub mod templates;
 mod cursor;
 mod evidence;
 mod firebender;
+mod firetiger;
 mod flapjack;
 mod repository;
 mod scan;
