@@ -309,10 +309,46 @@ async fn a_stop_is_taken_or_there_is_nothing_to_stop() {
         (404, None),
         (500, None),
     ] {
-        let server = Server::start(move |_| reply(status, json!({"id": "bc_1"}))).await;
+        let server = Server::start(move |seen| match seen.method.as_str() {
+            "GET" => reply(200, agent("bc_1", IN_WINDOW)),
+            _ => reply(status, json!({"id": "bc_1"})),
+        })
+        .await;
         let result = cursor(&server).cancel(&session("bc_1")).await;
         assert_eq!(result.ok(), answer, "{status}");
-        assert_eq!(server.lines(), ["POST /v0/agents/bc_1/stop"]);
+        assert_eq!(
+            server.lines(),
+            ["GET /v0/agents/bc_1", "POST /v0/agents/bc_1/stop"]
+        );
+    }
+}
+
+#[tokio::test]
+async fn what_has_ended_is_not_stopped_and_so_never_passes_for_stopped() {
+    for status in ["FINISHED", "ERROR", "EXPIRED"] {
+        let server = Server::start(move |_| {
+            let mut agent = agent("bc_1", IN_WINDOW);
+            agent["status"] = status.into();
+            reply(200, agent)
+        })
+        .await;
+        let answer = cursor(&server).cancel(&session("bc_1")).await.unwrap();
+        assert_eq!(answer, CancelAnswer::NotCancellable);
+        assert_eq!(server.lines(), ["GET /v0/agents/bc_1"]);
+    }
+}
+
+#[tokio::test]
+async fn trouble_with_looking_does_not_hold_up_a_stop_but_an_unknown_agent_is_said_to_be_one() {
+    for (status, answer, requests) in [(500, Some(CancelAnswer::Accepted), 2), (404, None, 1)] {
+        let server = Server::start(move |seen| match seen.method.as_str() {
+            "GET" => reply(status, ""),
+            _ => reply(200, json!({"id": "bc_1"})),
+        })
+        .await;
+        let result = cursor(&server).cancel(&session("bc_1")).await;
+        assert_eq!(result.ok(), answer);
+        assert_eq!(server.lines().len(), requests);
     }
 }
 

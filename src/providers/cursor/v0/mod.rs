@@ -180,7 +180,17 @@ impl Provider for CursorV0 {
         })
     }
 
+    /// Looks before it stops: a stop of an agent that has ended is not documented to be refused, and a session that finished
+    /// by itself would pass for a stopped one.
     async fn cancel(&self, session: &SessionRef) -> Result<CancelAnswer, ProviderError> {
+        match self.get(session).await {
+            Ok(snapshot) if snapshot.phase.is_terminal() => {
+                return Ok(CancelAnswer::NotCancellable);
+            }
+            Err(error) if error.class == ErrorClass::NotFound => return Err(error),
+            // Trouble with looking must not hold up the stop.
+            Ok(_) | Err(_) => {}
+        }
         let path = ["v0", "agents", session.session_id.as_str(), "stop"];
         match self.api.post_empty(Operation::Cancel, &path).await {
             Ok(()) => Ok(CancelAnswer::Accepted),
