@@ -24,7 +24,7 @@ use codeagent_operator::providers::contract::{
 use codeagent_operator::providers::credential::Credential;
 use codeagent_operator::providers::error::{ErrorClass, Sent};
 use codeagent_operator::providers::registry::Registry;
-use codeagent_operator::providers::templates::{Template, TemplateMark};
+use codeagent_operator::providers::templates::{StoredTemplate, Template, TemplateMark};
 use provider_support::*;
 use serde_json::{Value, json};
 
@@ -589,7 +589,7 @@ fn template() -> Template {
             uid: "agent-uid".into(),
         },
         name: "Bug Fixer".into(),
-        description: "Fixes bugs from GitHub issues".into(),
+        description: Some("Fixes bugs from GitHub issues".into()),
         repository: Some(REPOSITORY.into()),
         reference: None,
         model: None,
@@ -611,6 +611,15 @@ fn stored(id: &str, created: &str) -> Value {
         "work_on_current_branch": false, "skip_reviewer_request": false, "preamble": null,
         "created_by": "user-789", "created_at": created, "updated_at": created
     })
+}
+
+/// A template that was found before.
+fn known(has_preamble: bool) -> StoredTemplate {
+    StoredTemplate {
+        id: "ca-1".into(),
+        up_to_date: false,
+        has_preamble,
+    }
 }
 
 #[tokio::test]
@@ -682,12 +691,14 @@ async fn what_somebody_changed_is_noticed_and_what_is_the_same_is_not() {
             .find(&template())
             .await
             .unwrap();
-        assert_eq!(found.unwrap().up_to_date, up_to_date, "{field}");
+        let found = found.unwrap();
+        assert_eq!(found.up_to_date, up_to_date, "{field}");
+        assert_eq!(found.has_preamble, field == "preamble" && !up_to_date);
     }
 }
 
 #[tokio::test]
-async fn a_template_is_made_changed_and_deleted_and_its_preamble_stays_empty() {
+async fn a_template_is_made_changed_and_deleted_and_never_has_a_preamble() {
     let server = Server::start(|seen| match seen.method.as_str() {
         "POST" => reply(201, stored("ca-1", "2026-05-06T12:00:00Z")),
         "PATCH" => reply(200, stored("ca-1", "2026-05-06T12:00:00Z")),
@@ -705,12 +716,14 @@ async fn a_template_is_made_changed_and_deleted_and_its_preamble_stays_empty() {
         }),
         ..template()
     };
-    templates.update("ca-1", &changed).await.unwrap();
+    templates.update(&known(false), &changed).await.unwrap();
+    templates.update(&known(true), &template()).await.unwrap();
     templates.delete("ca-1").await.unwrap();
     assert_eq!(
         server.lines(),
         [
             "POST /api/code-agents",
+            "PATCH /api/code-agents/ca-1",
             "PATCH /api/code-agents/ca-1",
             "DELETE /api/code-agents/ca-1"
         ]
@@ -727,15 +740,37 @@ async fn a_template_is_made_changed_and_deleted_and_its_preamble_stays_empty() {
             "workOnCurrentBranch": false,
             "skipReviewerRequest": false,
             "modelId": "auto",
-            "modelParams": {},
-            "preamble": ""
+            "modelParams": {}
         })
     );
     let update = server.seen()[1].json();
     assert_eq!(update.get("orgId"), None);
     assert_eq!(update["defaultStartingRef"], "dev");
     assert_eq!(update["modelParams"], json!({"effort": "high"}));
-    assert_eq!(update["preamble"], "");
+    assert_eq!(update.get("preamble"), None);
+    let cleared = server.seen()[2].json();
+    assert_eq!(cleared.get("preamble"), Some(&Value::Null));
+}
+
+#[tokio::test]
+async fn a_template_without_words_of_its_own_still_says_what_it_is() {
+    let server = Server::start(|_| reply(201, json!({"id": "ca-1"}))).await;
+    let provider = flapjack(&server);
+    let wordless = Template {
+        name: String::new(),
+        description: None,
+        repository: None,
+        ..template()
+    };
+    let templates = provider.templates().unwrap();
+    templates.create(&wordless).await.unwrap();
+    let body = server.seen()[0].json();
+    assert_eq!(body["name"], "[codeagents.dev/0a1b2c3d/agent-uid]");
+    assert_eq!(
+        body["description"],
+        "Kept by codeagent-operator: change the CodeAgent instead"
+    );
+    assert_eq!(body.get("defaultRepoUrl"), None);
 }
 
 #[tokio::test]
@@ -749,7 +784,10 @@ async fn a_template_that_is_gone_cannot_be_changed_but_is_deleted() {
     .await;
     let provider = flapjack(&server);
     let templates = provider.templates().unwrap();
-    let error = templates.update("ca-1", &template()).await.unwrap_err();
+    let error = templates
+        .update(&known(false), &template())
+        .await
+        .unwrap_err();
     assert_eq!(error.class, ErrorClass::NotFound);
     templates.delete("ca-1").await.unwrap();
 }

@@ -22,11 +22,11 @@ pub trait Templates: Send + Sync {
     /// Makes a template and answers with its id.
     async fn create(&self, wanted: &Template) -> Result<String, ProviderError>;
 
-    /// Makes the template with this id say what is wanted.
+    /// Makes a template that was found say what is wanted.
     ///
     /// # Errors
-    /// [`ErrorClass::NotFound`](super::error::ErrorClass::NotFound) if there is none.
-    async fn update(&self, id: &str, wanted: &Template) -> Result<(), ProviderError>;
+    /// [`ErrorClass::NotFound`](super::error::ErrorClass::NotFound) if it is gone.
+    async fn update(&self, found: &StoredTemplate, wanted: &Template) -> Result<(), ProviderError>;
 
     /// Deletes the template with this id; one that is gone already is no error.
     async fn delete(&self, id: &str) -> Result<(), ProviderError>;
@@ -41,8 +41,8 @@ pub struct Template {
     pub mark: TemplateMark,
     /// What people see as its name; the mark is added to it.
     pub name: String,
-    /// What it is for; may be empty.
-    pub description: String,
+    /// What it is for, where the CodeAgent says so.
+    pub description: Option<String>,
     /// URL of the repository, where the CodeAgent names one.
     pub repository: Option<String>,
     /// Where to start.
@@ -75,4 +75,6 @@ pub struct StoredTemplate {
     pub id: String,
     /// Whether it says what is wanted; if not, an update makes it so.
     pub up_to_date: bool,
+    /// Whether somebody gave it a preamble, which an update has to take away.
+    pub has_preamble: bool,
 }

@@ -4,6 +4,7 @@ use async_trait::async_trait;
 use serde::de::IgnoredAny;
 use serde_json::Value;
 
+use super::wire::Preamble;
 use super::{AUTO_MODEL, Flapjack, behaviour, wire};
 use crate::providers::error::{ErrorClass, ProviderError};
 use crate::providers::http::{Method, Operation};
@@ -13,6 +14,8 @@ use crate::providers::wire::Items;
 const PATH: [&str; 2] = ["api", "code-agents"];
 /// What Flapjack takes where a template names none; written out, or an old one could not be taken back.
 const DEFAULT_REFERENCE: &str = "main";
+/// Where the CodeAgent has none; an empty one may be refused.
+const DEFAULT_DESCRIPTION: &str = "Kept by codeagent-operator: change the CodeAgent instead";
 /// Of the part of a name that people chose, in characters.
 const LONGEST_NAME: usize = 100;
 
@@ -50,6 +53,7 @@ impl Templates for Flapjack {
             });
         Ok(oldest.map(|stored| StoredTemplate {
             up_to_date: says(&stored, &self.written(wanted)),
+            has_preamble: has_preamble(&stored),
             id: stored.id.0,
         }))
     }
@@ -63,10 +67,14 @@ impl Templates for Flapjack {
         Ok(stored.id.0)
     }
 
-    async fn update(&self, id: &str, wanted: &Template) -> Result<(), ProviderError> {
+    async fn update(&self, found: &StoredTemplate, wanted: &Template) -> Result<(), ProviderError> {
         let body = wire::WriteTemplate {
             // A template stays where it is.
             org_id: None,
+            preamble: match found.has_preamble {
+                true => Preamble::Cleared,
+                false => Preamble::Kept,
+            },
             ..self.written(wanted)
         };
         let [api, agents] = PATH;
@@ -75,7 +83,7 @@ impl Templates for Flapjack {
             .send(
                 Operation::Templates,
                 Method::PATCH,
-                &[api, agents, id],
+                &[api, agents, &found.id],
                 &body,
             )
             .await?;
@@ -99,13 +107,17 @@ impl Flapjack {
     fn written<'a>(&'a self, wanted: &'a Template) -> wire::WriteTemplate<'a> {
         let name: String = wanted.name.chars().take(LONGEST_NAME).collect();
         wire::WriteTemplate {
-            name: format!("{name} {}", wanted.mark),
-            description: &wanted.description,
+            name: format!("{name} {}", wanted.mark).trim_start().to_owned(),
+            description: wanted
+                .description
+                .as_deref()
+                .filter(|text| !text.is_empty())
+                .unwrap_or(DEFAULT_DESCRIPTION),
             org_id: self.org_id.as_deref(),
             default_repo_url: wanted.repository.as_deref(),
             default_starting_ref: wanted.reference.as_deref().unwrap_or(DEFAULT_REFERENCE),
             behaviour: behaviour(&wanted.pull_request, wanted.model.as_ref()),
-            preamble: "",
+            preamble: Preamble::Kept,
         }
     }
 }
@@ -132,5 +144,12 @@ fn says(stored: &wire::StoredTemplate, wanted: &wire::WriteTemplate<'_>) -> bool
         && stored.skip_reviewer_request == Some(wanted.behaviour.skip_reviewer_request)
         && stored.model_id.as_deref().unwrap_or(AUTO_MODEL) == wanted.behaviour.model_id
         && same_params
-        && text(&stored.preamble) == wanted.preamble
+        && !has_preamble(stored)
+}
+
+fn has_preamble(stored: &wire::StoredTemplate) -> bool {
+    stored
+        .preamble
+        .as_deref()
+        .is_some_and(|text| !text.is_empty())
 }

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 use serde_json::Value;
 
 use crate::providers::wire::{WireId, lenient};
@@ -102,7 +102,29 @@ pub(super) struct WriteTemplate<'a> {
     pub(super) default_starting_ref: &'a str,
     #[serde(flatten)]
     pub(super) behaviour: Behaviour<'a>,
-    pub(super) preamble: &'static str,
+    #[serde(skip_serializing_if = "Preamble::is_kept")]
+    pub(super) preamble: Preamble,
+}
+
+/// What becomes of a template's preamble.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Preamble {
+    /// There is none.
+    Kept,
+    /// Taken away. That `null` does it is said of the webhook's URL alone.
+    Cleared,
+}
+
+impl Preamble {
+    fn is_kept(&self) -> bool {
+        *self == Self::Kept
+    }
+}
+
+impl Serialize for Preamble {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_unit()
+    }
 }
 
 /// A template as it is stored.
