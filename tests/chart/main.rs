@@ -9,7 +9,11 @@
 
 mod definitions;
 mod helm;
+mod life;
 mod lifecycle;
+#[path = "../it/support/operator.rs"]
+#[allow(dead_code, reason = "the integration tests use more of it")]
+mod operator;
 mod permissions;
 mod pod;
 mod release;
