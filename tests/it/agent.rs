@@ -52,6 +52,9 @@ async fn an_agent_says_who_it_is_and_what_it_can_do(provider: Provider) {
             assert!(can("BranchName"));
             Guarantee::ExactlyOnce
         }
+        Provider::Flapjack | Provider::Firetiger => {
+            unreachable!("no life of {provider:?} is tested here")
+        }
     };
     assert_eq!(status.launch_guarantee, Some(at_first));
 
@@ -123,6 +126,9 @@ async fn a_wrong_key_is_told_and_mends_by_itself(provider: Provider) {
     let said = match provider {
         Provider::Cursor => "Invalid",
         Provider::Firebender => "nvalid",
+        Provider::Flapjack | Provider::Firetiger => {
+            unreachable!("no life of {provider:?} is tested here")
+        }
     };
     assert!(message.contains(said), "{message}");
     assert!(message.contains("Put a valid key into it"), "{message}");

@@ -23,6 +23,9 @@ async fn a_session_is_launched_once_and_told_completely(provider: Provider) {
         }
         // Cursor chooses the branch itself.
         Provider::Cursor => json!({"prompt": prompt}),
+        Provider::Flapjack | Provider::Firetiger => {
+            unreachable!("no life of {provider:?} is tested here")
+        }
     };
     let created = world.session_with(provider, "fix", settings).await;
     assert_eq!(created.status.unwrap().phase, SessionPhase::Pending);
@@ -73,6 +76,9 @@ async fn a_session_is_launched_once_and_told_completely(provider: Provider) {
         }
         // Firebender names no runs and tells no usage.
         Provider::Firebender => assert_eq!(status.usage, None),
+        Provider::Flapjack | Provider::Firetiger => {
+            unreachable!("no life of {provider:?} is tested here")
+        }
     }
 
     let effective = status.effective.unwrap();
@@ -163,6 +169,9 @@ async fn what_the_provider_says_of_the_end_is_the_phase(provider: Provider) {
     let endings = match provider {
         Provider::Cursor => &endings[..],
         Provider::Firebender => &endings[..1],
+        Provider::Flapjack | Provider::Firetiger => {
+            unreachable!("no life of {provider:?} is tested here")
+        }
     };
     for (outcome, _, _) in endings {
         let prompt = format!("sim: outcome={outcome}\nDo it");

@@ -114,6 +114,9 @@ async fn a_session_that_the_provider_lost_ends_as_lost(provider: Provider) {
     let (path, header, key) = match provider {
         Provider::Cursor => ("v1", "authorization", "Bearer cursor-demo-key"),
         Provider::Firebender => ("v0", "x-api-key", "firebender-demo-key"),
+        Provider::Flapjack | Provider::Firetiger => {
+            unreachable!("no life of {provider:?} is tested here")
+        }
     };
     let url = format!("{}/{path}/agents/{id}", world.simulator.url(provider));
     let client = reqwest::Client::new();

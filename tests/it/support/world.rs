@@ -53,6 +53,9 @@ pub fn demo_key(provider: Provider) -> &'static str {
     match provider {
         Provider::Cursor => "cursor-demo-key",
         Provider::Firebender => "firebender-demo-key",
+        Provider::Flapjack | Provider::Firetiger => {
+            unreachable!("no life of {provider:?} is tested here")
+        }
     }
 }
 
