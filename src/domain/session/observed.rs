@@ -10,7 +10,9 @@ use super::super::ids::{AccountFingerprint, InstallationId, LaunchKey};
 use super::super::remote::{Capability, ProviderError, Recovery, ScanState};
 use super::super::snapshot::Snapshot;
 use super::super::timing::Timing;
-use crate::api::{CodeSessionSpec, CodeSessionStatus, Effective, ProviderKind, RefusalRecord};
+use crate::api::{
+    CodeSessionSpec, CodeSessionStatus, Effective, ProviderKind, Reason, RefusalRecord,
+};
 
 /// Everything a decision about one session depends on.
 #[derive(Clone, Debug)]
@@ -70,9 +72,18 @@ impl Observed<'_> {
         Duration::try_from(then.duration_since(self.now)).unwrap_or_default()
     }
 
-    /// When to look again after a refusal: Secrets are not watched, so that a mended one is seen only by whoever looks.
+    /// When to look again after a refusal. What time alone mends is waited for; what somebody may mend in a Secret is seen only by
+    /// whoever looks, because Secrets are not watched.
     pub fn again_after_refusal(&self, refusal: &RefusalRecord) -> Duration {
-        self.until(refusal.retry_at).min(self.timing.recheck)
+        let until = self.until(refusal.retry_at);
+        let mended_by_time = [Reason::RateLimited, Reason::ProviderUnavailable]
+            .iter()
+            .any(|reason| reason.as_str() == refusal.reason);
+        if mended_by_time {
+            until
+        } else {
+            until.min(self.timing.recheck)
+        }
     }
 }
 
