@@ -206,7 +206,10 @@ fn provider(text: &str) -> Result<ProviderKind, String> {
         .find(|kind| kind.as_str() == text)
         .ok_or_else(|| {
             let known: Vec<&str> = DRIVEN.iter().map(|kind| kind.as_str()).collect();
-            format!("this version does not run a provider {text:?}; it runs: {}", known.join(", "))
+            format!(
+                "this version does not run a provider {text:?}; it runs: {}",
+                known.join(", ")
+            )
         })
 }
 

@@ -121,7 +121,7 @@ fn what_is_misspelt_or_makes_no_sense_is_refused_by_name() {
         ("watchNamespaces: team-a", ["watchNamespaces", "array"]),
         ("watchNamespaces: [Team_A]", ["watchNamespaces", "pattern"]),
         ("watchNamespaces: [a, a]", ["watchNamespaces", "items"]),
-        ("providers: [cursr]", ["providers", "firetiger"]),
+        ("providers: [cursr]", ["providers", "firebender"]),
         ("log: {format: xml}", ["format", "text"]),
         ("image: {tag: \"a b\"}", ["tag", "pattern"]),
         ("image: {digest: abc}", ["digest", "pattern"]),
