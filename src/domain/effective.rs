@@ -234,13 +234,15 @@ fn missing_capability(
     )
 }
 
-/// Composes what is sent: preamble, prompt, marker line.
+/// Composes what is sent: preamble, prompt, marker line. `of_prompt` tells whose mistake the prompt is: the session's own, which
+/// never changes, or that of a source, which can be mended.
 ///
 /// # Errors
 /// If preamble or prompt contain what could be taken for a marker: a session could be taken for another's.
 pub fn compose_prompt(
     preamble: Option<&str>,
     prompt: &str,
+    of_prompt: Fault,
     installation: &InstallationId,
     uid: &str,
     attempt: i32,
@@ -253,7 +255,7 @@ pub fn compose_prompt(
         fault,
     };
     if Marker::looks_marked(prompt) {
-        return Err(refuse("prompt", Fault::Session));
+        return Err(refuse("prompt", of_prompt));
     }
     let preamble = preamble.map(str::trim).filter(|text| !text.is_empty());
     if preamble.is_some_and(Marker::looks_marked) {

@@ -10,14 +10,17 @@
 
 mod architecture;
 mod cluster;
+mod endpoints;
 mod examples;
 mod explain;
 mod kstatus;
 mod missing;
+mod outages;
 mod refusals;
 mod rules_agent;
 mod rules_session;
 mod schema;
 mod source;
 mod status_defaults;
+mod unsupported;
 mod world;

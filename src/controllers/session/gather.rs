@@ -19,7 +19,7 @@ use crate::api::{
     ADOPT_ANNOTATION, CodeAgent, CodeSession, DesiredState, FINALIZER, KeyReference,
     ORIGIN_ANNOTATION, ProviderSpec, Reason, SendState, SessionCondition, SessionPhase, condition,
 };
-use crate::domain::effective::{Objection, compose_prompt, objection, resolve};
+use crate::domain::effective::{Fault, Objection, compose_prompt, objection, resolve};
 use crate::domain::ids::{InstallationId, hex};
 use crate::domain::remote::ErrorClass;
 use crate::domain::session::{
@@ -152,12 +152,12 @@ pub(super) async fn gather(scope: &Arc<Scope>, object: &CodeSession) -> Result<F
         (_, Some(spec), Some(secret)) => {
             // Before the launch the Secret decides; a session that is active keeps its connection.
             let kept = remembered.attached.as_ref().filter(|_| launched);
-            Some(
-                match kept.filter(|_| need == Need::Connection && !doubted(&remembered)) {
-                    Some(kept) => Ok(relink(kept)),
-                    None => connect(scope, &namespace, &uid, spec, secret, kept).await,
-                },
-            )
+            let trusted =
+                kept.filter(|kept| need == Need::Connection && !doubted(scope, &remembered, kept));
+            Some(match trusted {
+                Some(kept) => Ok(relink(kept)),
+                None => connect(scope, &namespace, &uid, spec, secret, kept).await,
+            })
         }
         _ => None,
     };
@@ -327,19 +327,21 @@ fn origin(object: &CodeSession, uid: &str) -> Origin {
     }
 }
 
-/// Whether the last look at the session casts doubt on the connection that was used.
-fn doubted(remembered: &Remembered) -> bool {
-    remembered.look.as_ref().is_some_and(|look| {
+/// Whether the credential that a session has used so far may not be the right one any more.
+fn doubted(scope: &Scope, remembered: &Remembered, kept: &Attached) -> bool {
+    let by_look = remembered.look.as_ref().is_some_and(|look| {
         look.result.as_ref().is_err_and(|error| {
             matches!(
                 error.class,
                 ErrorClass::Unauthorized | ErrorClass::Forbidden | ErrorClass::NotFound
             )
         })
-    })
+    });
+    let standing = scope.context.accounts.standing(&kept.key);
+    by_look || matches!(standing, Some(Standing::Refused { .. }))
 }
 
-/// Connects with what the Secret holds now, or else with what was `kept`.
+/// Connects with what the Secret holds now, or else with what was `kept` since the launch.
 async fn connect(
     scope: &Scope,
     namespace: &str,
@@ -354,7 +356,7 @@ async fn connect(
             objection: Objection {
                 reason: Reason::ProviderDisabled,
                 message: "this installation of the operator does not run this provider".to_owned(),
-                fault: crate::domain::effective::Fault::Surroundings,
+                fault: Fault::Surroundings,
             },
             passing: false,
             again: context.timing().fault_wait_max,
@@ -472,8 +474,27 @@ async fn inputs(
         .and_then(|status| status.launch.as_ref())
         .map_or(1, |record| record.attempt);
     let preamble = agent.and_then(|agent| agent.spec.preamble.as_deref());
-    let prompt = compose_prompt(preamble, &text, &context.installation, uid, attempt)
-        .map_err(Missing::Objection)?;
+    let of_prompt = match spec.prompt {
+        Some(_) => Fault::Session,
+        None => Fault::Surroundings,
+    };
+    let prompt = compose_prompt(
+        preamble,
+        &text,
+        of_prompt,
+        &context.installation,
+        uid,
+        attempt,
+    )
+    .map_err(|objection| match objection.fault {
+        Fault::Session => Missing::Objection(objection),
+        // A source is not watched, so that a mended one is seen only by whoever looks.
+        Fault::Surroundings => Missing::Source(Obstacle {
+            objection,
+            passing: false,
+            again: context.timing().recheck,
+        }),
+    })?;
     let digest = hex(&Sha256::digest(prompt.as_bytes()), 16);
     Ok(Inputs { prompt, digest })
 }

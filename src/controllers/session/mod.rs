@@ -41,7 +41,9 @@ pub(super) enum Step {
 /// # Errors
 /// If something of the cluster could not be read or stored.
 pub async fn reconcile(object: Arc<CodeSession>, scope: Arc<Scope>) -> Result<Action, PassError> {
-    let mut object = scope.sessions_overlay.newest(object);
+    // The cache may have moved on since this pass was put into the queue.
+    let cached = scope.sessions.get(&ObjectRef::from_obj(&*object));
+    let mut object = scope.sessions_overlay.newest(cached.unwrap_or(object));
     for _ in 0..MOST_PASSES {
         let begun = Instant::now();
         let span = tracing::info_span!(

@@ -204,7 +204,7 @@ fn rejected(o: &Observed<'_>, error: &ProviderError) -> Recorded {
         .and_then(|status| status.launch.as_ref())
         .is_some_and(|record| record.posts == 1);
     if only_one {
-        let again = Some(next_look_at_refusal(o, &refusal));
+        let again = Some(o.again_after_refusal(&refusal));
         let (status, note) = settle(o, refusal);
         return Recorded {
             again,
@@ -229,7 +229,7 @@ fn rejected(o: &Observed<'_>, error: &ProviderError) -> Recorded {
 
 /// The refusal of the last of several requests, once the earlier ones are known not to have arrived.
 pub(super) fn settle_stored_refusal(o: &Observed<'_>, refusal: &RefusalRecord) -> Plan {
-    let again = next_look_at_refusal(o, refusal);
+    let again = o.again_after_refusal(refusal);
     let (status, note) = settle(o, refusal.clone());
     let plan = Plan::store(o, status).again(again);
     match note {
@@ -247,7 +247,11 @@ fn refusal(o: &Observed<'_>, error: &ProviderError) -> RefusalRecord {
     let count = previous
         .map_or(0, |refusal| refusal.count)
         .saturating_add(1);
-    let verdict = verdict(error, o.session.spec.model.is_some());
+    let own_model = o.session.spec.model.as_ref();
+    let verdict = verdict(
+        error,
+        own_model.is_some_and(|own| own.id.is_some() || !own.params.is_empty()),
+    );
     let wait = match verdict.mended_by {
         MendedBy::Time => o.timing.fault_wait(count),
         MendedBy::Surroundings | MendedBy::Nothing => o.timing.refusal_wait(count),
@@ -326,15 +330,6 @@ fn reason_of(refusal: &RefusalRecord) -> Reason {
         .copied()
         .find(|reason| reason.as_str() == refusal.reason)
         .unwrap_or(Reason::InvalidRequest)
-}
-
-/// When a refused session is looked at again. A changed CodeAgent wakes it, a changed Secret does not.
-pub(super) fn next_look_at_refusal(o: &Observed<'_>, refusal: &RefusalRecord) -> Duration {
-    let remaining = o.until(refusal.retry_at);
-    match reason_of(refusal) {
-        Reason::RateLimited | Reason::ProviderUnavailable => remaining,
-        _ => remaining.min(o.timing.recheck),
-    }
 }
 
 /// The conditions of a session that waits after a refusal.
