@@ -17,7 +17,7 @@ use axum::body::Body;
 use axum::response::Response;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use codeagent_operator::api::ProviderKind::{self, Cursor, Firebender};
+use codeagent_operator::api::ProviderKind::{self, Cursor, Firebender, Firetiger, Flapjack};
 use codeagent_operator::providers::contract::{LaunchOutcome, LaunchRequest};
 use codeagent_operator::providers::error::{ErrorClass, ProviderError, Sent};
 use codeagent_operator::providers::http::{
@@ -496,6 +496,9 @@ async fn a_key_that_cannot_be_a_header_is_refused_without_being_shown() {
         (Cursor, "   "),
         (Firebender, "  \n"),
         (Firebender, "key_canary\nin two lines"),
+        (Flapjack, " "),
+        (Flapjack, "key_canary\nin two lines"),
+        (Firetiger, ""),
     ] {
         let refused = Registry::get(kind)
             .unwrap()

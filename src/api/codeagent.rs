@@ -131,7 +131,7 @@ pub struct RepositorySpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 8, max = 512), regex(pattern = r"^https://[^\s@?#]+$"))]
     pub url: Option<String>,
-    /// Branch, tag or commit to start from. Default: the repository's default branch.
+    /// Branch, tag or commit to start from. Default: the repository's default branch; Firebender needs one.
     #[serde(default, rename = "ref", skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 255), regex(pattern = r"^[^\s]+$"))]
     pub reference: Option<String>,

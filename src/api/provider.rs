@@ -63,10 +63,12 @@ const ENDPOINT_PATTERN: &str = r"^https?://[A-Za-z0-9.\-_\[\]:]+(/[A-Za-z0-9.\-_
 /// Which provider runs the sessions: exactly one member.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+// Atomic, one value for server-side apply: leaf by leaf, another manager's provider would come to stand beside the former one, and
+// a provider whose only setting is taken away would become `null`, which is refused.
 #[schemars(extend("x-kubernetes-validations" = [{
     "rule": "[has(self.cursor), has(self.firebender), has(self.flapjack), has(self.firetiger)].exists_one(x, x)",
     "message": "set exactly one provider: cursor, firebender, flapjack or firetiger"
-}]))]
+}], "x-kubernetes-map-type" = "atomic"))]
 pub struct ProviderSpec {
     /// Cursor Cloud Agents. `cursor: {}` takes every default.
     #[serde(default, skip_serializing_if = "Option::is_none")]

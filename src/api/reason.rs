@@ -80,7 +80,7 @@ words! {
         InsecureEndpoint,
         /// The source of the prompt does not exist or is unusable.
         PromptUnavailable,
-        /// Neither agent nor session names a repository.
+        /// Neither agent nor session names a repository, or the place to start from where the provider must be told.
         RepositoryMissing,
         /// The key has not been checked yet.
         VerifyingCredentials,

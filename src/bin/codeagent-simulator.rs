@@ -6,20 +6,22 @@ use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
 use codeagent_operator::simulator::{
-    AgentIds, ConversationStart, CursorOptions, FirebenderBranch, FirebenderDocument,
-    FirebenderOptions, IdempotencyKey, Key, ModelList, Provider, RepositoryAccess, Script,
-    Simulator, SimulatorOptions, TimeFlow,
+    AgentIds, BusyMessage, CodingAgentType, ConnectionType, ConversationStart, CursorOptions,
+    CursorV0Options, FirebenderBranch, FirebenderDocument, FirebenderOptions, FiretigerConnection,
+    FiretigerOptions, FlapjackOptions, FollowUpAfterStop, IdempotencyKey, IssueLinks, Key,
+    MemberNames, ModelList, Provider, RepositoryAccess, Script, Simulator, SimulatorOptions,
+    StoppedStatus, TimeFlow,
 };
 use serde_json::json;
 
-/// Serves the APIs of Cursor (v1) and Firebender on this machine: nothing leaves it and nothing is paid.
+/// Serves the APIs of Cursor (v0 and v1), Firebender, Flapjack and Firetiger on this machine: nothing leaves it and nothing is paid.
 ///
 /// A line `sim: creating=200ms running=1s outcome=error` in a prompt decides how that session behaves. The control API (first URL printed) shows
 /// what was received and injects faults.
 #[derive(Parser)]
 #[command(version)]
 struct Arguments {
-    /// Address of the control API; Cursor gets the next port, Firebender the one after. Port 0: free ports.
+    /// Address of the control API; the next ports are those of Cursor, Firebender, Flapjack and Firetiger, in this order. Port 0: free ports.
     #[arg(long, env = "SIMULATOR_LISTEN", default_value = "127.0.0.1:9800")]
     listen: SocketAddr,
 
@@ -35,7 +37,7 @@ struct Arguments {
     #[arg(long, env = "SIMULATOR_TIME", value_enum, default_value_t = TimeFlow::Real)]
     time: TimeFlow,
 
-    /// Accepted key, as PROVIDER:NAME:SECRET with provider cursor or firebender; repeatable. Without any, demo keys are accepted.
+    /// Accepted key, as PROVIDER:NAME:SECRET with provider cursor, firebender, flapjack or firetiger (its secret is USER:PASSWORD); repeatable. Without any, demo keys are accepted.
     #[arg(long = "key", env = "SIMULATOR_KEYS", value_parser = parse_key, value_delimiter = ',', hide_env_values = true)]
     keys: Vec<Key>,
 
@@ -79,6 +81,22 @@ struct Arguments {
     )]
     cursor_stream_retention: u64,
 
+    /// Cursor v0: what a stop leaves as status.
+    #[arg(long, env = "SIMULATOR_CURSOR_V0_STOPPED_STATUS", value_enum, default_value_t = StoppedStatus::FinishedLater)]
+    cursor_v0_stopped_status: StoppedStatus,
+
+    /// Cursor v0: milliseconds that a stopped agent is still shown as before, if it is finished later.
+    #[arg(long, env = "SIMULATOR_CURSOR_V0_STOP_TAKES", default_value_t = 1000)]
+    cursor_v0_stop_takes: u64,
+
+    /// Cursor v0: what a message to a stopped agent does.
+    #[arg(long, env = "SIMULATOR_CURSOR_V0_FOLLOW_UP_AFTER_STOP", value_enum, default_value_t = FollowUpAfterStop::Resumes)]
+    cursor_v0_follow_up_after_stop: FollowUpAfterStop,
+
+    /// Cursor v0: when a conversation shows the prompt.
+    #[arg(long, env = "SIMULATOR_CURSOR_V0_CONVERSATION", value_enum, default_value_t = ConversationStart::WithRun)]
+    cursor_v0_conversation: ConversationStart,
+
     /// Firebender: which version of its documentation is served.
     #[arg(long, env = "SIMULATOR_FIREBENDER_DOCUMENT", value_enum, default_value_t = FirebenderDocument::Y2026)]
     firebender_document: FirebenderDocument,
@@ -90,6 +108,38 @@ struct Arguments {
     /// Firebender: when a conversation shows the prompt.
     #[arg(long, env = "SIMULATOR_FIREBENDER_CONVERSATION", value_enum, default_value_t = ConversationStart::WithRun)]
     firebender_conversation: ConversationStart,
+
+    /// Flapjack: organisation that every account is a member of besides its own; repeatable.
+    #[arg(
+        long = "flapjack-shared-org",
+        env = "SIMULATOR_FLAPJACK_SHARED_ORGS",
+        value_delimiter = ','
+    )]
+    flapjack_shared_orgs: Vec<String>,
+
+    /// Flapjack: what a message to a session that still works meets.
+    #[arg(long, env = "SIMULATOR_FLAPJACK_BUSY_MESSAGE", value_enum, default_value_t = BusyMessage::Queued)]
+    flapjack_busy_message: BusyMessage,
+
+    /// Firetiger: connection as ID:TYPE with type cursor, inspect or http (no coding agent); repeatable. Without any, there is one of each.
+    #[arg(long = "firetiger-connection", env = "SIMULATOR_FIRETIGER_CONNECTIONS", value_parser = parse_connection, value_delimiter = ',')]
+    firetiger_connections: Vec<FiretigerConnection>,
+
+    /// Firetiger: id of an issue that there is, e.g. FT-42; repeatable. Without any, there are a few.
+    #[arg(
+        long = "firetiger-issue",
+        env = "SIMULATOR_FIRETIGER_ISSUES",
+        value_delimiter = ','
+    )]
+    firetiger_issues: Vec<String>,
+
+    /// Firetiger: what becomes of the link from an issue to its session.
+    #[arg(long, env = "SIMULATOR_FIRETIGER_ISSUE_LINKS", value_enum, default_value_t = IssueLinks::Appended)]
+    firetiger_issue_links: IssueLinks,
+
+    /// Firetiger: how JSON members are written.
+    #[arg(long, env = "SIMULATOR_FIRETIGER_MEMBER_NAMES", value_enum, default_value_t = MemberNames::Camel)]
+    firetiger_member_names: MemberNames,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -115,6 +165,22 @@ fn parse_key(text: &str) -> Result<Key, String> {
     Ok(Key::user(provider, name, secret))
 }
 
+fn parse_connection(text: &str) -> Result<FiretigerConnection, String> {
+    let (id, kind) = text
+        .split_once(':')
+        .ok_or_else(|| "expected ID:TYPE".to_owned())?;
+    let kind = match kind {
+        "cursor" => ConnectionType::CodingAgent(CodingAgentType::Cursor),
+        "inspect" => ConnectionType::CodingAgent(CodingAgentType::Inspect),
+        "http" => ConnectionType::Http,
+        other => return Err(format!("unknown type {other:?}")),
+    };
+    Ok(FiretigerConnection {
+        id: id.to_owned(),
+        kind,
+    })
+}
+
 impl Arguments {
     fn into_options(self) -> SimulatorOptions {
         let mut cursor = CursorOptions {
@@ -123,10 +189,27 @@ impl Arguments {
             models: self.cursor_models,
             repository_access: self.cursor_repository_access,
             stream_retention: Duration::from_secs(self.cursor_stream_retention),
+            v0: CursorV0Options {
+                stopped_status: self.cursor_v0_stopped_status,
+                stop_takes: Duration::from_millis(self.cursor_v0_stop_takes),
+                follow_up_after_stop: self.cursor_v0_follow_up_after_stop,
+                conversation: self.cursor_v0_conversation,
+            },
             ..CursorOptions::default()
         };
         if !self.cursor_repositories.is_empty() {
             cursor.repositories = self.cursor_repositories;
+        }
+        let mut firetiger = FiretigerOptions {
+            issue_links: self.firetiger_issue_links,
+            member_names: self.firetiger_member_names,
+            ..FiretigerOptions::default()
+        };
+        if !self.firetiger_connections.is_empty() {
+            firetiger.connections = self.firetiger_connections;
+        }
+        if !self.firetiger_issues.is_empty() {
+            firetiger.issues = self.firetiger_issues;
         }
         SimulatorOptions {
             listen: self.listen,
@@ -145,6 +228,11 @@ impl Arguments {
                 branch: self.firebender_branch,
                 conversation: self.firebender_conversation,
             },
+            flapjack: FlapjackOptions {
+                shared_orgs: self.flapjack_shared_orgs,
+                busy_message: self.flapjack_busy_message,
+            },
+            firetiger,
         }
     }
 }

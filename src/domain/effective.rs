@@ -123,13 +123,50 @@ pub fn objection(
     })
 }
 
+/// What speaks against launching where the provider must be told where to start, and nobody tells it.
+pub fn reference_missing(
+    session: &CodeSessionSpec,
+    effective: &Effective,
+    provider: &str,
+) -> Option<Objection> {
+    if effective.reference.is_some() {
+        return None;
+    }
+    let own_repository = session
+        .repository
+        .as_ref()
+        .is_some_and(|own| own.url.is_some());
+    let (advice, fault) = if own_repository {
+        (
+            "create a CodeSession that names spec.repository.ref beside its spec.repository.url",
+            Fault::Session,
+        )
+    } else {
+        (
+            "set spec.repository.ref of the CodeAgent",
+            Fault::Surroundings,
+        )
+    };
+    Some(Objection {
+        reason: Reason::RepositoryMissing,
+        message: format!(
+            "{provider} must be told the branch, tag or commit to start from: {advice}"
+        ),
+        fault,
+    })
+}
+
 /// Fields whose behaviour is still to come. They are refused rather than ignored.
 fn not_supported_yet(session: &CodeSessionSpec) -> Option<Objection> {
     let refuse = |field: &str, fault| {
         Some(Objection {
             reason: Reason::NotSupportedYet,
             message: format!(
-                "spec.{field} is not supported by this version of the operator: create the session without it"
+                "spec.{field} is not supported by this version of the operator: {}",
+                match fault {
+                    Fault::Session => "create a CodeSession without it",
+                    Fault::Surroundings => "remove it",
+                }
             ),
             fault,
         })
@@ -213,7 +250,15 @@ fn missing_capability(
             true,
             "pullRequest.autoCreate",
         ),
-        (session.images.is_some(), Capability::Images, true, "images"),
+        (
+            session
+                .images
+                .as_ref()
+                .is_some_and(|images| !images.is_empty()),
+            Capability::Images,
+            true,
+            "images",
+        ),
     ];
     wants.into_iter().find(|(wanted, capability, _, _)| *wanted && !capabilities.contains(capability)).map(
         |(_, capability, of_session, field)| {

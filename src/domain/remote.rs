@@ -6,14 +6,16 @@ use std::time::Duration;
 use super::ids::{AccountFingerprint, RunId, SessionId};
 use super::snapshot::{RemotePhase, Snapshot};
 
-/// What a provider can do. Shown in `CodeAgent.status.capabilities`; what is missing is refused before anything is sent.
+/// What can be done through a provider with this version of the operator: what the provider offers and its adapter uses.
+///
+/// Shown in `CodeAgent.status.capabilities`; what a session needs and is missing is refused before anything is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Capability {
     /// The first message is a prompt of ours.
     Prompt,
     /// The first message is an issue that the provider knows.
     Issue,
-    /// Images beside the prompt.
+    /// Images go along with a prompt.
     Images,
     /// A model can be chosen.
     Model,
@@ -21,6 +23,8 @@ pub enum Capability {
     ModelParameters,
     /// The repository can be chosen.
     Repository,
+    /// The agent can start from a pull request instead of a branch.
+    FromPullRequest,
     /// The name of the branch can be chosen.
     BranchName,
     /// The agent can push to the starting branch itself.
@@ -29,36 +33,65 @@ pub enum Capability {
     AutoCreatePullRequest,
     /// Reviewers can be left unasked.
     SkipReviewerRequest,
+    /// The person behind a session is made known to the provider.
+    OnBehalfOf,
+    /// A launch whose answer was lost is found again, or proven not to have happened: what `launchGuarantee: ExactlyOnce`
+    /// stands on.
+    RecoverLaunch,
+    /// Further messages can be sent to a session.
+    FollowUp,
     /// A running message can be stopped.
     Cancel,
-    /// Sessions can be listed, so that lost ones can be found.
+    /// A finished session can be put away at the provider.
+    Archive,
+    /// What the agent does can be read: its steps, not its result alone.
+    Events,
+    /// The same while it happens, without asking again and again.
+    Streaming,
+    /// The provider tells of changes by itself.
+    Webhooks,
+    /// Sessions can be listed, so that many are followed with one request.
     List,
     /// Models can be listed.
     ListModels,
-    /// Tokens or cost are reported.
+    /// Templates are kept at the provider, one for each CodeAgent.
+    Templates,
+    /// Tokens are reported.
     Usage,
-    /// The person behind a session is made known to the provider.
-    OnBehalfOf,
+    /// The price is reported.
+    Cost,
+    /// Links to what the agent left beside its branch: recordings, traces, previews.
+    Artifacts,
 }
 
 impl Capability {
     /// Every capability, in the order of the documentation.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 25] = [
         Self::Prompt,
         Self::Issue,
         Self::Images,
         Self::Model,
         Self::ModelParameters,
         Self::Repository,
+        Self::FromPullRequest,
         Self::BranchName,
         Self::WorkOnCurrentBranch,
         Self::AutoCreatePullRequest,
         Self::SkipReviewerRequest,
+        Self::OnBehalfOf,
+        Self::RecoverLaunch,
+        Self::FollowUp,
         Self::Cancel,
+        Self::Archive,
+        Self::Events,
+        Self::Streaming,
+        Self::Webhooks,
         Self::List,
         Self::ListModels,
+        Self::Templates,
         Self::Usage,
-        Self::OnBehalfOf,
+        Self::Cost,
+        Self::Artifacts,
     ];
 
     /// The name in `status.capabilities`.
@@ -70,15 +103,25 @@ impl Capability {
             Self::Model => "Model",
             Self::ModelParameters => "ModelParameters",
             Self::Repository => "Repository",
+            Self::FromPullRequest => "FromPullRequest",
             Self::BranchName => "BranchName",
             Self::WorkOnCurrentBranch => "WorkOnCurrentBranch",
             Self::AutoCreatePullRequest => "AutoCreatePullRequest",
             Self::SkipReviewerRequest => "SkipReviewerRequest",
+            Self::OnBehalfOf => "OnBehalfOf",
+            Self::RecoverLaunch => "RecoverLaunch",
+            Self::FollowUp => "FollowUp",
             Self::Cancel => "Cancel",
+            Self::Archive => "Archive",
+            Self::Events => "Events",
+            Self::Streaming => "Streaming",
+            Self::Webhooks => "Webhooks",
             Self::List => "List",
             Self::ListModels => "ListModels",
+            Self::Templates => "Templates",
             Self::Usage => "Usage",
-            Self::OnBehalfOf => "OnBehalfOf",
+            Self::Cost => "Cost",
+            Self::Artifacts => "Artifacts",
         }
     }
 }

@@ -1,8 +1,9 @@
 //! The contract between the operator and a provider.
 //!
-//! Two traits: a [`ProviderType`] is what is known of a provider without talking to it (one per line of the registry), a
-//! [`Provider`] is a connection of one account to it. The documentation of each method is the contract that the
-//! conformance tests hold every adapter to. Follow-ups, archiving and events join [`Provider`] as further methods.
+//! A [`ProviderType`] is what is known of a provider without talking to it (one per line of the registry), a [`Provider`]
+//! is a connection of one account to it, and [`Templates`] is what a connection can do besides where the provider keeps
+//! templates. The documentation of each method is the contract that the conformance tests hold every adapter to.
+//! Follow-ups, archiving and events join [`Provider`] as further methods.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use jiff::Timestamp;
 use url::Url;
 
 use super::credential::Credential;
+use super::templates::Templates;
 use crate::api::{ProviderKind, ProviderSpec};
 use crate::domain::ids::{InstallationId, LaunchKey, SessionId};
 pub use crate::domain::remote::*;
@@ -35,6 +37,11 @@ pub trait ProviderType: Send + Sync {
 
     /// What the provider can do under these settings.
     fn capabilities(&self, spec: &ProviderSpec) -> BTreeSet<Capability>;
+
+    /// Whether a launch must name the branch, tag or commit to start from. Default: no, the repository's default branch is taken.
+    fn needs_reference(&self) -> bool {
+        false
+    }
 
     /// How a lost launch is found again under these settings.
     fn recovery(&self, spec: &ProviderSpec) -> Recovery;
@@ -70,7 +77,7 @@ pub struct Connection {
 pub enum ListDetail {
     /// Everything a [`Snapshot`] has: a page of the list replaces that many single looks.
     Full,
-    /// Only whether something moved; what it is takes a [`Provider::get`].
+    /// Of some or all sessions only whether something moved; what it is takes a [`Provider::get`].
     Hint,
 }
 
@@ -86,6 +93,16 @@ pub trait Provider: Send + Sync {
 
     /// The models that may be chosen, at most [`MAX_MODELS`]. Only with [`Capability::ListModels`].
     async fn models(&self) -> Result<Vec<String>, ProviderError>;
+
+    /// What is there before a launch, for a provider whose lost launches are found by comparing: goes into the claim and
+    /// from there into [`AdoptRequest::baseline`]. Reads only; nothing else of `request` than what will be launched is
+    /// looked at. `None` where there is nothing to compare, or it cannot be read now: a lost launch is then
+    /// [`AdoptAnswer::Unknowable`].
+    ///
+    /// At most 4096 bytes of text that only this adapter understands, without anything secret.
+    async fn baseline(&self, _request: &LaunchRequest) -> Option<String> {
+        None
+    }
 
     /// Starts a session: **the paid call**. Exactly one POST on a fresh connection, never repeated, never redirected, and
     /// not a byte of it once `request.window` has closed.
@@ -107,12 +124,20 @@ pub trait Provider: Send + Sync {
     async fn get(&self, session: &SessionRef) -> Result<Snapshot, ProviderError>;
 
     /// One page of the account's sessions. See [`ProviderType::list_detail`] for what an item holds.
+    ///
+    /// A session that is in no page is not gone: it may be too new, or archived, and without [`Capability::List`] there is
+    /// one page, which is empty. A look of its own tells.
     async fn list(&self, page: Option<&PageToken>) -> Result<SessionPage, ProviderError>;
 
     /// Stops the newest message of a session. Safe to repeat.
     ///
     /// A stop is confirmed only by a later [`Provider::get`] that shows a terminal phase.
     async fn cancel(&self, session: &SessionRef) -> Result<CancelAnswer, ProviderError>;
+
+    /// The templates that this account keeps at the provider; `Some` exactly with [`Capability::Templates`].
+    fn templates(&self) -> Option<&dyn Templates> {
+        None
+    }
 }
 
 /// The most models that are kept.
@@ -158,6 +183,8 @@ pub struct LaunchRequest {
     pub on_behalf_of: Option<String>,
     /// The issue to work on, where the provider takes issues instead of prompts.
     pub issue: Option<String>,
+    /// The template to launch from, with [`Capability::Templates`]; pinned in the claim.
+    pub template_id: Option<String>,
     /// When this must not be sent any more.
     pub window: SendWindow,
 }
@@ -195,6 +222,10 @@ pub struct AdoptRequest {
     pub uid: String,
     /// URL of the repository that was asked for.
     pub repository: String,
+    /// The template that was launched from, as pinned in the claim.
+    pub template_id: Option<String>,
+    /// What [`Provider::baseline`] said before the launch, as recorded in the claim.
+    pub baseline: Option<String>,
     /// Sessions created before this are not candidates.
     pub created_from: Timestamp,
     /// Sessions created after this are not candidates.

@@ -7,9 +7,13 @@ pub mod credential;
 pub mod error;
 pub mod http;
 pub mod registry;
+pub mod templates;
 
 mod cursor;
+mod evidence;
 mod firebender;
+mod firetiger;
+mod flapjack;
 mod repository;
 mod scan;
 mod wire;

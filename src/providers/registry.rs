@@ -3,10 +3,12 @@
 use super::contract::ProviderType;
 use super::cursor::Cursor;
 use super::firebender::Firebender;
+use super::firetiger::FiretigerType;
+use super::flapjack::FlapjackType;
 use crate::api::ProviderKind;
 
 /// The providers that this build can talk to.
-static PROVIDERS: &[&dyn ProviderType] = &[&Cursor, &Firebender];
+static PROVIDERS: &[&dyn ProviderType] = &[&Cursor, &Firebender, &FlapjackType, &FiretigerType];
 
 /// Looks up providers.
 #[derive(Clone, Copy, Debug)]

@@ -280,6 +280,8 @@ mod tests {
             installation: InstallationId::new("0a1b2c3d"),
             uid: "uid".into(),
             repository: "https://github.com/acme/app".into(),
+            template_id: None,
+            baseline: None,
             created_from: Timestamp::UNIX_EPOCH,
             created_until: Timestamp::UNIX_EPOCH,
             owned: BTreeSet::new(),

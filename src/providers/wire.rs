@@ -1,12 +1,14 @@
 //! Reading what providers send: untrusted, partly undocumented, and changing.
 
-use serde::de::DeserializeOwned;
+use serde::de::value::StrDeserializer;
+use serde::de::{DeserializeOwned, IntoDeserializer};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use url::Url;
 
 use super::contract::PageToken;
 use super::error::ProviderError;
+use crate::domain::ids::SessionId;
 
 /// The longest id, page token and link that are believed.
 const LONGEST_ID: usize = 256;
@@ -52,6 +54,20 @@ impl<'de, T: DeserializeOwned> Deserialize<'de> for Items<T> {
 /// An id from a provider: it becomes part of URLs and of `status`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct WireId(pub(super) String);
+
+impl WireId {
+    /// Takes an id that stands in a longer text.
+    pub(super) fn within(text: &str) -> Option<Self> {
+        let text: StrDeserializer<'_, serde::de::value::Error> = text.into_deserializer();
+        Self::deserialize(text).ok()
+    }
+}
+
+impl From<WireId> for SessionId {
+    fn from(id: WireId) -> Self {
+        Self::new(id.0)
+    }
+}
 
 impl<'de> Deserialize<'de> for WireId {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

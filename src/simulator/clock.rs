@@ -14,6 +14,8 @@ pub struct Moment(Duration);
 impl Moment {
     /// The start of the simulator.
     pub(crate) const START: Self = Self(Duration::ZERO);
+    /// Later than anything that happens.
+    pub(crate) const NEVER: Self = Self(Duration::MAX);
 
     /// The moment `wait` later.
     pub fn plus(self, wait: Duration) -> Self {

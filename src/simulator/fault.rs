@@ -144,11 +144,11 @@ pub enum FaultKind {
     },
     /// After: the JSON is cut in the middle.
     TruncatedBody,
-    /// After: the JSON object gets one more member of this many bytes, at most 256 MiB.
+    /// After: the JSON object or array gets one more member of this many bytes, at most 256 MiB.
     HugeBody { bytes: usize },
     /// After: every `status` in the answer is this word.
     UnknownStatus { value: String },
-    /// The session that this launch creates is missing from lists, and its conversation is empty, for this long.
+    /// The session that this launch creates is missing from lists and links, and its conversation is empty, for this long.
     Lag {
         #[serde(rename = "for", with = "friendly")]
         duration: Duration,

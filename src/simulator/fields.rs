@@ -67,6 +67,23 @@ impl<'a> Fields<'a> {
         }
     }
 
+    /// A string that is not empty; null counts as absent.
+    pub(crate) fn nullable_string(&self, name: &str) -> Result<Option<&'a str>, Refusal> {
+        if self.members.get(name).is_some_and(Value::is_null) {
+            return Ok(None);
+        }
+        self.string(name)
+    }
+
+    /// An object that is kept as it is; null counts as absent.
+    pub(crate) fn nullable_members(&self, name: &str) -> Result<Option<Value>, Refusal> {
+        match self.members.get(name) {
+            None | Some(Value::Null) => Ok(None),
+            Some(object @ Value::Object(_)) => Ok(Some(object.clone())),
+            Some(other) => Err(wrong_type(&self.at(name), "object", other)),
+        }
+    }
+
     pub(crate) fn required_string(&self, name: &str) -> Result<&'a str, Refusal> {
         self.required(name, self.string(name)?)
     }

@@ -25,7 +25,7 @@ pub(crate) struct Call {
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Tampering {
     pub(crate) ignore_agent_id: bool,
-    /// How long a new session stays out of lists and its conversation empty.
+    /// How long a new session stays out of lists and links, and its conversation empty.
     pub(crate) lag: Duration,
 }
 
@@ -49,12 +49,11 @@ impl Call {
         serde_json::from_slice(&self.body).ok()
     }
 
-    /// The body as a JSON object, with the refusals that Cursor documents (`missing_body`, `validation_error`).
+    /// The body as a JSON object.
     pub(crate) fn json_body(&self) -> Result<Map<String, Value>, Refusal> {
         if self.body.is_empty() {
-            return Err(Refusal::new(
-                StatusCode::BAD_REQUEST,
-                "missing_body",
+            return Err(Refusal::common(
+                Reason::MissingBody,
                 "Request body is required",
             ));
         }
@@ -72,17 +71,28 @@ impl Call {
         }
     }
 
+    /// The credentials of one scheme of `Authorization`.
+    fn authorization(&self, scheme: &str) -> Option<&str> {
+        let (given, credentials) = self.header(AUTHORIZATION.as_str())?.split_once(' ')?;
+        given
+            .eq_ignore_ascii_case(scheme)
+            .then(|| credentials.trim())
+    }
+
+    /// The key of `Authorization: Bearer KEY`.
+    pub(crate) fn bearer_token(&self) -> Option<String> {
+        self.authorization("bearer").map(str::to_owned)
+    }
+
+    /// User and password of `Authorization: Basic`, as `USER:PASSWORD`.
+    pub(crate) fn basic_credentials(&self) -> Option<String> {
+        String::from_utf8(BASE64.decode(self.authorization("basic")?).ok()?).ok()
+    }
+
     /// The key of `Authorization: Bearer KEY`, or of `Basic` with the key as user name and an empty password.
     pub(crate) fn authorization_key(&self) -> Option<String> {
-        let (scheme, credentials) = self.header(AUTHORIZATION.as_str())?.split_once(' ')?;
-        if scheme.eq_ignore_ascii_case("bearer") {
-            return Some(credentials.trim().to_owned());
-        }
-        if !scheme.eq_ignore_ascii_case("basic") {
-            return None;
-        }
-        let decoded = String::from_utf8(BASE64.decode(credentials.trim()).ok()?).ok()?;
-        decoded.strip_suffix(':').map(str::to_owned)
+        let basic = || Some(self.basic_credentials()?.strip_suffix(':')?.to_owned());
+        self.bearer_token().or_else(basic)
     }
 }
 
@@ -193,13 +203,61 @@ pub(crate) enum EffectKind {
     Changed,
 }
 
-/// A refusal in the provider's error body.
+/// A refusal. The provider words it ([`ProviderApi::refusal`](super::provider::ProviderApi::refusal)).
 #[derive(Debug)]
 pub(crate) struct Refusal {
     pub(crate) status: StatusCode,
-    pub(crate) code: Cow<'static, str>,
+    pub(crate) code: Code,
     pub(crate) message: String,
     pub(crate) headers: Vec<(&'static str, String)>,
+}
+
+/// What a refusal is for.
+#[derive(Debug)]
+pub(crate) enum Code {
+    /// A reason that every API has, each in its own word.
+    Common(Reason),
+    /// One provider's word, or the one that a fault asks for.
+    Own(Cow<'static, str>),
+}
+
+/// Why any provider refuses a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reason {
+    Unauthorized,
+    NoSuchPath,
+    MethodNotAllowed,
+    TooManyRequests,
+    TooLarge,
+    MissingBody,
+    /// Something in the body or the query.
+    Invalid,
+}
+
+impl Reason {
+    fn status(self) -> StatusCode {
+        match self {
+            Self::Unauthorized => StatusCode::UNAUTHORIZED,
+            Self::NoSuchPath => StatusCode::NOT_FOUND,
+            Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Self::TooManyRequests => StatusCode::TOO_MANY_REQUESTS,
+            Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::MissingBody | Self::Invalid => StatusCode::BAD_REQUEST,
+        }
+    }
+
+    /// Cursor's word, which Firebender is assumed to share.
+    pub(crate) fn cursor_word(self) -> &'static str {
+        match self {
+            Self::Unauthorized => "unauthorized",
+            Self::NoSuchPath => "not_found",
+            Self::MethodNotAllowed => "method_not_allowed",
+            Self::TooManyRequests => "rate_limit_exceeded",
+            Self::TooLarge => "payload_too_large",
+            Self::MissingBody => "missing_body",
+            Self::Invalid => "validation_error",
+        }
+    }
 }
 
 impl Refusal {
@@ -210,14 +268,27 @@ impl Refusal {
     ) -> Self {
         Self {
             status,
-            code: code.into(),
+            code: Code::Own(code.into()),
+            message: message.into(),
+            headers: Vec::new(),
+        }
+    }
+
+    pub(crate) fn common(reason: Reason, message: impl Into<String>) -> Self {
+        Self {
+            status: reason.status(),
+            code: Code::Common(reason),
             message: message.into(),
             headers: Vec::new(),
         }
     }
 
     pub(crate) fn validation(message: impl Into<String>) -> Self {
-        Self::new(StatusCode::BAD_REQUEST, "validation_error", message)
+        Self::common(Reason::Invalid, message)
+    }
+
+    pub(crate) fn no_such_path(path: &str) -> Self {
+        Self::common(Reason::NoSuchPath, format!("No such path: {path}"))
     }
 
     pub(crate) fn not_found(code: &'static str, message: impl Into<String>) -> Self {
@@ -229,10 +300,6 @@ impl Refusal {
     }
 
     pub(crate) fn rate_limited(message: impl Into<String>) -> Self {
-        Self::new(
-            StatusCode::TOO_MANY_REQUESTS,
-            "rate_limit_exceeded",
-            message,
-        )
+        Self::common(Reason::TooManyRequests, message)
     }
 }

@@ -9,7 +9,7 @@ use super::operation::Provider;
 #[serde(deny_unknown_fields)]
 pub struct Key {
     pub provider: Provider,
-    /// What a client sends. Never recorded.
+    /// What a client sends; for Firetiger `USER:PASSWORD`. Never recorded.
     pub secret: String,
     /// The key's name, as records and `/me` show it.
     pub name: String,
@@ -44,6 +44,8 @@ impl Key {
                 ..Self::user(Provider::Cursor, "demo-service", "cursor-demo-service-key")
             },
             Self::user(Provider::Firebender, "demo", "firebender-demo-key"),
+            Self::user(Provider::Flapjack, "demo", "fj_live_demo_key"),
+            Self::user(Provider::Firetiger, "demo", "demo:firetiger-demo-password"),
         ]
     }
 }

@@ -5,7 +5,8 @@
 //!
 //! ```text
 //! socket ── connection ── server ── world ──┬── fault, keys, rate_limit
-//!                                           ├── cursor_v1, firebender   (provider::ProviderApi: state machines without I/O)
+//!                                           ├── cursor (v0 and v1), firebender, flapjack, firetiger
+//!                                           │                           (provider::ProviderApi: state machines without I/O)
 //!                                           └── record                  (what was seen)
 //! ```
 //!
@@ -15,10 +16,14 @@
 mod clock;
 mod connection;
 mod control;
+mod cursor;
+mod cursor_v0;
 mod cursor_v1;
 mod fault;
 mod fields;
 mod firebender;
+mod firetiger;
+mod flapjack;
 mod http;
 mod keys;
 mod marker;
@@ -33,6 +38,7 @@ mod record;
 mod script;
 mod server;
 mod timeline;
+mod turns;
 mod world;
 
 use std::io;
@@ -49,8 +55,10 @@ pub use fault::{Fault, FaultKind, Matcher};
 pub use keys::{Key, KeyKind};
 pub use operation::{Operation, OperationClass, Provider, UnknownOperation};
 pub use options::{
-    AgentIds, ConversationStart, CursorOptions, FirebenderBranch, FirebenderDocument,
-    FirebenderOptions, IdempotencyKey, ModelList, RepositoryAccess, SimulatorOptions, TimeFlow,
+    AgentIds, BusyMessage, CodingAgentType, ConnectionType, ConversationStart, CursorOptions,
+    CursorV0Options, FirebenderBranch, FirebenderDocument, FirebenderOptions, FiretigerConnection,
+    FiretigerOptions, FlapjackOptions, FollowUpAfterStop, IdempotencyKey, IssueLinks, MemberNames,
+    ModelList, RepositoryAccess, SimulatorOptions, StoppedStatus, TimeFlow,
 };
 pub use record::{Launch, LaunchFilter, LaunchKind, PromptView, RequestRecord, SessionView};
 pub use script::{CancelBehaviour, DIRECTIVE, DirectiveError, Outcome, Script, ScriptRule};
@@ -67,6 +75,22 @@ pub struct Urls {
     pub cursor: String,
     /// Base of Firebender's API, in place of `https://cloud.firebender.com`.
     pub firebender: String,
+    /// Base of Flapjack's API, in place of `https://api.flapjack.dev`.
+    pub flapjack: String,
+    /// Base of Firetiger's API, in place of `https://api.cloud.firetiger.com`.
+    pub firetiger: String,
+}
+
+impl Urls {
+    /// Base URL of a provider's API.
+    pub fn of(&self, provider: Provider) -> &str {
+        match provider {
+            Provider::Cursor => &self.cursor,
+            Provider::Firebender => &self.firebender,
+            Provider::Flapjack => &self.flapjack,
+            Provider::Firetiger => &self.firetiger,
+        }
+    }
 }
 
 /// A running simulator. Dropping it closes its listeners and connections.
@@ -85,16 +109,16 @@ impl Simulator {
         let control = TcpListener::bind(options.listen).await?;
         let cursor = TcpListener::bind(after(options.listen, 1)?).await?;
         let firebender = TcpListener::bind(after(options.listen, 2)?).await?;
+        let flapjack = TcpListener::bind(after(options.listen, 3)?).await?;
+        let firetiger = TcpListener::bind(after(options.listen, 4)?).await?;
         let urls = Urls {
             control: url_of(&control)?,
             cursor: url_of(&cursor)?,
             firebender: url_of(&firebender)?,
+            flapjack: url_of(&flapjack)?,
+            firetiger: url_of(&firetiger)?,
         };
-        let world = Arc::new(World::new(
-            options,
-            urls.cursor.clone(),
-            urls.firebender.clone(),
-        ));
+        let world = Arc::new(World::new(options, &urls));
         let handle = Handle {
             world: world.clone(),
         };
@@ -102,6 +126,8 @@ impl Simulator {
         for (listener, provider) in [
             (cursor, Provider::Cursor),
             (firebender, Provider::Firebender),
+            (flapjack, Provider::Flapjack),
+            (firetiger, Provider::Firetiger),
         ] {
             let server = ProviderServer {
                 world: world.clone(),
@@ -130,10 +156,7 @@ impl Simulator {
 
     /// Base URL of a provider's API.
     pub fn url(&self, provider: Provider) -> &str {
-        match provider {
-            Provider::Cursor => &self.urls.cursor,
-            Provider::Firebender => &self.urls.firebender,
-        }
+        self.urls.of(provider)
     }
 
     /// Base URL of Cursor's API.
@@ -144,6 +167,16 @@ impl Simulator {
     /// Base URL of Firebender's API.
     pub fn firebender_url(&self) -> &str {
         self.url(Provider::Firebender)
+    }
+
+    /// Base URL of Flapjack's API.
+    pub fn flapjack_url(&self) -> &str {
+        self.url(Provider::Flapjack)
+    }
+
+    /// Base URL of Firetiger's API.
+    pub fn firetiger_url(&self) -> &str {
+        self.url(Provider::Firetiger)
     }
 }
 

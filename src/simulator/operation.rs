@@ -10,21 +10,32 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Provider {
-    /// Cursor Cloud Agents.
+    /// Cursor Cloud Agents, API v0 and v1.
     Cursor,
     /// Firebender cloud agents.
     Firebender,
+    /// Flapjack code agents.
+    Flapjack,
+    /// Firetiger coding agents.
+    Firetiger,
 }
 
 impl Provider {
     /// Every provider, in the order of their ports.
-    pub const ALL: [Self; 2] = [Self::Cursor, Self::Firebender];
+    pub const ALL: [Self; 4] = [
+        Self::Cursor,
+        Self::Firebender,
+        Self::Flapjack,
+        Self::Firetiger,
+    ];
 
     /// The name used in the control API.
     pub fn name(self) -> &'static str {
         match self {
             Self::Cursor => "cursor",
             Self::Firebender => "firebender",
+            Self::Flapjack => "flapjack",
+            Self::Firetiger => "firetiger",
         }
     }
 }
@@ -45,7 +56,7 @@ pub enum OperationClass {
     FollowUp,
     /// Reads one session or run.
     Get,
-    /// Lists sessions or runs.
+    /// Lists sessions or runs, or what links to them.
     List,
     /// Stops a run.
     Cancel,
@@ -57,6 +68,8 @@ pub enum OperationClass {
     Events,
     /// Reads facts about the account: key, models, repositories.
     Account,
+    /// Reads or changes what sessions are made from or report to: templates, webhooks.
+    Configure,
     /// Reads files and numbers that a session left: artifacts, recordings, usage.
     Output,
 }
@@ -126,6 +139,32 @@ operations! {
     /// `POST /v1/sub-tokens`
     CursorV1CreateSubToken = "cursor_v1.create_sub_token", Account;
     /// `POST /v0/agents`
+    CursorV0CreateAgent = "cursor_v0.create_agent", Launch;
+    /// `GET /v0/agents`
+    CursorV0ListAgents = "cursor_v0.list_agents", List;
+    /// `GET /v0/agents/{id}`
+    CursorV0GetAgent = "cursor_v0.get_agent", Get;
+    /// `DELETE /v0/agents/{id}`
+    CursorV0DeleteAgent = "cursor_v0.delete_agent", Delete;
+    /// `POST /v0/agents/{id}/followup`
+    CursorV0FollowUp = "cursor_v0.follow_up", FollowUp;
+    /// `POST /v0/agents/{id}/stop`
+    CursorV0StopAgent = "cursor_v0.stop_agent", Cancel;
+    /// `GET /v0/agents/{id}/conversation`
+    CursorV0GetConversation = "cursor_v0.get_conversation", Events;
+    /// `GET /v0/agents/{id}/artifacts`
+    CursorV0ListArtifacts = "cursor_v0.list_artifacts", Output;
+    /// `GET /v0/agents/{id}/artifacts/download`
+    CursorV0DownloadArtifact = "cursor_v0.download_artifact", Output;
+    /// `GET` of the URL that an artifact download gives
+    CursorV0FetchArtifact = "cursor_v0.fetch_artifact", Output;
+    /// `GET /v0/me`
+    CursorV0GetMe = "cursor_v0.get_me", Account;
+    /// `GET /v0/models`
+    CursorV0ListModels = "cursor_v0.list_models", Account;
+    /// `GET /v0/repositories`
+    CursorV0ListRepositories = "cursor_v0.list_repositories", Account;
+    /// `POST /v0/agents`
     FirebenderCreateAgent = "firebender.create_agent", Launch;
     /// `GET /v0/agents`
     FirebenderListAgents = "firebender.list_agents", List;
@@ -147,6 +186,42 @@ operations! {
     FirebenderGetTrace = "firebender.get_trace", Output;
     /// `GET` of the URL that a recording or trace redirects to
     FirebenderFetchFile = "firebender.fetch_file", Output;
+    /// `GET /api/code-agents`
+    FlapjackListTemplates = "flapjack.list_templates", Configure;
+    /// `POST /api/code-agents`
+    FlapjackCreateTemplate = "flapjack.create_template", Configure;
+    /// `GET /api/code-agents/{id}`
+    FlapjackGetTemplate = "flapjack.get_template", Configure;
+    /// `PATCH /api/code-agents/{id}`
+    FlapjackUpdateTemplate = "flapjack.update_template", Configure;
+    /// `DELETE /api/code-agents/{id}`
+    FlapjackDeleteTemplate = "flapjack.delete_template", Configure;
+    /// `POST /api/code-sessions`
+    FlapjackStartSession = "flapjack.start_session", Launch;
+    /// `GET /api/code-sessions`
+    FlapjackListSessions = "flapjack.list_sessions", List;
+    /// `GET /api/code-sessions/{id}`
+    FlapjackGetSession = "flapjack.get_session", Get;
+    /// `PATCH /api/code-sessions/{id}`
+    FlapjackUpdateSession = "flapjack.update_session", Configure;
+    /// `POST /api/code-sessions/{id}/messages`
+    FlapjackSendMessage = "flapjack.send_message", FollowUp;
+    /// `GET /api/code-sessions/{id}/events`
+    FlapjackListEvents = "flapjack.list_events", Events;
+    /// `POST /api/code-sessions/{id}/cancel`
+    FlapjackCancelSession = "flapjack.cancel_session", Cancel;
+    /// `POST /api/code-sessions/{id}/archive`
+    FlapjackArchiveSession = "flapjack.archive_session", Archive;
+    /// `GET /v1/codingAgents`
+    FiretigerListCodingAgents = "firetiger.list_coding_agents", Account;
+    /// `GET /v1/coding-agents/{id}`
+    FiretigerGetCodingAgent = "firetiger.get_coding_agent", Account;
+    /// `POST /v1/coding-agents/{id}/sessions:launch`
+    FiretigerLaunchSession = "firetiger.launch_session", Launch;
+    /// `GET /v1/coding-agents/{id}/sessions/{sessionId}`
+    FiretigerGetSession = "firetiger.get_session", Get;
+    /// `GET /v1/issues/{id}`
+    FiretigerGetIssue = "firetiger.get_issue", List;
 }
 
 impl fmt::Display for Operation {

@@ -11,7 +11,7 @@ use super::script::Script;
 /// Everything that can be chosen at the start.
 #[derive(Clone, Debug)]
 pub struct SimulatorOptions {
-    /// Address of the control API. The providers listen on the ports after it: Cursor + 1, Firebender + 2. Port 0 (the default, on loopback)
+    /// Address of the control API. The providers listen on the ports after it: Cursor + 1, Firebender + 2, Flapjack + 3, Firetiger + 4. Port 0 (the default, on loopback)
     /// gives each a free port.
     pub listen: SocketAddr,
     /// Accepted keys; default [`Key::demo`].
@@ -26,6 +26,8 @@ pub struct SimulatorOptions {
     pub request_log: usize,
     pub cursor: CursorOptions,
     pub firebender: FirebenderOptions,
+    pub flapjack: FlapjackOptions,
+    pub firetiger: FiretigerOptions,
 }
 
 impl Default for SimulatorOptions {
@@ -39,6 +41,8 @@ impl Default for SimulatorOptions {
             request_log: 100_000,
             cursor: CursorOptions::default(),
             firebender: FirebenderOptions::default(),
+            flapjack: FlapjackOptions::default(),
+            firetiger: FiretigerOptions::default(),
         }
     }
 }
@@ -48,6 +52,13 @@ impl SimulatorOptions {
     pub fn for_tests() -> Self {
         Self {
             script: Script::fast(),
+            cursor: CursorOptions {
+                v0: CursorV0Options {
+                    stop_takes: Duration::from_millis(20),
+                    ..CursorV0Options::default()
+                },
+                ..CursorOptions::default()
+            },
             ..Self::default()
         }
     }
@@ -81,6 +92,8 @@ pub struct CursorOptions {
     pub first_heartbeat: Duration,
     /// Silence before each further one; default 15 s.
     pub heartbeat: Duration,
+    /// What only API v0 has.
+    pub v0: CursorV0Options,
 }
 
 impl Default for CursorOptions {
@@ -97,8 +110,52 @@ impl Default for CursorOptions {
             stream_retention: Duration::from_secs(3600),
             first_heartbeat: Duration::from_secs(30),
             heartbeat: Duration::from_secs(15),
+            v0: CursorV0Options::default(),
         }
     }
+}
+
+/// What is open in version 0 of Cursor's API.
+#[derive(Clone, Copy, Debug)]
+pub struct CursorV0Options {
+    /// What a stop leaves as status; undocumented. Default: after a moment, finished.
+    pub stopped_status: StoppedStatus,
+    /// How long a stopped agent is still shown as before, with [`StoppedStatus::FinishedLater`]; default 1 s.
+    pub stop_takes: Duration,
+    /// What a message to a stopped agent meets. Default: it resumes the agent.
+    pub follow_up_after_stop: FollowUpAfterStop,
+    /// Default: with the run.
+    pub conversation: ConversationStart,
+}
+
+impl Default for CursorV0Options {
+    fn default() -> Self {
+        Self {
+            stopped_status: StoppedStatus::FinishedLater,
+            stop_takes: Duration::from_secs(1),
+            follow_up_after_stop: FollowUpAfterStop::Resumes,
+            conversation: ConversationStart::WithRun,
+        }
+    }
+}
+
+/// The status of an agent that was stopped. Nothing runs any more in any case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum StoppedStatus {
+    /// As before for a moment, then `FINISHED`.
+    FinishedLater,
+    FinishedAtOnce,
+    /// As before, for good.
+    Unchanged,
+}
+
+/// What becomes of a message to a stopped agent. The API description of March 2026 and the later documentation contradict each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum FollowUpAfterStop {
+    /// It goes on (the later documentation).
+    Resumes,
+    /// 409: it cannot be resumed (the API description).
+    Refused,
 }
 
 /// What becomes of a client's `agentId`.
@@ -174,7 +231,111 @@ pub enum FirebenderBranch {
     Rewritten,
 }
 
-/// When the prompt appears in a conversation; undocumented.
+/// What is open in Flapjack's API.
+#[derive(Clone, Debug)]
+pub struct FlapjackOptions {
+    /// Organisations that every account is a member of, besides its own. Default: none.
+    pub shared_orgs: Vec<String>,
+    /// Default: it waits.
+    pub busy_message: BusyMessage,
+}
+
+impl Default for FlapjackOptions {
+    fn default() -> Self {
+        Self {
+            shared_orgs: Vec::new(),
+            busy_message: BusyMessage::Queued,
+        }
+    }
+}
+
+/// What becomes of a message to a session that still works; undocumented.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum BusyMessage {
+    /// It is worked on when the present work is done.
+    Queued,
+    /// 409 `SESSION_ACTIVE`.
+    Refused,
+}
+
+/// What is there and what is open in Firetiger's API.
+#[derive(Clone, Debug)]
+pub struct FiretigerOptions {
+    /// Default: `cursor-prod`, `inspect-prod`, and `docs-http`, which is no coding agent.
+    pub connections: Vec<FiretigerConnection>,
+    /// Ids of the issues that there are; default `FT-42`, `FT-43`, `FT-44`.
+    pub issues: Vec<String>,
+    /// Default: appended.
+    pub issue_links: IssueLinks,
+    /// Default: camel case.
+    pub member_names: MemberNames,
+}
+
+impl Default for FiretigerOptions {
+    fn default() -> Self {
+        let connection = |id: &str, kind| FiretigerConnection {
+            id: id.to_owned(),
+            kind,
+        };
+        Self {
+            connections: vec![
+                connection(
+                    "cursor-prod",
+                    ConnectionType::CodingAgent(CodingAgentType::Cursor),
+                ),
+                connection(
+                    "inspect-prod",
+                    ConnectionType::CodingAgent(CodingAgentType::Inspect),
+                ),
+                connection("docs-http", ConnectionType::Http),
+            ],
+            issues: ["FT-42", "FT-43", "FT-44"].map(str::to_owned).to_vec(),
+            issue_links: IssueLinks::Appended,
+            member_names: MemberNames::Camel,
+        }
+    }
+}
+
+/// A connection of the simulated deployment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FiretigerConnection {
+    pub id: String,
+    pub kind: ConnectionType,
+}
+
+/// What a connection is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConnectionType {
+    CodingAgent(CodingAgentType),
+    /// Anything but a coding agent.
+    Http,
+}
+
+/// The provider behind a coding agent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CodingAgentType {
+    Cursor,
+    Inspect,
+}
+
+/// What becomes of the link to a new session, which is added "on a best-effort basis".
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum IssueLinks {
+    Appended,
+    /// Adding it fails, and the launch does not.
+    Lost,
+}
+
+/// How JSON members are written; the documentation shows no answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum MemberNames {
+    /// `sessionUrl`
+    Camel,
+    /// `session_url`
+    Snake,
+}
+
+/// When the prompt appears in a conversation of Cursor v0 or Firebender; undocumented.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum ConversationStart {
     /// When the agent starts working: an empty conversation proves nothing before.

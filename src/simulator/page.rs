@@ -1,4 +1,8 @@
-//! Query parameters and pages, as Cursor and Firebender share them.
+//! Query parameters, and pages as Cursor and Firebender share them.
+
+use std::fmt::Display;
+use std::ops::RangeInclusive;
+use std::str::FromStr;
 
 use super::http::{Call, Refusal};
 
@@ -54,6 +58,14 @@ impl Query {
         }
     }
 
+    /// A value; an empty one counts as absent.
+    pub(crate) fn given(&self, name: &str) -> Option<&str> {
+        self.pairs
+            .iter()
+            .find(|(key, value)| key == name && !value.is_empty())
+            .map(|(_, value)| value.as_str())
+    }
+
     pub(crate) fn boolean(&self, name: &str) -> Result<Option<bool>, Refusal> {
         match self.string(name)? {
             None => Ok(None),
@@ -65,17 +77,33 @@ impl Query {
         }
     }
 
-    pub(crate) fn page(&self) -> Result<Page<'_>, Refusal> {
-        let limit = match self.string("limit")? {
-            None => DEFAULT_LIMIT,
-            Some(text) => text
-                .parse()
-                .ok()
-                .filter(|limit| (1..=MAX_LIMIT).contains(limit))
-                .ok_or_else(|| Refusal::validation("limit: Expected an integer from 1 to 100"))?,
+    /// An integer in a range.
+    pub(crate) fn number<N>(
+        &self,
+        name: &str,
+        range: RangeInclusive<N>,
+    ) -> Result<Option<N>, Refusal>
+    where
+        N: FromStr + PartialOrd + Display,
+    {
+        let Some(text) = self.string(name)? else {
+            return Ok(None);
         };
+        match text.parse() {
+            Ok(number) if range.contains(&number) => Ok(Some(number)),
+            _ => Err(Refusal::validation(format!(
+                "{name}: Expected an integer from {} to {}",
+                range.start(),
+                range.end()
+            ))),
+        }
+    }
+
+    pub(crate) fn page(&self) -> Result<Page<'_>, Refusal> {
         Ok(Page {
-            limit,
+            limit: self
+                .number("limit", 1..=MAX_LIMIT)?
+                .unwrap_or(DEFAULT_LIMIT),
             cursor: self.string("cursor")?,
         })
     }

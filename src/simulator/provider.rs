@@ -1,9 +1,10 @@
 //! What a simulated provider consists of. Everything is synchronous and free of I/O; time, caller and scripts are handed in.
 
-use http::Method;
+use http::{Method, StatusCode};
+use serde_json::{Value, json};
 
 use super::clock::{Clock, Moment};
-use super::http::{Answer, Call, Refusal, StreamPosition, StreamStep};
+use super::http::{Answer, Call, Code, Refusal, StreamPosition, StreamStep};
 use super::keys::Key;
 use super::operation::{Operation, Route};
 use super::rate_limit::Limit;
@@ -21,19 +22,43 @@ pub(crate) struct Context<'a> {
 pub(crate) trait ProviderApi: Send {
     fn route(&self, method: &Method, segments: &[&str]) -> Route;
 
-    /// The key that a request carries, in the provider's way of sending it.
-    fn presented_key(&self, call: &Call) -> Option<String>;
+    /// The session that a path names, for the record.
+    fn session_in_path<'a>(&self, segments: &[&'a str]) -> Option<&'a str> {
+        match segments {
+            [_, "agents" | "recordings" | "traces", id, ..] => Some(id),
+            _ => None,
+        }
+    }
+
+    /// Status and body of a refusal. Unless a provider has its own shape, it is the one that Cursor documents and Firebender is assumed to share.
+    fn refusal(&self, refusal: &Refusal) -> (StatusCode, Value) {
+        let code = match &refusal.code {
+            Code::Common(reason) => reason.cursor_word(),
+            Code::Own(word) => word,
+        };
+        let body = json!({"error": {"code": code, "message": refusal.message}});
+        (refusal.status, body)
+    }
+
+    /// The key that a request carries, in the provider's way of sending it (unless it has its own: Cursor's).
+    fn presented_key(&self, call: &Call) -> Option<String> {
+        call.authorization_key()
+    }
 
     /// The provider's own limits for an operation.
-    fn limits(&self, operation: Operation) -> Vec<Limit>;
+    fn limits(&self, _operation: Operation) -> Vec<Limit> {
+        Vec::new()
+    }
 
     /// Answers an operation that needs no key (presigned URLs); `None` for all others.
     fn public_answer(
         &self,
-        operation: Operation,
-        call: &Call,
-        now: Moment,
-    ) -> Option<Result<Answer, Refusal>>;
+        _operation: Operation,
+        _call: &Call,
+        _now: Moment,
+    ) -> Option<Result<Answer, Refusal>> {
+        None
+    }
 
     fn answer(
         &mut self,
@@ -42,8 +67,10 @@ pub(crate) trait ProviderApi: Send {
         context: Context<'_>,
     ) -> Result<Answer, Refusal>;
 
-    /// The next step of an event stream.
-    fn stream(&self, position: &mut StreamPosition, now: Moment, clock: &Clock) -> StreamStep;
+    /// The next step of an event stream. Only Cursor v1 has any.
+    fn stream(&self, _position: &mut StreamPosition, _now: Moment, _clock: &Clock) -> StreamStep {
+        StreamStep::End
+    }
 
     /// All sessions ever created, oldest first.
     fn sessions(&self, now: Moment, clock: &Clock) -> Vec<SessionView>;

@@ -122,6 +122,8 @@ pub struct SessionView {
     pub deleted: bool,
     pub repository: Option<String>,
     pub pull_request: Option<String>,
+    /// The person that the session is attributed to, where the provider knows one (Firetiger with Inspect).
+    pub on_behalf_of: Option<String>,
     pub created_at: Timestamp,
     /// The prompts in order, with the ids of their runs.
     pub prompts: Vec<PromptView>,

@@ -2,7 +2,7 @@
 //!
 //! A script comes from three places; the first that sets a field wins:
 //!
-//! 1. a **directive**, a line of the prompt that begins with `sim:`, e.g.
+//! 1. a **directive**, a line of the prompt (Firetiger has none: its sessions get theirs from rules) that begins with `sim:`, e.g.
 //!    `sim: creating=200ms running=1s outcome=error result="tests fail"`. Pairs are separated by spaces; values with spaces are quoted (`\"` and
 //!    `\\` inside). A directive that cannot be read is answered with 400, so that a typing mistake never looks like a finished test;
 //! 2. a **rule** of the control API (`POST /control/script`), for sessions whose prompt contains a text, or for a session that exists;
@@ -11,6 +11,7 @@
 //! | field | values | default | meaning |
 //! |---|---|---|---|
 //! | `latency` | duration | `0s` | how long the answer to the launch is held back; the session exists from the start |
+//! | `pending` | duration | `300ms` | Flapjack only: time until a prompt is handed to Cursor |
 //! | `creating` | duration | `300ms` | time until the sandbox is there |
 //! | `setup` | duration | `300ms` | Firebender only: time in `SETUP` |
 //! | `running` | duration | `2s` | working time |
@@ -18,7 +19,7 @@
 //! | `pr` | `true` `false` | what the request asked for | whether a pull request is opened |
 //! | `pr_after` | duration | at the end | pull request and branch appear this long after work began |
 //! | `result` | text | a sentence | the final assistant text |
-//! | `cancel` | `accepted` `fails` `too_late` | `accepted` | `fails`: 500 and it keeps running; `too_late`: it finishes just before, 409 |
+//! | `cancel` | `accepted` `fails` `too_late` `unsupported` | `accepted` | `fails`: 5xx and it keeps running; `too_late`: it finishes just before, 409 (Cursor v0: 200); `unsupported`: 409 and it keeps running |
 //! | `artifacts` | number | `0` | files that the session leaves |
 //! | `input_tokens` `output_tokens` `cache_read_tokens` `cache_write_tokens` | number | small | usage |
 //! | `cost_cents` | number | `4.2` | usage, in cents |
@@ -43,6 +44,8 @@ pub const DIRECTIVE: &str = "sim:";
 pub struct Script {
     #[serde(with = "friendly", skip_serializing_if = "Option::is_none")]
     pub latency: Option<Duration>,
+    #[serde(with = "friendly", skip_serializing_if = "Option::is_none")]
+    pub pending: Option<Duration>,
     #[serde(with = "friendly", skip_serializing_if = "Option::is_none")]
     pub creating: Option<Duration>,
     #[serde(with = "friendly", skip_serializing_if = "Option::is_none")]
@@ -96,8 +99,10 @@ pub enum Outcome {
 pub enum CancelBehaviour {
     #[default]
     Accepted,
-    /// 500, and the run keeps running (reported by users of Cursor).
+    /// A server error, and the run keeps running (reported by users of Cursor, documented by Flapjack).
     Fails,
+    /// A conflict, and the run keeps running (documented by Flapjack).
+    Unsupported,
     /// The run finishes between the caller's last look and the cancel.
     TooLate,
 }
@@ -106,6 +111,7 @@ impl Script {
     /// Phases of a few milliseconds, for tests.
     pub fn fast() -> Self {
         Self {
+            pending: Some(Duration::from_millis(10)),
             creating: Some(Duration::from_millis(10)),
             setup: Some(Duration::from_millis(10)),
             running: Some(Duration::from_millis(30)),
@@ -118,6 +124,7 @@ impl Script {
     pub fn or(self, fallback: &Self) -> Self {
         Self {
             latency: self.latency.or(fallback.latency),
+            pending: self.pending.or(fallback.pending),
             creating: self.creating.or(fallback.creating),
             setup: self.setup.or(fallback.setup),
             running: self.running.or(fallback.running),
@@ -190,6 +197,10 @@ impl Script {
 
     pub(crate) fn latency(&self) -> Duration {
         self.latency.unwrap_or(Duration::ZERO)
+    }
+
+    pub(crate) fn pending(&self) -> Duration {
+        self.pending.unwrap_or(Duration::from_millis(300))
     }
 
     pub(crate) fn creating(&self) -> Duration {

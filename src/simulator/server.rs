@@ -12,12 +12,11 @@ use bytes::Bytes;
 use futures::stream;
 use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use http::{HeaderMap, StatusCode};
-use serde_json::json;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use super::connection::{Connection, ConnectionObserver, ObservedListener};
-use super::http::{Answer, AnswerBody, Call, StreamPosition, StreamStep};
+use super::http::{Answer, AnswerBody, Call, Reason, Refusal, StreamPosition, StreamStep};
 use super::operation::Provider;
 use super::world::{Delivery, World};
 
@@ -71,9 +70,9 @@ async fn handle(
     let (parts, body) = request.into_parts();
     let Ok(body) = axum::body::to_bytes(body, MAX_REQUEST_BYTES).await else {
         // Broken off, or larger than any documented request.
-        let body =
-            json!({"error": {"code": "payload_too_large", "message": "Request body is too large"}});
-        return (StatusCode::PAYLOAD_TOO_LARGE, axum::Json(body)).into_response();
+        let refusal = Refusal::common(Reason::TooLarge, "Request body is too large");
+        let answer = server.world.refuse(server.provider, refusal);
+        return respond(answer, &server, None);
     };
     let call = Call {
         method: parts.method,

@@ -8,15 +8,20 @@ use bytes::Bytes;
 use http::StatusCode;
 use serde_json::{Value, json};
 
+use super::Urls;
 use super::clock::{Clock, Moment};
 use super::connection::Connection;
-use super::cursor_v1::CursorV1;
+use super::cursor::Cursor;
 use super::fault::{FaultKind, Faults, overwrite_status};
 use super::firebender::Firebender;
-use super::http::{Answer, AnswerBody, Call, EffectKind, Refusal, StreamPosition, StreamStep};
+use super::firetiger::Firetiger;
+use super::flapjack::Flapjack;
+use super::http::{
+    Answer, AnswerBody, Call, EffectKind, Reason, Refusal, StreamPosition, StreamStep,
+};
 use super::keys::{Key, KeyRing};
 use super::marker::marker_of;
-use super::operation::{Operation, OperationClass, Provider, Route};
+use super::operation::{Operation, Provider, Route};
 use super::options::SimulatorOptions;
 use super::provider::{Context, ProviderApi};
 use super::rate_limit::{Limit, RateLimiter, too_many};
@@ -44,8 +49,10 @@ pub(crate) struct World {
 }
 
 pub(crate) struct WorldState {
-    cursor: CursorV1,
+    cursor: Cursor,
     firebender: Firebender,
+    flapjack: Flapjack,
+    firetiger: Firetiger,
     pub(crate) keys: KeyRing,
     pub(crate) faults: Faults,
     pub(crate) scripts: ScriptBook,
@@ -70,17 +77,15 @@ struct LateCommit {
 }
 
 impl World {
-    /// `cursor_url` and `firebender_url` are what the providers' own links begin with.
-    pub(crate) fn new(
-        options: SimulatorOptions,
-        cursor_url: String,
-        firebender_url: String,
-    ) -> Self {
+    /// `urls` are what the providers' own links begin with.
+    pub(crate) fn new(options: SimulatorOptions, urls: &Urls) -> Self {
         Self {
             clock: Clock::start(options.time),
             state: Mutex::new(WorldState {
-                cursor: CursorV1::new(options.cursor, cursor_url),
-                firebender: Firebender::new(options.firebender, firebender_url),
+                cursor: Cursor::new(options.cursor, &urls.cursor),
+                firebender: Firebender::new(options.firebender, urls.firebender.clone()),
+                flapjack: Flapjack::new(options.flapjack),
+                firetiger: Firetiger::new(options.firetiger),
                 keys: KeyRing::new(options.keys),
                 faults: Faults::default(),
                 scripts: ScriptBook::new(options.script),
@@ -108,6 +113,11 @@ impl World {
             .process(provider, call, connection, &self.clock)
     }
 
+    /// A refusal of a request that never got as far as [`Self::process`].
+    pub(crate) fn refuse(&self, provider: Provider, refusal: Refusal) -> Answer {
+        refusal_answer(self.state().api_ref(provider), refusal)
+    }
+
     pub(crate) fn stream(&self, provider: Provider, position: &mut StreamPosition) -> StreamStep {
         let state = self.state();
         state
@@ -127,6 +137,8 @@ impl WorldState {
         match provider {
             Provider::Cursor => &mut self.cursor,
             Provider::Firebender => &mut self.firebender,
+            Provider::Flapjack => &mut self.flapjack,
+            Provider::Firetiger => &mut self.firetiger,
         }
     }
 
@@ -134,6 +146,8 @@ impl WorldState {
         match provider {
             Provider::Cursor => &self.cursor,
             Provider::Firebender => &self.firebender,
+            Provider::Flapjack => &self.flapjack,
+            Provider::Firetiger => &self.firetiger,
         }
     }
 
@@ -207,6 +221,8 @@ impl WorldState {
         let api: &mut dyn ProviderApi = match provider {
             Provider::Cursor => &mut self.cursor,
             Provider::Firebender => &mut self.firebender,
+            Provider::Flapjack => &mut self.flapjack,
+            Provider::Firetiger => &mut self.firetiger,
         };
         let context = Context {
             now,
@@ -228,6 +244,7 @@ impl WorldState {
         let api = self.api_ref(provider);
         let route = api.route(&call.method, &call.segments());
         let secret = api.presented_key(&call);
+        let session = api.session_in_path(&call.segments()).map(str::to_owned);
         let operation = match &route {
             Route::To(operation) => Some(*operation),
             Route::MethodNotAllowed(_) | Route::NotFound => None,
@@ -237,11 +254,15 @@ impl WorldState {
             .faults
             .take(provider, operation, &call.method, &call.path);
         let mut record = new_record(provider, operation, &call, connection, clock, now);
+        record.session = session;
         record.key = caller.as_ref().map(|key| key.name.clone());
         record.fault = fault.as_ref().map(|fault| fault.name().to_owned());
         let request = self.log.add(record);
 
-        if let Some(delivery) = fault.as_ref().and_then(fault_before) {
+        let before = fault
+            .as_ref()
+            .and_then(|fault| fault_before(fault, self.api_ref(provider)));
+        if let Some(delivery) = before {
             return self.deliver(request, delivery);
         }
         if let (Some(FaultKind::LateCommit { after, close_after }), Some(operation), Some(caller)) =
@@ -272,8 +293,9 @@ impl WorldState {
         if let (Ok(answer), Some(caller)) = (&result, &caller) {
             self.record_effect(request, provider, caller, &call, answer, now, clock);
         }
-        let answer = result.unwrap_or_else(refusal_answer);
-        let delivery = fault_after(fault.as_ref(), answer);
+        let api = self.api_ref(provider);
+        let answer = result.unwrap_or_else(|refusal| refusal_answer(api, refusal));
+        let delivery = fault_after(fault.as_ref(), answer, api);
         self.deliver(request, delivery)
     }
 
@@ -289,17 +311,11 @@ impl WorldState {
     ) -> Result<Answer, Refusal> {
         let operation = match route {
             Route::To(operation) => operation,
-            Route::NotFound => {
-                return Err(Refusal::not_found(
-                    "not_found",
-                    format!("No such path: {}", call.path),
-                ));
-            }
+            Route::NotFound => return Err(Refusal::no_such_path(&call.path)),
             Route::MethodNotAllowed(methods) => {
                 let allowed: Vec<&str> = methods.iter().map(http::Method::as_str).collect();
-                let mut refusal = Refusal::new(
-                    StatusCode::METHOD_NOT_ALLOWED,
-                    "method_not_allowed",
+                let mut refusal = Refusal::common(
+                    Reason::MethodNotAllowed,
                     format!("{} is not allowed here", call.method),
                 );
                 refusal.headers.push(("allow", allowed.join(", ")));
@@ -310,9 +326,8 @@ impl WorldState {
             return answer;
         }
         let Some(caller) = caller else {
-            return Err(Refusal::new(
-                StatusCode::UNAUTHORIZED,
-                "unauthorized",
+            return Err(Refusal::common(
+                Reason::Unauthorized,
                 "Invalid or missing API key",
             ));
         };
@@ -386,10 +401,6 @@ fn new_record(
     now: Moment,
 ) -> RequestRecord {
     let body = call.json();
-    let session_in_path = match operation.map(Operation::class) {
-        None | Some(OperationClass::Account) => None,
-        Some(_) => call.segments().get(2).map(|&id| id.to_owned()),
-    };
     RequestRecord {
         sequence: 0,
         provider,
@@ -404,7 +415,7 @@ fn new_record(
         at: clock.timestamp(now),
         accepted: false,
         status: None,
-        session: session_in_path,
+        session: None,
         run: None,
         agent_id: agent_id_in(body.as_ref()),
         marker: marker_in(body.as_ref()),
@@ -429,12 +440,9 @@ fn marker_in(body: Option<&Value>) -> Option<String> {
     marker_of(text).map(str::to_owned)
 }
 
-/// A refusal in the body shape that Cursor documents and Firebender is assumed to share.
-fn refusal_answer(refusal: Refusal) -> Answer {
-    let mut answer = Answer::json(
-        refusal.status,
-        json!({"error": {"code": refusal.code, "message": refusal.message}}),
-    );
+fn refusal_answer(api: &dyn ProviderApi, refusal: Refusal) -> Answer {
+    let (status, body) = api.refusal(&refusal);
+    let mut answer = Answer::json(status, body);
     answer.headers = refusal.headers;
     answer
 }
@@ -447,24 +455,28 @@ fn at_once(answer: Answer) -> Delivery {
     }
 }
 
-fn scripted_error(status: u16, code: &str) -> Answer {
+fn scripted_error(api: &dyn ProviderApi, status: u16, code: &str) -> Answer {
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    refusal_answer(Refusal::new(status, code.to_owned(), "Injected by a fault"))
+    let refusal = Refusal::new(status, code.to_owned(), "Injected by a fault");
+    refusal_answer(api, refusal)
 }
 
 /// The faults that leave the state alone.
-fn fault_before(fault: &FaultKind) -> Option<Delivery> {
+fn fault_before(fault: &FaultKind, api: &dyn ProviderApi) -> Option<Delivery> {
     match fault {
         FaultKind::DropBefore => Some(Delivery::Close {
             after: Duration::ZERO,
         }),
         FaultKind::Hang { duration } => Some(Delivery::Close { after: *duration }),
-        FaultKind::ErrorBefore { status, code } => Some(at_once(scripted_error(*status, code))),
+        FaultKind::ErrorBefore { status, code } => {
+            Some(at_once(scripted_error(api, *status, code)))
+        }
         FaultKind::RateLimited { retry_after } => {
-            Some(at_once(refusal_answer(match retry_after {
+            let refusal = match retry_after {
                 Some(seconds) => too_many(20, Duration::from_secs(*seconds)),
                 None => Refusal::rate_limited("Rate limit exceeded"),
-            })))
+            };
+            Some(at_once(refusal_answer(api, refusal)))
         }
         FaultKind::Respond {
             status,
@@ -501,7 +513,7 @@ fn raw_answer(status: u16, headers: &[(String, String)], body: &str) -> Answer {
 }
 
 /// The faults that act on the answer.
-fn fault_after(fault: Option<&FaultKind>, mut answer: Answer) -> Delivery {
+fn fault_after(fault: Option<&FaultKind>, mut answer: Answer, api: &dyn ProviderApi) -> Delivery {
     let Some(fault) = fault else {
         return at_once(answer);
     };
@@ -513,7 +525,7 @@ fn fault_after(fault: Option<&FaultKind>, mut answer: Answer) -> Delivery {
             answer.latency = answer.latency.saturating_add(*by);
             at_once(answer)
         }
-        FaultKind::ErrorAfter { status, code } => at_once(scripted_error(*status, code)),
+        FaultKind::ErrorAfter { status, code } => at_once(scripted_error(api, *status, code)),
         FaultKind::TruncatedBody => {
             if let AnswerBody::Json(body) = &answer.body {
                 let text = body.to_string();
@@ -526,9 +538,16 @@ fn fault_after(fault: Option<&FaultKind>, mut answer: Answer) -> Delivery {
             at_once(answer)
         }
         FaultKind::HugeBody { bytes } => {
-            if let AnswerBody::Json(Value::Object(members)) = &mut answer.body {
-                let padding = "x".repeat((*bytes).min(MAX_HUGE_BODY));
-                members.insert("padding".to_owned(), Value::String(padding));
+            let padding = || Value::String("x".repeat((*bytes).min(MAX_HUGE_BODY)));
+            match &mut answer.body {
+                AnswerBody::Json(Value::Object(members)) => {
+                    members.insert("padding".to_owned(), padding());
+                }
+                AnswerBody::Json(Value::Array(items)) => items.push(padding()),
+                AnswerBody::Json(_)
+                | AnswerBody::Empty
+                | AnswerBody::File { .. }
+                | AnswerBody::Stream(_) => {}
             }
             at_once(answer)
         }

@@ -19,7 +19,9 @@ use axum::body::{Body, Bytes};
 use axum::extract::Request;
 use axum::response::Response;
 use axum::serve::ListenerExt;
-use codeagent_operator::api::{CursorSpec, FirebenderSpec, ProviderKind, ProviderSpec};
+use codeagent_operator::api::{
+    CursorSpec, FirebenderSpec, FiretigerSpec, FlapjackSpec, ProviderKind, ProviderSpec,
+};
 use codeagent_operator::domain::ids::{InstallationId, LaunchKey};
 use codeagent_operator::providers::contract::{
     API_KEY, AdoptRequest, Connection, LaunchRequest, Provider, PullRequestPolicy, SendWindow,
@@ -34,6 +36,8 @@ use url::Url;
 
 /// A key that must never be seen anywhere.
 pub const KEY: &str = "key_canary_0123456789abcdef";
+/// The key of the Cursor account behind Flapjack; never to be seen either.
+pub const CURSOR_KEY: &str = "cursor_canary_fedcba9876543210";
 pub const REPOSITORY: &str = "https://github.com/acme/app";
 
 /// A request as the server saw it.
@@ -177,7 +181,30 @@ pub fn spec(kind: ProviderKind) -> ProviderSpec {
             firebender: Some(FirebenderSpec::default()),
             ..ProviderSpec::default()
         },
-        other => panic!("{other} has no tests yet"),
+        ProviderKind::Flapjack => ProviderSpec {
+            flapjack: Some(FlapjackSpec::default()),
+            ..ProviderSpec::default()
+        },
+        ProviderKind::Firetiger => ProviderSpec {
+            firetiger: Some(FiretigerSpec {
+                coding_agent_id: "cursor-prod".into(),
+                endpoint: None,
+            }),
+            ..ProviderSpec::default()
+        },
+    }
+}
+
+/// The values of a Secret for this provider, with `key` where it wants its own key.
+pub fn credential(kind: ProviderKind, key: &str) -> Credential {
+    match kind {
+        ProviderKind::Cursor | ProviderKind::Firebender => Credential::new().with(API_KEY, key),
+        ProviderKind::Flapjack => Credential::new()
+            .with(API_KEY, key)
+            .with("cursor-api-key", CURSOR_KEY),
+        ProviderKind::Firetiger => Credential::new()
+            .with("username", "robot-1")
+            .with("password", key),
     }
 }
 
@@ -185,7 +212,7 @@ pub fn connection(http: &HttpStack, kind: ProviderKind, endpoint: &Url, key: &st
     Connection {
         spec: spec(kind),
         endpoint: endpoint.clone(),
-        credential: Credential::new().with(API_KEY, key),
+        credential: credential(kind, key),
         http: http.clone(),
     }
 }
@@ -224,6 +251,7 @@ pub fn launch_request() -> LaunchRequest {
         pull_request: PullRequestPolicy::default(),
         on_behalf_of: None,
         issue: None,
+        template_id: None,
         window: window(Duration::from_secs(20)),
     }
 }
@@ -235,6 +263,8 @@ pub fn adopt_request() -> AdoptRequest {
         installation: installation(),
         uid: "session-uid".into(),
         repository: REPOSITORY.into(),
+        template_id: None,
+        baseline: None,
         created_from: "2026-10-01T12:00:00Z".parse().unwrap(),
         created_until: "2026-10-01T13:00:00Z".parse().unwrap(),
         owned: BTreeSet::new(),

@@ -2,12 +2,16 @@
 
 use std::time::Duration;
 
-use codeagent_operator::api::{ConditionStatus, Reason, SessionPhase, condition};
+use codeagent_operator::api::{
+    ALLOWED_HOSTS_ANNOTATION, ConditionStatus, Reason, SessionPhase, condition,
+};
 use codeagent_operator::simulator::{
     Fault, FaultKind, Matcher, Operation, OperationClass, Provider,
 };
 
-use crate::world::{World, agent, agent_is, is, of, session};
+use serde_json::json;
+
+use crate::world::{CURSOR_KEY, World, agent, agent_is, is, of, secret, session};
 
 const FIREBENDER: &str =
     "{provider: {firebender: {}}, credentials: {secretRef: {name: firebender}}}";
@@ -236,7 +240,7 @@ async fn nonsense_about_a_running_session_changes_nothing_but_what_is_said() {
             "cannot be read",
         ),
         (
-            "null",
+            "nothing",
             respond("null"),
             Reason::ProviderProtocolError,
             "cannot be read",
@@ -295,6 +299,40 @@ async fn a_session_runs_on_through_an_outage() {
     let status = world.session("a").await.status.unwrap();
     assert_eq!(status.phase, SessionPhase::Running);
     world.simulator.clear_faults();
+    world.finished("a").await;
+    world.end().await;
+}
+
+/// Nobody listens there: it may be a restart, so it is waited for; the endpoint may be corrected meanwhile.
+#[tokio::test]
+async fn an_endpoint_where_nobody_listens_is_waited_for() {
+    let world = World::start("nobody").await;
+    let mut key = secret("key", CURSOR_KEY);
+    key["metadata"]["annotations"] = json!({ALLOWED_HOSTS_ANNOTATION: "127.0.0.1"});
+    world.apply(&key).await;
+    let at = |endpoint: &str| {
+        agent(
+            "a",
+            &format!(
+                "{{provider: {{cursor: {{endpoint: '{endpoint}'}}}}, credentials: {{secretRef: {{name: key}}}}}}"
+            ),
+        )
+    };
+    world.apply(&at("http://127.0.0.1:1")).await;
+    world.apply(&session("a", "{}")).await;
+    let waits = |session: &_| is(session, "Reconciling", "True", Reason::ProviderUnavailable);
+    let waiting = world.until("a", "waiting for the provider", waits).await;
+    println!("{}", of(&waiting, "Reconciling").message);
+    let away = |agent: &_| {
+        agent_is(
+            agent,
+            "ProviderReachable",
+            "False",
+            Reason::ProviderUnavailable,
+        )
+    };
+    world.until_agent("a", "cut off", away).await;
+    world.apply(&at(world.simulator.cursor_url())).await;
     world.finished("a").await;
     world.end().await;
 }

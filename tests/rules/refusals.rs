@@ -408,3 +408,29 @@ async fn a_key_that_is_revoked_while_the_session_runs_is_said_and_can_be_mended(
     world.finished("a").await;
     world.end().await;
 }
+
+/// The session's own credentials may be changed for others until a launch is under way, also after a refusal.
+#[tokio::test]
+async fn another_secret_named_by_the_session_after_a_refusal_is_used_at_once() {
+    let world = World::start_with("own-secret", patient()).await;
+    world.apply(&secret("second", SECOND_CURSOR_KEY)).await;
+    world.refuse_next_launch(402, "payment_required", "pay first");
+    world.apply(&agent("a", "{}")).await;
+    world.apply(&session("a", "{}")).await;
+    world
+        .stalled("a", Reason::QuotaExhausted, "pay first")
+        .await;
+    let begun = Instant::now();
+    world
+        .apply(&session("a", "{credentials: {secretRef: {name: second}}}"))
+        .await;
+    let finished = world.finished("a").await;
+    assert!(begun.elapsed() < AT_ONCE, "{:?}", begun.elapsed());
+    let keys: Vec<Option<String>> = world
+        .requests_of(&finished)
+        .into_iter()
+        .map(|request| request.key)
+        .collect();
+    assert_eq!(keys, [Some("demo".to_owned()), Some("second".to_owned())]);
+    world.end().await;
+}

@@ -1,5 +1,6 @@
 //! What the API server accepts and refuses of a CodeAgent.
 
+use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 
 use crate::cluster::Expected::{Accepted, Refused};
@@ -270,4 +271,37 @@ async fn everything_in_an_agent_may_change() {
     }
     let result = replace(&namespace, Kind::Agent, "agent", &spec("{provider: {}}")).await;
     verdicts.check("no provider", Refused("set exactly one provider"), &result);
+}
+
+/// The provider is one value: settings can be taken away again, and another manager's provider replaces the former one.
+#[tokio::test]
+async fn the_provider_is_applied_as_one_value() {
+    let namespace = namespace("agent-apply").await;
+    let api = Kind::Agent.api(&namespace);
+    let apply = async |manager: &str, provider: &str| -> Result<Value, String> {
+        let object = json!({
+            "apiVersion": "codeagents.dev/v1alpha1", "kind": "CodeAgent", "metadata": {"name": "agent"},
+            "spec": spec(&format!("{{provider: {provider}}}")),
+        });
+        let parameters = PatchParams::apply(manager).force();
+        let applied = api.patch("agent", &parameters, &Patch::Apply(object)).await;
+        applied
+            .map(|applied| applied.data["spec"]["provider"].clone())
+            .map_err(|error| error.to_string())
+    };
+    for (manager, provider) in [
+        ("gitops", "{cursor: {endpoint: 'https://proxy.acme.com'}}"),
+        ("gitops", "{cursor: {}}"),
+        ("gitops", "{flapjack: {orgId: a}}"),
+        ("gitops", "{flapjack: {}}"),
+        ("person", "{firebender: {mode: read}}"),
+        ("gitops", "{cursor: {apiVersion: v1}}"),
+        ("gitops", "{cursor: {}}"),
+    ] {
+        assert_eq!(
+            apply(manager, provider).await,
+            Ok(yaml(provider)),
+            "{manager}: {provider}"
+        );
+    }
 }

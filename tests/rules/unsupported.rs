@@ -296,6 +296,55 @@ async fn a_line_that_looks_like_our_marker_is_never_sent() {
     world.end().await;
 }
 
+/// Firebender names no default for the place to start from.
+#[tokio::test]
+async fn a_provider_that_must_be_told_where_to_start_is_not_asked_without_it() {
+    let world = World::start("reference").await;
+    let nowhere = format!("{{{FIREBENDER}, repository: {{url: 'https://github.com/acme/app'}}}}");
+    let of = |name, session, words, mend| Wish {
+        name,
+        agent: nowhere.clone(),
+        session,
+        reason: Reason::RepositoryMissing,
+        words,
+        mend,
+    };
+    check(
+        &world,
+        &[
+            of(
+                "agent",
+                "{}",
+                "set spec.repository.ref of the CodeAgent",
+                Some(agent("agent", &format!("{{{FIREBENDER}}}"))),
+            ),
+            // The agent's ref belongs to the agent's repository.
+            of(
+                "session",
+                "{repository: {url: 'https://github.com/acme/web'}}",
+                "create a CodeSession that names spec.repository.ref",
+                None,
+            ),
+        ],
+    )
+    .await;
+    world.apply(&agent("own", &nowhere)).await;
+    world
+        .apply(&session("own", "{repository: {ref: main}}"))
+        .await;
+    world.finished("own").await;
+    // Cursor starts from the default branch.
+    world
+        .apply(&agent(
+            "cursor",
+            "{repository: {url: 'https://github.com/acme/app'}}",
+        ))
+        .await;
+    world.apply(&session("cursor", "{}")).await;
+    world.finished("cursor").await;
+    world.end().await;
+}
+
 /// A session may bring credentials of its own, also where the agent's are useless.
 #[tokio::test]
 async fn credentials_of_the_sessions_own_are_used_instead_of_the_agents() {

@@ -419,7 +419,7 @@ pub fn agent(name: &str, fields: &str) -> Value {
     object(
         "CodeAgent",
         name,
-        "{provider: {cursor: {}}, credentials: {secretRef: {name: cursor}}, repository: {url: 'https://github.com/acme/app'}}",
+        "{provider: {cursor: {}}, credentials: {secretRef: {name: cursor}}, repository: {url: 'https://github.com/acme/app', ref: main}}",
         fields,
     )
 }
@@ -429,7 +429,7 @@ pub fn session(name: &str, fields: &str) -> Value {
     object(
         "CodeSession",
         name,
-        &format!("{{agentRef: {{name: {name}}}, prompt: Fix the bug}}"),
+        &format!("{{agentRef: {{name: '{name}'}}, prompt: Fix the bug}}"),
         fields,
     )
 }

@@ -77,7 +77,10 @@ async fn sessions_launches_and_requests_can_be_read_and_filtered() {
         json!([])
     );
     let info = control.get("info").await;
-    assert_eq!(info["connections"], json!({"cursor": 1, "firebender": 0}));
+    assert_eq!(
+        info["connections"],
+        json!({"cursor": 1, "firebender": 0, "flapjack": 0, "firetiger": 0})
+    );
     assert!(!info.to_string().contains(CURSOR_KEY));
 }
 

@@ -9,7 +9,12 @@
 
 mod control;
 mod cursor_schema;
+mod cursor_v0;
+mod cursor_v0_schema;
 mod cursor_v1;
+mod every_provider;
 mod faults;
 mod firebender;
+mod firetiger;
+mod flapjack;
 mod support;

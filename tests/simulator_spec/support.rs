@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 pub const CURSOR_KEY: &str = "cursor-demo-key";
 pub const CURSOR_SERVICE_KEY: &str = "cursor-demo-service-key";
 pub const FIREBENDER_KEY: &str = "firebender-demo-key";
+pub const FLAPJACK_KEY: &str = "fj_live_demo_key";
 
 /// A provider of a running simulator, and a client for it.
 pub struct Api {
@@ -30,6 +31,26 @@ impl Answer {
             .as_str()
             .unwrap_or_else(|| panic!("not an error: {} {}", self.status, self.body));
         assert!(self.body["error"]["message"].is_string());
+        (self.status.as_u16(), code)
+    }
+
+    /// The code of Flapjack's error body.
+    #[track_caller]
+    pub fn flat_error(&self) -> (u16, &str) {
+        let code = self.body["error"]
+            .as_str()
+            .unwrap_or_else(|| panic!("not an error: {} {}", self.status, self.body));
+        assert!(self.body["detail"].is_string());
+        (self.status.as_u16(), code)
+    }
+
+    /// The code of an error body as Connect writes it.
+    #[track_caller]
+    pub fn connect_error(&self) -> (u16, &str) {
+        let code = self.body["code"]
+            .as_str()
+            .unwrap_or_else(|| panic!("not an error: {} {}", self.status, self.body));
+        assert!(self.body["message"].is_string());
         (self.status.as_u16(), code)
     }
 
@@ -80,6 +101,14 @@ impl Api {
         Self::start(Provider::Firebender, manual()).await
     }
 
+    pub async fn flapjack() -> Self {
+        Self::start(Provider::Flapjack, manual()).await
+    }
+
+    pub async fn firetiger() -> Self {
+        Self::start(Provider::Firetiger, manual()).await
+    }
+
     /// A request without a key.
     pub fn anonymous(&self, method: Method, path: &str) -> RequestBuilder {
         let url = format!("{}{path}", self.simulator.url(self.provider));
@@ -91,6 +120,8 @@ impl Api {
         match self.provider {
             Provider::Cursor => request.bearer_auth(CURSOR_KEY),
             Provider::Firebender => request.header("X-API-Key", FIREBENDER_KEY),
+            Provider::Flapjack => request.bearer_auth(FLAPJACK_KEY),
+            Provider::Firetiger => request.basic_auth("demo", Some("firetiger-demo-password")),
         }
     }
 
@@ -137,11 +168,29 @@ pub fn cursor_launch(prompt: &str) -> Value {
     })
 }
 
+/// The same at Cursor v0.
+pub fn cursor_v0_launch(prompt: &str) -> Value {
+    json!({
+        "prompt": {"text": format!("{prompt}\nsim: creating=1s running=1s")},
+        "source": {"repository": "https://github.com/acme/app", "ref": "main"},
+        "target": {"autoCreatePr": true},
+    })
+}
+
 /// The same at Firebender.
 pub fn firebender_launch(prompt: &str) -> Value {
     json!({
         "prompt": {"text": format!("{prompt}\nsim: creating=1s setup=1s running=1s")},
         "source": {"repository": "https://github.com/acme/app", "ref": "main"},
         "target": {"autoCreatePr": true},
+    })
+}
+
+/// A start at Flapjack, of a session that takes a second of simulated time in each phase.
+pub fn flapjack_start(template: &str, prompt: &str) -> Value {
+    json!({
+        "codeAgentId": template,
+        "prompt": format!("{prompt}\nsim: pending=1s creating=1s running=1s"),
+        "cursorApiKey": "cursor-key-of-the-user",
     })
 }

@@ -140,6 +140,8 @@ async fn ask(
                 installation: scope.context.installation.clone(),
                 uid: facts.uid.clone(),
                 repository: repository.clone().unwrap_or_default(),
+                template_id: None,
+                baseline: None,
                 created_from: *created_from,
                 created_until: *created_until,
                 owned: scope.context.owned_by_others(&facts.uid),
@@ -271,6 +273,7 @@ fn launch_request(
         },
         on_behalf_of: plan.on_behalf_of.clone(),
         issue: plan.issue.clone(),
+        template_id: None,
         window: SendWindow {
             not_after: plan.not_after,
             opened,

@@ -19,7 +19,9 @@ use crate::api::{
     ADOPT_ANNOTATION, CodeAgent, CodeSession, DesiredState, FINALIZER, KeyReference,
     ORIGIN_ANNOTATION, ProviderSpec, Reason, SendState, SessionCondition, SessionPhase, condition,
 };
-use crate::domain::effective::{Fault, Objection, compose_prompt, objection, resolve};
+use crate::domain::effective::{
+    Fault, Objection, compose_prompt, objection, reference_missing, resolve,
+};
 use crate::domain::ids::{InstallationId, hex};
 use crate::domain::remote::ErrorClass;
 use crate::domain::session::{
@@ -410,7 +412,13 @@ fn view_agent(
         &effective,
         &provider.capabilities(&agent.spec.provider),
         provider.kind().display_name(),
-    );
+    )
+    .or_else(|| {
+        let needed = provider.needs_reference().then_some(());
+        needed.and_then(|()| {
+            reference_missing(&object.spec, &effective, provider.kind().display_name())
+        })
+    });
     let account = linked.and_then(|linked| context.accounts.last_account(&linked.key));
     let evidence = agent
         .status

@@ -10,7 +10,7 @@ use super::super::ids::{AccountFingerprint, InstallationId, LaunchKey};
 use super::super::remote::{Capability, ProviderError, Recovery, ScanState};
 use super::super::snapshot::Snapshot;
 use super::super::timing::Timing;
-use crate::api::{CodeSessionSpec, CodeSessionStatus, Effective, ProviderKind, RefusalRecord};
+use crate::api::{CodeSessionSpec, CodeSessionStatus, Effective, ProviderKind};
 
 /// Everything a decision about one session depends on.
 #[derive(Clone, Debug)]
@@ -68,11 +68,6 @@ impl Observed<'_> {
     /// How long it is until `then`, by wall clock; zero if it has passed.
     pub fn until(&self, then: Timestamp) -> Duration {
         Duration::try_from(then.duration_since(self.now)).unwrap_or_default()
-    }
-
-    /// When to look again after a refusal: Secrets are not watched, so that a mended one is seen only by whoever looks.
-    pub fn again_after_refusal(&self, refusal: &RefusalRecord) -> Duration {
-        self.until(refusal.retry_at).min(self.timing.recheck)
     }
 }
 

@@ -204,7 +204,7 @@ fn rejected(o: &Observed<'_>, error: &ProviderError) -> Recorded {
         .and_then(|status| status.launch.as_ref())
         .is_some_and(|record| record.posts == 1);
     if only_one {
-        let again = Some(o.again_after_refusal(&refusal));
+        let again = Some(next_look_at_refusal(o, &refusal));
         let (status, note) = settle(o, refusal);
         return Recorded {
             again,
@@ -229,7 +229,7 @@ fn rejected(o: &Observed<'_>, error: &ProviderError) -> Recorded {
 
 /// The refusal of the last of several requests, once the earlier ones are known not to have arrived.
 pub(super) fn settle_stored_refusal(o: &Observed<'_>, refusal: &RefusalRecord) -> Plan {
-    let again = o.again_after_refusal(refusal);
+    let again = next_look_at_refusal(o, refusal);
     let (status, note) = settle(o, refusal.clone());
     let plan = Plan::store(o, status).again(again);
     match note {

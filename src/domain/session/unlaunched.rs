@@ -290,7 +290,7 @@ fn held_by_refusal(o: &Observed<'_>, connected: &Connected, agent_generation: i6
         // Something else may have stood in its place meanwhile.
         let mut draft = draft(o);
         record::waits_after_refusal(&mut draft, refusal);
-        Plan::store(o, draft.finish()).again(o.again_after_refusal(refusal))
+        Plan::store(o, draft.finish()).again(record::next_look_at_refusal(o, refusal))
     })
 }
 

@@ -1,5 +1,7 @@
-//! Cursor Cloud Agents. API v1: durable agents with runs, and session ids that we choose.
+//! Cursor Cloud Agents. API v1: durable agents with runs, and session ids that we choose. API v0: flat agents, older, with
+//! branch names that can be chosen.
 
+mod v0;
 mod v1;
 
 use std::collections::BTreeSet;
@@ -8,7 +10,7 @@ use std::sync::Arc;
 use url::Url;
 
 use super::contract::{Capability, Connection, ListDetail, Provider, ProviderType, Recovery};
-use super::error::{ErrorClass, ProviderError};
+use super::error::ProviderError;
 use crate::api::{CursorApiVersion, ProviderKind, ProviderSpec};
 
 /// What is known of Cursor without talking to it.
@@ -49,7 +51,7 @@ impl ProviderType for Cursor {
     fn capabilities(&self, spec: &ProviderSpec) -> BTreeSet<Capability> {
         match version(spec) {
             CursorApiVersion::V1 => v1::CAPABILITIES.into(),
-            CursorApiVersion::V0 => BTreeSet::new(),
+            CursorApiVersion::V0 => v0::CAPABILITIES.into(),
         }
     }
 
@@ -70,10 +72,7 @@ impl ProviderType for Cursor {
     fn connect(&self, connection: Connection) -> Result<Arc<dyn Provider>, ProviderError> {
         match version(&connection.spec) {
             CursorApiVersion::V1 => Ok(Arc::new(v1::CursorV1::connect(&connection)?)),
-            CursorApiVersion::V0 => Err(ProviderError::unsent(
-                ErrorClass::InvalidRequest,
-                "version v0 of Cursor's API is not available in this release; use v1",
-            )),
+            CursorApiVersion::V0 => Ok(Arc::new(v0::CursorV0::connect(&connection)?)),
         }
     }
 }

@@ -1,15 +1,14 @@
-//! Finding an interrupted launch again: the marker in the first message of the user decides, nothing else does. A branch may
-//! be the user's, and Firebender may rewrite it.
+//! Finding an interrupted launch again by the marker in the first message of the user.
 
 use async_trait::async_trait;
 
 use super::FirebenderV0;
-use super::wire::{Agent, Conversation, Message};
+use super::wire::{Agent, Conversation};
 use crate::domain::ids::SessionId;
-use crate::domain::marker::{Marker, MarkerSubject};
 use crate::domain::snapshot::Snapshot;
-use crate::providers::contract::{AdoptAnswer, AdoptRequest, Found, PageToken};
+use crate::providers::contract::{AdoptAnswer, AdoptRequest, PageToken};
 use crate::providers::error::ProviderError;
+use crate::providers::evidence::judge_prompts;
 use crate::providers::http::Operation;
 use crate::providers::repository::same_repository;
 use crate::providers::scan::{Candidate, Judge, Page, Verdict, scan};
@@ -67,32 +66,12 @@ impl Judge for ByMarker<'_> {
 
     async fn judge(&self, candidate: &Candidate<Snapshot>) -> Result<Verdict, ProviderError> {
         let conversation = self.conversation(&candidate.id).await?;
-        let ours = |message: &Message| {
-            Marker::find(message.text.as_deref()?)
-                .filter(|marker| marker.is_launch_of(&self.request.installation, &self.request.uid))
-        };
-        let mut prompts = conversation
+        let prompts = conversation
             .messages
             .iter()
-            .filter(|message| message.kind.as_deref() == Some("user_message"));
-        let Some(first) = prompts.next().filter(|first| first.text.is_some()) else {
-            // Without a message yet, as while it is being set up, it may be anybody's.
-            return Ok(Verdict::Undecided);
-        };
-        let Some(marker) = ours(first) else {
-            // That the first message stands first is not documented: a marker elsewhere is no proof, but a doubt.
-            return Ok(match prompts.find_map(ours) {
-                Some(_) => Verdict::Undecided,
-                None => Verdict::Foreign,
-            });
-        };
-        Ok(Verdict::Ours(Box::new(Found {
-            snapshot: candidate.item.clone(),
-            attempt: match marker.subject {
-                MarkerSubject::Launch(attempt) => Some(attempt),
-                MarkerSubject::Message(_) => None,
-            },
-        })))
+            .filter(|message| message.kind.as_deref() == Some("user_message"))
+            .map(|message| message.text.as_deref());
+        Ok(judge_prompts(prompts, self.request, candidate.item.clone()))
     }
 }
 

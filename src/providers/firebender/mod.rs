@@ -27,14 +27,16 @@ use crate::domain::ids::{AccountFingerprint, SessionId};
 use crate::domain::snapshot::{Links, RemotePhase, Snapshot};
 
 /// `ListModels` is not among them: the documentation mentions such a list but neither its path nor its shape.
-const CAPABILITIES: [Capability; 7] = [
+const CAPABILITIES: [Capability; 9] = [
     Capability::Prompt,
     Capability::Model,
     Capability::Repository,
     Capability::BranchName,
     Capability::AutoCreatePullRequest,
+    Capability::RecoverLaunch,
     Capability::Cancel,
     Capability::List,
+    Capability::Artifacts,
 ];
 
 /// No 409 of `POST /v0/agents` is documented.
@@ -69,6 +71,11 @@ impl ProviderType for Firebender {
 
     fn capabilities(&self, _: &ProviderSpec) -> BTreeSet<Capability> {
         CAPABILITIES.into()
+    }
+
+    /// Its documentation (October 2026) shows no request without `source.ref` and names no default.
+    fn needs_reference(&self) -> bool {
+        true
     }
 
     fn recovery(&self, _: &ProviderSpec) -> Recovery {

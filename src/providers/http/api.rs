@@ -34,6 +34,8 @@ pub(in crate::providers) enum Auth<'a> {
         /// The password; empty with a key.
         password: &'a str,
     },
+    /// `Authorization: Bearer`.
+    Bearer(&'a str),
     /// A header of the provider's own.
     Header(HeaderName, &'a str),
 }
@@ -82,6 +84,10 @@ impl HttpStack {
                 let pair = zeroize::Zeroizing::new(format!("{user}:{password}"));
                 let value = format!("Basic {}", STANDARD.encode(pair.as_bytes()));
                 (header::AUTHORIZATION, HeaderValue::try_from(value))
+            }
+            Auth::Bearer(key) => {
+                let value = zeroize::Zeroizing::new(format!("Bearer {key}"));
+                (header::AUTHORIZATION, HeaderValue::from_str(&value))
             }
             Auth::Header(name, value) => (name, HeaderValue::from_str(value)),
         };
@@ -136,9 +142,37 @@ impl Api {
     ) -> Result<(), ProviderError> {
         self.observed(operation, async {
             let request = self
-                .post(path)?
+                .write(Method::POST, path)?
                 // hyper leaves it out without a body, and some servers insist on it.
                 .header(header::CONTENT_LENGTH, 0);
+            self.call(operation, request, None).await.map(|_| ())
+        })
+        .await
+    }
+
+    /// A POST or PATCH that costs nothing. Sent once, like every write; whoever sends it again bears the consequence.
+    pub(in crate::providers) async fn send<B: Serialize, T: DeserializeOwned>(
+        &self,
+        operation: Operation,
+        method: Method,
+        path: &[&str],
+        body: &B,
+    ) -> Result<T, ProviderError> {
+        self.observed(operation, async {
+            let request = self.write(method, path)?.json(body);
+            parse(&self.call(operation, request, None).await?)
+        })
+        .await
+    }
+
+    /// A DELETE whose success says all there is to know.
+    pub(in crate::providers) async fn delete(
+        &self,
+        operation: Operation,
+        path: &[&str],
+    ) -> Result<(), ProviderError> {
+        self.observed(operation, async {
+            let request = self.write(Method::DELETE, path)?;
             self.call(operation, request, None).await.map(|_| ())
         })
         .await
@@ -161,7 +195,7 @@ impl Api {
             // Also when this future is dropped: hyper's connection task lives on.
             let _shut = ShutOnDrop(gate.clone());
             let request = self
-                .post(path)?
+                .write(Method::POST, path)?
                 .header(
                     header::CONTENT_TYPE,
                     HeaderValue::from_static("application/json"),
@@ -193,14 +227,9 @@ impl Api {
         self.redactor.redact(text)
     }
 
-    fn post(&self, path: &[&str]) -> Result<RequestBuilder, ProviderError> {
+    fn write(&self, method: Method, path: &[&str]) -> Result<RequestBuilder, ProviderError> {
         let inner = &self.stack.inner;
-        self.request(
-            &inner.posts,
-            Method::POST,
-            path,
-            inner.settings.post_timeout,
-        )
+        self.request(&inner.posts, method, path, inner.settings.post_timeout)
     }
 
     fn request(

@@ -1,7 +1,7 @@
 //! The one HTTP stack of all providers.
 //!
-//! Two clients. Reads share a pool. Every POST gets a connection of its own, over HTTP/1.1, and is written at most once:
-//! no pool, no retry, no redirect. That makes it possible to say of a failed POST whether any of it can have arrived
+//! Two clients. Reads share a pool. Every POST (or other write) gets a connection of its own, over HTTP/1.1, and is written
+//! at most once: no pool, no retry, no redirect. That makes it possible to say of a failed POST whether any of it can have arrived
 //! ([`Sent`](super::error::Sent)), which is what the launch protocol stands on.
 
 mod answer;
@@ -21,6 +21,7 @@ pub use answer::class_of_status;
 pub(in crate::providers) use api::{Api, Auth};
 pub use limit::RateLimit;
 pub use outcome::{REFUSING_STATUSES, judge_launch};
+pub(in crate::providers) use reqwest::Method;
 
 use super::error::ErrorClass;
 use crate::api::ProviderKind;
@@ -35,7 +36,7 @@ pub struct HttpSettings {
     pub get_timeout: Duration,
     /// For a page of a list. Default 60 s: providers take long for accounts with many sessions.
     pub list_timeout: Duration,
-    /// For a POST: T of the launch protocol. Default 100 s, because launches that took more than 40 s have been seen.
+    /// For a POST or another write: T of the launch protocol. Default 100 s, because launches that took more than 40 s have been seen.
     pub post_timeout: Duration,
     /// The largest body that is read, in bytes. Default 8 MiB.
     pub response_cap: usize,
@@ -98,6 +99,10 @@ pub enum Operation {
     Usage,
     /// A stop.
     Cancel,
+    /// Anything about the templates of an account.
+    Templates,
+    /// The issue that a session works on.
+    Issue,
 }
 
 impl Operation {
@@ -112,6 +117,8 @@ impl Operation {
             Self::Conversation => "conversation",
             Self::Usage => "usage",
             Self::Cancel => "cancel",
+            Self::Templates => "templates",
+            Self::Issue => "issue",
         }
     }
 }

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use super::request::{CreateAgent, Env, Repository, repository_path};
+use super::request::{CreateAgent, Env, Repository};
 use crate::simulator::clock::Moment;
-use crate::simulator::naming::derived_name;
+use crate::simulator::cursor::repository::repository_path;
+use crate::simulator::naming::{branch_name, derived_name};
 use crate::simulator::script::Script;
 use crate::simulator::timeline::{Ending, SetupStage, Stage, Timeline};
 
@@ -178,7 +179,7 @@ impl Agent {
     fn branch(&self, repository: &Repository, opened: bool) -> Option<Branch> {
         let path = repository_path(&repository.url)?;
         let branch = match (self.work_on_current_branch, &repository.pr_url) {
-            (false, _) => format!("cursor/{}-{}", slug(&self.name), id_tail(&self.id)),
+            (false, _) => branch_name(&self.name, &self.id),
             (true, Some(_)) => "pull-request-head".to_owned(),
             (true, None) => repository
                 .starting_ref
@@ -245,25 +246,4 @@ pub(super) fn status_word(stage: Stage) -> &'static str {
         Stage::Ended(Ending::Cancelled) => "CANCELLED",
         Stage::Ended(Ending::Expired) => "EXPIRED",
     }
-}
-
-fn slug(name: &str) -> String {
-    let words: Vec<String> = name
-        .split(|c: char| !c.is_ascii_alphanumeric())
-        .filter(|word| !word.is_empty())
-        .take(4)
-        .map(str::to_ascii_lowercase)
-        .collect();
-    if words.is_empty() {
-        "work".to_owned()
-    } else {
-        words.join("-")
-    }
-}
-
-fn id_tail(id: &str) -> &str {
-    id.len()
-        .checked_sub(4)
-        .and_then(|start| id.get(start..))
-        .unwrap_or(id)
 }

@@ -6,7 +6,6 @@
 //! is not accepted by these endpoints.
 
 mod agent;
-mod catalogue;
 mod request;
 mod stream;
 mod wire;
@@ -19,25 +18,23 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use self::agent::{Agent, Birth, Run};
-use self::request::{CreateAgent, CreateRun, repository_path, sub_token_user};
+use self::request::{CreateAgent, CreateRun, sub_token_user};
 use self::wire::RunDetail;
 use super::clock::{Clock, Moment};
+use super::cursor::{PRESIGNED_FOR, catalogue, check_access};
 use super::http::{
     Answer, AnswerBody, Call, Effect, EffectKind, Refusal, StreamPosition, StreamStep,
 };
 use super::keys::{Key, KeyKind};
 use super::members::insert;
 use super::operation::{Operation, Provider, Route};
-use super::options::{AgentIds, CursorOptions, IdempotencyKey, RepositoryAccess};
+use super::options::{AgentIds, CursorOptions, IdempotencyKey};
 use super::page::Query;
 use super::provider::{Context, ProviderApi};
-use super::rate_limit::Limit;
 use super::record::{PromptView, SessionView};
 use super::script::{CancelBehaviour, Script};
 use super::timeline::Ending;
 
-/// How long a presigned URL is valid.
-const PRESIGNED_FOR: Duration = Duration::from_secs(15 * 60);
 /// How long a sub-token is valid.
 const SUB_TOKEN_FOR: Duration = Duration::from_secs(60 * 60);
 /// First path segment of presigned URLs, which the provider serves from another host.
@@ -85,7 +82,9 @@ impl CursorV1 {
             caller,
         } = context;
         let request = CreateAgent::parse(&call.json_body()?)?;
-        self.check_access(&request)?;
+        for repository in &request.repositories {
+            check_access(&self.options, &repository.url)?;
+        }
         let idempotency_key = match self.options.idempotency_key {
             IdempotencyKey::Ignored => None,
             IdempotencyKey::Honoured => call
@@ -140,32 +139,6 @@ impl CursorV1 {
         }
         self.agents.push(agent);
         Ok(answer)
-    }
-
-    fn check_access(&self, request: &CreateAgent) -> Result<(), Refusal> {
-        if self.options.repository_access == RepositoryAccess::Any {
-            return Ok(());
-        }
-        let listed: Vec<String> = self
-            .options
-            .repositories
-            .iter()
-            .filter_map(|url| repository_path(url))
-            .collect();
-        for repository in &request.repositories {
-            let path = repository_path(&repository.url);
-            if !listed.iter().any(|listed| {
-                path.as_ref()
-                    .is_some_and(|path| path.eq_ignore_ascii_case(listed))
-            }) {
-                return Err(Refusal::new(
-                    StatusCode::BAD_REQUEST,
-                    "repository_access",
-                    format!("No access to repository {}", repository.url),
-                ));
-            }
-        }
-        Ok(())
     }
 
     fn list_agents(&self, call: &Call, context: Context<'_>) -> Result<Answer, Refusal> {
@@ -303,6 +276,7 @@ impl CursorV1 {
                 "internal_error",
                 "Failed to cancel run",
             )),
+            CancelBehaviour::Unsupported => Err(not_cancellable()),
             CancelBehaviour::TooLate => {
                 run.timeline.interrupt(now, Ending::Finished);
                 Err(not_cancellable())
@@ -464,28 +438,6 @@ impl ProviderApi for CursorV1 {
         Route::among(operations, method)
     }
 
-    fn presented_key(&self, call: &Call) -> Option<String> {
-        call.authorization_key()
-    }
-
-    fn limits(&self, operation: Operation) -> Vec<Limit> {
-        // Documented: 1 per user and minute, 30 per user and hour.
-        if operation == Operation::CursorV1ListRepositories {
-            vec![
-                Limit {
-                    requests: 1,
-                    window: Duration::from_secs(60),
-                },
-                Limit {
-                    requests: 30,
-                    window: Duration::from_secs(3600),
-                },
-            ]
-        } else {
-            Vec::new()
-        }
-    }
-
     fn public_answer(
         &self,
         operation: Operation,
@@ -577,6 +529,7 @@ impl ProviderApi for CursorV1 {
                     .branches(now)
                     .into_iter()
                     .find_map(|branch| branch.pull_request),
+                on_behalf_of: None,
                 created_at: clock.timestamp(agent.created),
                 prompts: agent
                     .runs

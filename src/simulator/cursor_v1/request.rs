@@ -7,9 +7,11 @@ use std::collections::HashSet;
 
 use http::StatusCode;
 use serde_json::{Map, Value};
-use url::Url;
 
-use super::catalogue::check_model;
+use crate::simulator::cursor::catalogue::check_model;
+use crate::simulator::cursor::repository::{
+    pull_request_repository, repository_path, unresolved_pull_request,
+};
 use crate::simulator::fields::{Fields, RemoteImages};
 use crate::simulator::http::Refusal;
 use crate::simulator::script::Script;
@@ -185,13 +187,9 @@ fn repositories(fields: &Fields<'_>) -> Result<Vec<Repository>, Refusal> {
         }
         let pr_url = item.web_url("prUrl")?;
         if let Some(pr_url) = &pr_url
-            && !is_pull_request(pr_url)
+            && pull_request_repository(pr_url).is_none()
         {
-            return Err(Refusal::new(
-                StatusCode::BAD_REQUEST,
-                "pr_resolution_failed",
-                format!("Cannot resolve pull request {pr_url}"),
-            ));
+            return Err(unresolved_pull_request(pr_url));
         }
         repositories.push(Repository {
             url: url.to_owned(),
@@ -200,34 +198,6 @@ fn repositories(fields: &Fields<'_>) -> Result<Vec<Repository>, Refusal> {
         });
     }
     Ok(repositories)
-}
-
-/// `host/owner/name` of a repository URL, which may lack its scheme and may end in `.git`.
-pub(super) fn repository_path(url: &str) -> Option<String> {
-    let without_scheme = url
-        .strip_prefix("https://")
-        .or_else(|| url.strip_prefix("http://"))
-        .unwrap_or(url);
-    let trimmed = without_scheme.trim_end_matches('/');
-    let path = trimmed.strip_suffix(".git").unwrap_or(trimmed);
-    let parts: Vec<&str> = path.split('/').collect();
-    let well_formed = parts.len() >= 3
-        && parts.first().is_some_and(|host| host.contains('.'))
-        && parts.iter().all(|part| {
-            !part.is_empty()
-                && part
-                    .chars()
-                    .all(|c| c.is_ascii_alphanumeric() || "-._".contains(c))
-        });
-    well_formed.then(|| path.to_owned())
-}
-
-fn is_pull_request(url: &Url) -> bool {
-    let segments: Vec<&str> = url
-        .path_segments()
-        .map(Iterator::collect)
-        .unwrap_or_default();
-    matches!(segments.as_slice(), [_, _, "pull", number] if number.parse::<u64>().is_ok())
 }
 
 fn env_vars(fields: &Fields<'_>, member: &str) -> Result<(), Refusal> {

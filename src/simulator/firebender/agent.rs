@@ -1,5 +1,7 @@
 //! The state of one Firebender agent.
 
+use std::time::Duration;
+
 use uuid::Uuid;
 
 use super::request::{CreateAgent, FollowUp, Mode};
@@ -10,6 +12,7 @@ use crate::simulator::options::{
 };
 use crate::simulator::script::Script;
 use crate::simulator::timeline::{Ending, SetupStage, Stage, Timeline};
+use crate::simulator::turns::{AfterFailure, Message, Turn, Turns};
 
 #[derive(Debug)]
 pub(super) struct Agent {
@@ -28,23 +31,8 @@ pub(super) struct Agent {
     pub(super) deleted: bool,
     pub(super) vnc_token: String,
     pull_request_number: u64,
-    /// Oldest first; never empty. A follow-up to a living sandbox is one more.
-    turns: Vec<Turn>,
-}
-
-#[derive(Debug)]
-struct Turn {
-    id: String,
-    prompt: String,
-    sent: Moment,
-    timeline: Timeline,
-}
-
-/// One entry of a conversation.
-pub(super) struct Message<'a> {
-    pub(super) id: String,
-    pub(super) kind: &'static str,
-    pub(super) text: &'a str,
+    /// A follow-up to a living sandbox is one more.
+    pub(super) turns: Turns,
 }
 
 /// A new agent's circumstances beyond its request.
@@ -67,7 +55,7 @@ fn setup_stage(document: FirebenderDocument) -> SetupStage {
 /// Without the wait for Gradle the set-up stage passes at once.
 fn launch_script(mut script: Script, skip_gradle_sync: bool) -> Script {
     if skip_gradle_sync {
-        script.setup = Some(std::time::Duration::ZERO);
+        script.setup = Some(Duration::ZERO);
     }
     script
 }
@@ -96,12 +84,15 @@ impl Agent {
             deleted: false,
             vnc_token: Uuid::new_v4().to_string(),
             pull_request_number: birth.pull_request_number,
-            turns: vec![Turn {
-                id: format!("msg_{}", Uuid::new_v4().simple()),
-                prompt: request.prompt,
-                sent: birth.now,
-                timeline: Timeline::new(birth.now, script, setup_stage(birth.options.document)),
-            }],
+            turns: Turns::new(
+                Turn {
+                    id: message_id(),
+                    prompt: request.prompt,
+                    sent: birth.now,
+                    timeline: Timeline::new(birth.now, script, setup_stage(birth.options.document)),
+                },
+                AfterFailure::Over,
+            ),
         }
     }
 
@@ -125,43 +116,14 @@ impl Agent {
     }
 
     /// A further message to a living sandbox: it starts when the present work is done, without another sandbox.
-    pub(super) fn follow_up(&mut self, request: FollowUp, now: Moment, mut script: Script) {
-        script.creating = Some(std::time::Duration::ZERO);
-        let begin = self
-            .turns
-            .iter()
-            .filter_map(|turn| turn.timeline.end().map(|(at, _)| at))
-            .fold(now, Moment::max);
-        self.turns.push(Turn {
-            id: format!("msg_{}", Uuid::new_v4().simple()),
-            prompt: request.prompt,
-            sent: now,
-            timeline: Timeline::new(begin, script, SetupStage::Skipped),
-        });
-    }
-
-    /// The first turn that has not ended well decides; with none, the last.
-    fn current(&self, now: Moment) -> Option<&Turn> {
-        self.turns
-            .iter()
-            .find(|turn| !matches!(turn.timeline.stage(now), Stage::Ended(Ending::Finished)))
-            .or_else(|| self.turns.last())
-    }
-
-    pub(super) fn stage(&self, now: Moment) -> Stage {
-        self.current(now)
-            .map_or(Stage::Ended(Ending::Finished), |turn| {
-                turn.timeline.stage(now)
-            })
-    }
-
-    pub(super) fn is_active(&self, now: Moment) -> bool {
-        !matches!(self.stage(now), Stage::Ended(_))
+    pub(super) fn follow_up(&mut self, request: FollowUp, now: Moment, script: Script) {
+        let at = (now, Duration::ZERO);
+        self.turns.queue(message_id(), request.prompt, at, script);
     }
 
     /// A stopped agent is shown as finished (documented).
     pub(super) fn status(&self, now: Moment) -> &'static str {
-        match self.stage(now) {
+        match self.turns.stage(now) {
             Stage::Creating => "CREATING",
             Stage::Setup => "SETUP",
             Stage::Running => "RUNNING",
@@ -171,33 +133,9 @@ impl Agent {
         }
     }
 
-    /// The script of the turn that a stop would meet.
-    pub(super) fn current_script(&self, now: Moment) -> Option<&Script> {
-        self.current(now).map(|turn| &turn.timeline.script)
-    }
-
-    /// Ends all that has not ended.
-    pub(super) fn interrupt(&mut self, now: Moment, ending: Ending) {
-        for turn in &mut self.turns {
-            turn.timeline.interrupt(now, ending);
-        }
-    }
-
-    pub(super) fn rescript(&mut self, now: Moment, script: Script) {
-        if let Some(turn) = self.turns.last_mut() {
-            turn.timeline.rescript(now, script);
-        }
-    }
-
     pub(super) fn pull_request(&self, now: Moment) -> Option<String> {
-        let opened = self.mode.changes_code()
-            && self.turns.iter().any(|turn| {
-                turn.timeline
-                    .script
-                    .pull_request
-                    .unwrap_or(self.auto_create_pr)
-                    && turn.timeline.pushed_at().is_some_and(|at| at <= now)
-            });
+        let opened =
+            self.mode.changes_code() && self.turns.opened_pull_request(self.auto_create_pr, now);
         let repository = self
             .repository
             .trim_end_matches('/')
@@ -205,49 +143,14 @@ impl Agent {
         opened.then(|| format!("{repository}/pull/{}", self.pull_request_number))
     }
 
-    /// The final text of the newest turn that finished.
-    pub(super) fn summary(&self, now: Moment) -> Option<&str> {
-        self.turns
-            .iter()
-            .rev()
-            .find(|turn| turn.timeline.stage(now) == Stage::Ended(Ending::Finished))
-            .map(|turn| turn.timeline.script.result())
-    }
-
     pub(super) fn conversation(&self, now: Moment, start: ConversationStart) -> Vec<Message<'_>> {
-        let first_word = match start {
-            ConversationStart::WithLaunch => Some(self.created),
-            ConversationStart::WithRun => self.turns.first().map(|turn| {
-                let working = turn.timeline.working_from();
-                turn.timeline
-                    .end()
-                    .map_or(working, |(end, _)| end.min(working))
-            }),
-        };
-        if self.listed_from > now || first_word.is_none_or(|at| at > now) {
+        if self.listed_from > now {
             return Vec::new();
         }
-        let mut messages = Vec::new();
-        for turn in self.turns.iter().filter(|turn| turn.sent <= now) {
-            messages.push(Message {
-                id: turn.id.clone(),
-                kind: "user_message",
-                text: &turn.prompt,
-            });
-            if turn.timeline.stage(now) == Stage::Ended(Ending::Finished) {
-                messages.push(Message {
-                    id: format!("{}_answer", turn.id),
-                    kind: "assistant_message",
-                    text: turn.timeline.script.result(),
-                });
-            }
-        }
-        messages
+        self.turns.conversation(now, start)
     }
+}
 
-    pub(super) fn prompts(&self, now: Moment) -> impl Iterator<Item = (&str, Stage)> {
-        self.turns
-            .iter()
-            .map(move |turn| (turn.prompt.as_str(), turn.timeline.stage(now)))
-    }
+fn message_id() -> String {
+    format!("msg_{}", Uuid::new_v4().simple())
 }

@@ -13,14 +13,13 @@ use serde_json::{Value, json};
 use self::agent::{Agent, Birth};
 use self::request::{CreateAgent, FollowUp};
 use super::clock::{Clock, Moment};
-use super::http::{Answer, Call, Effect, EffectKind, Refusal, StreamPosition, StreamStep};
+use super::http::{Answer, Call, Effect, EffectKind, Refusal};
 use super::keys::Key;
 use super::members::insert;
 use super::operation::{Operation, Provider, Route};
 use super::options::{FirebenderDocument, FirebenderOptions};
 use super::page::Query;
 use super::provider::{Context, ProviderApi};
-use super::rate_limit::Limit;
 use super::record::{PromptView, SessionView};
 use super::script::{CancelBehaviour, Script};
 use super::timeline::{Ending, Stage};
@@ -79,7 +78,7 @@ impl Firebender {
         context: (Moment, &Clock),
     ) -> Value {
         let (now, clock) = context;
-        let active = agent.is_active(now);
+        let active = agent.turns.is_active(now);
         let vnc_url = format!(
             "https://preview-{}.pit-1.try-eu.daytona.app/vnc.html",
             agent.id
@@ -103,14 +102,14 @@ impl Firebender {
             "target": target,
             "createdAt": clock.iso(agent.created),
         });
-        if !active && let Some(summary) = agent.summary(now) {
+        if !active && let Some(summary) = agent.turns.summary(now) {
             insert(&mut object, "summary", json!(summary));
         }
         if self.options.document == FirebenderDocument::Y2025 {
             return object;
         }
         // The preview exists from the set-up stage on (documented).
-        if detail == Detail::Single && active && agent.stage(now) != Stage::Creating {
+        if detail == Detail::Single && active && agent.turns.stage(now) != Stage::Creating {
             insert(&mut object, "vncUrl", json!(vnc_url));
             insert(&mut object, "vncToken", json!(agent.vnc_token));
         }
@@ -216,7 +215,7 @@ impl Firebender {
         let latency = script.latency();
         let birth = self.birth(call, caller, now, script.clone());
         let agent = self.find_mut(id, caller)?;
-        let mut answer = if agent.is_active(now) {
+        let mut answer = if agent.turns.is_active(now) {
             agent.follow_up(request, now, script);
             Answer::ok(json!({ "id": id })).with_effect(Effect {
                 kind: EffectKind::Messaged,
@@ -242,16 +241,12 @@ impl Firebender {
         let now = context.now;
         let agent = self.find_mut(id, context.caller)?;
         let ended = || Refusal::conflict("agent_not_active", "Agent is not active");
-        if !agent.is_active(now) {
+        if !agent.turns.is_active(now) {
             return Err(ended());
         }
-        match agent
-            .current_script(now)
-            .map(Script::cancel)
-            .unwrap_or_default()
-        {
+        match agent.turns.current(now).timeline.script.cancel() {
             CancelBehaviour::Accepted => {
-                agent.interrupt(now, Ending::Cancelled);
+                agent.turns.interrupt(now, Ending::Cancelled);
                 Ok(changed(id))
             }
             CancelBehaviour::Fails => Err(Refusal::new(
@@ -259,8 +254,12 @@ impl Firebender {
                 "internal_error",
                 "Failed to stop agent",
             )),
+            CancelBehaviour::Unsupported => Err(Refusal::conflict(
+                "agent_not_stoppable",
+                "Agent cannot be stopped",
+            )),
             CancelBehaviour::TooLate => {
-                agent.interrupt(now, Ending::Finished);
+                agent.turns.interrupt(now, Ending::Finished);
                 Err(ended())
             }
         }
@@ -269,7 +268,7 @@ impl Firebender {
     fn delete(&mut self, id: &str, context: Context<'_>) -> Result<Answer, Refusal> {
         let agent = self.find_mut(id, context.caller)?;
         agent.deleted = true;
-        agent.interrupt(context.now, Ending::Cancelled);
+        agent.turns.interrupt(context.now, Ending::Cancelled);
         Ok(changed(id))
     }
 
@@ -285,7 +284,7 @@ impl Firebender {
 
     fn recording(&self, id: &str, context: Context<'_>) -> Result<Answer, Refusal> {
         let agent = self.find(id, context.caller)?;
-        if agent.is_active(context.now) || !agent.mode.records_screen() {
+        if agent.turns.is_active(context.now) || !agent.mode.records_screen() {
             return Err(Refusal::not_found(
                 "recording_not_found",
                 "Recording not found",
@@ -299,7 +298,7 @@ impl Firebender {
 
     fn trace(&self, id: &str, context: Context<'_>) -> Result<Answer, Refusal> {
         let agent = self.find(id, context.caller)?;
-        if agent.is_active(context.now) || !context.caller.enterprise {
+        if agent.turns.is_active(context.now) || !context.caller.enterprise {
             return Err(Refusal::not_found("trace_not_found", "Trace not found"));
         }
         Ok(Answer::redirect(format!(
@@ -357,10 +356,6 @@ impl ProviderApi for Firebender {
         call.header("x-api-key").map(str::to_owned)
     }
 
-    fn limits(&self, _operation: Operation) -> Vec<Limit> {
-        Vec::new()
-    }
-
     fn public_answer(
         &self,
         operation: Operation,
@@ -402,10 +397,6 @@ impl ProviderApi for Firebender {
         }
     }
 
-    fn stream(&self, _position: &mut StreamPosition, _now: Moment, _clock: &Clock) -> StreamStep {
-        StreamStep::End
-    }
-
     fn sessions(&self, now: Moment, clock: &Clock) -> Vec<SessionView> {
         self.agents
             .iter()
@@ -414,18 +405,20 @@ impl ProviderApi for Firebender {
                 id: agent.id.clone(),
                 account: agent.account.clone(),
                 status: agent.status(now).to_owned(),
-                active: agent.is_active(now),
+                active: agent.turns.is_active(now),
                 archived: false,
                 deleted: agent.deleted,
                 repository: Some(agent.repository.clone()),
                 pull_request: agent.pull_request(now),
+                on_behalf_of: None,
                 created_at: clock.timestamp(agent.created),
                 prompts: agent
-                    .prompts(now)
-                    .map(|(text, stage)| PromptView {
+                    .turns
+                    .iter()
+                    .map(|turn| PromptView {
                         run: None,
-                        text: text.to_owned(),
-                        status: format!("{stage:?}"),
+                        text: turn.prompt.clone(),
+                        status: format!("{:?}", turn.timeline.stage(now)),
                     })
                     .collect(),
             })
@@ -435,7 +428,7 @@ impl ProviderApi for Firebender {
     fn rescript(&mut self, session: &str, script: Script, now: Moment) -> bool {
         match self.agents.iter_mut().find(|agent| agent.id == session) {
             Some(agent) => {
-                agent.rescript(now, script);
+                agent.turns.rescript(now, script);
                 true
             }
             None => false,

@@ -28,7 +28,7 @@ use crate::providers::repository::same_repository;
 use crate::providers::wire::{link, next_page, raw_status};
 
 /// `BranchName` is not among them: Cursor's documentation dropped it between April and October 2026.
-pub(super) const CAPABILITIES: [Capability; 11] = [
+pub(super) const CAPABILITIES: [Capability; 13] = [
     Capability::Prompt,
     Capability::Model,
     Capability::ModelParameters,
@@ -36,10 +36,12 @@ pub(super) const CAPABILITIES: [Capability; 11] = [
     Capability::WorkOnCurrentBranch,
     Capability::AutoCreatePullRequest,
     Capability::SkipReviewerRequest,
+    Capability::RecoverLaunch,
     Capability::Cancel,
     Capability::List,
     Capability::ListModels,
     Capability::Usage,
+    Capability::Cost,
 ];
 
 /// No 409 of `POST /v1/agents` is known to say that nothing was started: `agent_id_conflict` says the opposite.

@@ -65,7 +65,7 @@ const MODELS: &[Model] = &[
 ];
 
 /// Why a model reference is refused.
-pub(super) fn check_model(id: &str, params: &[(&str, &str)]) -> Result<(), String> {
+pub(crate) fn check_model(id: &str, params: &[(&str, &str)]) -> Result<(), String> {
     let model = MODELS
         .iter()
         .find(|model| model.id == id || model.aliases.contains(&id))
@@ -81,8 +81,13 @@ pub(super) fn check_model(id: &str, params: &[(&str, &str)]) -> Result<(), Strin
     }
 }
 
+/// The ids that v0 recommends.
+pub(crate) fn ids() -> impl Iterator<Item = &'static str> {
+    MODELS.iter().map(|model| model.id)
+}
+
 /// The answer of `GET /v1/models`.
-pub(super) fn list(shape: ModelList) -> Value {
+pub(crate) fn list(shape: ModelList) -> Value {
     let items: Vec<Value> = MODELS
         .iter()
         .map(|model| match shape {

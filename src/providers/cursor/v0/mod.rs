@@ -1,0 +1,240 @@
+//! Cursor's API v0: flat agents, whose ids Cursor chooses.
+//!
+//! No idempotency key either: a lost launch is found by the marker in the first message ([`adopt`]).
+
+mod adopt;
+mod wire;
+
+use async_trait::async_trait;
+
+use self::wire::{Agent, AgentList, KeyInfo, ModelList};
+use crate::api::ProviderKind;
+use crate::domain::ids::{AccountFingerprint, SessionId};
+use crate::domain::snapshot::{Links, RemotePhase, Snapshot};
+use crate::providers::contract::{
+    API_KEY, Account, AdoptAnswer, AdoptRequest, CancelAnswer, Capability, Connection, ItemDetail,
+    LaunchOutcome, LaunchRequest, Launched, ListItem, MAX_MODELS, PageToken, Provider, SessionPage,
+    SessionRef,
+};
+use crate::providers::error::{ErrorClass, ProviderError};
+use crate::providers::http::{Api, Auth, Operation, judge_launch};
+use crate::providers::wire::{link, next_page, raw_status};
+
+/// `WorkOnCurrentBranch` is not among them: v0 pushes to an existing branch only when it starts from a pull request.
+pub(super) const CAPABILITIES: [Capability; 10] = [
+    Capability::Prompt,
+    Capability::Model,
+    Capability::Repository,
+    Capability::BranchName,
+    Capability::AutoCreatePullRequest,
+    Capability::SkipReviewerRequest,
+    Capability::RecoverLaunch,
+    Capability::Cancel,
+    Capability::List,
+    Capability::ListModels,
+];
+
+/// No 409 of `POST /v0/agents` is documented.
+const REFUSING_CONFLICTS: [&str; 0] = [];
+const PAGE_SIZE: &str = "100";
+
+/// A connection to Cursor's API v0.
+#[derive(Debug)]
+pub(super) struct CursorV0 {
+    api: Api,
+}
+
+impl CursorV0 {
+    pub(super) fn connect(connection: &Connection) -> Result<Self, ProviderError> {
+        let key = connection.credential.require(API_KEY)?;
+        let auth = Auth::Basic {
+            user: key,
+            password: "",
+        };
+        let api = connection.http.api(
+            ProviderKind::Cursor,
+            &connection.endpoint,
+            &connection.credential,
+            auth,
+        )?;
+        Ok(Self { api })
+    }
+
+    async fn page(&self, page: Option<&PageToken>) -> Result<AgentList, ProviderError> {
+        let mut query = vec![("limit", PAGE_SIZE)];
+        query.extend(page.map(|token| ("cursor", token.0.as_str())));
+        self.api
+            .get(Operation::List, &["v0", "agents"], &query)
+            .await
+    }
+
+    fn snapshot(&self, agent: Agent) -> Snapshot {
+        let status = agent.status.unwrap_or_default();
+        let target = agent.target.unwrap_or_default();
+        Snapshot {
+            session_id: SessionId::new(agent.id.0),
+            run_id: None,
+            phase: phase_of(&status),
+            raw_status: raw_status(&status),
+            repository: agent.source.and_then(|source| source.repository),
+            url: link(target.url),
+            branch: target.branch_name,
+            pull_request_url: link(target.pr_url),
+            blocked: None,
+            result: agent.summary.map(|summary| self.api.redact(&summary)),
+            error: None,
+            links: Links::default(),
+            usage: None,
+            duration: None,
+            created_at: agent.created_at,
+        }
+    }
+}
+
+#[async_trait]
+impl Provider for CursorV0 {
+    async fn verify(&self) -> Result<Account, ProviderError> {
+        let info: KeyInfo = self.api.get(Operation::Verify, &["v0", "me"], &[]).await?;
+        let name = info.api_key_name.as_deref();
+        // Not the fingerprint that v1 makes of the same key: v1 tells more of it, and a claim is bound to a version anyway.
+        let fingerprint = match (&info.user_email, name, &info.created_at) {
+            (Some(email), _, _) => AccountFingerprint::of("cursor-v0", &["email", email]),
+            (None, Some(name), Some(created)) => {
+                AccountFingerprint::of("cursor-v0", &["key", name, created])
+            }
+            (None, _, _) => {
+                return Err(ProviderError::unreadable(
+                    None,
+                    "/v0/me does not say whose key it is",
+                ));
+            }
+        };
+        Ok(Account {
+            fingerprint,
+            name: name.map(|name| self.api.message(name)),
+            email: info.user_email.map(|email| self.api.message(&email)),
+        })
+    }
+
+    async fn models(&self) -> Result<Vec<String>, ProviderError> {
+        let list: ModelList = self
+            .api
+            .get(Operation::Models, &["v0", "models"], &[])
+            .await?;
+        Ok(list
+            .models
+            .readable
+            .into_iter()
+            .map(|id| self.api.message(&id))
+            .take(MAX_MODELS)
+            .collect())
+    }
+
+    async fn launch(&self, request: &LaunchRequest) -> LaunchOutcome {
+        let answer = self
+            .api
+            .launch(&["v0", "agents"], &create_agent(request), request.window)
+            .await
+            .map(|agent: Agent| {
+                let snapshot = self.snapshot(agent);
+                Launched {
+                    session_id: snapshot.session_id,
+                    run_id: None,
+                    url: snapshot.url,
+                    phase: snapshot.phase,
+                    raw_status: snapshot.raw_status,
+                }
+            });
+        judge_launch(answer, &REFUSING_CONFLICTS)
+    }
+
+    async fn adopt(&self, request: &AdoptRequest) -> Result<AdoptAnswer, ProviderError> {
+        adopt::adopt(self, request).await
+    }
+
+    /// What a stop leaves as status is not documented; there is none for it. A stopped agent that is `FINISHED` looks like
+    /// any other: only the caller knows whether it asked for the stop.
+    async fn get(&self, session: &SessionRef) -> Result<Snapshot, ProviderError> {
+        let path = ["v0", "agents", session.session_id.as_str()];
+        let agent = self.api.get(Operation::Get, &path, &[]).await?;
+        Ok(self.snapshot(agent))
+    }
+
+    async fn list(&self, page: Option<&PageToken>) -> Result<SessionPage, ProviderError> {
+        let list = self.page(page).await?;
+        Ok(SessionPage {
+            next: next_page(list.next_cursor)?,
+            items: list
+                .agents
+                .readable
+                .into_iter()
+                .map(|agent| {
+                    let snapshot = self.snapshot(agent);
+                    ListItem {
+                        session_id: snapshot.session_id.clone(),
+                        created_at: snapshot.created_at,
+                        detail: ItemDetail::Full(Box::new(snapshot)),
+                    }
+                })
+                .collect(),
+        })
+    }
+
+    /// Looks before it stops: a stop of an agent that has ended is not documented to be refused, and a session that finished
+    /// by itself would pass for a stopped one.
+    async fn cancel(&self, session: &SessionRef) -> Result<CancelAnswer, ProviderError> {
+        match self.get(session).await {
+            Ok(snapshot) if snapshot.phase.is_terminal() => {
+                return Ok(CancelAnswer::NotCancellable);
+            }
+            Err(error) if error.class == ErrorClass::NotFound => return Err(error),
+            // Trouble with looking must not hold up the stop.
+            Ok(_) | Err(_) => {}
+        }
+        let path = ["v0", "agents", session.session_id.as_str(), "stop"];
+        match self.api.post_empty(Operation::Cancel, &path).await {
+            Ok(()) => Ok(CancelAnswer::Accepted),
+            // It is deleted or archived: nothing runs on it.
+            Err(error) if error.class == ErrorClass::Conflict => Ok(CancelAnswer::NotCancellable),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+fn create_agent(request: &LaunchRequest) -> wire::CreateAgent<'_> {
+    let policy = &request.pull_request;
+    // Cursor skips the request only for pull requests that its GitHub app opens, so that one comes with the other.
+    let by_app = policy.auto_create && policy.skip_reviewer_request;
+    wire::CreateAgent {
+        prompt: wire::Prompt {
+            text: &request.prompt,
+        },
+        // "auto" is the absence of a choice: Cursor then takes the user's, the team's or its own default.
+        model: request
+            .model
+            .as_ref()
+            .map(|model| model.id.as_str())
+            .filter(|id| *id != "auto"),
+        source: wire::Source {
+            repository: &request.repository,
+            reference: request.reference.as_deref(),
+        },
+        target: wire::Target {
+            auto_create_pr: policy.auto_create,
+            open_as_cursor_github_app: by_app,
+            skip_reviewer_request: by_app,
+            branch_name: policy.branch_name.as_deref(),
+        },
+    }
+}
+
+fn phase_of(status: &str) -> RemotePhase {
+    match status {
+        "CREATING" => RemotePhase::Creating,
+        "RUNNING" => RemotePhase::Running,
+        "FINISHED" => RemotePhase::Finished,
+        "ERROR" => RemotePhase::Error,
+        "EXPIRED" => RemotePhase::Expired,
+        _ => RemotePhase::Unrecognised,
+    }
+}

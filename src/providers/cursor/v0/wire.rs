@@ -1,0 +1,117 @@
+//! What goes over the wire with Cursor's API v0 (its OpenAPI of March 2026).
+//!
+//! Only ids are required of an answer. Everything else may be missing or odd without making the answer unreadable: an
+//! accepted launch must not become an unknown one because of a date.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::providers::wire::{Items, WireId, lenient};
+
+/// `POST /v0/agents`.
+#[derive(Debug, Serialize)]
+pub(super) struct CreateAgent<'a> {
+    pub(super) prompt: Prompt<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) model: Option<&'a str>,
+    pub(super) source: Source<'a>,
+    pub(super) target: Target<'a>,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct Prompt<'a> {
+    pub(super) text: &'a str,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct Source<'a> {
+    pub(super) repository: &'a str,
+    #[serde(rename = "ref", skip_serializing_if = "Option::is_none")]
+    pub(super) reference: Option<&'a str>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Target<'a> {
+    pub(super) auto_create_pr: bool,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(super) open_as_cursor_github_app: bool,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(super) skip_reviewer_request: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) branch_name: Option<&'a str>,
+}
+
+/// An agent, the same in every answer.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Agent {
+    pub(super) id: WireId,
+    #[serde(default, deserialize_with = "lenient")]
+    pub(super) status: Option<String>,
+    #[serde(default, deserialize_with = "lenient")]
+    pub(super) source: Option<AgentSource>,
+    #[serde(default, deserialize_with = "lenient")]
+    pub(super) target: Option<AgentTarget>,
+    #[serde(default, deserialize_with = "lenient")]
+    pub(super) summary: Option<String>,
+    #[serde(default, deserialize_with = "lenient")]
+    pub(super) created_at: Option<Timestamp>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct AgentSource {
+    #[serde(default, deserialize_with = "lenient")]
+    pub(super) repository: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct AgentTarget {
+    #[serde(default, deserialize_with = "lenient")]
+    pub(super) branch_name: Option<String>,
+    #[serde(default, deserialize_with = "lenient")]
+    pub(super) url: Option<String>,
+    #[serde(default, deserialize_with = "lenient")]
+    pub(super) pr_url: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct AgentList {
+    pub(super) agents: Items<Agent>,
+    #[serde(default)]
+    pub(super) next_cursor: Option<String>,
+}
+
+/// `GET /v0/agents/{id}/conversation`, in chronological order.
+#[derive(Debug, Deserialize)]
+pub(super) struct Conversation {
+    pub(super) messages: Vec<Message>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Message {
+    #[serde(rename = "type", default, deserialize_with = "lenient")]
+    pub(super) kind: Option<String>,
+    #[serde(default, deserialize_with = "lenient")]
+    pub(super) text: Option<String>,
+}
+
+/// `GET /v0/me`. Keys of service accounts have no user.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct KeyInfo {
+    #[serde(default, deserialize_with = "lenient")]
+    pub(super) api_key_name: Option<String>,
+    #[serde(default, deserialize_with = "lenient")]
+    pub(super) created_at: Option<String>,
+    #[serde(default, deserialize_with = "lenient")]
+    pub(super) user_email: Option<String>,
+}
+
+/// `GET /v0/models`.
+#[derive(Debug, Deserialize)]
+pub(super) struct ModelList {
+    pub(super) models: Items<String>,
+}

@@ -1,0 +1,255 @@
+//! Firetiger coding agents: Firetiger hands an issue to an external agent and passes on how it fares.
+//!
+//! Sessions are neither stored nor listed there, and nothing of ours goes along: whether a lost launch happened can be
+//! guessed from the issue's links ([`links`]) but never be ruled out.
+
+mod links;
+mod wire;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use url::Url;
+
+use self::wire::{Answer, CodingAgent, Session};
+use super::contract::{
+    Account, AdoptAnswer, AdoptRequest, CancelAnswer, Capability, Connection, LaunchOutcome,
+    LaunchRequest, Launched, ListDetail, PageToken, Provider, ProviderType, Recovery, SessionPage,
+    SessionRef,
+};
+use super::error::{ErrorClass, ProviderError};
+use super::http::{Api, Auth, Operation, judge_launch};
+use super::wire::{link, raw_status};
+use crate::api::{ProviderKind, ProviderSpec};
+use crate::domain::ids::{AccountFingerprint, SessionId};
+use crate::domain::snapshot::{Links, RemotePhase, Snapshot};
+
+/// What the external agent can do beyond this cannot be asked for through Firetiger.
+const CAPABILITIES: [Capability; 2] = [Capability::Issue, Capability::OnBehalfOf];
+
+/// The keys of the Secret.
+const USERNAME: &str = "username";
+const PASSWORD: &str = "password";
+/// No 409 of a launch is documented.
+const REFUSING_CONFLICTS: [&str; 0] = [];
+
+/// What is known of Firetiger without talking to it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct FiretigerType;
+
+impl ProviderType for FiretigerType {
+    fn kind(&self) -> ProviderKind {
+        ProviderKind::Firetiger
+    }
+
+    #[expect(
+        clippy::expect_used,
+        reason = "a constant that the registry's test parses"
+    )]
+    fn default_endpoint(&self, _: &ProviderSpec) -> Url {
+        Url::parse("https://api.cloud.firetiger.com").expect("a valid URL")
+    }
+
+    fn api_version(&self, _: &ProviderSpec) -> &'static str {
+        "v1"
+    }
+
+    fn further_secret_keys(&self) -> &'static [&'static str] {
+        &[USERNAME, PASSWORD]
+    }
+
+    fn capabilities(&self, _: &ProviderSpec) -> BTreeSet<Capability> {
+        CAPABILITIES.into()
+    }
+
+    fn recovery(&self, _: &ProviderSpec) -> Recovery {
+        Recovery::None
+    }
+
+    fn list_detail(&self, _: &ProviderSpec) -> ListDetail {
+        ListDetail::Hint
+    }
+
+    fn connect(&self, connection: Connection) -> Result<Arc<dyn Provider>, ProviderError> {
+        let user = connection.credential.require(USERNAME)?;
+        let password = connection.credential.require(PASSWORD)?;
+        let api = connection.http.api(
+            ProviderKind::Firetiger,
+            &connection.endpoint,
+            &connection.credential,
+            Auth::Basic { user, password },
+        )?;
+        let agent_id = connection
+            .spec
+            .firetiger
+            .map(|spec| spec.coding_agent_id)
+            .ok_or_else(|| {
+                ProviderError::unsent(
+                    ErrorClass::InvalidRequest,
+                    "no coding agent of Firetiger is named",
+                )
+            })?;
+        let whose = [connection.endpoint.as_str(), user, agent_id.as_str()];
+        Ok(Arc::new(Firetiger {
+            fingerprint: AccountFingerprint::of("firetiger", &whose),
+            api,
+            agent_id,
+        }))
+    }
+}
+
+/// A connection to one coding agent of Firetiger.
+#[derive(Debug)]
+struct Firetiger {
+    api: Api,
+    fingerprint: AccountFingerprint,
+    agent_id: String,
+}
+
+impl Firetiger {
+    async fn look(&self, session: &SessionRef) -> Result<Snapshot, ProviderError> {
+        let id = session.session_id.as_str();
+        let path = ["v1", "coding-agents", &self.agent_id, "sessions", id];
+        let answer: Answer = self.api.get(Operation::Get, &path, &[]).await?;
+        Ok(self.snapshot(answer.into_session(), &session.session_id))
+    }
+
+    fn snapshot(&self, session: Session, asked: &SessionId) -> Snapshot {
+        Snapshot {
+            session_id: asked.clone(),
+            run_id: None,
+            phase: phase_of(session.status()),
+            raw_status: raw_status(session.status()),
+            // The external agent knows; Firetiger passes on the state and the page alone.
+            repository: None,
+            url: link(session.session_url),
+            branch: None,
+            pull_request_url: None,
+            blocked: None,
+            result: None,
+            error: None,
+            links: Links::default(),
+            usage: None,
+            duration: None,
+            created_at: session.create_time,
+        }
+    }
+}
+
+#[async_trait]
+impl Provider for Firetiger {
+    /// The account is a user and one coding agent: sessions of another agent are as unknown to it as those of another user.
+    async fn verify(&self) -> Result<Account, ProviderError> {
+        let path = ["v1", "coding-agents", &self.agent_id];
+        let agent: CodingAgent =
+            self.api
+                .get(Operation::Verify, &path, &[])
+                .await
+                .map_err(|error| match error.class {
+                    ErrorClass::NotFound => ProviderError {
+                        message: format!(
+                            "there is no coding agent {}: no connection has this id, or it is of a type that is no coding agent",
+                            self.agent_id
+                        ),
+                        ..error
+                    },
+                    _ => error,
+                })?;
+        Ok(Account {
+            fingerprint: self.fingerprint.clone(),
+            name: agent.display_name.map(|name| self.api.message(&name)),
+            email: None,
+        })
+    }
+
+    async fn models(&self) -> Result<Vec<String>, ProviderError> {
+        Err(ProviderError::unsent(
+            ErrorClass::InvalidRequest,
+            "Firetiger lets nobody choose a model",
+        ))
+    }
+
+    async fn baseline(&self, request: &LaunchRequest) -> Option<String> {
+        links::baseline(self, request.issue.as_deref()?).await
+    }
+
+    async fn launch(&self, request: &LaunchRequest) -> LaunchOutcome {
+        let Some(issue) = request.issue.as_deref() else {
+            return LaunchOutcome::Rejected(ProviderError::unsent(
+                ErrorClass::InvalidRequest,
+                "Firetiger launches sessions on an issue only",
+            ));
+        };
+        let body = wire::LaunchSession {
+            issue,
+            actor_email: request.on_behalf_of.as_deref(),
+        };
+        let path = ["v1", "coding-agents", &self.agent_id, "sessions:launch"];
+        let answer: Result<Answer, _> = self.api.launch(&path, &body, request.window).await;
+        let launched = answer.and_then(|answer| {
+            let session = answer.into_session();
+            let id = session.id().ok_or_else(|| {
+                ProviderError::unreadable(None, "the answer to the launch has no id of a session")
+            })?;
+            let snapshot = self.snapshot(session, &SessionId::from(id));
+            Ok(Launched {
+                session_id: snapshot.session_id,
+                run_id: None,
+                url: snapshot.url,
+                phase: snapshot.phase,
+                raw_status: snapshot.raw_status,
+            })
+        });
+        judge_launch(
+            launched.map_err(|error| self.explain(error, issue)),
+            &REFUSING_CONFLICTS,
+        )
+    }
+
+    async fn adopt(&self, request: &AdoptRequest) -> Result<AdoptAnswer, ProviderError> {
+        links::adopt(self, request).await
+    }
+
+    async fn get(&self, session: &SessionRef) -> Result<Snapshot, ProviderError> {
+        self.look(session).await
+    }
+
+    /// Firetiger stores no sessions and lists none.
+    async fn list(&self, _: Option<&PageToken>) -> Result<SessionPage, ProviderError> {
+        Ok(SessionPage {
+            items: Vec::new(),
+            next: None,
+        })
+    }
+
+    async fn cancel(&self, _: &SessionRef) -> Result<CancelAnswer, ProviderError> {
+        Ok(CancelAnswer::Unsupported)
+    }
+}
+
+impl Firetiger {
+    /// "Not found" alone does not say what was not found.
+    fn explain(&self, error: ProviderError, issue: &str) -> ProviderError {
+        match error.class {
+            ErrorClass::NotFound => ProviderError {
+                message: self.api.message(&format!(
+                    "Firetiger knows no {issue}, or no coding agent {}: {}",
+                    self.agent_id, error.message
+                )),
+                ..error
+            },
+            _ => error,
+        }
+    }
+}
+
+fn phase_of(status: &str) -> RemotePhase {
+    match status {
+        "PENDING" => RemotePhase::Creating,
+        "RUNNING" => RemotePhase::Running,
+        "FINISHED" => RemotePhase::Finished,
+        "FAILED" => RemotePhase::Error,
+        _ => RemotePhase::Unrecognised,
+    }
+}

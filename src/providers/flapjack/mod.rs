@@ -1,0 +1,351 @@
+//! Flapjack code agents: a service before Cursor's, with templates.
+//!
+//! Two keys: Flapjack's own and, in the body of a launch, the one of the Cursor account that pays. No id of ours and no
+//! idempotency key: a lost launch is found by the marker in the first prompt ([`adopt`]).
+
+mod adopt;
+mod templates;
+mod wire;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use serde::de::IgnoredAny;
+use url::Url;
+
+use self::wire::{Message, Session, Started};
+use super::contract::{
+    API_KEY, Account, AdoptAnswer, AdoptRequest, CancelAnswer, Capability, Connection, ItemDetail,
+    LaunchOutcome, LaunchRequest, Launched, ListDetail, ListItem, ModelChoice, PageToken, Provider,
+    ProviderType, PullRequestPolicy, Recovery, SessionPage, SessionRef,
+};
+use super::credential::Credential;
+use super::error::{ErrorClass, ProviderError};
+use super::http::{Api, Auth, Operation, judge_launch};
+use super::templates::Templates;
+use super::wire::{Items, link, raw_status};
+use crate::api::{ProviderKind, ProviderSpec};
+use crate::domain::ids::{AccountFingerprint, RunId, SessionId};
+use crate::domain::snapshot::{Links, RemotePhase, Snapshot};
+
+/// `Events` and `FollowUp` are what Flapjack offers and this adapter does not use yet.
+const CAPABILITIES: [Capability; 11] = [
+    Capability::Prompt,
+    Capability::Model,
+    Capability::ModelParameters,
+    Capability::Repository,
+    Capability::WorkOnCurrentBranch,
+    Capability::AutoCreatePullRequest,
+    Capability::SkipReviewerRequest,
+    Capability::RecoverLaunch,
+    Capability::Cancel,
+    Capability::List,
+    Capability::Templates,
+];
+
+/// The key of the Secret that holds the key of the Cursor account.
+const CURSOR_API_KEY: &str = "cursor-api-key";
+/// No 409 of `POST /api/code-sessions` is documented.
+const REFUSING_CONFLICTS: [&str; 0] = [];
+const SESSIONS: [&str; 2] = ["api", "code-sessions"];
+/// Flapjack's word for a model that nobody chose.
+const AUTO_MODEL: &str = "auto";
+static NO_PARAMETERS: BTreeMap<String, String> = BTreeMap::new();
+
+/// What is known of Flapjack without talking to it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct FlapjackType;
+
+impl ProviderType for FlapjackType {
+    fn kind(&self) -> ProviderKind {
+        ProviderKind::Flapjack
+    }
+
+    #[expect(
+        clippy::expect_used,
+        reason = "a constant that the registry's test parses"
+    )]
+    fn default_endpoint(&self, _: &ProviderSpec) -> Url {
+        Url::parse("https://api.flapjack.dev").expect("a valid URL")
+    }
+
+    /// Flapjack's paths carry no version.
+    fn api_version(&self, _: &ProviderSpec) -> &'static str {
+        "v1"
+    }
+
+    fn further_secret_keys(&self) -> &'static [&'static str] {
+        &[CURSOR_API_KEY]
+    }
+
+    fn capabilities(&self, _: &ProviderSpec) -> BTreeSet<Capability> {
+        CAPABILITIES.into()
+    }
+
+    fn recovery(&self, _: &ProviderSpec) -> Recovery {
+        Recovery::Marker
+    }
+
+    /// All there is to know of an active session; of one that has ended the list tells neither result nor error.
+    fn list_detail(&self, _: &ProviderSpec) -> ListDetail {
+        ListDetail::Hint
+    }
+
+    fn connect(&self, connection: Connection) -> Result<Arc<dyn Provider>, ProviderError> {
+        let key = connection.credential.require(API_KEY)?;
+        connection.credential.require(CURSOR_API_KEY)?;
+        let api = connection.http.api(
+            ProviderKind::Flapjack,
+            &connection.endpoint,
+            &connection.credential,
+            Auth::Bearer(key),
+        )?;
+        let org_id = connection.spec.flapjack.and_then(|spec| spec.org_id);
+        let whose = [
+            connection.endpoint.as_str(),
+            key,
+            org_id.as_deref().unwrap_or_default(),
+        ];
+        Ok(Arc::new(Flapjack {
+            fingerprint: AccountFingerprint::of("flapjack", &whose),
+            api,
+            credential: connection.credential,
+            org_id,
+        }))
+    }
+}
+
+/// A connection to Flapjack.
+#[derive(Debug)]
+struct Flapjack {
+    api: Api,
+    fingerprint: AccountFingerprint,
+    credential: Credential,
+    org_id: Option<String>,
+}
+
+impl Flapjack {
+    fn org_query(&self) -> Vec<(&'static str, &str)> {
+        self.org_id
+            .as_deref()
+            .map(|id| ("orgId", id))
+            .into_iter()
+            .collect()
+    }
+
+    async fn session(&self, id: &SessionId) -> Result<Session, ProviderError> {
+        let [api, sessions] = SESSIONS;
+        self.api
+            .get(Operation::Get, &[api, sessions, id.as_str()], &[])
+            .await
+    }
+
+    fn start_session<'a>(
+        &'a self,
+        request: &'a LaunchRequest,
+    ) -> Result<wire::StartSession<'a>, ProviderError> {
+        // The same class as a template that Flapjack does not know: no fault of the session.
+        let template = request.template_id.as_deref().ok_or_else(|| {
+            ProviderError::unsent(
+                ErrorClass::NotFound,
+                "Flapjack launches sessions from a template only, and none is known",
+            )
+        })?;
+        Ok(wire::StartSession {
+            code_agent_id: template,
+            prompt: &request.prompt,
+            cursor_api_key: self.credential.require(CURSOR_API_KEY)?,
+            org_id: self.org_id.as_deref(),
+            repo_url: &request.repository,
+            starting_ref: request.reference.as_deref(),
+            behaviour: behaviour(&request.pull_request, request.model.as_ref()),
+        })
+    }
+
+    fn snapshot(&self, session: Session) -> Snapshot {
+        let status = session.status.unwrap_or_default();
+        let newest = session
+            .messages
+            .unwrap_or_default()
+            .into_iter()
+            .max_by_key(|message| message.created_at);
+        let (run_id, result, duration, pr_url, error) =
+            newest.map_or((None, None, None, None, None), |message: Message| {
+                (
+                    message.cursor_run_id,
+                    message.result_text,
+                    message.duration_ms,
+                    message.pr_url,
+                    message.error,
+                )
+            });
+        Snapshot {
+            phase: phase_of(&status),
+            raw_status: raw_status(&status),
+            session_id: session.id.into(),
+            run_id: session.latest_run_id.or(run_id).map(|id| RunId::new(id.0)),
+            repository: session.repo_url,
+            // None is documented.
+            url: None,
+            branch: session.pr_branch,
+            pull_request_url: link(session.pr_url.or(pr_url)),
+            blocked: None,
+            result: result.map(|result| self.api.redact(&result)),
+            error: session
+                .error
+                .or(error)
+                .map(|error| self.api.message(&error)),
+            links: Links::default(),
+            usage: None,
+            duration: duration.map(Duration::from_millis),
+            created_at: session.created_at,
+        }
+    }
+}
+
+#[async_trait]
+impl Provider for Flapjack {
+    /// Flapjack does not say whose a key is, so the key itself makes the fingerprint: a rotated key is another account.
+    async fn verify(&self) -> Result<Account, ProviderError> {
+        let _: IgnoredAny = self
+            .api
+            .get(
+                Operation::Verify,
+                &["api", "code-agents"],
+                &self.org_query(),
+            )
+            .await?;
+        Ok(Account {
+            fingerprint: self.fingerprint.clone(),
+            name: None,
+            email: None,
+        })
+    }
+
+    async fn models(&self) -> Result<Vec<String>, ProviderError> {
+        Err(ProviderError::unsent(
+            ErrorClass::InvalidRequest,
+            "Flapjack documents no list of models",
+        ))
+    }
+
+    async fn launch(&self, request: &LaunchRequest) -> LaunchOutcome {
+        let body = match self.start_session(request) {
+            Ok(body) => body,
+            Err(error) => return LaunchOutcome::Rejected(error),
+        };
+        let answer =
+            self.api
+                .launch(&SESSIONS, &body, request.window)
+                .await
+                .map(|started: Started| Launched {
+                    session_id: started.session_id.into(),
+                    run_id: None,
+                    url: None,
+                    // The answer has no status.
+                    phase: RemotePhase::Creating,
+                    raw_status: String::new(),
+                });
+        judge_launch(answer, &REFUSING_CONFLICTS)
+    }
+
+    async fn adopt(&self, request: &AdoptRequest) -> Result<AdoptAnswer, ProviderError> {
+        adopt::adopt(self, request).await
+    }
+
+    async fn get(&self, session: &SessionRef) -> Result<Snapshot, ProviderError> {
+        Ok(self.snapshot(self.session(&session.session_id).await?))
+    }
+
+    /// The list has one page. Archived sessions are left out: they have ended long ago, and would fill it more and more.
+    async fn list(&self, _: Option<&PageToken>) -> Result<SessionPage, ProviderError> {
+        let mut query = self.org_query();
+        query.push(("archived", "false"));
+        let sessions: Items<Session> = self.api.get(Operation::List, &SESSIONS, &query).await?;
+        Ok(SessionPage {
+            next: None,
+            items: sessions
+                .readable
+                .into_iter()
+                .map(|session| {
+                    let hint = hint(&session);
+                    let snapshot = self.snapshot(session);
+                    ListItem {
+                        session_id: snapshot.session_id.clone(),
+                        created_at: snapshot.created_at,
+                        detail: match snapshot.phase {
+                            RemotePhase::Creating | RemotePhase::Running => {
+                                ItemDetail::Full(Box::new(snapshot))
+                            }
+                            RemotePhase::Finished
+                            | RemotePhase::Error
+                            | RemotePhase::Cancelled
+                            | RemotePhase::Expired
+                            | RemotePhase::Unrecognised => ItemDetail::Hint(hint),
+                        },
+                    }
+                })
+                .collect(),
+        })
+    }
+
+    async fn cancel(&self, session: &SessionRef) -> Result<CancelAnswer, ProviderError> {
+        let [api, sessions] = SESSIONS;
+        let path = [api, sessions, session.session_id.as_str(), "cancel"];
+        match self.api.post_empty(Operation::Cancel, &path).await {
+            Ok(()) => Ok(CancelAnswer::Accepted),
+            Err(error) if error.code.as_deref() == Some("CANCEL_UNSUPPORTED") => {
+                Ok(CancelAnswer::Unsupported)
+            }
+            // Only `creating` and `running` can be stopped: it has ended, or is `pending` still and can be stopped soon. How
+            // that is said is not documented; a stop has no body that could be wrong.
+            Err(error) if matches!(error.status, Some(400 | 409 | 422)) => {
+                Ok(CancelAnswer::NotCancellable)
+            }
+            // With 502 `cursor_cancel_failed`, which asks for another try.
+            Err(error) => Err(error),
+        }
+    }
+
+    fn templates(&self) -> Option<&dyn Templates> {
+        Some(self)
+    }
+}
+
+/// Everything is said, also what is the default: a template may say otherwise, and people may change templates.
+fn behaviour<'a>(
+    policy: &PullRequestPolicy,
+    model: Option<&'a ModelChoice>,
+) -> wire::Behaviour<'a> {
+    wire::Behaviour {
+        auto_create_pr: policy.auto_create,
+        work_on_current_branch: policy.work_on_current_branch,
+        skip_reviewer_request: policy.auto_create && policy.skip_reviewer_request,
+        model_id: model.map_or(AUTO_MODEL, |model| &model.id),
+        model_params: model.map_or(&NO_PARAMETERS, |model| &model.params),
+    }
+}
+
+fn phase_of(status: &str) -> RemotePhase {
+    match status {
+        "pending" | "creating" => RemotePhase::Creating,
+        "running" => RemotePhase::Running,
+        "finished" => RemotePhase::Finished,
+        "error" => RemotePhase::Error,
+        "cancelled" => RemotePhase::Cancelled,
+        "expired" => RemotePhase::Expired,
+        _ => RemotePhase::Unrecognised,
+    }
+}
+
+fn hint(session: &Session) -> String {
+    let parts = [
+        session.status.as_deref(),
+        session.latest_run_id.as_ref().map(|id| id.0.as_str()),
+        session.completed_at.as_deref(),
+        session.pr_url.as_deref(),
+    ];
+    parts.map(Option::unwrap_or_default).join(" ")
+}
