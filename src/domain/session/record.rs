@@ -332,6 +332,15 @@ fn reason_of(refusal: &RefusalRecord) -> Reason {
         .unwrap_or(Reason::InvalidRequest)
 }
 
+/// When a refused session is looked at again. A changed CodeAgent wakes it, a changed Secret does not.
+pub(super) fn next_look_at_refusal(o: &Observed<'_>, refusal: &RefusalRecord) -> Duration {
+    let remaining = o.until(refusal.retry_at);
+    match reason_of(refusal) {
+        Reason::RateLimited | Reason::ProviderUnavailable => remaining,
+        _ => remaining.min(o.timing.recheck),
+    }
+}
+
 /// The conditions of a session that waits after a refusal.
 pub(super) fn waits_after_refusal(draft: &mut Draft, refusal: &RefusalRecord) {
     let reason = reason_of(refusal);
