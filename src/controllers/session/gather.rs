@@ -173,7 +173,11 @@ pub(super) async fn gather(scope: &Arc<Scope>, object: &CodeSession) -> Result<F
         ),
     };
     let inputs = match need {
-        Need::Launch => Some(inputs(scope, object, agent.as_deref(), &namespace, &uid).await),
+        // Without its CodeAgent a prompt has no preamble: it would be another one.
+        Need::Launch => match &agent {
+            Some(agent) => Some(inputs(scope, object, agent, &namespace, &uid).await),
+            None => None,
+        },
         Need::Nothing | Need::Connection => None,
     };
     let (inputs, blocked) = match inputs {
@@ -450,7 +454,7 @@ enum Missing {
 async fn inputs(
     scope: &Scope,
     object: &CodeSession,
-    agent: Option<&CodeAgent>,
+    agent: &CodeAgent,
     namespace: &str,
     uid: &str,
 ) -> Result<Inputs, Missing> {
@@ -481,7 +485,7 @@ async fn inputs(
     let attempt = stored_status(object)
         .and_then(|status| status.launch.as_ref())
         .map_or(1, |record| record.attempt);
-    let preamble = agent.and_then(|agent| agent.spec.preamble.as_deref());
+    let preamble = agent.spec.preamble.as_deref();
     let of_prompt = match spec.prompt {
         Some(_) => Fault::Session,
         None => Fault::Surroundings,

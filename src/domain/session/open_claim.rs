@@ -212,7 +212,10 @@ fn send_again(
         return not_ready(o);
     };
     let Some(inputs) = &connected.inputs else {
-        return Plan::wait(o.timing.fault_wait_min);
+        return still_unknown(
+            o,
+            "the launch did not arrive and cannot be composed again: its CodeAgent or the source of its prompt is missing",
+        );
     };
     claim(o, provider, connected, inputs, effective, attempt, posts)
 }

@@ -301,6 +301,20 @@ fn a_launch_proven_absent_is_sent_again_with_what_its_sources_say_now() {
 }
 
 #[test]
+fn what_cannot_be_composed_again_is_not_sent_again_until_it_can() {
+    let mut given = Given::lost(Recovery::Marker);
+    given.proves_absent();
+    let complete = connected("ours");
+    let mut without = complete.clone();
+    without.inputs = None;
+    given.readiness = Readiness::Ready(without);
+    assert_eq!(given.pass().effect, None);
+    given.holds(SessionCondition::Stalled, Reason::LaunchOutcomeUnknown);
+    given.readiness = Readiness::Ready(complete);
+    assert!(matches!(given.pass().effect, Some(Effect::Launch(_))));
+}
+
+#[test]
 fn a_missing_finalizer_comes_back_before_the_next_request() {
     for origin in [Origin::Own, Origin::None] {
         let mut given = Given::lost(Recovery::Marker);
