@@ -169,6 +169,12 @@ impl Poller {
         Some((member.hint.clone(), member.looked.elapsed() >= slow))
     }
 
+    fn follows(&self, key: &ConnectionKey, uid: &str) -> bool {
+        self.lock()
+            .get(key)
+            .is_some_and(|group| group.members.contains_key(uid))
+    }
+
     fn set_hint(&self, key: &ConnectionKey, uid: &str, hint: &str) {
         if let Some(member) = self
             .lock()
@@ -202,6 +208,10 @@ impl Poller {
                 timing
                     .fault_wait(member.faults)
                     .max(error.retry_after.unwrap_or_default())
+            }
+            Some(Ok(snapshot)) if snapshot.phase.is_terminal() => {
+                // All is said; the pass that this look triggers ends the following.
+                timing.poll_max * SLOW_ROUND
             }
             Some(Ok(_)) | None => {
                 member.faults = 0;
@@ -255,6 +265,10 @@ async fn round(context: &Context, key: &ConnectionKey, due: Vec<Followed>) {
         _ => listed(context, key, provider.as_ref(), due).await,
     };
     for followed in alone {
+        // Looks take time: this one may have ended meanwhile.
+        if !context.poller.follows(key, &followed.uid) {
+            continue;
+        }
         let begun = context.uptime();
         let result = provider.get(&followed.session).await;
         deposit(context, key, &followed, begun, result);
