@@ -1,12 +1,13 @@
 //! Who each key belongs to: asked once, shared by every session of that key, asked again when there is reason to doubt.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use crate::domain::remote::{Account, ErrorClass, ProviderError};
 use crate::domain::timing::Timing;
 use crate::providers::contract::Provider;
+use crate::runtime::lock::lock;
 
 /// Tells a connection from others: provider, endpoint and credential.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -176,8 +177,4 @@ pub fn refuses(error: &ProviderError) -> bool {
 
 fn doubtful() -> ProviderError {
     ProviderError::unsent(ErrorClass::Unauthorized, "the key is being checked again")
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,7 +1,7 @@
 //! What every pass shares.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -26,6 +26,7 @@ use crate::providers::contract::ProviderType;
 use crate::providers::http::HttpStack;
 use crate::providers::registry::Registry;
 use crate::runtime::events::Publisher;
+use crate::runtime::lock::lock;
 
 /// How the operator is set up.
 #[derive(Clone, Debug)]
@@ -200,8 +201,4 @@ impl Shared {
             .map(|(session, _)| session.clone())
             .collect()
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

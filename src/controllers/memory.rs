@@ -1,12 +1,13 @@
 //! What this process remembers of a session beside what is stored. All of it may be lost: then it is found out again.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::accounts::ConnectionKey;
 use crate::domain::session::{Look, Lookups};
 use crate::providers::contract::Provider;
+use crate::runtime::lock::lock;
 
 /// A connection that a session uses.
 #[derive(Clone)]
@@ -73,7 +74,7 @@ impl Memory {
         ahead: usize,
         most: usize,
     ) -> bool {
-        let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut places = lock(&self.places);
         let reserved = places
             .entry((agent.0.to_owned(), agent.1.to_owned()))
             .or_default();
@@ -90,7 +91,7 @@ impl Memory {
 
     /// Gives back the place of the session with this uid; answers whether it had one.
     pub fn leave_place(&self, uid: &str) -> bool {
-        let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut places = lock(&self.places);
         let mut left = false;
         places.retain(|_, reserved| {
             left |= reserved.remove(uid);
@@ -100,6 +101,6 @@ impl Memory {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, Remembered>> {
-        self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.sessions)
     }
 }

@@ -5,7 +5,7 @@
 //! slow round.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use kube_runtime::reflector::ObjectRef;
@@ -21,6 +21,7 @@ use crate::domain::requeue::{jittered, poll_interval};
 use crate::domain::session::Look;
 use crate::domain::snapshot::{RemotePhase, Snapshot};
 use crate::providers::contract::{ItemDetail, Provider};
+use crate::runtime::lock::lock;
 use crate::runtime::watch::Queue;
 
 /// Pages of one list that are read at most in one round; who is not found by then is looked at alone.
@@ -128,7 +129,7 @@ impl Poller {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<ConnectionKey, Group>> {
-        self.groups.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.groups)
     }
 
     /// Who is due, or how long until somebody is; `None` if nobody is followed here any more.

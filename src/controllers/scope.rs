@@ -1,7 +1,7 @@
 //! One scope (a namespace, or all of them): its caches, its queues, its two controllers.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use kube::ResourceExt;
@@ -14,6 +14,7 @@ use super::error::Chain;
 use super::metrics::Controller;
 use crate::api::{CodeAgent, CodeSession, Reason, SendState, SessionCondition, condition};
 use crate::domain::ids::SessionId;
+use crate::runtime::lock::lock;
 use crate::runtime::overlay::Overlay;
 use crate::runtime::watch::{self, Change, Queue};
 
@@ -33,6 +34,7 @@ pub struct Scope {
     pub agents_overlay: Overlay<CodeAgent>,
     agent_queue: Queue<CodeAgent>,
     known: Mutex<HashSet<String>>,
+    waiting: Mutex<HashSet<String>>,
     counted: Mutex<HashMap<String, Instant>>,
     keys: Mutex<HashMap<String, ConnectionKey>>,
 }
@@ -53,6 +55,7 @@ impl Scope {
             agents_overlay: Overlay::default(),
             agent_queue,
             known: Mutex::default(),
+            waiting: Mutex::default(),
             counted: Mutex::default(),
             keys: Mutex::default(),
         }
@@ -108,6 +111,7 @@ impl Scope {
                     self.forget(&uid);
                 }
                 self.moved(session);
+                lock(&self.waiting).remove(&session.uid().unwrap_or_default());
                 let namespace = session.namespace().unwrap_or_default();
                 if watch::in_namespace(&self.sessions, &namespace).is_empty() {
                     self.context.forget_namespace(&namespace);
@@ -170,6 +174,7 @@ impl Scope {
     /// Forgets a session that is gone.
     fn forget(&self, uid: &str) {
         lock(&self.known).remove(uid);
+        lock(&self.waiting).remove(uid);
         self.context.poller.forget(uid);
         self.context.memory.forget(uid);
         self.context.disown(uid);
@@ -209,21 +214,28 @@ impl Scope {
         if settled(session) || session.metadata.deletion_timestamp.is_some() {
             self.wake_waiting(&namespace, agent);
         }
+        if self.begins_to_wait(session) {
+            // Who is less urgent has moved back by one place.
+            self.wake_waiting(&namespace, agent);
+        }
+    }
+
+    /// Whether a session waits for a place and did not when it was last seen.
+    fn begins_to_wait(&self, session: &CodeSession) -> bool {
+        let uid = session.uid().unwrap_or_default();
+        let mut waiting = lock(&self.waiting);
+        if waits_for_place(session) {
+            waiting.insert(uid)
+        } else {
+            waiting.remove(&uid);
+            false
+        }
     }
 
     /// A place has become free: who waits for one may get it.
     pub(super) fn wake_waiting(&self, namespace: &str, agent: &str) {
         for waiting in watch::in_namespace(&self.sessions, namespace) {
-            let waits = waiting
-                .status
-                .as_ref()
-                .and_then(|status| {
-                    condition(&status.conditions, SessionCondition::Reconciling.as_str())
-                })
-                .is_some_and(|reconciling| {
-                    reconciling.reason == Reason::WaitingForCapacity.as_str()
-                });
-            if waits && waiting.spec.agent_ref.name == agent {
+            if waits_for_place(&waiting) && waiting.spec.agent_ref.name == agent {
                 self.session_queue.push(ObjectRef::from_obj(&*waiting));
             }
         }
@@ -258,13 +270,18 @@ fn interrupted(kind: &'static str, error: &watcher::Error) {
     }
 }
 
+/// Whether a session waits for a place among those of its agent.
+pub(super) fn waits_for_place(session: &CodeSession) -> bool {
+    session
+        .status
+        .as_ref()
+        .and_then(|status| condition(&status.conditions, SessionCondition::Reconciling.as_str()))
+        .is_some_and(|reconciling| reconciling.reason == Reason::WaitingForCapacity.as_str())
+}
+
 fn settled(session: &CodeSession) -> bool {
     session
         .status
         .as_ref()
         .is_some_and(|status| status.phase.is_terminal())
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

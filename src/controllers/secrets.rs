@@ -1,7 +1,7 @@
 //! Reading Secrets and prompt sources: by name, only what its owner has marked for us, and not more often than needed.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
@@ -14,6 +14,7 @@ use crate::api::{ALLOWED_HOSTS_ANNOTATION, CREDENTIAL_LABEL, Reason, TextSource}
 use crate::domain::effective::{Fault, Objection};
 use crate::providers::contract::API_KEY;
 use crate::providers::credential::Credential;
+use crate::runtime::lock::lock;
 
 /// What we took from a Secret.
 pub struct MarkedSecret {
@@ -163,11 +164,6 @@ impl Sources {
         Ok(marked)
     }
 
-    /// Forgets what was read of a Secret, because a provider no longer accepts it.
-    pub fn forget(&self, namespace: &str, name: &str) {
-        self.lock().remove(&(namespace.to_owned(), name.to_owned()));
-    }
-
     /// Drops what is too old to be used; called now and then, so that keys do not linger in memory.
     pub fn expire(&self) {
         let keep = self.keep;
@@ -233,7 +229,7 @@ impl Sources {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Cache> {
-        self.cache.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.cache)
     }
 }
 

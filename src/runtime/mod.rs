@@ -4,6 +4,7 @@
 
 pub mod events;
 pub mod identity;
+pub mod lock;
 pub mod overlay;
 pub mod server;
 pub mod watch;

@@ -1,9 +1,11 @@
 //! Our own writes, until the watch has shown them: the cache lags behind what we know we stored.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use kube::{Resource, ResourceExt};
+
+use super::lock::lock;
 
 /// The newest version of each object that this process has stored itself.
 #[derive(Debug)]
@@ -58,7 +60,7 @@ impl<K: Resource> Overlay<K> {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, Arc<K>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 }
 

@@ -12,8 +12,8 @@ use super::super::accounts::ConnectionKey;
 use super::super::error::PassError;
 use super::super::metrics::{LaunchResult, Loose};
 use super::super::scope::Scope;
+use super::Step;
 use super::gather::Facts;
-use super::{Step, session_ref};
 use crate::api::{
     AUTO_MODEL, CodeSession, CodeSessionStatus, DeletionPolicy, FINALIZER, ORIGIN_ANNOTATION,
     ProviderKind, Reason, SendState, SessionPhase,
@@ -21,6 +21,7 @@ use crate::api::{
 use crate::domain::remote::{ErrorClass, LaunchOutcome, ProviderError, SessionRef};
 use crate::domain::session::{
     Effect, Guard, LaunchPlan, Level, Note, Outcome, Plan, Recorded, StatusWrite, record,
+    session_ref,
 };
 use crate::providers::contract::{
     AdoptRequest, LaunchRequest, ModelChoice, Provider, PullRequestPolicy, SendWindow,
@@ -447,7 +448,7 @@ async fn conclude(
             }
         }
     }
-    if let (Some(session), Some(uid)) = (session_ref(&object), object.uid()) {
+    if let (Some(session), Some(uid)) = (session_ref(object.status.as_ref()), object.uid()) {
         scope.context.own(session.session_id, &uid);
     }
     tell(scope, &object, recorded.notes).await;

@@ -13,11 +13,11 @@ use super::super::accounts::Standing;
 use super::super::connection::{Linked, Obstacle, endpoint, link, obstacle, unreadable};
 use super::super::error::PassError;
 use super::super::memory::{Attached, Remembered};
-use super::super::scope::Scope;
+use super::super::scope::{Scope, waits_for_place};
 use super::{attach, salted};
 use crate::api::{
     ADOPT_ANNOTATION, CodeAgent, CodeSession, DesiredState, FINALIZER, KeyReference,
-    ORIGIN_ANNOTATION, ProviderSpec, Reason, SendState, SessionCondition, SessionPhase, condition,
+    ORIGIN_ANNOTATION, ProviderSpec, Reason, SendState, SessionPhase,
 };
 use crate::domain::effective::{
     Fault, Objection, compose_prompt, objection, reference_missing, resolve,
@@ -597,16 +597,7 @@ fn place(
                 taken.insert(other_uid);
             }
             SessionPhase::Pending => {
-                let waits = other
-                    .status
-                    .as_ref()
-                    .and_then(|status| {
-                        condition(&status.conditions, SessionCondition::Reconciling.as_str())
-                    })
-                    .is_some_and(|reconciling| {
-                        reconciling.reason == Reason::WaitingForCapacity.as_str()
-                    });
-                if waits && goes_before(&other, object) {
+                if waits_for_place(&other) && goes_before(&other, object) {
                     ahead += 1;
                 }
             }

@@ -17,9 +17,10 @@ use super::metrics::{Controller, PassOutcome};
 use super::poller::Followed;
 use super::scope::Scope;
 use crate::api::{CodeSession, SendState, SessionPhase};
-use crate::domain::ids::{AccountFingerprint, SessionId};
-use crate::domain::remote::{ErrorClass, SessionRef};
+use crate::domain::ids::AccountFingerprint;
+use crate::domain::remote::ErrorClass;
 use crate::domain::requeue::jittered;
+use crate::domain::session::session_ref;
 
 /// Passes in a row over one object before it goes back into the queue: a life has fewer.
 const MOST_PASSES: usize = 12;
@@ -143,7 +144,7 @@ fn settle(scope: &Arc<Scope>, object: &Arc<CodeSession>) {
         // The CodeAgent says what is wrong with the key.
         scope.recheck_agents(object.namespace().as_deref());
     }
-    let (Some(attached), Some(session)) = (remembered.attached, session_ref(object)) else {
+    let (Some(attached), Some(session)) = (remembered.attached, session_ref(Some(status))) else {
         return;
     };
     let account = context
@@ -174,20 +175,6 @@ fn settle(scope: &Arc<Scope>, object: &Arc<CodeSession>) {
             urgent: status.cancel.is_some(),
         },
     );
-}
-
-/// The session at the provider, as recorded.
-fn session_ref(object: &CodeSession) -> Option<SessionRef> {
-    let status = object.status.as_ref()?;
-    let session_id = SessionId::new(status.provider.as_ref()?.session_id.clone()?);
-    let run_id = status
-        .messages
-        .last()
-        .and_then(|message| message.run_id.clone());
-    Some(SessionRef {
-        session_id,
-        run_id: run_id.map(crate::domain::ids::RunId::new),
-    })
 }
 
 /// What happens after a failed pass: logged once, repeated after a growing while.

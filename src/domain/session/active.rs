@@ -2,17 +2,15 @@
 
 use std::time::Duration;
 
-use super::super::ids::{RunId, SessionId};
 use super::super::remote::{Capability, ErrorClass, SessionRef};
 use super::super::snapshot::{RemotePhase, Snapshot};
 use super::super::status::{Draft, RESULT_BYTES, clip};
 use super::observed::{Look, Observed, Origin, Readiness};
 use super::plan::{Effect, Guard, Note, Plan, StatusWrite};
-use super::{deletion_overdue, deletion_policy, stop_wanted};
+use super::{deletion_overdue, deletion_policy, draft, session_ref, stop_wanted};
 use crate::api::{
-    CancelReason, CancelRecord, CodeSessionStatus, ConditionStatus, DeletionPolicy, DesiredState,
-    LinksStatus, PullRequestStatus, Reason, SendRecord, SessionCondition, SessionPhase,
-    UsageStatus, condition,
+    CancelReason, CancelRecord, ConditionStatus, DeletionPolicy, DesiredState, LinksStatus,
+    PullRequestStatus, Reason, SendRecord, SessionCondition, SessionPhase, UsageStatus, condition,
 };
 
 /// Longest URL that is kept.
@@ -53,18 +51,6 @@ pub(super) fn decide(o: &Observed<'_>, record: &SendRecord) -> Plan {
     }
     // One that has passed is dealt with above; it must not wake the next pass at once.
     .no_later_than(until_deadline(o).filter(|left| !left.is_zero()))
-}
-
-/// The session at the provider, from what is recorded.
-pub(super) fn session_ref(status: Option<&CodeSessionStatus>) -> Option<SessionRef> {
-    let status = status?;
-    let session_id = SessionId::new(status.provider.as_ref()?.session_id.clone()?);
-    let run_id = status
-        .messages
-        .last()
-        .and_then(|message| message.run_id.clone())
-        .map(RunId::new);
-    Some(SessionRef { session_id, run_id })
 }
 
 /// The plan that ends the session, if the look shows that it has ended.
@@ -538,8 +524,4 @@ fn let_go(session: &SessionRef, why: &str) -> Plan {
         format!("session {}: {why}", session.session_id),
     ));
     plan
-}
-
-fn draft(o: &Observed<'_>) -> Draft {
-    Draft::new(o.session.status, o.session.generation, o.now)
 }

@@ -27,7 +27,10 @@ pub use observed::{
 pub use plan::{Effect, Guard, LaunchPlan, Level, Note, Outcome, Plan, Recorded, StatusWrite};
 pub use record::record;
 
-use crate::api::{DeletionPolicy, DesiredState, SendState, SessionPhase};
+use super::ids::{RunId, SessionId};
+use super::remote::SessionRef;
+use super::status::Draft;
+use crate::api::{CodeSessionStatus, DeletionPolicy, DesiredState, SendState, SessionPhase};
 
 /// The next step of a session.
 pub fn decide(o: &Observed<'_>) -> Plan {
@@ -83,4 +86,28 @@ fn deletion_overdue(o: &Observed<'_>) -> bool {
 fn had_its_chance(o: &Observed<'_>) -> bool {
     let since = o.claim_first_seen.unwrap_or_default();
     o.uptime.saturating_sub(since) >= o.timing.deletion_slack
+}
+
+/// The session at the provider, from what is recorded.
+pub fn session_ref(status: Option<&CodeSessionStatus>) -> Option<SessionRef> {
+    let status = status?;
+    let session_id = SessionId::new(status.provider.as_ref()?.session_id.clone()?);
+    let run_id = status
+        .messages
+        .last()
+        .and_then(|message| message.run_id.clone())
+        .map(RunId::new);
+    Some(SessionRef { session_id, run_id })
+}
+
+/// A new status that begins as the stored one.
+fn draft(o: &Observed<'_>) -> Draft {
+    Draft::new(o.session.status, o.session.generation, o.now)
+}
+
+/// Notes where the launch stands.
+fn set_state(draft: &mut Draft, state: SendState) {
+    if let Some(record) = draft.status().launch.as_mut() {
+        record.state = state;
+    }
 }

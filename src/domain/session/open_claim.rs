@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use super::super::ids::SessionId;
 use super::super::remote::{Recovery, SessionRef};
-use super::super::status::Draft;
 use super::observed::{AgentView, Observed, Origin, ProviderFacts, Readiness, keys};
 use super::plan::{Effect, Note, Plan};
 use super::unlaunched::{CREATED_BEFORE, claim};
-use super::{deletion_overdue, deletion_policy, had_its_chance, record, stop_wanted};
+use super::{
+    deletion_overdue, deletion_policy, draft, had_its_chance, record, set_state, stop_wanted,
+};
 use crate::api::{
     ConditionStatus, DeletionPolicy, Effective, OnUnknownLaunch, Reason, SendRecord, SendState,
     SessionCondition, SessionPhase, condition,
@@ -361,14 +362,4 @@ fn let_go() -> Plan {
         "deleted while it was unknown whether the launch had arrived: a session may be running at the provider",
     ));
     plan
-}
-
-fn draft(o: &Observed<'_>) -> Draft {
-    Draft::new(o.session.status, o.session.generation, o.now)
-}
-
-fn set_state(draft: &mut Draft, state: SendState) {
-    if let Some(record) = draft.status().launch.as_mut() {
-        record.state = state;
-    }
 }

@@ -10,9 +10,10 @@ use super::super::remote::{
 };
 use super::super::snapshot::RemotePhase;
 use super::super::status::{Draft, clip};
-use super::active::{self, apply, pull_request_condition, wants_pull_request};
+use super::active::{apply, pull_request_condition, wants_pull_request};
 use super::observed::{AgentView, Lookups, Observed, Readiness};
 use super::plan::{Effect, Guard, Note, Outcome, Plan, Recorded, StatusWrite};
+use super::{draft, session_ref, set_state};
 use crate::api::{
     CodeSessionStatus, ConditionStatus, ProviderKind, ProviderStatus, Reason, RefusalRecord,
     SendRecord, SendState, SendTarget, SessionCondition, SessionPhase,
@@ -93,7 +94,7 @@ fn launched(o: &Observed<'_>, claim_id: &str, outcome: &LaunchOutcome) -> Record
 /// acceptance is news to a session that has ended without one.
 fn overtaken(o: &Observed<'_>, outcome: &LaunchOutcome) -> Option<Recorded> {
     let status = o.session.status?;
-    let recorded_id = active::session_ref(Some(status))
+    let recorded_id = session_ref(Some(status))
         .filter(|_| {
             status
                 .launch
@@ -659,15 +660,5 @@ fn store(o: &Observed<'_>, status: CodeSessionStatus) -> Recorded {
     Recorded {
         write,
         ..Recorded::default()
-    }
-}
-
-fn draft(o: &Observed<'_>) -> Draft {
-    Draft::new(o.session.status, o.session.generation, o.now)
-}
-
-fn set_state(draft: &mut Draft, state: SendState) {
-    if let Some(record) = draft.status().launch.as_mut() {
-        record.state = state;
     }
 }
