@@ -2,31 +2,47 @@
 
 use std::fmt;
 
-use codeagent_operator::api::{OnUnknownLaunch, SendState};
+use codeagent_operator::api::{OnUnknownLaunch, SendState, SessionPhase};
 
 use crate::model::{Object, Session, State, Work, World};
+use crate::operator::Stage;
+use crate::tables::{IdNo, Stored};
 
 /// What went wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Violation {
     /// More was launched for one object than was asked for.
     TwoLaunches,
+    /// Nothing ran, or nobody knows of it, where exactly one launch is promised.
+    NotLaunched,
     /// A session costs money and nobody can find it or was told.
     Unowned,
+    /// An acceptance was in somebody's hands and is neither recorded nor reported.
+    AcceptanceLost,
     /// An object has the session of another one.
     WrongOwner,
-    /// An ended session went back to running.
+    /// A session of another installation was stopped.
+    ForeignTouched,
+    /// An ended session went back to running, or ended in another way.
     Reopened,
+    /// A phase or condition went backwards.
+    Backwards,
     /// The end that is recorded is not the provider's.
     WrongEnd,
     /// A request was claimed after the user had asked for the end.
     ClaimAfterStop,
     /// A request left while its claim was not the recorded one.
     SentWithoutClaim,
+    /// A deleted object came back, and would launch again.
+    Resurrected,
     /// A deletion took longer than its bound.
     DeletionStuck,
+    /// A finalizer is left where nothing is to be done any more.
+    FinalizerLeft,
     /// It never comes to rest.
     NeverStable,
+    /// More was written than a life may cost.
+    TooManyWrites,
 }
 
 impl fmt::Display for Violation {
@@ -44,57 +60,127 @@ impl State {
             1
         };
         for uid in 0..self.uids {
-            if self.sessions.iter().filter(|s| s.uid == uid).count() > most {
+            if self.own_sessions().filter(|s| s.uid == uid).count() > most {
                 return Err(Violation::TwoLaunches);
             }
         }
         if let Some(object) = &self.object {
-            self.check_recorded(object)?;
+            self.check_recorded(world, object)?;
         }
         for session in &self.sessions {
-            if session.work == Work::Running && !self.is_owned(session) {
+            if session.foreign {
+                if session.work != Work::Running {
+                    return Err(Violation::ForeignTouched);
+                }
+            } else if session.work == Work::Running && !self.is_owned(world, session) {
                 return Err(Violation::Unowned);
             }
         }
         Ok(())
     }
 
-    fn check_recorded(&self, object: &Object) -> Result<(), Violation> {
-        let Some(id) = object.session_id() else {
+    fn check_recorded(&self, world: &World, object: &Object) -> Result<(), Violation> {
+        let stored = world.tables.status(object.status);
+        let Some(id) = stored.session else {
             return Ok(());
         };
-        let Some(session) = self.sessions.iter().find(|s| s.id == id) else {
+        let Some(session) = self.own_sessions().find(|s| s.id == id) else {
             return Err(Violation::WrongOwner);
         };
         if session.uid != object.uid {
             return Err(Violation::WrongOwner);
         }
-        let confirmed = object.launch_state() == Some(SendState::Confirmed);
-        if object.is_terminal() && confirmed && session.work == Work::Running {
-            return Err(Violation::WrongEnd);
+        if !stored.terminal || stored.launch != Some(SendState::Confirmed) {
+            return Ok(());
         }
-        Ok(())
+        let true_end = match (stored.phase, session.work) {
+            (SessionPhase::Finished, Work::Finished) | (SessionPhase::Cancelled, Work::Stopped) => {
+                true
+            }
+            // It finished by itself after a stop was taken: providers do not tell the two apart.
+            (SessionPhase::Cancelled, Work::Finished) => stored.cancel_accepted,
+            _ => false,
+        };
+        if true_end {
+            Ok(())
+        } else {
+            Err(Violation::WrongEnd)
+        }
     }
 
     /// Whether somebody follows the session, can find it, or was told.
-    fn is_owned(&self, session: &Session) -> bool {
-        if self.reported.contains(&session.uid) {
+    fn is_owned(&self, world: &World, session: &Session) -> bool {
+        if (self.reported | self.forced) >> session.uid & 1 == 1 {
             return true;
         }
         if self
             .operators
             .iter()
-            .any(|operator| operator.holds_acceptance_of(&session.id))
+            .any(|operator| operator.holds_acceptance_of(session.id))
         {
             return true;
         }
         self.object
-            .as_ref()
-            .filter(|object| object.uid == session.uid && !object.is_terminal())
-            .is_some_and(|object| match object.launch_state() {
-                Some(SendState::Confirmed) => object.session_id() == Some(&*session.id),
-                Some(SendState::Claimed | SendState::Unknown) => true,
-                Some(SendState::Rejected | SendState::Absent) | None => false,
+            .filter(|object| object.uid == session.uid)
+            .is_some_and(|object| {
+                let stored = world.tables.status(object.status);
+                match stored.launch {
+                    _ if stored.terminal => false,
+                    Some(SendState::Confirmed) => stored.session == Some(session.id),
+                    Some(SendState::Claimed | SendState::Unknown) => true,
+                    Some(SendState::Rejected | SendState::Absent) | None => false,
+                }
             })
+    }
+
+    /// An acceptance that nobody holds any more must be recorded, or reported, or over.
+    pub fn check_acceptance(&self, world: &World, uid: u8, id: IdNo) -> Result<(), Violation> {
+        let held = self
+            .operators
+            .iter()
+            .any(|operator| matches!(operator.stage, Stage::Record(..)));
+        let running = self
+            .own_sessions()
+            .any(|s| s.id == id && s.uid == uid && s.work == Work::Running);
+        let reported = self.reported >> uid & 1 == 1;
+        let recorded = self.object.is_some_and(|object| {
+            object.uid == uid && world.tables.status(object.status).session == Some(id)
+        });
+        if held || !running || reported || recorded {
+            Ok(())
+        } else {
+            Err(Violation::AcceptanceLost)
+        }
+    }
+
+    /// Phases and conditions move forward only.
+    pub fn check_progress(
+        &self,
+        world: &World,
+        old: &Stored,
+        new: &Stored,
+    ) -> Result<(), Violation> {
+        let rank = |stored: &Stored| match stored.phase {
+            SessionPhase::Pending => 0,
+            SessionPhase::Creating => 1,
+            SessionPhase::Running => 2,
+            SessionPhase::Finished
+            | SessionPhase::Error
+            | SessionPhase::Cancelled
+            | SessionPhase::Expired => 3,
+        };
+        let confirmed = new.launch == Some(SendState::Confirmed);
+        if old.terminal && (old.over || !confirmed) && old.phase != new.phase {
+            return Err(Violation::Reopened);
+        }
+        let refused = new.launch == Some(SendState::Rejected) && new.phase == SessionPhase::Pending;
+        let found_again = old.terminal && !old.over && confirmed;
+        if rank(new) < rank(old) && !refused && !found_again && world.mutant.is_none() {
+            return Err(Violation::Backwards);
+        }
+        if old.launched && !new.launched {
+            return Err(Violation::Backwards);
+        }
+        Ok(())
     }
 }

@@ -1,15 +1,14 @@
-//! The world around the operators: API server, provider, user, time.
+//! The world around the operators: API server, provider, user, time. States are small and copied; what is long (statuses,
+//! plans) is kept once, in [`crate::tables`].
 
 use std::collections::BTreeSet;
-use std::hash::{DefaultHasher, Hash, Hasher};
-use std::rc::Rc;
+use std::hash::{Hash, Hasher};
 use std::time::Duration;
 
 use codeagent_operator::api::{
-    CodeSessionSpec, CodeSessionStatus, DesiredState, Effective, OnUnknownLaunch, ProviderKind,
-    SendState,
+    CodeSessionSpec, DesiredState, Effective, OnUnknownLaunch, ProviderKind,
 };
-use codeagent_operator::domain::ids::{InstallationId, LaunchKey};
+use codeagent_operator::domain::ids::InstallationId;
 use codeagent_operator::domain::remote::{Capability, Recovery};
 use codeagent_operator::domain::session::{AgentView, ProviderFacts};
 use codeagent_operator::domain::timing::Timing;
@@ -18,23 +17,25 @@ use serde_json::json;
 
 use crate::check::Violation;
 use crate::operator::{Operator, Stage};
+use crate::tables::{IdNo, StatusNo, Tables};
 
 /// What one step of time stands for.
 pub const TICK: Duration = Duration::from_secs(10);
 pub const NAMESPACE_UID: &str = "namespace";
 
-/// How many of each fault, and how many actions of the user, a run may have.
+/// How many of each fault, and how many actions of people, a run may have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Bounds {
     pub crashes: u8,
     /// Processes stopped in the middle of a pass while time goes on.
     pub pauses: u8,
-    /// Answers lost or refused, launches committed late, looks that show too little.
+    /// Answers lost, refused or wrong: of the provider and of the API server.
     pub losses: u8,
+    /// Cancel, delete, force, re-create, change the key, the Secret or the CodeAgent.
     pub user: u8,
     /// Passes on a view that others have overtaken.
     pub stale: u8,
-    /// All of these together, and work that ends by itself.
+    /// All of these together.
     pub total: u8,
 }
 
@@ -48,13 +49,29 @@ impl Bounds {
         total: 0,
     };
 
-    /// What may still happen of one kind.
-    fn rest(self, of_kind: u8) -> u8 {
-        of_kind.min(self.total)
+    /// `total` faults of any kind.
+    pub const fn any(total: u8) -> Self {
+        Self {
+            crashes: total,
+            pauses: total,
+            losses: total,
+            user: total,
+            stale: total,
+            total,
+        }
     }
 
-    pub fn losses(self) -> u8 {
-        self.rest(self.losses)
+    /// No kind may happen more often than all together.
+    fn tidy(&mut self) {
+        for kind in [
+            &mut self.crashes,
+            &mut self.pauses,
+            &mut self.losses,
+            &mut self.user,
+            &mut self.stale,
+        ] {
+            *kind = (*kind).min(self.total);
+        }
     }
 }
 
@@ -65,10 +82,12 @@ pub enum Mutant {
     NoClaim,
     /// The claim is written whatever the resourceVersion.
     ClaimUnguarded,
-    /// The outcome is written to whatever object has the name.
-    RecordByName,
+    /// The outcome is written by a merge patch: to whatever object has the name.
+    MergePatchOnReborn,
     /// The outcome is written over what others have settled under the same claim.
     RecordOverwrites,
+    /// The outcome is tried to be written once.
+    RecordOnce,
     /// The claim does not say which account it was sent to.
     AccountPinDropped,
     /// Looks by one account count for another.
@@ -89,6 +108,14 @@ pub enum Mutant {
     TimeoutIsFailure,
     /// The request leaves however long the process was stopped.
     NoLastCheck,
+    /// The key comes from the time of the attempt instead of its number.
+    AttemptsBySeconds,
+    /// A marker of another installation is taken for ours when a session is looked for.
+    ForeignMarkerAdopted,
+    /// A stop goes to every session with a marker of this uid, whose installation it may be.
+    ForeignMarkerCancelled,
+    /// The finalizer is written by server-side apply, which creates what is not there.
+    ServerSideApply,
     /// The finalizer goes as soon as a stop was taken.
     FinalizerDroppedOnOk,
     /// The finalizer goes as soon as a deletion is seen.
@@ -105,8 +132,6 @@ pub struct World {
     pub bounds: Bounds,
     /// Ticks after which nothing but the way to rest is explored.
     pub horizon: u8,
-    /// From one in how many states the way to rest is followed.
-    pub rest_every: u64,
     pub mutant: Option<Mutant>,
     /// How many ticks later than assumed a launch may become visible.
     pub later_than_assumed: u8,
@@ -116,8 +141,10 @@ pub struct World {
     pub skew: [u8; 2],
     pub timing: Timing,
     pub installation: InstallationId,
-    pub agent: AgentView,
     pub facts: ProviderFacts,
+    /// The CodeAgent by generation; 0 is none.
+    pub agents: [AgentView; 3],
+    pub tables: Tables,
     running: CodeSessionSpec,
     cancelled: CodeSessionSpec,
 }
@@ -139,46 +166,44 @@ impl World {
             clock_margin: TICK * 2,
             deletion_bound: TICK * 5,
             deletion_slack: TICK * 2,
-            unknown_patience: TICK * 3,
+            unknown_patience: TICK * 8,
             refusal_wait_min: TICK * 2,
             refusal_wait_max: TICK * 2,
             fault_wait_min: TICK,
             fault_wait_max: TICK,
             recheck: TICK,
-            stale_age: TICK * 60,
+            stale_age: TICK * 120,
             poll_min: TICK,
             poll_max: TICK,
             stop_again: TICK,
         };
         timing.validate().unwrap();
+        // What cannot be looked for cannot be stopped either (Firetiger).
+        let capabilities: BTreeSet<Capability> = Capability::ALL
+            .into_iter()
+            .filter(|capability| *capability != Capability::Cancel || recovery != Recovery::None)
+            .collect();
         Self {
             recovery,
             honours_ids: true,
             on_unknown: OnUnknownLaunch::Recover,
             operators: 2,
-            bounds: Bounds {
-                crashes: 1,
-                pauses: 1,
-                losses: 1,
-                user: 1,
-                stale: 1,
-                total: 1,
-            },
-            horizon: 2,
-            rest_every: 8,
+            bounds: Bounds::any(1),
+            horizon: 4,
             mutant: None,
             later_than_assumed: 0,
             refuses_again: false,
             skew: [0, 2],
             timing,
             installation: InstallationId::new("0a1b2c3d"),
-            agent: agent(OnUnknownLaunch::Recover, true),
             facts: ProviderFacts {
                 kind: ProviderKind::Cursor,
                 api_version: "v1",
                 recovery,
-                capabilities: Capability::ALL.into_iter().collect::<BTreeSet<_>>(),
+                capabilities,
             },
+            agents: agents(OnUnknownLaunch::Recover, true),
+            tables: Tables::default(),
             running,
             cancelled,
         }
@@ -187,14 +212,20 @@ impl World {
     /// What the operator does after an unknown outcome.
     pub fn on_unknown(mut self, on_unknown: OnUnknownLaunch) -> Self {
         self.on_unknown = on_unknown;
-        self.agent = agent(on_unknown, self.honours_ids);
+        self.agents = agents(on_unknown, self.honours_ids);
         self
     }
 
     /// The provider chooses its own ids.
     pub fn ignoring_ids(mut self) -> Self {
         self.honours_ids = false;
-        self.agent = agent(self.on_unknown, false);
+        self.agents = agents(self.on_unknown, false);
+        self
+    }
+
+    /// The operator looks no longer than this, in ticks.
+    pub fn patient_for(mut self, ticks: u32) -> Self {
+        self.timing.unknown_patience = TICK * ticks;
         self
     }
 
@@ -224,13 +255,14 @@ impl World {
     }
 
     /// Ticks that an accepted request may take to become visible, from the moment it left.
-    pub fn visible_within(&self) -> u8 {
+    fn visible_within(&self) -> u8 {
         let ticks = (self.timing.post_timeout + self.timing.settle).as_secs() / TICK.as_secs();
         u8::try_from(ticks).unwrap() + self.later_than_assumed
     }
 }
 
-fn agent(on_unknown: OnUnknownLaunch, client_id_honoured: bool) -> AgentView {
+/// The CodeAgent by generation; 0 is none.
+fn agents(on_unknown: OnUnknownLaunch, client_id_honoured: bool) -> [AgentView; 3] {
     let effective: Effective = serde_json::from_value(json!({
         "provider": {"cursor": {}, "endpoint": "https://provider"},
         "credentialsRef": {"name": "secret", "key": "api-key"},
@@ -243,97 +275,31 @@ fn agent(on_unknown: OnUnknownLaunch, client_id_honoured: bool) -> AgentView {
         "agentGeneration": 1
     }))
     .unwrap();
-    AgentView::Present {
-        generation: 1,
+    let present = |generation| AgentView::Present {
+        generation,
         suspended: false,
-        effective: Box::new(effective),
+        effective: Box::new(effective.clone()),
         objection: None,
         client_id_honoured,
-    }
+    };
+    [AgentView::Missing, present(1), present(2)]
 }
 
 /// The object at the API server, at one version.
-#[derive(Clone)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Object {
     pub uid: u8,
     pub version: u16,
-    pub generation: i64,
+    pub generation: u8,
     pub created: u8,
     pub cancelled: bool,
     pub deleting: Option<u8>,
     pub finalizer: bool,
-    pub status: Option<Rc<CodeSessionStatus>>,
-    /// Of what a decision depends on in the status; texts and transition times are not part of it.
-    pub digest: u64,
-}
-
-impl Object {
-    pub fn uid_text(&self) -> &'static str {
-        uid_text(self.uid)
-    }
-
-    pub fn launch_state(&self) -> Option<SendState> {
-        Some(self.status.as_ref()?.launch.as_ref()?.state)
-    }
-
-    pub fn claim_id(&self) -> Option<&str> {
-        Some(&self.status.as_ref()?.launch.as_ref()?.claim_id)
-    }
-
-    pub fn session_id(&self) -> Option<&str> {
-        self.status
-            .as_ref()?
-            .provider
-            .as_ref()?
-            .session_id
-            .as_deref()
-    }
-
-    pub fn is_terminal(&self) -> bool {
-        self.status.as_ref().is_some_and(|s| s.phase.is_terminal())
-    }
-
-    pub fn with_status(&self, status: &CodeSessionStatus) -> Self {
-        Self {
-            version: self.version + 1,
-            digest: digest(status),
-            status: Some(Rc::new(status.clone())),
-            ..self.clone()
-        }
-    }
+    pub status: StatusNo,
 }
 
 pub fn uid_text(uid: u8) -> &'static str {
     ["uid-0", "uid-1", "uid-2", "uid-3"][usize::from(uid)]
-}
-
-fn digest(status: &CodeSessionStatus) -> u64 {
-    let mut h = DefaultHasher::new();
-    status.observed_generation.hash(&mut h);
-    status.phase.hash(&mut h);
-    status.started_at.hash(&mut h);
-    for condition in &status.conditions {
-        (condition.status.as_str(), &condition.reason).hash(&mut h);
-    }
-    if let Some(launch) = &status.launch {
-        (&launch.claim_id, launch.attempt, launch.posts).hash(&mut h);
-        (
-            launch.state as u8,
-            launch.claimed_at,
-            &launch.target.account,
-        )
-            .hash(&mut h);
-        if let Some(refusal) = &launch.refusal {
-            (&refusal.class, refusal.count, refusal.retry_at).hash(&mut h);
-        }
-    }
-    if let Some(provider) = &status.provider {
-        provider.session_id.hash(&mut h);
-    }
-    if let Some(cancel) = &status.cancel {
-        (cancel.reason as u8, cancel.sent_at, cancel.accepted_at).hash(&mut h);
-    }
-    h.finish()
 }
 
 /// What a session at the provider does.
@@ -345,44 +311,80 @@ pub enum Work {
 }
 
 /// A session at the provider: somebody pays for it.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Session {
     pub uid: u8,
-    pub attempt: i32,
+    pub attempt: u8,
     pub account: u8,
-    pub id: String,
-    /// `None` once it is visible, before that the last tick at which it may still be invisible.
+    pub id: IdNo,
+    /// `None` once it was seen or must be, before that the last tick at which it may still be invisible.
     pub visible_by: Option<u8>,
     pub work: Work,
+    /// Its marker names another installation (a cluster restored beside this one, on the same account).
+    pub foreign: bool,
+}
+
+/// What the Secret holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Key {
+    First,
+    /// Another key of the same account.
+    Second,
+    /// The key of another account.
+    Other,
+    /// There is no Secret.
+    Gone,
+}
+
+impl Key {
+    /// The account it belongs to.
+    pub fn account(self) -> u8 {
+        match self {
+            Self::First | Self::Second | Self::Gone => 0,
+            Self::Other => 1,
+        }
+    }
 }
 
 /// Everything that changes.
-#[derive(Clone)]
+#[derive(Clone, Hash)]
 pub struct State {
     pub tick: u8,
-    pub object: Option<Rc<Object>>,
+    pub object: Option<Object>,
     pub uids: u8,
-    pub operators: Vec<Operator>,
+    pub operators: [Operator; 2],
     pub sessions: Vec<Session>,
-    /// Which account the Secret's key belongs to.
-    pub account: u8,
+    pub key: Key,
+    /// Generation of the CodeAgent; 0 is none.
+    pub agent: u8,
     pub left: Bounds,
-    /// Whether a list has been incomplete without saying so; at most once, within the consistency window.
+    /// Whether the provider has denied a session that is there without saying that the answer is incomplete; at most once,
+    /// within the consistency window.
     pub glitched: bool,
-    /// Objects about which somebody was warned, by uid.
-    pub reported: BTreeSet<u8>,
+    /// Objects about which somebody was warned, one bit a uid.
+    pub reported: u8,
+    /// Objects that people removed by hand after a claim, one bit a uid: what runs of them is in their hands.
+    pub forced: u8,
     pub claims: u8,
-    /// Once set, nothing goes wrong any more.
-    pub calm: bool,
+    /// Once set, nothing goes wrong any more, and this operator alone begins passes.
+    pub leader: Option<usize>,
 }
 
 /// What can happen next.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Action {
-    /// An operator gathers and decides, on what is stored now or on what it knew.
+    /// An operator gathers and decides on what is stored now, and stores what comes before the effect.
     Pass {
         operator: usize,
-        fresh: bool,
+        luck: Luck,
+    },
+    /// The same on what it knew, although that is no longer so.
+    StalePass {
+        operator: usize,
+    },
+    /// An operator decides and is stopped before its write leaves.
+    Hold {
+        operator: usize,
     },
     /// An operator goes on with its pass.
     Step {
@@ -393,28 +395,37 @@ pub enum Action {
         operator: usize,
     },
     Tick,
-    /// A late launch becomes visible.
-    Appear {
-        session: usize,
-    },
-    Finish {
-        session: usize,
-    },
     Cancel,
     Delete,
+    /// Somebody removes the finalizer, as `kubectl replace` and impatient people do.
+    Strip,
     Recreate,
-    RotateKey,
+    RotateKeyOfAccount,
+    RotateAccount,
+    DeleteSecret,
+    DeleteAgent,
+    CreateAgent,
 }
 
-/// How an exchange with the provider goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// How an exchange goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Luck {
     /// As it should.
     Good,
-    /// Refused for a reason that somebody has to mend.
-    Refused,
+    /// As it should, and the session has just ended by itself.
+    Ended,
+    /// As it should, but what was accepted does not show yet.
+    NotYet,
+    /// Accepted and answered, and shown late.
+    ShownLate,
+    /// Refused until somebody mends the account.
+    Quota,
+    /// Refused because of the session's own fields.
+    Invalid,
     /// 429.
     RateLimited,
+    /// The connection failed before anything was sent.
+    Unsent,
     /// Done, but the answer is lost.
     LostDone,
     /// Will be done, late; the answer is lost.
@@ -423,10 +434,32 @@ pub enum Luck {
     LostUndone,
     /// Answered as if done, and not done.
     OnlySaid,
-    /// A list without a session that is there.
-    Glitch,
+    /// The answer denies a session that is there.
+    Denied,
     /// A candidate that cannot be judged.
     Unreadable,
+    /// The API server refuses the write (conflict, overload).
+    WriteRefused,
+    /// The API server stores the write, the answer is lost.
+    WriteLost,
+}
+
+impl Luck {
+    /// Whether nothing went wrong.
+    pub fn is_free(self) -> bool {
+        matches!(self, Self::Good | Self::Ended | Self::NotYet)
+    }
+}
+
+impl Action {
+    /// The kind of fault it is; `None` if it is none.
+    pub fn fault(self) -> Option<Self> {
+        match self {
+            Self::Pass { luck, .. } | Self::Step { luck, .. } => (!luck.is_free()).then_some(self),
+            Self::Tick => None,
+            _ => Some(self),
+        }
+    }
 }
 
 impl State {
@@ -435,23 +468,34 @@ impl State {
             tick: 0,
             object: None,
             uids: 0,
-            operators: (0..world.operators)
-                .map(|_| Operator::new(0, None))
-                .collect(),
+            operators: [Operator::new(None), Operator::new(None)],
             sessions: Vec::new(),
-            account: 0,
+            key: Key::First,
+            agent: 1,
             left: world.bounds,
             glitched: false,
-            reported: BTreeSet::new(),
+            reported: 0,
+            forced: 0,
             claims: 0,
-            calm: false,
+            leader: None,
         };
+        if world.recovery == Recovery::Marker {
+            state.sessions.push(Session {
+                uid: 0,
+                attempt: 1,
+                account: 0,
+                id: world.tables.id("of-another-installation"),
+                visible_by: None,
+                work: Work::Running,
+                foreign: true,
+            });
+        }
         state.create();
         state
     }
 
     fn create(&mut self) {
-        self.object = Some(Rc::new(Object {
+        self.object = Some(Object {
             uid: self.uids,
             version: 1,
             generation: 1,
@@ -459,135 +503,173 @@ impl State {
             cancelled: false,
             deleting: None,
             finalizer: false,
-            status: None,
-            digest: 0,
-        }));
+            status: StatusNo::NONE,
+        });
         self.uids += 1;
+        for operator in &mut self.operators {
+            operator.restarted = false;
+        }
     }
 
-    /// The wall clock of an operator.
-    pub fn wall(&self, world: &World, operator: usize) -> Timestamp {
-        at(i64::from(self.tick) + i64::from(world.skew[operator]))
+    /// The wall clock of an operator, in ticks.
+    pub fn wall(&self, world: &World, operator: usize) -> u8 {
+        self.tick + world.skew[operator]
     }
 
-    /// Whether two objects are the same version of the same object.
+    /// Whether this is what is stored now.
     pub fn is_current(&self, object: &Object) -> bool {
         self.object
-            .as_ref()
             .is_some_and(|now| (now.uid, now.version) == (object.uid, object.version))
     }
 
-    pub fn visible(&self, id: &str, account: u8) -> Option<usize> {
-        self.sessions
-            .iter()
-            .position(|s| s.id == id && s.account == account && s.visible_by.is_none())
+    pub fn own_sessions(&self) -> impl Iterator<Item = &Session> {
+        self.sessions.iter().filter(|s| !s.foreign)
     }
 
     /// Identity of the state.
     pub fn digest(&self) -> u64 {
-        let mut h = DefaultHasher::new();
-        (self.tick, self.uids, self.account, self.left, self.glitched).hash(&mut h);
-        (&self.sessions, &self.reported, self.claims, self.calm).hash(&mut h);
-        hash_object(self.object.as_deref(), &mut h);
-        for operator in &self.operators {
-            operator.hash(&mut h);
-        }
+        let mut h = Mixer::default();
+        self.hash(&mut h);
         h.finish()
     }
 
     pub fn actions(&self, world: &World) -> Vec<Action> {
-        let mut actions = Vec::new();
-        for (index, operator) in self.operators.iter().enumerate() {
-            if let Stage::Idle = operator.stage {
-                actions.push(Action::Pass {
-                    operator: index,
-                    fresh: true,
-                });
-                let behind = operator
-                    .view()
-                    .is_some_and(|object| !self.is_current(object));
-                if behind && self.left.rest(self.left.stale) > 0 {
-                    actions.push(Action::Pass {
-                        operator: index,
-                        fresh: false,
-                    });
-                }
+        let mut actions = Vec::with_capacity(24);
+        for (index, operator) in self.operators.iter().enumerate().take(world.operators) {
+            if operator.stage == Stage::Idle {
+                self.passes(world, index, &mut actions);
             } else {
-                actions.extend(
-                    operator
-                        .lucks(self, world)
-                        .into_iter()
-                        .map(|luck| Action::Step {
-                            operator: index,
-                            luck,
-                        }),
-                );
+                operator.lucks(self, world, &mut |luck| {
+                    actions.push(Action::Step {
+                        operator: index,
+                        luck,
+                    });
+                });
             }
-            if self.left.rest(self.left.crashes) > 0 && operator.has_memory() {
+            if self.left.crashes > 0 && operator.has_memory() {
                 actions.push(Action::Crash { operator: index });
             }
         }
-        for (index, session) in self.sessions.iter().enumerate() {
-            if session.visible_by.is_some() {
-                actions.push(Action::Appear { session: index });
-            } else if session.work == Work::Running && self.left.total > 0 {
-                actions.push(Action::Finish { session: index });
-            }
+        if self.left.user > 0 {
+            self.actions_of_people(world, &mut actions);
         }
-        if self.left.rest(self.left.user) > 0 {
-            match &self.object {
-                Some(object) => {
-                    if object.deleting.is_none() {
-                        actions.push(Action::Delete);
-                        if !object.cancelled {
-                            actions.push(Action::Cancel);
-                        }
-                    }
-                    actions.push(Action::RotateKey);
-                }
-                None => actions.push(Action::Recreate),
-            }
-        }
-        if self.tick < world.horizon && self.can_tick() {
+        if self.tick < world.horizon && self.can_tick(world) {
             actions.push(Action::Tick);
         }
         actions
     }
 
-    /// Whether time may pass: what must be visible is, and who is in the middle of a pass is paused.
-    pub fn can_tick(&self) -> bool {
+    fn passes(&self, world: &World, index: usize, actions: &mut Vec<Action>) {
+        let pass = |luck| Action::Pass {
+            operator: index,
+            luck,
+        };
+        actions.push(pass(Luck::Good));
+        if let Some(followed) = self.followed(world, index) {
+            let session = self.sessions[followed];
+            if session.visible_by.is_some() {
+                actions.push(pass(Luck::NotYet));
+            }
+            if session.work == Work::Running {
+                actions.push(pass(Luck::Ended));
+            }
+            if self.left.losses > 0 && !self.glitched {
+                actions.push(pass(Luck::Denied));
+            }
+        }
+        if self.left.total == 0 {
+            return;
+        }
+        if self.writes_next(world, index) {
+            if self.left.losses > 0 {
+                actions.extend([pass(Luck::WriteRefused), pass(Luck::WriteLost)]);
+            }
+            if self.left.pauses > 0 {
+                actions.push(Action::Hold { operator: index });
+            }
+        }
+        let behind = self.operators[index]
+            .view()
+            .is_some_and(|object| !self.is_current(object));
+        if behind && self.left.stale > 0 {
+            actions.push(Action::StalePass { operator: index });
+        }
+    }
+
+    fn actions_of_people(&self, world: &World, actions: &mut Vec<Action>) {
+        let Some(object) = &self.object else {
+            if usize::from(self.uids) < 3 {
+                actions.push(Action::Recreate);
+            }
+            return;
+        };
+        if object.finalizer {
+            actions.push(Action::Strip);
+        }
+        if object.deleting.is_none() {
+            actions.push(Action::Delete);
+            if !object.cancelled {
+                actions.push(Action::Cancel);
+            }
+        }
+        let stored = world.tables.status(object.status);
+        if stored.terminal {
+            return;
+        }
+        match self.key {
+            Key::First if stored.refused => actions.push(Action::RotateKeyOfAccount),
+            _ => {}
+        }
+        actions.push(Action::RotateAccount);
+        if self.key != Key::Gone {
+            actions.push(Action::DeleteSecret);
+        }
+        actions.push(if self.agent == 0 {
+            Action::CreateAgent
+        } else {
+            Action::DeleteAgent
+        });
+    }
+
+    /// Whether time may pass: who is in the middle of a pass is paused.
+    pub fn can_tick(&self, world: &World) -> bool {
         let stopped = self
             .operators
             .iter()
-            .filter(|operator| !matches!(operator.stage, Stage::Idle) && !operator.paused)
+            .take(world.operators)
+            .filter(|operator| operator.stage != Stage::Idle && !operator.paused)
             .count();
-        stopped <= usize::from(self.left.rest(self.left.pauses))
-            && self
-                .sessions
-                .iter()
-                .all(|s| s.visible_by.is_none_or(|by| self.tick < by))
+        stopped <= usize::from(self.left.pauses)
     }
 
-    pub fn apply(&self, world: &World, action: Action) -> Result<Self, Violation> {
+    pub fn apply(&self, world: &World, action: Action) -> Result<(Self, Writes), Violation> {
         let mut next = self.clone();
+        let mut writes = Writes::default();
         match action {
-            Action::Pass { operator, fresh } => {
-                if !fresh {
-                    next.left.stale -= 1;
-                    next.left.total -= 1;
-                }
-                next.pass(world, operator, fresh)?;
+            Action::Pass { operator, luck } => {
+                next.spend_luck(luck);
+                writes = next.pass(world, operator, luck)?;
             }
-            Action::Step { operator, luck } => next.step(world, operator, luck)?,
+            Action::StalePass { operator } => {
+                next.spend(|left| &mut left.stale);
+                writes = next.stale_pass(world, operator)?;
+            }
+            Action::Hold { operator } => {
+                next.spend(|left| &mut left.pauses);
+                next.hold(world, operator);
+            }
+            Action::Step { operator, luck } => {
+                next.spend_luck(luck);
+                writes = next.step(world, operator, luck)?;
+            }
             Action::Crash { operator } => {
-                next.left.crashes -= 1;
-                next.left.total -= 1;
-                let known = next.operators[operator].delivered.clone();
-                next.operators[operator] = Operator::new(self.tick, known);
+                next.spend(|left| &mut left.crashes);
+                next.operators[operator].crash();
             }
             Action::Tick => {
-                for operator in &mut next.operators {
-                    if !matches!(operator.stage, Stage::Idle) && !operator.paused {
+                for operator in 0..world.operators {
+                    let operator = &mut next.operators[operator];
+                    if operator.stage != Stage::Idle && !operator.paused {
                         operator.paused = true;
                         next.left.pauses -= 1;
                         next.left.total -= 1;
@@ -595,49 +677,78 @@ impl State {
                 }
                 next.tick += 1;
             }
-            Action::Appear { session } => next.sessions[session].visible_by = None,
-            Action::Finish { session } => {
-                next.sessions[session].work = Work::Finished;
-                next.left.total = next.left.total.saturating_sub(1);
-            }
             Action::Cancel => {
-                next.left.user -= 1;
-                next.left.total -= 1;
+                next.spend(|left| &mut left.user);
                 next.change(|object| {
                     object.cancelled = true;
                     object.generation += 1;
                 });
             }
             Action::Delete => {
-                next.left.user -= 1;
-                next.left.total -= 1;
+                next.spend(|left| &mut left.user);
                 let tick = self.tick;
                 next.change(|object| object.deleting = Some(tick));
-                next.collect();
+                next.remove_by_hand(world);
+            }
+            Action::Strip => {
+                next.spend(|left| &mut left.user);
+                next.change(|object| object.finalizer = false);
+                next.remove_by_hand(world);
             }
             Action::Recreate => {
-                next.left.user -= 1;
-                next.left.total -= 1;
+                next.spend(|left| &mut left.user);
                 next.create();
+                writes.reborn = true;
             }
-            Action::RotateKey => {
-                next.left.user -= 1;
-                next.left.total -= 1;
-                next.account = 1 - next.account;
+            Action::RotateKeyOfAccount => {
+                next.spend(|left| &mut left.user);
+                next.key = Key::Second;
+            }
+            Action::RotateAccount => {
+                next.spend(|left| &mut left.user);
+                next.key = if self.key == Key::First || self.key == Key::Second {
+                    Key::Other
+                } else {
+                    Key::First
+                };
+            }
+            Action::DeleteSecret => {
+                next.spend(|left| &mut left.user);
+                next.key = Key::Gone;
+            }
+            Action::DeleteAgent => {
+                next.spend(|left| &mut left.user);
+                next.agent = 0;
+            }
+            Action::CreateAgent => {
+                next.spend(|left| &mut left.user);
+                next.agent = 2;
             }
         }
-        next.normalise();
+        next.normalise(world);
         next.check(world)?;
-        Ok(next)
+        Ok((next, writes))
+    }
+
+    fn spend(&mut self, kind: impl FnOnce(&mut Bounds) -> &mut u8) {
+        *kind(&mut self.left) -= 1;
+        self.left.total -= 1;
+    }
+
+    fn spend_luck(&mut self, luck: Luck) {
+        if !luck.is_free() {
+            self.spend(|left| &mut left.losses);
+        }
+        if luck == Luck::Denied {
+            self.glitched = true;
+        }
     }
 
     /// Changes the object without a condition.
     pub fn change(&mut self, change: impl FnOnce(&mut Object)) {
-        if let Some(object) = &self.object {
-            let mut new = (**object).clone();
-            change(&mut new);
-            new.version += 1;
-            self.object = Some(Rc::new(new));
+        if let Some(object) = &mut self.object {
+            change(object);
+            object.version += 1;
         }
     }
 
@@ -645,10 +756,78 @@ impl State {
     pub fn collect(&mut self) {
         if self
             .object
-            .as_ref()
             .is_some_and(|object| object.deleting.is_some() && !object.finalizer)
         {
             self.object = None;
+        }
+    }
+
+    /// The same, where people did it.
+    fn remove_by_hand(&mut self, world: &World) {
+        let before = self.object;
+        self.collect();
+        if let (Some(object), None) = (before, self.object) {
+            let launched = world.tables.status(object.status).claim > 0;
+            self.forced |= u8::from(launched) << object.uid;
+        }
+    }
+
+    /// Puts it in the form that others have who differ from it in nothing that matters.
+    pub fn settle_down(&mut self, world: &World) {
+        self.normalise(world);
+    }
+
+    /// Forgets differences that can make no difference any more.
+    fn normalise(&mut self, world: &World) {
+        self.left.tidy();
+        if self.left.losses == 0 {
+            self.glitched = true;
+        }
+        for session in &mut self.sessions {
+            if session.visible_by.is_some_and(|by| by < self.tick) {
+                session.visible_by = None;
+            }
+        }
+        let over = self
+            .object
+            .is_none_or(|object| world.tables.status(object.status).over);
+        for operator in &mut self.operators {
+            operator.normalise(self.left, self.key, over);
+        }
+        self.number_versions();
+    }
+
+    /// Versions are compared and nothing else: only their order is kept.
+    fn number_versions(&mut self) {
+        let mut versions = [0_u16; 8];
+        let mut count = 0;
+        let mut note = |object: &Object| {
+            versions[count] = object.version;
+            count += 1;
+        };
+        if let Some(object) = &self.object {
+            note(object);
+        }
+        for operator in &self.operators {
+            operator.objects(&mut note);
+        }
+        let versions = &mut versions[..count];
+        versions.sort_unstable();
+        let rank = |version: u16| {
+            let mut rank = 1;
+            for pair in versions.windows(2) {
+                if pair[1] > version {
+                    break;
+                }
+                rank += u16::from(pair[0] != pair[1]);
+            }
+            rank
+        };
+        if let Some(object) = &mut self.object {
+            object.version = rank(object.version);
+        }
+        for operator in &mut self.operators {
+            operator.objects_mut(&mut |object| object.version = rank(object.version));
         }
     }
 
@@ -657,15 +836,14 @@ impl State {
         &mut self,
         world: &World,
         uid: u8,
-        attempt: i32,
+        attempt: u8,
         account: u8,
         late: bool,
-    ) {
-        let key = LaunchKey::derive(NAMESPACE_UID, uid_text(uid), attempt);
+    ) -> IdNo {
         let id = if world.recovery == Recovery::ClientId && world.honours_ids {
-            format!("bc-{key}")
+            world.tables.chosen_id(uid, attempt)
         } else {
-            format!("session-{}", self.sessions.len())
+            world.tables.id(&format!("session-{}", self.sessions.len()))
         };
         self.sessions.push(Session {
             uid,
@@ -674,21 +852,79 @@ impl State {
             id,
             visible_by: late.then(|| self.tick + world.visible_within()),
             work: Work::Running,
+            foreign: false,
         });
+        id
     }
 }
 
-pub fn hash_object(object: Option<&Object>, h: &mut DefaultHasher) {
-    match object {
-        None => 0_u8.hash(h),
-        Some(o) => {
-            (1_u8, o.uid, o.version, o.generation, o.created).hash(h);
-            (o.cancelled, o.deleting, o.finalizer, o.digest).hash(h);
+/// What an action wrote to the API server on the operators' behalf.
+#[derive(Clone, Copy, Default)]
+pub struct Writes {
+    pub count: u8,
+    /// Counting begins anew, with a new object.
+    pub reborn: bool,
+}
+
+pub fn at(tick: u8) -> Timestamp {
+    const BASE: i64 = 1_767_225_600;
+    Timestamp::from_second(BASE).unwrap()
+        + SignedDuration::from_secs(i64::from(tick) * i64::try_from(TICK.as_secs()).unwrap())
+}
+
+/// A quick hash of 64 well-mixed bits: at a hundred million states a collision is less likely than one in a thousand.
+#[derive(Clone, Copy)]
+pub struct Mixer(u64);
+
+impl Default for Mixer {
+    fn default() -> Self {
+        Self(0x9e37_79b9_7f4a_7c15)
+    }
+}
+
+impl Mixer {
+    #[inline(always)]
+    fn mix(&mut self, word: u64) {
+        let product = u128::from(self.0 ^ word) * 0xa076_1d64_78bd_642f;
+        #[expect(clippy::cast_possible_truncation, reason = "both halves are folded")]
+        let folded = (product as u64) ^ ((product >> 64) as u64);
+        self.0 = folded;
+    }
+}
+
+impl Hasher for Mixer {
+    fn write(&mut self, bytes: &[u8]) {
+        for chunk in bytes.chunks(8) {
+            let mut word = [0; 8];
+            word[..chunk.len()].copy_from_slice(chunk);
+            self.mix(u64::from_le_bytes(word));
         }
     }
-}
-
-pub fn at(tick: i64) -> Timestamp {
-    let base: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
-    base + SignedDuration::from_secs(tick * i64::try_from(TICK.as_secs()).unwrap())
+    fn write_u8(&mut self, value: u8) {
+        self.mix(u64::from(value) | 0x100);
+    }
+    fn write_u16(&mut self, value: u16) {
+        self.mix(u64::from(value) | 0x1_0000);
+    }
+    fn write_u32(&mut self, value: u32) {
+        self.mix(u64::from(value));
+    }
+    fn write_u64(&mut self, value: u64) {
+        self.mix(value);
+    }
+    fn write_u128(&mut self, value: u128) {
+        #[expect(clippy::cast_possible_truncation, reason = "both halves are mixed in")]
+        let (low, high) = (value as u64, (value >> 64) as u64);
+        self.mix(low);
+        self.mix(high);
+    }
+    fn write_usize(&mut self, value: usize) {
+        self.mix(value as u64);
+    }
+    fn write_isize(&mut self, value: isize) {
+        self.mix(value as u64);
+    }
+    fn finish(&self) -> u64 {
+        self.0 ^ (self.0 >> 32)
+    }
 }

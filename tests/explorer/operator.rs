@@ -1,119 +1,83 @@
 //! An operator: its memory, and the steps of its passes around the real `decide` and `record`.
+//!
+//! A decision and the write that it begins with are one step: were something else stored between them, the write would be
+//! refused and the pass would leave nothing but what it remembers, which [`Luck::WriteRefused`] explores. A process that is
+//! stopped between them is [`crate::model::Action::Hold`].
 
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::rc::Rc;
-use std::time::Duration;
 
-use codeagent_operator::api::{CodeSessionStatus, SendState};
-use codeagent_operator::domain::ids::{AccountFingerprint, LaunchKey, SessionId};
-use codeagent_operator::domain::remote::{
-    AdoptAnswer, CancelAnswer, ErrorClass, Found, LaunchOutcome, Launched, ProviderError, Recovery,
-    Sent,
-};
-use codeagent_operator::domain::session::{
-    Connected, Effect, Guard, Inputs, LaunchPlan, Level, Look, Lookups, Note, Observed, Origin,
-    Outcome, Place, Plan, Readiness, Recorded, SessionView, decide, record,
-};
-use codeagent_operator::domain::snapshot::{Links, RemotePhase, Snapshot};
+use codeagent_operator::api::SendState;
+use codeagent_operator::domain::remote::{ErrorClass, Recovery, Sent};
+use codeagent_operator::domain::session::Effect;
 
 use crate::check::Violation;
-use crate::model::{
-    Luck, Mutant, NAMESPACE_UID, Object, Session, State, TICK, Work, World, at, hash_object,
-};
+use crate::model::{Bounds, Key, Luck, Mutant, Object, Session, State, TICK, Work, World, Writes, at};
+use crate::tables::{Answer, Conclusion, IdNo, PlanNo, Planned, Seen, Sight, StatusNo};
 
 /// A process.
-#[derive(Clone)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Operator {
-    started: u8,
+    /// Whether the object is older than this process.
+    pub restarted: bool,
     pub paused: bool,
     /// The newest version that the watch delivered.
-    pub delivered: Option<Rc<Object>>,
+    delivered: Option<Object>,
     /// Its own last write, where that is newer.
-    overlay: Option<Rc<Object>>,
+    overlay: Option<Object>,
     memory: Memory,
     pub stage: Stage,
 }
 
-/// What a process remembers of the session.
-#[derive(Clone, Default)]
+/// What a process remembers of the session, in ticks. Monotonic clocks are compared with themselves alone, so that they
+/// may all count from the same moment.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
 struct Memory {
     uid: u8,
-    claim: Option<String>,
-    claim_first_seen: Option<Duration>,
-    lookups: Lookups,
-    last_stop: Option<Duration>,
-    faults: i32,
+    claim: u8,
+    seen: u8,
+    absent: u128,
+    looked_by: Option<u8>,
+    last_look: Option<u8>,
+    last_stop: Option<u8>,
+    /// Since when looks by this account have found nothing, and the newest of them.
+    missing: Option<(u8, u8, u8)>,
+    /// The key that its connection was made with.
+    kept: Option<Key>,
 }
 
 /// Where a pass stands.
-#[derive(Clone)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Stage {
     Idle,
-    /// Decided; the write before the effect comes next.
-    Before(Rc<Decided>),
+    /// Decided and stopped; the write before the effect comes next.
+    Held(Decided),
     /// The effect comes next.
-    Effect(Rc<Decided>),
+    Effect(Decided),
     /// What came of the effect is to be recorded.
-    Record(Rc<Decided>, Rc<Outcome>),
+    Record(Decided, Answer),
 }
 
 /// A decision and what it was made on.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Decided {
-    pub object: Rc<Object>,
-    plan: Plan,
-    account: u8,
-    at: u8,
+    object: Object,
+    plan: PlanNo,
+    sight: SightOf,
 }
 
-impl Hash for Operator {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        let mut h = DefaultHasher::new();
-        (self.started, self.paused).hash(&mut h);
-        hash_object(self.delivered.as_deref(), &mut h);
-        hash_object(self.overlay.as_deref(), &mut h);
-        let memory = &self.memory;
-        (memory.uid, &memory.claim, memory.claim_first_seen).hash(&mut h);
-        (memory.last_stop, memory.faults, &memory.lookups.absent).hash(&mut h);
-        (memory.lookups.last, memory.lookups.account.as_ref()).hash(&mut h);
-        let decided = match &self.stage {
-            Stage::Idle => None,
-            Stage::Before(decided) => Some((1_u8, decided)),
-            Stage::Effect(decided) => Some((2, decided)),
-            Stage::Record(decided, outcome) => {
-                // What an outcome says beside its kind follows from the state of the provider.
-                match &**outcome {
-                    Outcome::Launched(LaunchOutcome::Accepted(l)) => (1_u8, l.session_id.as_str()),
-                    Outcome::Launched(LaunchOutcome::Rejected(e)) => (2, e.class.as_str()),
-                    Outcome::Launched(LaunchOutcome::Unknown(e)) => (3, e.class.as_str()),
-                    Outcome::LookedUp { .. } => (4, ""),
-                    Outcome::Stopped(Ok(_)) => (5, ""),
-                    Outcome::Stopped(Err(_)) => (6, ""),
-                    Outcome::Examined { .. } => (7, ""),
-                }
-                .hash(&mut h);
-                Some((3, decided))
-            }
-        };
-        if let Some((stage, decided)) = decided {
-            (stage, decided.account, decided.at).hash(&mut h);
-            hash_object(Some(&decided.object), &mut h);
-            match &decided.plan.effect {
-                None => 0_u8.hash(&mut h),
-                Some(Effect::Launch(plan)) => (1_u8, &plan.claim_id).hash(&mut h),
-                Some(Effect::Lookup { .. }) => 2_u8.hash(&mut h),
-                Some(Effect::Cancel(_)) => 3_u8.hash(&mut h),
-                Some(_) => 4_u8.hash(&mut h),
-            }
-        }
-        h.finish().hash(state);
-    }
+/// When and with what a decision was made.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+struct SightOf {
+    tick: u8,
+    key: Key,
+    agent: u8,
 }
 
 impl Operator {
-    /// A new process, whose first list may be as old as what its predecessor knew.
-    pub fn new(started: u8, delivered: Option<Rc<Object>>) -> Self {
+    /// A process, whose first list may be as old as what its predecessor knew.
+    pub fn new(delivered: Option<Object>) -> Self {
         Self {
-            started,
+            restarted: false,
             paused: false,
             delivered,
             overlay: None,
@@ -122,8 +86,15 @@ impl Operator {
         }
     }
 
+    pub fn crash(&mut self) {
+        *self = Self {
+            restarted: true,
+            ..Self::new(self.delivered)
+        };
+    }
+
     /// What it takes for the newest version.
-    pub fn view(&self) -> Option<&Rc<Object>> {
+    pub fn view(&self) -> Option<&Object> {
         match (&self.delivered, &self.overlay) {
             (Some(d), Some(o)) if (o.uid, o.version) >= (d.uid, d.version) => Some(o),
             (None, Some(o)) => Some(o),
@@ -133,215 +104,350 @@ impl Operator {
 
     /// Whether a crash would lose anything.
     pub fn has_memory(&self) -> bool {
-        !matches!(self.stage, Stage::Idle)
-            || self.memory.claim_first_seen.is_some()
-            || self.memory.last_stop.is_some()
-    }
-
-    fn uptime(&self, tick: u8) -> Duration {
-        TICK * u32::from(tick - self.started)
+        self.stage != Stage::Idle || self.memory != Memory::default()
     }
 
     /// Whether it holds an acceptance that is not recorded yet.
-    pub fn holds_acceptance_of(&self, id: &str) -> bool {
-        let Stage::Record(_, outcome) = &self.stage else {
-            return false;
-        };
-        matches!(&**outcome, Outcome::Launched(LaunchOutcome::Accepted(l)) if l.session_id.as_str() == id)
+    pub fn holds_acceptance_of(&self, id: IdNo) -> bool {
+        matches!(self.stage, Stage::Record(_, Answer::Accepted(held)) if held == id)
     }
 
-    fn remember(&mut self, object: &Object, tick: u8) {
-        let uptime = self.uptime(tick);
+    /// Forgets what can make no difference. `over`: nothing is left to be done about the object.
+    pub fn normalise(&mut self, left: Bounds, key: Key, over: bool) {
+        if left.user == 0 && self.memory.kept == Some(key) {
+            // It is used anyway.
+            self.memory.kept = None;
+        }
+        if left.stale == 0 {
+            self.delivered = None;
+            self.overlay = None;
+            if over && self.stage == Stage::Idle {
+                self.memory = Memory::default();
+                self.restarted = false;
+            }
+        } else if left.crashes == 0 {
+            // Only a crash falls back behind one's own last write.
+            self.delivered = self.view().copied();
+            self.overlay = None;
+        }
+    }
+
+    /// The objects that it holds.
+    pub fn objects(&self, with: &mut impl FnMut(&Object)) {
+        self.delivered.iter().for_each(&mut *with);
+        self.overlay.iter().for_each(&mut *with);
+        if let Stage::Held(decided) | Stage::Effect(decided) | Stage::Record(decided, _) =
+            &self.stage
+        {
+            with(&decided.object);
+        }
+    }
+
+    pub fn objects_mut(&mut self, with: &mut impl FnMut(&mut Object)) {
+        self.delivered.iter_mut().for_each(&mut *with);
+        self.overlay.iter_mut().for_each(&mut *with);
+        if let Stage::Held(decided) | Stage::Effect(decided) | Stage::Record(decided, _) =
+            &mut self.stage
+        {
+            with(&mut decided.object);
+        }
+    }
+
+    /// A name for where its pass stands, for counting.
+    pub fn place(&self, world: &World) -> u8 {
+        let effect = |decided: &Decided| match world.tables.plan(decided.plan).effect {
+            None => 0,
+            Some(Effect::Launch(_)) => 1,
+            Some(Effect::Lookup { .. }) => 2,
+            Some(Effect::Cancel(_)) => 3,
+            Some(_) => 4,
+        };
+        match &self.stage {
+            Stage::Idle => 0,
+            Stage::Held(decided) => 10 + effect(decided),
+            Stage::Effect(decided) => 20 + effect(decided),
+            Stage::Record(decided, _) => 30 + effect(decided),
+        }
+    }
+
+    fn remember(&mut self, object: &Object, claim: u8, tick: u8) {
         if self.memory.uid != object.uid {
             self.memory = Memory {
                 uid: object.uid,
                 ..Memory::default()
             };
         }
-        if self.memory.claim.as_deref() != object.claim_id() {
-            self.memory.claim = object.claim_id().map(str::to_owned);
-            self.memory.claim_first_seen = self.memory.claim.as_ref().map(|_| uptime);
-            self.memory.lookups = Lookups::default();
+        if self.memory.claim != claim {
+            self.memory = Memory {
+                claim,
+                seen: tick,
+                absent: 0,
+                looked_by: None,
+                last_look: None,
+                ..self.memory
+            };
         }
     }
 
     /// How the next step may go.
-    pub fn lucks(&self, state: &State, world: &World) -> Vec<Luck> {
-        let mut lucks = vec![Luck::Good];
-        let Stage::Effect(decided) = &self.stage else {
-            return lucks;
-        };
-        if state.left.losses() == 0 {
-            return lucks;
-        }
-        match &decided.plan.effect {
-            Some(Effect::Launch(_)) if world.refuses_again && !state.sessions.is_empty() => {}
-            Some(Effect::Launch(_)) => lucks.extend([
-                Luck::Refused,
-                Luck::RateLimited,
-                Luck::LostDone,
-                Luck::LostLate,
-                Luck::LostUndone,
-            ]),
-            Some(Effect::Lookup { .. }) => {
-                let there = !found(state, decided.object.uid, decided.account).is_empty();
-                if there && !state.glitched {
-                    lucks.push(Luck::Glitch);
-                }
-                if there && world.recovery == Recovery::Marker {
-                    lucks.push(Luck::Unreadable);
+    pub fn lucks(&self, state: &State, world: &World, with: &mut impl FnMut(Luck)) {
+        with(Luck::Good);
+        let faults = state.left.losses > 0;
+        match &self.stage {
+            Stage::Idle => {}
+            Stage::Held(_) | Stage::Record(_, _) if faults => {
+                with(Luck::WriteRefused);
+                with(Luck::WriteLost);
+            }
+            Stage::Held(_) | Stage::Record(_, _) => {}
+            Stage::Effect(decided) => {
+                match &world.tables.plan(decided.plan).effect {
+                    Some(Effect::Launch(_)) if !faults => {}
+                    Some(Effect::Launch(_)) => {
+                        if !state.launch_is_refused(world) {
+                            for luck in [
+                                Luck::ShownLate,
+                                Luck::Quota,
+                                Luck::Invalid,
+                                Luck::RateLimited,
+                                Luck::Unsent,
+                                Luck::LostDone,
+                                Luck::LostLate,
+                                Luck::LostUndone,
+                            ] {
+                                with(luck);
+                            }
+                        }
+                    }
+                    Some(Effect::Lookup { .. }) => {
+                        let (shown, hidden) = state.found(world, decided);
+                        if hidden > 0 {
+                            with(Luck::NotYet);
+                        }
+                        if !faults {
+                            return;
+                        }
+                        if !shown.is_empty() && !state.glitched {
+                            with(Luck::Denied);
+                        }
+                        with(Luck::LostUndone);
+                        if world.recovery == Recovery::Marker {
+                            with(Luck::Unreadable);
+                        }
+                    }
+                    Some(Effect::Cancel(_)) => {
+                        with(Luck::Ended);
+                        if faults {
+                            for luck in [Luck::LostDone, Luck::LostUndone, Luck::OnlySaid] {
+                                with(luck);
+                            }
+                        }
+                    }
+                    _ => {}
                 }
             }
-            Some(Effect::Cancel(_)) => {
-                lucks.extend([Luck::LostDone, Luck::LostUndone, Luck::OnlySaid]);
-            }
-            _ => {}
         }
-        lucks
     }
 }
 
 impl State {
-    /// Gathers and decides.
-    pub fn pass(&mut self, world: &World, index: usize, fresh: bool) -> Result<(), Violation> {
-        let current = self.object.clone();
-        let operator = &mut self.operators[index];
-        if fresh {
-            operator.delivered = current;
-            operator.overlay = None;
-        }
-        let Some(object) = operator.view().cloned() else {
-            return Ok(());
+    /// Gathers on what is stored now, and decides.
+    fn gather(&mut self, world: &World, index: usize, luck: Luck) -> Option<(Decided, Rc<Planned>)> {
+        self.operators[index].delivered = self.object;
+        self.operators[index].overlay = None;
+        let object = self.object?;
+        Some(self.decide(world, index, object, luck))
+    }
+
+    fn decide(
+        &mut self,
+        world: &World,
+        index: usize,
+        object: Object,
+        luck: Luck,
+    ) -> (Decided, Rc<Planned>) {
+        let claim = world.tables.status(object.status).claim;
+        let tick = self.tick;
+        self.operators[index].remember(&object, claim, tick);
+        let key = self.connect(world, index, &object);
+        let look = self.poll(world, index, &object, key, luck);
+        let when = SightOf {
+            tick,
+            key,
+            agent: self.agent,
         };
-        operator.remember(&object, self.tick);
-        let account = self.account;
-        let plan = self.observe(world, index, &object, account, false, |o| {
-            if world.is(Mutant::FinalizerDroppedOnDelete)
-                && o.session.deleting.is_some()
-                && o.session.has_finalizer
-            {
-                Plan::act(Effect::ReleaseFinalizer)
-            } else {
-                decide(o)
-            }
-        });
-        let decided = Rc::new(Decided {
-            object: Rc::clone(&object),
-            plan,
-            account,
-            at: self.tick,
-        });
-        if decided.plan.before.is_some() {
-            self.operators[index].stage = Stage::Before(decided);
-            return Ok(());
+        let sight = self.sight(world, index, object, when, look);
+        let plan = world.decide(&sight);
+        let decided = Decided {
+            object,
+            plan: plan.no,
+            sight: when,
+        };
+        (decided, plan)
+    }
+
+    /// Whether the next pass would begin with a write.
+    pub fn writes_next(&self, world: &World, index: usize) -> bool {
+        self.clone()
+            .gather(world, index, Luck::Good)
+            .is_some_and(|(_, plan)| plan.before.is_some())
+    }
+
+    /// Whether an operator asks to be woken, if nothing happens, for more than polling.
+    pub fn wants_another_pass(&self, world: &World, index: usize) -> bool {
+        self.clone()
+            .gather(world, index, Luck::Good)
+            .and_then(|(_, plan)| plan.again)
+            // The deadline of a running session is far beyond the horizon.
+            .is_some_and(|again| again < TICK * u32::from(u8::MAX))
+    }
+
+    pub fn pass(&mut self, world: &World, index: usize, luck: Luck) -> Result<Writes, Violation> {
+        match self.gather(world, index, luck) {
+            Some((decided, plan)) => self.act(world, index, decided, &plan, luck),
+            None => Ok(Writes::default()),
         }
-        match &decided.plan.effect {
+    }
+
+    pub fn stale_pass(&mut self, world: &World, index: usize) -> Result<Writes, Violation> {
+        let Some(object) = self.operators[index].view().copied() else {
+            return Ok(Writes::default());
+        };
+        let (decided, plan) = self.decide(world, index, object, Luck::Good);
+        self.act(world, index, decided, &plan, Luck::Good)
+    }
+
+    pub fn hold(&mut self, world: &World, index: usize) {
+        if let Some((decided, _)) = self.gather(world, index, Luck::Good) {
+            let operator = &mut self.operators[index];
+            operator.stage = Stage::Held(decided);
+            operator.paused = true;
+        }
+    }
+
+    /// Begins what was decided.
+    fn act(
+        &mut self,
+        world: &World,
+        index: usize,
+        decided: Decided,
+        plan: &Planned,
+        luck: Luck,
+    ) -> Result<Writes, Violation> {
+        if plan.before.is_some() {
+            return self.write_before(world, index, decided, plan, luck);
+        }
+        let current = self.is_current(&decided.object);
+        let mut writes = Writes::default();
+        match &plan.effect {
             None => {}
+            Some(Effect::AddFinalizer | Effect::ReleaseFinalizer)
+                if self.object.is_none() && world.is(Mutant::ServerSideApply) =>
+            {
+                return Err(Violation::Resurrected);
+            }
             // The finalizer is written on the version that was decided on.
-            Some(Effect::AddFinalizer | Effect::ReleaseFinalizer) if !self.is_current(&object) => {}
+            Some(Effect::AddFinalizer | Effect::ReleaseFinalizer) if !current => {}
             Some(Effect::AddFinalizer) => {
                 self.change(|object| object.finalizer = true);
-                self.operators[index].overlay = self.object.clone();
+                self.operators[index].overlay = self.object;
+                writes.count = 1;
             }
             Some(Effect::ReleaseFinalizer) => {
-                self.tell(object.uid, &decided.plan.notes);
+                self.tell(decided.object.uid, plan.reports);
                 self.change(|object| object.finalizer = false);
-                self.operators[index].overlay = self.object.clone();
+                self.operators[index].overlay = self.object;
                 self.collect();
+                writes.count = 1;
             }
             Some(_) => {
                 self.operators[index].stage = Stage::Effect(decided);
-                // Reads and repeated stops are the same whatever comes between decision and effect; only where the
-                // effect can go one way or another it is a step of its own.
-                if self.operators[index].lucks(self, world).len() == 1 {
-                    self.step(world, index, Luck::Good)?;
+                // Where the effect can go one way only, it is not a step of its own.
+                let mut ways = 0;
+                self.operators[index].lucks(self, world, &mut |_| ways += 1);
+                if ways == 1 {
+                    return self.step(world, index, Luck::Good);
                 }
             }
         }
-        Ok(())
-    }
-
-    /// Forgets differences that can make no difference any more.
-    pub fn normalise(&mut self) {
-        if self.left.crashes > 0 {
-            return;
-        }
-        // Only a crash falls back behind one's own last write.
-        for operator in &mut self.operators {
-            if operator.overlay.is_some() {
-                operator.delivered = operator.view().cloned();
-                operator.overlay = None;
-            }
-        }
+        Ok(writes)
     }
 
     /// Goes on with a pass.
-    pub fn step(&mut self, world: &World, index: usize, luck: Luck) -> Result<(), Violation> {
+    pub fn step(&mut self, world: &World, index: usize, luck: Luck) -> Result<Writes, Violation> {
         let stage = std::mem::replace(&mut self.operators[index].stage, Stage::Idle);
         // Who goes on may be paused again, at the price of another pause.
         self.operators[index].paused = false;
-        if luck == Luck::Glitch {
-            self.glitched = true;
-        }
-        if luck != Luck::Good {
-            self.left.losses -= 1;
-            self.left.total -= 1;
-        }
         match stage {
-            Stage::Idle => {}
-            Stage::Before(decided) => {
-                self.write_before(world, index, &decided)?;
+            Stage::Idle => Ok(Writes::default()),
+            Stage::Held(decided) => {
+                let plan = world.tables.plan(decided.plan);
+                self.write_before(world, index, decided, &plan, luck)
             }
             Stage::Effect(decided) => {
-                let outcome = match &decided.plan.effect {
-                    Some(Effect::Launch(plan)) => {
-                        Outcome::Launched(self.send(world, index, &decided, plan, luck)?)
-                    }
-                    Some(Effect::Lookup { .. }) => Outcome::LookedUp {
-                        begun: self.operators[index].uptime(self.tick),
-                        answer: Ok(self.look_up(world, &decided, luck)),
-                    },
+                let plan = world.tables.plan(decided.plan);
+                let answer = match &plan.effect {
+                    Some(Effect::Launch(_)) => self.send(world, index, &decided, &plan, luck)?,
+                    Some(Effect::Lookup { .. }) => self.look_up(world, &decided, luck),
                     Some(Effect::Cancel(session)) => {
-                        let uptime = self.operators[index].uptime(self.tick);
-                        self.operators[index].memory.last_stop = Some(uptime);
-                        Outcome::Stopped(self.stop(session.session_id.as_str(), &decided, luck))
+                        let id = world.tables.id(session.session_id.as_str());
+                        self.operators[index].memory.last_stop = Some(self.tick);
+                        self.stop(world, id, &decided, luck)?
                     }
                     other => panic!("no such effect in this model: {other:?}"),
                 };
-                if matches!(&outcome, Outcome::LookedUp { answer: Ok(answer), .. } if !matches!(answer, AdoptAnswer::Found(_)))
-                {
-                    // Only remembered, never written.
-                    self.record(world, index, &decided, &outcome)?;
-                } else {
-                    self.operators[index].stage = Stage::Record(decided, Rc::new(outcome));
+                match answer {
+                    // A look is remembered or adopted at once: were something stored before, nothing would come of it.
+                    Answer::Found { .. }
+                    | Answer::Absent { .. }
+                    | Answer::Inconclusive
+                    | Answer::LookFailed
+                    | Answer::StopFailed
+                    | Answer::NotCancellable => {
+                        self.record(world, index, decided, &plan, answer, Luck::Good)
+                    }
+                    Answer::Accepted(_)
+                    | Answer::Rejected(..)
+                    | Answer::Unknown(_)
+                    | Answer::Stopped => {
+                        self.operators[index].stage = Stage::Record(decided, answer);
+                        Ok(Writes::default())
+                    }
                 }
             }
-            Stage::Record(decided, outcome) => self.record(world, index, &decided, &outcome)?,
+            Stage::Record(decided, answer) => {
+                let plan = world.tables.plan(decided.plan);
+                let writes = self.record(world, index, decided, &plan, answer, luck)?;
+                if let Answer::Accepted(id) = answer {
+                    self.check_acceptance(world, decided.object.uid, id)?;
+                }
+                Ok(writes)
+            }
         }
-        Ok(())
     }
 
     fn write_before(
         &mut self,
         world: &World,
         index: usize,
-        decided: &Rc<Decided>,
-    ) -> Result<(), Violation> {
-        let write = decided.plan.before.as_ref().unwrap();
-        assert_eq!(write.guard, Guard::Unchanged);
-        let launches = matches!(decided.plan.effect, Some(Effect::Launch(_)));
-        let may = if launches && world.is(Mutant::ClaimUnguarded) {
-            self.object
-                .as_ref()
-                .is_some_and(|o| o.uid == decided.object.uid)
+        decided: Decided,
+        plan: &Planned,
+        luck: Luck,
+    ) -> Result<Writes, Violation> {
+        let Some(status) = plan.before else {
+            return Ok(Writes::default());
+        };
+        let launches = plan.launches();
+        let current = if launches && world.is(Mutant::ClaimUnguarded) {
+            self.object.is_some_and(|o| o.uid == decided.object.uid)
         } else {
             self.is_current(&decided.object)
         };
-        if !may {
-            return Ok(());
+        if !current || luck == Luck::WriteRefused {
+            return Ok(Writes::default());
         }
-        if launches && !world.is(Mutant::NoClaim) {
-            let object = self.object.as_ref().unwrap();
+        if launches && world.mutant.is_none() {
+            let object = self.object.unwrap();
             if object.deleting.is_some() || object.cancelled {
                 return Err(Violation::ClaimAfterStop);
             }
@@ -350,44 +456,56 @@ impl State {
             self.claims += 1;
         }
         let object = if launches && world.is(Mutant::NoClaim) {
-            Rc::new(decided.object.with_status(&write.status))
+            Object {
+                status,
+                ..decided.object
+            }
         } else {
-            self.store(index, &write.status)?;
-            Rc::clone(self.object.as_ref().unwrap())
+            self.store(world, index, status)?;
+            self.object.unwrap()
         };
-        self.tell(object.uid, &decided.plan.notes);
+        let writes = Writes {
+            count: 1,
+            reborn: false,
+        };
+        if luck == Luck::WriteLost {
+            self.operators[index].overlay = None;
+            return Ok(writes);
+        }
+        self.tell(object.uid, plan.reports);
+        let claim = world.tables.status(object.status).claim;
         let tick = self.tick;
         let operator = &mut self.operators[index];
-        operator.remember(&object, tick);
-        if decided.plan.effect.is_some() {
-            operator.stage = Stage::Effect(Rc::new(Decided {
-                object,
-                plan: decided.plan.clone(),
-                account: decided.account,
-                at: decided.at,
-            }));
+        operator.remember(&object, claim, tick);
+        if plan.effect.is_some() {
+            operator.stage = Stage::Effect(Decided { object, ..decided });
         }
-        Ok(())
+        Ok(writes)
     }
 
     /// Stores a status on the current object.
-    fn store(&mut self, index: usize, status: &CodeSessionStatus) -> Result<(), Violation> {
-        let old = self.object.as_ref().unwrap();
-        let confirmed = old.launch_state() == Some(SendState::Confirmed);
-        let new = Rc::new(old.with_status(status));
-        let reopened = old.is_terminal() && confirmed && !new.is_terminal();
-        self.operators[index].overlay = Some(Rc::clone(&new));
-        self.object = Some(new);
-        if reopened {
-            return Err(Violation::Reopened);
-        }
-        Ok(())
+    fn store(&mut self, world: &World, index: usize, status: StatusNo) -> Result<(), Violation> {
+        let old = self.object.unwrap();
+        self.change(|object| object.status = status);
+        self.operators[index].overlay = self.object;
+        // The status itself tells people, whatever becomes of the Event.
+        self.tell(old.uid, world.tables.status(status).outcome_unknown);
+        self.check_progress(
+            world,
+            &world.tables.status(old.status),
+            &world.tables.status(status),
+        )
     }
 
-    fn tell(&mut self, uid: u8, notes: &[Note]) {
-        if notes.iter().any(|note| note.level == Level::Warning) {
-            self.reported.insert(uid);
+    fn tell(&mut self, uid: u8, reports: bool) {
+        if reports {
+            self.reported |= 1 << uid;
         }
+    }
+
+    /// Whether the provider refuses every launch from now on.
+    fn launch_is_refused(&self, world: &World) -> bool {
+        world.refuses_again && self.own_sessions().next().is_some()
     }
 
     /// The launch request: the last check, then the provider.
@@ -396,396 +514,423 @@ impl State {
         world: &World,
         index: usize,
         decided: &Decided,
-        plan: &LaunchPlan,
+        plan: &Planned,
         luck: Luck,
-    ) -> Result<LaunchOutcome, Violation> {
-        let in_window = self.wall(world, index) < plan.not_after
-            && TICK * u32::from(self.tick - decided.at) < world.believed_timing().send_window;
-        if !in_window && !world.is(Mutant::NoLastCheck) {
-            return Ok(LaunchOutcome::Rejected(error(
-                ErrorClass::Timeout,
-                Sent::Nothing,
-            )));
+    ) -> Result<Answer, Violation> {
+        let Some(Effect::Launch(launch)) = &plan.effect else {
+            panic!("not a launch: {:?}", plan.effect);
+        };
+        let in_window = at(self.wall(world, index)) < launch.not_after
+            && TICK * u32::from(self.tick - decided.sight.tick)
+                < world.believed_timing().send_window;
+        if luck == Luck::Unsent || (!in_window && !world.is(Mutant::NoLastCheck)) {
+            return Ok(Answer::Rejected(ErrorClass::Timeout, Sent::Nothing));
         }
         let uid = decided.object.uid;
-        let claimed = self
-            .object
-            .as_ref()
-            .is_some_and(|object| object.uid == uid && object.claim_id() == Some(&*plan.claim_id));
-        if !claimed && world.mutant.is_none() {
+        let claim = world.tables.status(decided.object.status).claim;
+        let claimed = self.object.is_some_and(|object| {
+            object.uid == uid && world.tables.status(object.status).claim == claim
+        });
+        // Only somebody's own hands can have taken the finalizer, and with it the object, from under an open claim.
+        let forced = self.object.is_none_or(|object| object.uid != uid);
+        if !claimed && !forced && world.mutant.is_none() {
             return Err(Violation::SentWithoutClaim);
         }
-        let attempt = (1..=2)
-            .find(|n| LaunchKey::derive(NAMESPACE_UID, decided.object.uid_text(), *n) == plan.key)
-            .unwrap();
-        let refused = luck == Luck::Refused || (world.refuses_again && !self.sessions.is_empty());
+        let attempt = if world.is(Mutant::AttemptsBySeconds) {
+            decided.sight.tick + 1
+        } else {
+            plan.attempt
+        };
+        if self.launch_is_refused(world) {
+            return Ok(Answer::Rejected(ErrorClass::QuotaExhausted, Sent::Possibly));
+        }
         match luck {
-            _ if refused => {
-                return Ok(LaunchOutcome::Rejected(error(
-                    ErrorClass::QuotaExhausted,
-                    Sent::Possibly,
-                )));
+            Luck::Quota => {
+                return Ok(Answer::Rejected(ErrorClass::QuotaExhausted, Sent::Possibly));
+            }
+            Luck::Invalid => {
+                return Ok(Answer::Rejected(ErrorClass::InvalidRequest, Sent::Possibly));
             }
             Luck::RateLimited => {
-                return Ok(LaunchOutcome::Rejected(error(
-                    ErrorClass::RateLimited,
-                    Sent::Possibly,
-                )));
+                return Ok(Answer::Rejected(ErrorClass::RateLimited, Sent::Possibly));
             }
-            Luck::LostUndone => return Ok(lost(ErrorClass::Timeout)),
+            Luck::LostUndone => return Ok(Answer::Unknown(ErrorClass::Timeout)),
             _ => {}
         }
+        let account = decided.sight.key.account();
         let taken = world.recovery == Recovery::ClientId
             && world.honours_ids
             && self
-                .sessions
-                .iter()
-                .any(|s| (s.uid, s.attempt, s.account) == (uid, attempt, decided.account));
+                .own_sessions()
+                .any(|s| (s.uid, s.attempt, s.account) == (uid, attempt, account));
         if taken {
-            return Ok(lost(ErrorClass::Conflict));
+            return Ok(Answer::Unknown(ErrorClass::Conflict));
         }
-        self.create_session(world, uid, attempt, decided.account, luck == Luck::LostLate);
-        if luck != Luck::Good {
-            return Ok(lost(ErrorClass::Timeout));
-        }
-        let session = self.sessions.last().unwrap();
-        Ok(LaunchOutcome::Accepted(Launched {
-            session_id: SessionId::new(session.id.clone()),
-            run_id: None,
-            url: None,
-            phase: RemotePhase::Running,
-            raw_status: "RUNNING".into(),
-        }))
+        let late = matches!(luck, Luck::LostLate | Luck::ShownLate);
+        let id = self.create_session(world, uid, attempt, account, late);
+        Ok(match luck {
+            Luck::LostDone | Luck::LostLate => Answer::Unknown(ErrorClass::Timeout),
+            _ => Answer::Accepted(id),
+        })
     }
 
-    fn look_up(&self, world: &World, decided: &Decided, luck: Luck) -> AdoptAnswer {
+    /// Sessions that a look can find: those that it must find, oldest first, and how many may still be hidden.
+    fn found(&self, world: &World, decided: &Decided) -> (Vec<Session>, usize) {
+        let account = decided.sight.key.account();
+        let ours = |s: &&Session| {
+            s.uid == decided.object.uid
+                && s.account == account
+                && (!s.foreign || world.is(Mutant::ForeignMarkerAdopted))
+                && (!world.is(Mutant::AttemptsBySeconds) || s.attempt == decided.sight.tick + 1)
+        };
+        let all = self.sessions.iter().filter(ours);
+        let hidden = all.clone().filter(|s| s.visible_by.is_some()).count();
+        (all.copied().collect(), hidden)
+    }
+
+    fn look_up(&mut self, world: &World, decided: &Decided, luck: Luck) -> Answer {
+        let absent = Answer::Absent { begun: self.tick };
         match luck {
-            Luck::Glitch => return AdoptAnswer::Absent,
-            Luck::Unreadable if world.is(Mutant::UnreadableIsAbsent) => {
-                return AdoptAnswer::Absent;
-            }
-            Luck::Unreadable => {
-                return AdoptAnswer::Inconclusive {
-                    why: "a candidate without messages".into(),
-                    resume: None,
-                };
-            }
+            Luck::Denied => return absent,
+            Luck::Unreadable if world.is(Mutant::UnreadableIsAbsent) => return absent,
+            Luck::Unreadable => return Answer::Inconclusive,
+            Luck::LostUndone => return Answer::LookFailed,
             _ => {}
         }
-        let found = found(self, decided.object.uid, decided.account);
-        if found.is_empty() {
-            AdoptAnswer::Absent
+        let (mut found, _) = self.found(world, decided);
+        if luck == Luck::NotYet {
+            found.retain(|s| s.visible_by.is_none());
         } else {
-            AdoptAnswer::Found(
-                found
-                    .into_iter()
-                    .map(|session| Found {
-                        snapshot: snapshot(session),
-                        attempt: Some(session.attempt),
-                    })
-                    .collect(),
-            )
+            for session in &mut self.sessions {
+                if found.contains(session) {
+                    session.visible_by = None;
+                }
+            }
+        }
+        match found.split_first() {
+            None => absent,
+            Some((first, others)) => Answer::Found {
+                first: first.id,
+                attempt: first.attempt.min(2),
+                others: u8::try_from(others.len()).unwrap(),
+            },
         }
     }
 
     fn stop(
         &mut self,
-        id: &str,
+        world: &World,
+        id: IdNo,
         decided: &Decided,
         luck: Luck,
-    ) -> Result<CancelAnswer, ProviderError> {
-        let Some(index) = self.visible(id, decided.account) else {
-            return Err(error(ErrorClass::NotFound, Sent::Possibly));
+    ) -> Result<Answer, Violation> {
+        let account = decided.sight.key.account();
+        if world.is(Mutant::ForeignMarkerCancelled)
+            && let Some(foreign) = self.sessions.iter_mut().find(|s| s.foreign)
+        {
+            foreign.work = Work::Stopped;
+        }
+        let found = self
+            .sessions
+            .iter_mut()
+            .find(|s| s.id == id && s.account == account);
+        let Some(session) = found else {
+            return Ok(Answer::StopFailed);
         };
-        let session = &mut self.sessions[index];
-        if luck == Luck::LostUndone {
-            return Err(error(ErrorClass::Timeout, Sent::Possibly));
+        if session.foreign {
+            return Err(Violation::ForeignTouched);
         }
-        if luck == Luck::OnlySaid {
-            return Ok(CancelAnswer::Accepted);
-        }
-        if session.work != Work::Running {
-            return Ok(CancelAnswer::NotCancellable);
-        }
-        session.work = Work::Stopped;
-        if luck == Luck::LostDone {
-            return Err(error(ErrorClass::Timeout, Sent::Possibly));
-        }
-        Ok(CancelAnswer::Accepted)
+        Ok(match luck {
+            Luck::LostUndone => Answer::StopFailed,
+            Luck::OnlySaid => Answer::Stopped,
+            Luck::Ended if session.work == Work::Running => {
+                session.work = Work::Finished;
+                Answer::NotCancellable
+            }
+            _ if session.work != Work::Running => Answer::NotCancellable,
+            _ => {
+                session.work = Work::Stopped;
+                if luck == Luck::LostDone {
+                    Answer::StopFailed
+                } else {
+                    Answer::Stopped
+                }
+            }
+        })
     }
 
-    /// Records an outcome by rule 9.
+    /// Records an answer.
     fn record(
         &mut self,
         world: &World,
         index: usize,
-        decided: &Decided,
-        outcome: &Outcome,
-    ) -> Result<(), Violation> {
+        decided: Decided,
+        plan: &Planned,
+        answer: Answer,
+        luck: Luck,
+    ) -> Result<Writes, Violation> {
         let uid = decided.object.uid;
-        let effect = decided.plan.effect.as_ref().unwrap();
-        let as_failure = Outcome::Launched(LaunchOutcome::Rejected(error(
-            ErrorClass::Unavailable,
-            Sent::Nothing,
-        )));
-        let outcome = match outcome {
-            Outcome::Launched(LaunchOutcome::Unknown(_)) if world.is(Mutant::TimeoutIsFailure) => {
-                &as_failure
+        let answer = match answer {
+            Answer::Unknown(_) if world.is(Mutant::TimeoutIsFailure) => {
+                Answer::Rejected(ErrorClass::Unavailable, Sent::Nothing)
             }
-            outcome => outcome,
+            answer => answer,
         };
-        let conclude = |state: &Self, on: &Object| -> Recorded {
-            let answers = matches!(outcome, Outcome::Launched(_));
-            state.observe(world, index, on, decided.account, answers, |o| {
-                record(o, effect, outcome)
-            })
-        };
-        let mut recorded = conclude(self, &decided.object);
+        if plan.launches() {
+            return self.record_launch(world, index, decided, plan, answer, luck);
+        }
+        let conclusion = self.conclude(world, index, &decided, decided.object, plan, answer);
         let memory = &mut self.operators[index].memory;
-        if memory.uid == uid {
-            if let Some(lookups) = recorded.lookups.take() {
-                memory.lookups = lookups;
-            }
-            memory.faults = if recorded.fault { 1 } else { 0 };
-        }
-        if let Some(write) = &recorded.write {
-            let current = self.object.clone();
-            match &write.guard {
-                Guard::Unchanged => {
-                    if !self.is_current(&decided.object) {
-                        return Ok(());
-                    }
-                    self.store(index, &write.status)?;
-                }
-                Guard::Claim(claim) => {
-                    let Some(current) = current.filter(|object| {
-                        let ours = object.uid == uid
-                            && (object.claim_id() == Some(claim) || world.is(Mutant::NoClaim));
-                        ours || (object.uid != uid && world.is(Mutant::RecordByName))
-                    }) else {
-                        return self.compensate(uid, outcome);
-                    };
-                    let untouched = current.digest == decided.object.digest
-                        || world.is(Mutant::RecordOverwrites)
-                        || current.uid != uid
-                        || world.is(Mutant::NoClaim);
-                    if !untouched {
-                        // Others have written under the same claim: conclude anew from what stands there.
-                        recorded = conclude(self, &current);
-                    }
-                    if let Some(write) = &recorded.write {
-                        self.store(index, &write.status)?;
-                    }
-                }
-            }
-        }
-        self.tell(uid, &recorded.notes);
-        if world.is(Mutant::FinalizerDroppedOnOk)
-            && matches!(outcome, Outcome::Stopped(Ok(CancelAnswer::Accepted)))
+        if let Some(looks) = conclusion.lookups
+            && memory.uid == uid
         {
+            memory.absent = looks.absent;
+            memory.looked_by = looks.by;
+            memory.last_look = looks.last;
+        }
+        let mut writes = Writes::default();
+        if let Some(status) = conclusion.write {
+            if !self.is_current(&decided.object) || luck == Luck::WriteRefused {
+                return Ok(writes);
+            }
+            self.store(world, index, status)?;
+            writes.count = 1;
+        }
+        if luck == Luck::WriteLost {
+            self.operators[index].overlay = None;
+            return Ok(writes);
+        }
+        self.tell(uid, conclusion.reports);
+        if world.is(Mutant::FinalizerDroppedOnOk) && answer == Answer::Stopped {
             self.change(|object| object.finalizer = false);
             self.collect();
         }
-        Ok(())
+        Ok(writes)
     }
 
-    /// An acceptance that nobody can record: stopped and reported, unless somebody else has it.
-    fn compensate(&mut self, uid: u8, outcome: &Outcome) -> Result<(), Violation> {
-        let Outcome::Launched(LaunchOutcome::Accepted(launched)) = outcome else {
-            return Ok(());
-        };
-        let id = launched.session_id.as_str();
-        let object = self.object.as_ref().filter(|object| object.uid == uid);
-        if object.is_some_and(|object| {
-            object.session_id() == Some(id)
-                || matches!(
-                    object.launch_state(),
-                    Some(SendState::Claimed | SendState::Unknown)
-                ) && !object.is_terminal()
-        }) {
-            return Ok(());
-        }
-        self.reported.insert(uid);
-        if let Some(session) = self
-            .sessions
-            .iter_mut()
-            .find(|s| s.id == id && s.work == Work::Running)
-        {
-            session.work = Work::Stopped;
-        }
-        Ok(())
-    }
-
-    /// Whether an operator asks to be woken, if nothing happens, for more than polling.
-    pub fn wants_another_pass(&self, world: &World, index: usize) -> bool {
-        let Some(object) = self.operators[index].view().cloned() else {
-            return false;
-        };
-        let plan = self.observe(world, index, &object, self.account, false, decide);
-        // The deadline of a running session is far beyond the horizon.
-        plan.again
-            .is_some_and(|again| again < TICK * u32::from(u8::MAX))
-    }
-
-    /// Builds what an operator observes of an object. `answers` marks the conclusion from a launch's answer.
-    pub fn observe<R>(
+    fn conclude(
         &self,
         world: &World,
         index: usize,
-        object: &Object,
-        account: u8,
-        answers: bool,
-        with: impl FnOnce(&Observed<'_>) -> R,
-    ) -> R {
+        decided: &Decided,
+        on: Object,
+        plan: &Planned,
+        answer: Answer,
+    ) -> Rc<Conclusion> {
+        // The facts are those that were gathered; only the status is what the object shows.
+        let facts = Object {
+            status: on.status,
+            ..decided.object
+        };
+        let sight = self.sight(world, index, facts, decided.sight, None);
+        world.conclude(&sight, plan, answer)
+    }
+
+    /// Stores the outcome of a launch until it is stored (rule 9).
+    fn record_launch(
+        &mut self,
+        world: &World,
+        index: usize,
+        decided: Decided,
+        plan: &Planned,
+        answer: Answer,
+        luck: Luck,
+    ) -> Result<Writes, Violation> {
+        let uid = decided.object.uid;
+        let claimed = world.tables.status(decided.object.status);
+        let ours = self.conclude(world, index, &decided, decided.object, plan, answer);
+        let by_name = self.object.is_some() && world.is(Mutant::MergePatchOnReborn);
+        let same = self.object.filter(|object| object.uid == uid);
+        let blind = same.is_some() && (world.is(Mutant::RecordOverwrites) || world.is(Mutant::NoClaim));
+        let conclusion = if self.is_current(&decided.object) || by_name || blind {
+            ours
+        } else if world.is(Mutant::RecordOnce) {
+            return Ok(Writes::default());
+        } else if let Some(current) = same {
+            let stored = world.tables.status(current.status);
+            let accepted = match answer {
+                Answer::Accepted(id) => Some(id),
+                _ => None,
+            };
+            let standing = if accepted.is_some() && stored.session == accepted {
+                Standing::Stored
+            } else if stored.session.is_none() && stored.claim == claimed.claim {
+                match stored.launch {
+                    Some(SendState::Claimed | SendState::Unknown) => Standing::Open,
+                    Some(SendState::Confirmed | SendState::Rejected | SendState::Absent) | None => {
+                        Standing::Stored
+                    }
+                }
+            } else {
+                Standing::Superseded
+            };
+            match standing {
+                Standing::Stored => return Ok(Writes::default()),
+                Standing::Superseded => {
+                    self.tell(uid, accepted.is_some());
+                    return Ok(Writes::default());
+                }
+                Standing::Open => self.conclude(world, index, &decided, current, plan, answer),
+            }
+        } else {
+            self.compensate(uid, answer);
+            return Ok(Writes::default());
+        };
+        let mut writes = Writes::default();
+        if let Some(status) = conclusion.write {
+            if luck == Luck::WriteRefused {
+                // Tried again, by whoever has the outcome in hand.
+                if !world.is(Mutant::RecordOnce) {
+                    self.operators[index].stage = Stage::Record(decided, answer);
+                }
+                return Ok(writes);
+            }
+            self.store(world, index, status)?;
+            writes.count = 1;
+            if luck == Luck::WriteLost {
+                self.operators[index].overlay = None;
+                self.operators[index].stage = Stage::Record(decided, answer);
+                return Ok(writes);
+            }
+        }
+        self.tell(uid, conclusion.reports);
+        Ok(writes)
+    }
+
+    /// The object of an acceptance is gone: stopped and reported.
+    fn compensate(&mut self, uid: u8, answer: Answer) {
+        let Answer::Accepted(id) = answer else {
+            return;
+        };
+        self.reported |= 1 << uid;
+        if let Some(session) = self
+            .sessions
+            .iter_mut()
+            .find(|s| s.id == id && s.uid == uid && s.work == Work::Running)
+        {
+            session.work = Work::Stopped;
+        }
+    }
+
+    /// What an operator knows of an object.
+    fn sight(
+        &self,
+        world: &World,
+        index: usize,
+        object: Object,
+        when: SightOf,
+        look: Option<Seen>,
+    ) -> Sight {
         let operator = &self.operators[index];
         let memory = &operator.memory;
-        let account = fingerprint(account);
-        let mut lookups = memory.lookups.clone();
-        let mut status = object.status.as_deref().cloned();
-        if world.is(Mutant::LooksOfAnyAccount) || world.is(Mutant::AccountPinDropped) {
-            lookups.account = Some(account.clone());
-        }
-        if world.is(Mutant::AccountPinDropped)
-            && let Some(launch) = status.as_mut().and_then(|s| s.launch.as_mut())
-            && launch.state != SendState::Confirmed
-        {
-            launch.target.account = account.as_str().to_owned();
-        }
-        if world.is(Mutant::RefusalSettles)
-            && answers
-            && let Some(launch) = status.as_mut().and_then(|s| s.launch.as_mut())
-        {
-            launch.posts = 1;
-        }
-        let timing = world.believed_timing();
-        let uptime = operator.uptime(self.tick);
-        if world.is(Mutant::LooksBeforeTheFence) && lookups.absent.len() > 1 {
-            lookups.absent = vec![uptime.saturating_sub(TICK), uptime];
-        }
-        if world.is(Mutant::OneLook)
-            && let Some(last) = lookups.absent.last().copied()
-        {
-            lookups.absent.push(last + timing.consistency_window);
-        }
-        let look = self.poll(object, &account, uptime);
-        let claim_id = format!("claim-{}", self.claims + 1);
-        let origin = if object.finalizer || object.status.is_some() {
-            Origin::Own
-        } else {
-            Origin::None
-        };
-        with(&Observed {
-            now: self.wall(world, index),
-            uptime,
-            session: SessionView {
-                namespace: "team",
-                name: "session",
-                uid: object.uid_text(),
-                namespace_uid: NAMESPACE_UID,
-                generation: object.generation,
-                created_at: at(i64::from(object.created)),
-                deleting: object.deleting.map(|tick| at(i64::from(tick))),
-                has_finalizer: object.finalizer,
-                origin,
-                adopt: None,
-                spec: world.spec(object),
-                status: status.as_ref(),
-                older_than_process: object.created < operator.started,
+        Sight {
+            wall: when.tick + world.skew[index],
+            tick: when.tick,
+            object: Object {
+                version: 0,
+                ..object
             },
-            agent: world.agent.clone(),
-            provider: Some(world.facts.clone()),
-            readiness: Readiness::Ready(Connected {
-                credential: format!("key of {account}"),
-                account,
-                inputs: Some(Inputs {
-                    prompt: "Fix it".into(),
-                    digest: "digest".into(),
-                }),
-            }),
-            place: Place::Free,
-            in_flight: false,
-            claim_first_seen: memory.claim_first_seen,
-            lookups: &lookups,
-            look: look.as_ref(),
+            key: when.key,
+            agent: when.agent,
+            restarted: operator.restarted,
+            claims: self.claims,
+            seen: memory.seen,
+            absent: memory.absent,
+            looked_by: memory.looked_by,
+            last_look: memory.last_look,
             last_stop: memory.last_stop,
-            faults: memory.faults,
-            installation: &world.installation,
-            fresh_claim_id: &claim_id,
-            timing: &timing,
-            stopping: false,
-        })
+            look,
+        }
+    }
+
+    /// The key that a pass uses: what the Secret holds, or for a session that was launched what was used so far.
+    fn key_for(&self, world: &World, index: usize, object: &Object) -> Key {
+        let stored = world.tables.status(object.status);
+        let launched = matches!(
+            stored.launch,
+            Some(SendState::Claimed | SendState::Unknown | SendState::Confirmed)
+        );
+        let memory = &self.operators[index].memory;
+        // A connection is kept for as long as the session is there.
+        let trusted =
+            stored.launch == Some(SendState::Confirmed) && memory.missing.is_none();
+        match memory.kept.filter(|_| launched && memory.uid == object.uid) {
+            Some(kept) if trusted || self.key == Key::Gone => kept,
+            _ => self.key,
+        }
+    }
+
+    fn connect(&mut self, world: &World, index: usize, object: &Object) -> Key {
+        let key = self.key_for(world, index, object);
+        let needed = !world.tables.status(object.status).terminal;
+        self.operators[index].memory.kept = Some(key).filter(|key| needed && *key != Key::Gone);
+        key
+    }
+
+    /// The session that an operator would look at.
+    pub fn followed(&self, world: &World, index: usize) -> Option<usize> {
+        let object = self.object?;
+        self.followed_with(world, &object, self.key_for(world, index, &object))
+    }
+
+    fn followed_with(&self, world: &World, object: &Object, key: Key) -> Option<usize> {
+        let status = world.tables.status(object.status);
+        if key == Key::Gone || status.terminal || status.launch != Some(SendState::Confirmed) {
+            return None;
+        }
+        let id = status.session?;
+        self.sessions
+            .iter()
+            .position(|s| s.id == id && s.account == key.account())
     }
 
     /// A look at a launched session.
-    fn poll(&self, object: &Object, account: &AccountFingerprint, begun: Duration) -> Option<Look> {
-        if object.is_terminal() || object.launch_state() != Some(SendState::Confirmed) {
+    fn poll(
+        &mut self,
+        world: &World,
+        index: usize,
+        object: &Object,
+        key: Key,
+        luck: Luck,
+    ) -> Option<Seen> {
+        let stored = world.tables.status(object.status);
+        if key == Key::Gone
+            || stored.terminal
+            || stored.launch != Some(SendState::Confirmed)
+        {
+            self.operators[index].memory.missing = None;
             return None;
         }
-        let id = object.session_id()?;
-        let session = self
-            .sessions
-            .iter()
-            .find(|s| s.id == id && s.visible_by.is_none() && fingerprint(s.account) == *account);
-        Some(Look {
-            begun,
-            result: session
-                .map(snapshot)
-                .ok_or_else(|| error(ErrorClass::NotFound, Sent::Possibly)),
-            account: account.clone(),
-            alike_since: Duration::ZERO,
-        })
+        let followed = self.followed_with(world, object, key);
+        let tick = self.tick;
+        let there = followed.map(|place| &mut self.sessions[place]).filter(|s| {
+            luck != Luck::Denied && !(luck == Luck::NotYet && s.visible_by.is_some())
+        });
+        let Some(session) = there else {
+            let missing = &mut self.operators[index].memory.missing;
+            // Looks are one tick apart at most: between older ones there would have been another.
+            let since = missing
+                .filter(|(_, newest, by)| tick <= newest + 1 && *by == key.account())
+                .map_or(tick, |(since, ..)| since);
+            *missing = Some((since, tick, key.account()));
+            return Some(Seen::Missing(since));
+        };
+        session.visible_by = None;
+        if luck == Luck::Ended && session.work == Work::Running {
+            session.work = Work::Finished;
+        }
+        let seen = Seen::There(session.id, session.work);
+        self.operators[index].memory.missing = None;
+        Some(seen)
     }
 }
 
-fn found(state: &State, uid: u8, account: u8) -> Vec<&Session> {
-    state
-        .sessions
-        .iter()
-        .filter(|s| s.uid == uid && s.account == account && s.visible_by.is_none())
-        .collect()
-}
-
-fn fingerprint(account: u8) -> AccountFingerprint {
-    AccountFingerprint::new(["account a", "account b"][usize::from(account)])
-}
-
-fn lost(class: ErrorClass) -> LaunchOutcome {
-    LaunchOutcome::Unknown(error(class, Sent::Possibly))
-}
-
-fn error(class: ErrorClass, sent: Sent) -> ProviderError {
-    ProviderError {
-        class,
-        subject: None,
-        status: None,
-        code: None,
-        message: class.as_str().to_owned(),
-        retry_after: None,
-        sent,
-    }
-}
-
-fn snapshot(session: &Session) -> Snapshot {
-    let phase = match session.work {
-        Work::Running => RemotePhase::Running,
-        Work::Finished => RemotePhase::Finished,
-        Work::Stopped => RemotePhase::Cancelled,
-    };
-    Snapshot {
-        session_id: SessionId::new(session.id.clone()),
-        run_id: None,
-        phase,
-        raw_status: format!("{phase:?}"),
-        repository: None,
-        url: None,
-        branch: None,
-        pull_request_url: None,
-        blocked: None,
-        result: None,
-        error: None,
-        links: Links::default(),
-        usage: None,
-        duration: None,
-        created_at: None,
-    }
+/// Where the claim of a launch stands in the store, when its outcome could not be stored at first.
+enum Standing {
+    /// It is still open: concluded again on what stands there.
+    Open,
+    /// The outcome is there.
+    Stored,
+    /// Somebody else has claimed or recorded since.
+    Superseded,
 }

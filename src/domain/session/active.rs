@@ -76,10 +76,13 @@ fn ended(o: &Observed<'_>, record: &SendRecord, look: &Look) -> Option<Plan> {
                 .status
                 .and_then(|status| status.started_at)
                 .unwrap_or(record.claimed_at);
-            // A new session may not be readable everywhere yet, and one answer may be a mistake on the way.
+            // A new session need not be visible before the fence, however early its launch was answered, and the clock that
+            // said when may have been another's. One answer may be a mistake on the way: one polling interval later, at
+            // least one look before this one was begun after the fence.
+            let must_show = o.timing.fence() + o.timing.clock_margin + o.timing.poll_max;
             let lasting =
                 look.begun.saturating_sub(look.alike_since) >= o.timing.consistency_window;
-            (o.since(started) >= o.timing.settle && lasting).then(|| {
+            (o.since(started) >= must_show && lasting).then(|| {
                 let message = format!("the provider no longer knows this session: {error}");
                 let mut draft = draft(o);
                 draft.end(SessionPhase::Error, false, Reason::SessionLost, &message);
@@ -244,8 +247,28 @@ pub(super) fn apply(draft: &mut Draft, snapshot: &Snapshot) {
 /// Stores what a user can see; a change of the provider's own words alone is not worth a write.
 fn follow(o: &Observed<'_>) -> Plan {
     let mut draft = draft(o);
+    let mut again = None;
     match o.look.map(|look| &look.result) {
-        None => {}
+        // A process that has just started has no credential in memory, and without one nobody looks.
+        None => {
+            if let Readiness::Blocked {
+                objection,
+                passing,
+                again: recheck,
+            } = &o.readiness
+            {
+                again = Some(*recheck);
+                if !passing {
+                    draft.stalled(
+                        objection.reason,
+                        format!(
+                            "the session runs, but cannot be followed: {}",
+                            objection.message
+                        ),
+                    );
+                }
+            }
+        }
         Some(Ok(snapshot)) => progress(&mut draft, o, snapshot),
         Some(Err(error)) => match error.class {
             ErrorClass::Unauthorized | ErrorClass::Forbidden => {
@@ -278,11 +301,12 @@ fn follow(o: &Observed<'_>) -> Plan {
     ) {
         new.raw_status.clone_from(&stored.raw_status);
     }
-    if o.session.status == Some(&quiet) {
+    let plan = if o.session.status == Some(&quiet) {
         Plan::nothing()
     } else {
         Plan::store(o, status)
-    }
+    };
+    plan.no_later_than(again)
 }
 
 fn progress(draft: &mut Draft, o: &Observed<'_>, snapshot: &Snapshot) {

@@ -305,11 +305,37 @@ fn a_stop_that_could_not_be_sent_says_so_until_it_can() {
 }
 
 #[test]
+fn a_session_that_nobody_can_look_at_says_so_and_is_looked_for_again() {
+    // A process that has just started, and a Secret that is gone: nobody has its credential any more.
+    let mut given = Given::running();
+    given.readiness = blocked(Reason::SecretNotFound, false);
+    let plan = given.pass();
+    given.holds(SessionCondition::Stalled, Reason::SecretNotFound);
+    assert_eq!(given.phase(), SessionPhase::Running);
+    assert!(plan.again.is_some(), "a Secret is not watched");
+    // The provider is down: what passes by itself is not said of every session.
+    let mut given = Given::running();
+    given.readiness = blocked(Reason::ProviderUnavailable, true);
+    given.rests();
+    let plan = given.pass();
+    assert!(plan.again.is_some());
+}
+
+#[test]
 fn not_found_is_believed_once_the_session_must_be_visible_and_twice() {
     let mut given = Given::running();
     given.sees_error(ErrorClass::NotFound, "ours");
     given.rests();
+    // An accepted launch may show as late as any other.
     given.wait(given.timing.settle);
+    given.sees_error(ErrorClass::NotFound, "ours");
+    given.wait(given.timing.consistency_window);
+    given.sees_error(ErrorClass::NotFound, "ours");
+    given.rests();
+    given.sees(snapshot(RemotePhase::Running));
+    given.pass();
+    given.sees_error(ErrorClass::NotFound, "ours");
+    given.wait(given.timing.fence() + given.timing.clock_margin + given.timing.poll_max);
     // One answer may be a mistake on the way.
     given.rests();
     given.sees(snapshot(RemotePhase::Running));
