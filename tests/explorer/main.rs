@@ -33,18 +33,101 @@ fn world(recovery: Recovery, operators: usize, faults: u8, horizon: u8) -> World
     world
 }
 
-fn holds(name: &str, world: &World) {
-    let outcome = explore(world);
-    println!("{name}: {outcome}");
-    if let Some(found) = outcome.violation {
-        panic!("{name}: {found}");
+/// One operator, and any two faults as far as the second request, after the fence and two looks.
+fn alone(recovery: Recovery) -> World {
+    if large() {
+        world(recovery, 1, 3, 6)
+    } else {
+        world(recovery, 1, 2, 5)
     }
 }
 
+/// Two operators at once, whose clocks differ.
+fn two(recovery: Recovery) -> World {
+    if large() {
+        world(recovery, 2, 2, 4)
+    } else {
+        World {
+            rest_every: 8,
+            ..world(recovery, 2, 1, 4)
+        }
+    }
+}
+
+fn holds(name: &str, world: &World) -> search::Explored {
+    let outcome = explore(world);
+    println!("{name}: {outcome}");
+    if let Some(found) = &outcome.violation {
+        panic!("{name}: {found}");
+    }
+    outcome
+}
+
 #[test]
-fn probe() {
-    let get = |name: &str, default: u8| std::env::var(name).ok().map_or(default, |v| v.parse().unwrap());
-    let recovery = match get("R", 1) { 0 => Recovery::ClientId, 1 => Recovery::Marker, _ => Recovery::None };
-    let w = world(recovery, usize::from(get("O", 1)), get("F", 1), get("H", 5));
-    holds("probe", &w);
+fn one_operator_and_an_id_of_our_choice() {
+    holds("ClientId, one operator", &alone(Recovery::ClientId));
+}
+
+#[test]
+fn one_operator_and_a_marker() {
+    holds("Marker, one operator", &alone(Recovery::Marker));
+}
+
+#[test]
+fn one_operator_and_nothing_to_look_for() {
+    holds("None, one operator", &alone(Recovery::None));
+}
+
+#[test]
+fn two_operators_and_an_id_of_our_choice() {
+    holds("ClientId, two operators", &two(Recovery::ClientId));
+}
+
+#[test]
+fn two_operators_and_a_marker() {
+    holds("Marker, two operators", &two(Recovery::Marker));
+}
+
+#[test]
+fn two_operators_nothing_to_look_for_and_every_pair_of_faults() {
+    let mut world = world(Recovery::None, 2, 2, 5);
+    if !large() {
+        world.rest_every = 8;
+    }
+    let explored = holds("None, two operators", &world);
+    assert!(explored.pairs >= 100_000, "{explored}");
+}
+
+#[test]
+fn an_id_of_our_choice_that_the_provider_ignores() {
+    let world = alone(Recovery::ClientId).ignoring_ids();
+    holds("ClientId, ignored", &faults(1, world));
+}
+
+#[test]
+fn never_a_second_request() {
+    let world = alone(Recovery::Marker).on_unknown(OnUnknownLaunch::Fail);
+    holds("Marker, Fail", &faults(1, world));
+}
+
+#[test]
+fn a_second_request_that_the_user_asked_for() {
+    let world = alone(Recovery::None).on_unknown(OnUnknownLaunch::Retry);
+    holds("None, Retry", &faults(1, world));
+}
+
+#[test]
+fn an_operator_that_gives_up_early() {
+    // The clock may be far ahead before anybody looks: what is given up on is reported, never launched again.
+    let mut world = alone(Recovery::Marker).patient_for(1);
+    world.promised = false;
+    holds("Marker, impatient", &faults(1, world));
+}
+
+/// The same with fewer faults, but with large bounds.
+fn faults(faults: u8, mut world: World) -> World {
+    if !large() {
+        world.bounds = Bounds::any(faults);
+    }
+    world
 }

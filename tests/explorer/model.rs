@@ -132,9 +132,15 @@ pub struct World {
     pub bounds: Bounds,
     /// Ticks after which nothing but the way to rest is explored.
     pub horizon: u8,
+    /// From one in how many states the way to rest is followed.
+    pub rest_every: u64,
     pub mutant: Option<Mutant>,
+    /// Whether operators look for long enough to keep what rule 12 promises.
+    pub promised: bool,
     /// How many ticks later than assumed a launch may become visible.
     pub later_than_assumed: u8,
+    /// Whether what was accepted and answered may show late.
+    pub shows_late: bool,
     /// Whether every request after an accepted one is refused (the account's budget is used up).
     pub refuses_again: bool,
     /// How far each operator's wall clock is ahead, in ticks.
@@ -145,8 +151,8 @@ pub struct World {
     /// The CodeAgent by generation; 0 is none.
     pub agents: [AgentView; 3],
     pub tables: Tables,
-    running: CodeSessionSpec,
-    cancelled: CodeSessionSpec,
+    pub running: CodeSessionSpec,
+    pub cancelled: CodeSessionSpec,
 }
 
 impl World {
@@ -190,8 +196,11 @@ impl World {
             operators: 2,
             bounds: Bounds::any(1),
             horizon: 4,
+            rest_every: 1,
             mutant: None,
+            promised: true,
             later_than_assumed: 0,
+            shows_late: true,
             refuses_again: false,
             skew: [0, 2],
             timing,

@@ -205,8 +205,10 @@ impl Operator {
                     Some(Effect::Launch(_)) if !faults => {}
                     Some(Effect::Launch(_)) => {
                         if !state.launch_is_refused(world) {
+                            if world.shows_late {
+                                with(Luck::ShownLate);
+                            }
                             for luck in [
-                                Luck::ShownLate,
                                 Luck::Quota,
                                 Luck::Invalid,
                                 Luck::RateLimited,

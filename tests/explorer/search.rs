@@ -40,6 +40,7 @@ pub struct Counterexample {
 }
 
 impl Counterexample {
+    /// Steps to it, with those that follow without faults.
     pub fn length(&self) -> usize {
         self.steps.len() + self.calm
     }
@@ -110,7 +111,9 @@ pub fn explore(world: &World) -> Explored {
     let mut number = 0_u32;
     'search: while let Some((state, at_depth)) = queue.pop_front() {
         depth = depth.max(at_depth);
-        if let Err((violation, calm)) = comes_to_rest(world, &state, &mut resting) {
+        if u64::from(number) % world.rest_every == 0
+            && let Err((violation, calm)) = comes_to_rest(world, &state, &mut resting)
+        {
             found = Some(Counterexample {
                 violation,
                 steps: path(world, &parents, number),
@@ -351,7 +354,8 @@ fn at_rest(world: &World, state: &State) -> Result<(), Violation> {
         Recovery::None => false,
     };
     // Rule 12: exactly once, if everything shows in time, and nobody wanted something else or took away what is needed.
-    let promised = findable
+    let promised = world.promised
+        && findable
         && world.on_unknown == OnUnknownLaunch::Recover
         && world.later_than_assumed == 0
         && !object.cancelled

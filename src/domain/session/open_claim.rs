@@ -235,7 +235,11 @@ fn unknowable(
         && open.attempt == 1
         && !stop_wanted(o);
     if retry {
-        return send_again(o, provider, effective, open.attempt + 1, 1);
+        // The first one may be running, and nothing will ever follow it.
+        return send_again(o, provider, effective, open.attempt + 1, 1).telling(Note::warning(
+            Reason::LaunchOutcomeUnknown,
+            "it could not be found out whether the launch arrived; it is sent once more (onUnknownLaunch: Retry): look at the provider, there may be two sessions",
+        ));
     }
     give_up(
         o,
