@@ -1,4 +1,23 @@
 //! Walks every reachable state of the launch protocol within bounds, around the operator's real decisions.
+//!
+//! The model has an API server with one named object, one or two operators whose clocks differ, a provider for each way to
+//! find a lost launch, and people. `decide` and `record` are the ones that ship; what carries decisions out is modelled step
+//! by step in `operator.rs`, so that something can come between any two steps:
+//!
+//! | from | what can happen |
+//! |---|---|
+//! | processes | a crash, a stop with SIGSTOP before a write, a request or a record, for as long as the horizon goes, a pass on a stale view |
+//! | API server | a write refused, a write stored whose answer is lost |
+//! | provider | accepted, accepted and shown late; refused (quota, invalid, 429, nothing sent); lost: done, done late, not done; a look that fails, denies what is there, or meets an unreadable candidate; a stop lost or only said to be done |
+//! | people | cancel, delete, remove the finalizer, create the name anew, another key of the account, another account, no Secret, no CodeAgent |
+//!
+//! Within its bounds (faults of any kind in all, ticks of time) a run is exhaustive. From its states the way without faults
+//! is followed to rest, where what is promised must hold. Times and counters are compared and nothing else, so that states
+//! that differ in nothing else are one; sessions end, and late launches show, at the moment when somebody looks.
+//!
+//! A run prints states, transitions, depth, and how many ordered pairs of fault positions it holds: a position is a fault and
+//! the step of the protocol at which it strikes (tick, where each pass stands, what is recorded); a pair counts once, if
+//! some run has the one and later the other. `EXPLORER_BOUNDS=large cargo test --release --test explorer` goes further.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -11,7 +11,9 @@ use codeagent_operator::domain::remote::{ErrorClass, Recovery, Sent};
 use codeagent_operator::domain::session::Effect;
 
 use crate::check::Violation;
-use crate::model::{Bounds, Key, Luck, Mutant, Object, Session, State, TICK, Work, World, Writes, at};
+use crate::model::{
+    Bounds, Key, Luck, Mutant, Object, Session, State, TICK, Work, World, Writes, at,
+};
 use crate::tables::{Answer, Conclusion, IdNo, PlanNo, Planned, Seen, Sight, StatusNo};
 
 /// A process.
@@ -200,61 +202,64 @@ impl Operator {
                 with(Luck::WriteLost);
             }
             Stage::Held(_) | Stage::Record(_, _) => {}
-            Stage::Effect(decided) => {
-                match &world.tables.plan(decided.plan).effect {
-                    Some(Effect::Launch(_)) if !faults => {}
-                    Some(Effect::Launch(_)) => {
-                        if !state.launch_is_refused(world) {
-                            if world.shows_late {
-                                with(Luck::ShownLate);
-                            }
-                            for luck in [
-                                Luck::Quota,
-                                Luck::Invalid,
-                                Luck::RateLimited,
-                                Luck::Unsent,
-                                Luck::LostDone,
-                                Luck::LostLate,
-                                Luck::LostUndone,
-                            ] {
-                                with(luck);
-                            }
+            Stage::Effect(decided) => match &world.tables.plan(decided.plan).effect {
+                Some(Effect::Launch(_)) if !faults => {}
+                Some(Effect::Launch(_)) => {
+                    if !state.launch_is_refused(world) {
+                        if world.shows_late {
+                            with(Luck::ShownLate);
+                        }
+                        for luck in [
+                            Luck::Quota,
+                            Luck::Invalid,
+                            Luck::RateLimited,
+                            Luck::Unsent,
+                            Luck::LostDone,
+                            Luck::LostLate,
+                            Luck::LostUndone,
+                        ] {
+                            with(luck);
                         }
                     }
-                    Some(Effect::Lookup { .. }) => {
-                        let (shown, hidden) = state.found(world, decided);
-                        if hidden > 0 {
-                            with(Luck::NotYet);
-                        }
-                        if !faults {
-                            return;
-                        }
-                        if !shown.is_empty() && !state.glitched {
-                            with(Luck::Denied);
-                        }
-                        with(Luck::LostUndone);
-                        if world.recovery == Recovery::Marker {
-                            with(Luck::Unreadable);
-                        }
-                    }
-                    Some(Effect::Cancel(_)) => {
-                        with(Luck::Ended);
-                        if faults {
-                            for luck in [Luck::LostDone, Luck::LostUndone, Luck::OnlySaid] {
-                                with(luck);
-                            }
-                        }
-                    }
-                    _ => {}
                 }
-            }
+                Some(Effect::Lookup { .. }) => {
+                    let (shown, hidden) = state.found(world, decided);
+                    if hidden > 0 {
+                        with(Luck::NotYet);
+                    }
+                    if !faults {
+                        return;
+                    }
+                    if !shown.is_empty() && !state.glitched {
+                        with(Luck::Denied);
+                    }
+                    with(Luck::LostUndone);
+                    if world.recovery == Recovery::Marker {
+                        with(Luck::Unreadable);
+                    }
+                }
+                Some(Effect::Cancel(_)) => {
+                    with(Luck::Ended);
+                    if faults {
+                        for luck in [Luck::LostDone, Luck::LostUndone, Luck::OnlySaid] {
+                            with(luck);
+                        }
+                    }
+                }
+                _ => {}
+            },
         }
     }
 }
 
 impl State {
     /// Gathers on what is stored now, and decides.
-    fn gather(&mut self, world: &World, index: usize, luck: Luck) -> Option<(Decided, Rc<Planned>)> {
+    fn gather(
+        &mut self,
+        world: &World,
+        index: usize,
+        luck: Luck,
+    ) -> Option<(Decided, Rc<Planned>)> {
         self.operators[index].delivered = self.object;
         self.operators[index].overlay = None;
         let object = self.object?;
@@ -743,7 +748,8 @@ impl State {
         let ours = self.conclude(world, index, &decided, decided.object, plan, answer);
         let by_name = self.object.is_some() && world.is(Mutant::MergePatchOnReborn);
         let same = self.object.filter(|object| object.uid == uid);
-        let blind = same.is_some() && (world.is(Mutant::RecordOverwrites) || world.is(Mutant::NoClaim));
+        let blind =
+            same.is_some() && (world.is(Mutant::RecordOverwrites) || world.is(Mutant::NoClaim));
         let conclusion = if self.is_current(&decided.object) || by_name || blind {
             ours
         } else if world.is(Mutant::RecordOnce) {
@@ -854,8 +860,7 @@ impl State {
         );
         let memory = &self.operators[index].memory;
         // A connection is kept for as long as the session is there.
-        let trusted =
-            stored.launch == Some(SendState::Confirmed) && memory.missing.is_none();
+        let trusted = stored.launch == Some(SendState::Confirmed) && memory.missing.is_none();
         match memory.kept.filter(|_| launched && memory.uid == object.uid) {
             Some(kept) if trusted || self.key == Key::Gone => kept,
             _ => self.key,
@@ -896,18 +901,15 @@ impl State {
         luck: Luck,
     ) -> Option<Seen> {
         let stored = world.tables.status(object.status);
-        if key == Key::Gone
-            || stored.terminal
-            || stored.launch != Some(SendState::Confirmed)
-        {
+        if key == Key::Gone || stored.terminal || stored.launch != Some(SendState::Confirmed) {
             self.operators[index].memory.missing = None;
             return None;
         }
         let followed = self.followed_with(world, object, key);
         let tick = self.tick;
-        let there = followed.map(|place| &mut self.sessions[place]).filter(|s| {
-            luck != Luck::Denied && !(luck == Luck::NotYet && s.visible_by.is_some())
-        });
+        let there = followed
+            .map(|place| &mut self.sessions[place])
+            .filter(|s| luck != Luck::Denied && !(luck == Luck::NotYet && s.visible_by.is_some()));
         let Some(session) = there else {
             let missing = &mut self.operators[index].memory.missing;
             // Looks are one tick apart at most: between older ones there would have been another.

@@ -325,10 +325,7 @@ impl State {
         self.key == Key::Gone
             && self.object.is_some_and(|object| {
                 let stored = world.tables.status(object.status);
-                let open = matches!(
-                    stored.launch,
-                    Some(SendState::Claimed | SendState::Unknown)
-                );
+                let open = matches!(stored.launch, Some(SendState::Claimed | SendState::Unknown));
                 stored.stalled && !open && object.deleting.is_none()
             })
     }
@@ -363,10 +360,7 @@ fn at_rest(world: &World, state: &State) -> Result<(), Violation> {
         && state.key != Key::Gone
         && stored.account.unwrap_or_default() == state.key.account()
         && stored.error.as_deref() != Some("InvalidRequest");
-    let launches = state
-        .own_sessions()
-        .filter(|s| s.uid == object.uid)
-        .count();
+    let launches = state.own_sessions().filter(|s| s.uid == object.uid).count();
     let fulfilled = launches == 1
         && stored.launch == Some(SendState::Confirmed)
         && stored.phase == SessionPhase::Finished;

@@ -216,7 +216,11 @@ impl Tables {
             over: terminal && matches!(state, None | Some(SendState::Confirmed)),
             launch: state,
             claim: launch.map_or(0, |launch| {
-                launch.claim_id.trim_start_matches("claim-").parse().unwrap()
+                launch
+                    .claim_id
+                    .trim_start_matches("claim-")
+                    .parse()
+                    .unwrap()
             }),
             session: status
                 .provider
@@ -257,7 +261,13 @@ impl Tables {
         match &plan.effect {
             None => 0_u8.hash(&mut h),
             Some(Effect::Launch(launch)) => {
-                (1_u8, &launch.claim_id, launch.not_after, launch.key.as_uuid()).hash(&mut h);
+                (
+                    1_u8,
+                    &launch.claim_id,
+                    launch.not_after,
+                    launch.key.as_uuid(),
+                )
+                    .hash(&mut h);
             }
             // Its limits are the provider's business, which this model has another way to choose.
             Some(Effect::Lookup { .. }) => 2_u8.hash(&mut h),
@@ -412,9 +422,7 @@ impl World {
             ),
             Answer::Stopped => Outcome::Stopped(Ok(CancelAnswer::Accepted)),
             Answer::NotCancellable => Outcome::Stopped(Ok(CancelAnswer::NotCancellable)),
-            Answer::StopFailed => {
-                Outcome::Stopped(Err(error(ErrorClass::Timeout, Sent::Possibly)))
-            }
+            Answer::StopFailed => Outcome::Stopped(Err(error(ErrorClass::Timeout, Sent::Possibly))),
         }
     }
 

@@ -308,6 +308,7 @@ fn a_stop_that_could_not_be_sent_says_so_until_it_can() {
 fn a_session_that_nobody_can_look_at_says_so_and_is_looked_for_again() {
     // A process that has just started, and a Secret that is gone: nobody has its credential any more.
     let mut given = Given::running();
+    given.look = None;
     given.readiness = blocked(Reason::SecretNotFound, false);
     let plan = given.pass();
     given.holds(SessionCondition::Stalled, Reason::SecretNotFound);
@@ -315,6 +316,7 @@ fn a_session_that_nobody_can_look_at_says_so_and_is_looked_for_again() {
     assert!(plan.again.is_some(), "a Secret is not watched");
     // The provider is down: what passes by itself is not said of every session.
     let mut given = Given::running();
+    given.look = None;
     given.readiness = blocked(Reason::ProviderUnavailable, true);
     given.rests();
     let plan = given.pass();

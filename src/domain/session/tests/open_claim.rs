@@ -371,6 +371,18 @@ fn retry_sends_once_more_with_another_key_and_then_gives_up() {
 }
 
 #[test]
+fn retry_tells_people_that_the_first_launch_may_be_running() {
+    let mut given = Given::launchable(Recovery::None);
+    given.effective(|e| e.on_unknown_launch = OnUnknownLaunch::Retry);
+    given.launch(&unknown());
+    given.wait(given.timing.fence());
+    let plan = given.pass();
+    assert!(matches!(plan.effect, Some(Effect::Launch(_))));
+    assert_eq!(plan.notes[0].reason, Reason::LaunchOutcomeUnknown);
+    assert_eq!(plan.notes[0].level, Level::Warning);
+}
+
+#[test]
 fn retry_does_not_send_for_a_session_that_is_cancelled() {
     let mut given = Given::launchable(Recovery::None);
     given.effective(|e| e.on_unknown_launch = OnUnknownLaunch::Retry);
