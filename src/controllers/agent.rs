@@ -1,5 +1,6 @@
 //! The controller of CodeAgents: is the Secret there, is the key accepted, what can the provider do, how many sessions.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -16,8 +17,8 @@ use super::error::{Chain, PassError};
 use super::metrics::{Controller, PassOutcome};
 use super::scope::Scope;
 use crate::api::{
-    ClientIdEvidence, CodeAgent, CodeSession, KeyReference, Reason, SendState, SessionCounts,
-    SessionPhase,
+    ClientIdEvidence, CodeAgent, CodeSession, KeyReference, ProviderKind, Reason, SendState,
+    SessionCounts, SessionPhase,
 };
 use crate::domain::agent::{Findings, Health, status};
 use crate::domain::remote::{Capability, Recovery};
@@ -82,7 +83,7 @@ async fn pass(scope: &Arc<Scope>, agent: &Arc<CodeAgent>) -> Result<Duration, Pa
         recovery: None,
         health: Health::Unusable {
             reason: Reason::ProviderDisabled,
-            message: "this installation of the operator does not run this provider: enable it (--providers), or use another one".into(),
+            message: disabled(spec.kind(), &context.settings.providers),
         },
         models: None,
         client_id: None,
@@ -125,6 +126,16 @@ async fn pass(scope: &Arc<Scope>, agent: &Arc<CodeAgent>) -> Result<Duration, Pa
         }
     }
     Ok(counts_due.map_or(again, |due| again.min(due)))
+}
+
+/// Why nothing can be done with a provider that this installation does not run.
+fn disabled(asked: Option<ProviderKind>, enabled: &BTreeSet<ProviderKind>) -> String {
+    let enabled: Vec<&str> = enabled.iter().map(|kind| kind.as_str()).collect();
+    format!(
+        "this installation of the operator does not run {}: enable it (--providers; now: {}), or use another provider",
+        asked.map_or("this provider", ProviderKind::display_name),
+        enabled.join(",")
+    )
 }
 
 /// Finds out how the key stands; answers with when to look again.

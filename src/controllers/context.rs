@@ -20,6 +20,7 @@ use super::secrets::Sources;
 use crate::api::ProviderKind;
 use crate::api::ProviderSpec;
 use crate::domain::ids::{InstallationId, SessionId};
+use crate::domain::offer::Offer;
 use crate::domain::session::ProviderFacts;
 use crate::domain::timing::Timing;
 use crate::providers::contract::ProviderType;
@@ -57,6 +58,8 @@ pub struct Shared {
     pub client: Client,
     /// How the operator is set up.
     pub settings: Settings,
+    /// What the providers of this installation can do.
+    pub offers: Vec<Offer>,
     /// The HTTP stack of all providers.
     pub http: HttpStack,
     /// This installation.
@@ -112,6 +115,7 @@ impl Context {
             started_at: Timestamp::now(),
             namespaces: Mutex::default(),
             owned: Mutex::default(),
+            offers: Registry::offers(&settings.providers),
             client,
             settings,
             http,

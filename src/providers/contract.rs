@@ -35,8 +35,23 @@ pub trait ProviderType: Send + Sync {
     /// always handed over as [`API_KEY`]. Fixed and documented.
     fn further_secret_keys(&self) -> &'static [&'static str];
 
-    /// What the provider can do under these settings.
+    /// What the provider can do under these settings, with this version of the operator.
     fn capabilities(&self, spec: &ProviderSpec) -> BTreeSet<Capability>;
+
+    /// What the provider's documentation offers beyond that: the operator does not use it yet. Nothing depends on it but the
+    /// documentation.
+    fn offered_later(&self, spec: &ProviderSpec) -> BTreeSet<Capability>;
+
+    /// The setting on which the capabilities depend, as it stands in a manifest (`apiVersion: v1`). Default: they depend on
+    /// none.
+    fn variant(&self, _spec: &ProviderSpec) -> Option<&'static str> {
+        None
+    }
+
+    /// Settings for every variant there is, the default first. Default: one, which stands for all settings.
+    fn variants(&self) -> Vec<ProviderSpec> {
+        vec![ProviderSpec::default()]
+    }
 
     /// Whether a launch must name the branch, tag or commit to start from. Default: no, the repository's default branch is taken.
     fn needs_reference(&self) -> bool {

@@ -28,6 +28,7 @@ use crate::domain::session::{
     AgentView, Connected, Inputs, Observed, Origin, Place, ProviderFacts, Readiness, SessionView,
 };
 use crate::domain::timing::Timing;
+use crate::providers::registry::offer;
 
 /// Everything that was gathered, owned.
 pub(super) struct Facts {
@@ -413,9 +414,10 @@ fn view_agent(
     let effective = resolve(&object.spec, &agent.spec, generation, &endpoint);
     let objection = objection(
         &object.spec,
+        &agent.spec,
         &effective,
-        &provider.capabilities(&agent.spec.provider),
-        provider.kind().display_name(),
+        &offer(provider, &agent.spec.provider),
+        &context.offers,
     )
     .or_else(|| {
         let needed = provider.needs_reference().then_some(());

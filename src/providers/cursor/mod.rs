@@ -11,7 +11,7 @@ use url::Url;
 
 use super::contract::{Capability, Connection, ListDetail, Provider, ProviderType, Recovery};
 use super::error::ProviderError;
-use crate::api::{CursorApiVersion, ProviderKind, ProviderSpec};
+use crate::api::{CursorApiVersion, CursorSpec, ProviderKind, ProviderSpec};
 
 /// What is known of Cursor without talking to it.
 #[derive(Clone, Copy, Debug)]
@@ -53,6 +53,34 @@ impl ProviderType for Cursor {
             CursorApiVersion::V1 => v1::CAPABILITIES.into(),
             CursorApiVersion::V0 => v0::CAPABILITIES.into(),
         }
+    }
+
+    fn offered_later(&self, spec: &ProviderSpec) -> BTreeSet<Capability> {
+        match version(spec) {
+            CursorApiVersion::V1 => v1::OFFERED_LATER.into(),
+            CursorApiVersion::V0 => v0::OFFERED_LATER.into(),
+        }
+    }
+
+    fn variant(&self, spec: &ProviderSpec) -> Option<&'static str> {
+        Some(match version(spec) {
+            CursorApiVersion::V1 => "apiVersion: v1",
+            CursorApiVersion::V0 => "apiVersion: v0",
+        })
+    }
+
+    fn variants(&self) -> Vec<ProviderSpec> {
+        let settings = |version| ProviderSpec {
+            cursor: Some(CursorSpec {
+                api_version: Some(version),
+                endpoint: None,
+            }),
+            ..ProviderSpec::default()
+        };
+        vec![
+            settings(CursorApiVersion::V1),
+            settings(CursorApiVersion::V0),
+        ]
     }
 
     fn recovery(&self, spec: &ProviderSpec) -> Recovery {

@@ -63,6 +63,11 @@ impl ProviderType for FiretigerType {
         CAPABILITIES.into()
     }
 
+    /// Launching and looking is all that there is.
+    fn offered_later(&self, _: &ProviderSpec) -> BTreeSet<Capability> {
+        BTreeSet::new()
+    }
+
     fn recovery(&self, _: &ProviderSpec) -> Recovery {
         Recovery::None
     }
