@@ -1,7 +1,7 @@
 //! What the provider, this installation or this version cannot do is refused before anything is sent: what stands in the CodeAgent can be
 //! mended there, what stands in the session ends it.
 
-use codeagent_operator::api::Reason;
+use codeagent_operator::api::{Reason, condition};
 use codeagent_operator::simulator::Provider as SimulatedProvider;
 use serde_json::{Value, json};
 
@@ -227,7 +227,7 @@ async fn a_provider_that_this_installation_does_not_run_is_named() {
         let agent = world.until_agent(wish.name, "stalled", stalled).await;
         assert!(agent_is(&agent, "Ready", "False", Reason::ProviderDisabled));
         let conditions = agent.status.unwrap().conditions;
-        let ready = conditions.iter().find(|one| one.type_ == "Ready").unwrap();
+        let ready = condition(&conditions, "Ready").unwrap();
         assert!(ready.message.contains(words), "{}", ready.message);
     }
     check(&world, &wishes).await;
