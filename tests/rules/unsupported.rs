@@ -129,6 +129,12 @@ async fn what_the_provider_cannot_do_is_told_before_anything_is_sent() {
                 "{prompt: null, issue: issues/FT-42}",
                 "spec.issue of the session: Cursor cannot work on an issue; Firetiger can: create a CodeSession with spec.prompt instead",
             ),
+            of_session(
+                "own-prompt",
+                "{provider: {firetiger: {codingAgentId: cursor-prod}}}".to_owned(),
+                "{}",
+                "spec.prompt of the session: Firetiger cannot work on a prompt; Cursor, Firebender and Flapjack can: create a CodeSession with spec.issue instead",
+            ),
         ],
     )
     .await;
