@@ -25,6 +25,8 @@ impl Arguments {
     pub fn calm() -> Self {
         let arguments = [
             ("--bind-address", "127.0.0.1:0"),
+            // One that crashed would hold the Lease until its end.
+            ("--leader-election", "false"),
             ("--send-window", "20s"),
             ("--post-timeout", "20s"),
             ("--settle-time", "2s"),
