@@ -1,5 +1,8 @@
 //! What one process says to the API server and to the providers passes here: it is noted, and can be held back right
 //! before it goes on or right before its answer comes back.
+//!
+//! Towards the providers it is the process's HTTP proxy, so that all processes know them under the same addresses: an
+//! account is an account at an address.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -9,7 +12,7 @@ use std::time::Instant;
 
 use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, Method, StatusCode, header};
+use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use codeagent_operator::simulator::Provider;
 use serde_json::json;
@@ -106,8 +109,7 @@ struct Shared {
 pub struct Crossing {
     shared: Arc<Shared>,
     directory: TempDir,
-    cursor: SocketAddr,
-    firebender: SocketAddr,
+    proxy: SocketAddr,
     _stop: DropGuard,
 }
 
@@ -133,9 +135,8 @@ impl Crossing {
             ],
         });
         let stop = CancellationToken::new();
-        let api_server = serve(&shared, Party::ApiServer, &stop).await;
-        let cursor = serve(&shared, Party::Provider(Provider::Cursor), &stop).await;
-        let firebender = serve(&shared, Party::Provider(Provider::Firebender), &stop).await;
+        let api_server = serve(&shared, Front::ApiServer, &stop).await;
+        let proxy = serve(&shared, Front::Proxy, &stop).await;
         let directory = tempfile::tempdir().unwrap();
         // Who the process is, is said on the other side.
         let kubeconfig = json!({
@@ -150,8 +151,7 @@ impl Crossing {
         Self {
             shared,
             directory,
-            cursor,
-            firebender,
+            proxy,
             _stop: stop.drop_guard(),
         }
     }
@@ -160,12 +160,9 @@ impl Crossing {
         self.directory.path().join(KUBECONFIG)
     }
 
-    pub fn cursor_url(&self) -> String {
-        format!("http://{}", self.cursor)
-    }
-
-    pub fn firebender_url(&self) -> String {
-        format!("http://{}", self.firebender)
+    /// The address of the process's HTTP proxy.
+    pub fn proxy_url(&self) -> String {
+        format!("http://{}", self.proxy)
     }
 
     /// Holds the first call from now on that `applies`, after `skip` of them.
@@ -203,12 +200,19 @@ impl Crossing {
 
 const KUBECONFIG: &str = "kubeconfig.json";
 
-async fn serve(shared: &Arc<Shared>, party: Party, stop: &CancellationToken) -> SocketAddr {
+/// What the process takes a listener for.
+#[derive(Clone, Copy)]
+enum Front {
+    ApiServer,
+    Proxy,
+}
+
+async fn serve(shared: &Arc<Shared>, front: Front, stop: &CancellationToken) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let router = axum::Router::new()
         .fallback(pass)
-        .with_state((Arc::clone(shared), party));
+        .with_state((Arc::clone(shared), front));
     let stop = stop.clone();
     tokio::spawn(async move {
         tokio::select! {
@@ -234,6 +238,13 @@ impl Shared {
         self.calls.lock().unwrap().push(call);
         let armed = if hit { hold.take() } else { None };
         armed.map(|armed| (armed.side, armed.met))
+    }
+
+    fn provider_at(&self, uri: &Uri) -> Option<Provider> {
+        let authority = uri.authority()?.as_str();
+        let mut urls = self.world_urls.iter();
+        let (provider, _) = urls.find(|(_, url)| url.ends_with(authority))?;
+        Some(*provider)
     }
 
     async fn forward(&self, party: Party, request: Request) -> Option<Response> {
@@ -283,7 +294,15 @@ fn end_to_end(mut headers: HeaderMap) -> HeaderMap {
     headers
 }
 
-async fn pass(State((shared, party)): State<(Arc<Shared>, Party)>, request: Request) -> Response {
+async fn pass(State((shared, front)): State<(Arc<Shared>, Front)>, request: Request) -> Response {
+    let lost = || StatusCode::BAD_GATEWAY.into_response();
+    let party = match front {
+        Front::ApiServer => Party::ApiServer,
+        Front::Proxy => match shared.provider_at(request.uri()) {
+            Some(provider) => Party::Provider(provider),
+            None => return lost(),
+        },
+    };
     let held = shared.note(Call {
         at: Instant::now(),
         party,
@@ -293,7 +312,6 @@ async fn pass(State((shared, party)): State<(Arc<Shared>, Party)>, request: Requ
     if party == Party::ApiServer && shared.cut_off.load(Ordering::Acquire) {
         std::future::pending::<()>().await;
     }
-    let lost = || StatusCode::BAD_GATEWAY.into_response();
     let Some((side, met)) = held else {
         return shared.forward(party, request).await.unwrap_or_else(lost);
     };

@@ -44,23 +44,26 @@ pub struct Process {
 impl Process {
     /// Starts the program as a Pod called `name`, whose every request goes through `crossing`. Does not wait.
     pub fn start(world: &World, crossing: &Crossing, name: &str, arguments: &Arguments) -> Self {
+        let urls = world.simulator.urls();
         let arguments = arguments
             .clone()
             .with("--namespace", world.name())
             .with("--operator-namespace", world.name())
+            .and("--provider-endpoint", &format!("cursor={}", urls.cursor))
             .and(
                 "--provider-endpoint",
-                &format!("cursor={}", crossing.cursor_url()),
-            )
-            .and(
-                "--provider-endpoint",
-                &format!("firebender={}", crossing.firebender_url()),
+                &format!("firebender={}", urls.firebender),
             );
         let mut child = Command::new(env!("CARGO_BIN_EXE_codeagent-operator"))
             .args(arguments.words())
             .env("KUBECONFIG", crossing.kubeconfig())
             .env("HOSTNAME", name)
             .env("NO_COLOR", "1")
+            .env("ALL_PROXY", crossing.proxy_url())
+            .env_remove("HTTP_PROXY")
+            .env_remove("http_proxy")
+            .env_remove("NO_PROXY")
+            .env_remove("no_proxy")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
