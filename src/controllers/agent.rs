@@ -70,7 +70,7 @@ pub fn on_error(agent: Arc<CodeAgent>, error: &PassError, scope: Arc<Scope>) -> 
 /// One pass; answers with when to look again.
 async fn pass(scope: &Arc<Scope>, agent: &Arc<CodeAgent>) -> Result<Duration, PassError> {
     let context = &scope.context;
-    if agent.metadata.deletion_timestamp.is_some() || context.stop.is_cancelled() {
+    if agent.metadata.deletion_timestamp.is_some() || !context.may_begin() {
         return Ok(context.settings.agent_recheck);
     }
     let namespace = agent.namespace().unwrap_or_default();

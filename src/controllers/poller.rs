@@ -246,6 +246,9 @@ async fn run(context: Context, key: ConnectionKey, wake: Arc<Notify>) {
                 continue;
             }
         };
+        if !context.may_begin() {
+            return;
+        }
         tokio::select! {
             () = round(&context, &key, due) => {}
             () = context.stop.cancelled() => return,

@@ -97,6 +97,16 @@ impl Scope {
         }
     }
 
+    /// Everything in the caches is looked at: nobody has until now.
+    pub(super) fn look_at_everything(&self) {
+        for agent in self.agents.state() {
+            self.agent_queue.push(ObjectRef::from_obj(&*agent));
+        }
+        for session in self.sessions.state() {
+            self.session_queue.push(ObjectRef::from_obj(&*session));
+        }
+    }
+
     /// What a change of a session brings with it.
     pub(super) fn on_session(&self, change: Change<'_, CodeSession>) {
         match change {

@@ -54,6 +54,10 @@ pub(super) async fn execute(
 ) -> Result<Step, PassError> {
     // The send window opens before the claim is written: the claim's own write counts against it.
     let opened = Instant::now();
+    // A process that was stopped and continued may have decided this long ago.
+    if !scope.context.may_begin() {
+        return Ok(Step::Rest(None));
+    }
     let mut object = Arc::clone(object);
     let wrote = plan.before.is_some();
     if let Some(before) = plan.before {
@@ -203,7 +207,7 @@ async fn launch(
     let span = tracing::Span::current();
     let work = async move {
         let scope = task_scope;
-        let request = launch_request(&object, &plan, opened, scope.context.timing().send_window);
+        let request = launch_request(&object, &plan, opened, send_window(&scope, opened));
         let outcome = linked.provider.launch(&request).await;
         count(
             &scope,
@@ -240,6 +244,15 @@ async fn launch(
                 .change(&uid, |remembered| remembered.in_flight = false);
             Ok(Step::Rest(Some(scope.context.timing().fault_wait_min)))
         }
+    }
+}
+
+/// How long after `opened` a launch may go out: not after others may have taken the lead.
+fn send_window(scope: &Scope, opened: Instant) -> Duration {
+    let window = scope.context.timing().send_window;
+    match scope.context.lead.left() {
+        Some(left) => window.min(opened.elapsed() + left),
+        None => window,
     }
 }
 

@@ -254,7 +254,7 @@ pub(super) async fn gather(scope: &Arc<Scope>, object: &CodeSession) -> Result<F
         installation: context.installation.clone(),
         fresh_claim_id: uuid::Uuid::new_v4().simple().to_string(),
         timing: context.timing().clone(),
-        stopping: context.stop.is_cancelled(),
+        stopping: !context.may_begin(),
         uid,
     })
 }
