@@ -87,6 +87,7 @@ pub async fn run(options: OperatorOptions) -> Result<(), Box<dyn Error>> {
         "--clock-margin=1s",
         "--deletion-bound=60s",
         "--deletion-slack=10s",
+        "--stop-silence=5s",
     ];
     let cli = <Cli as clap::Parser>::try_parse_from(arguments)?;
     match cli.command {

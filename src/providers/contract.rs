@@ -46,6 +46,11 @@ pub trait ProviderType: Send + Sync {
     /// How a lost launch is found again under these settings.
     fn recovery(&self, spec: &ProviderSpec) -> Recovery;
 
+    /// How a stop that was taken shows under these settings. Default: in the session's status.
+    fn stop_shown(&self, _spec: &ProviderSpec) -> StopShown {
+        StopShown::InStatus
+    }
+
     /// What `GET`s of the whole list tell of a session.
     fn list_detail(&self, spec: &ProviderSpec) -> ListDetail;
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::super::remote::{Capability, ErrorClass, SessionRef};
+use super::super::remote::{Capability, ErrorClass, SessionRef, StopShown};
 use super::super::snapshot::{RemotePhase, Snapshot};
 use super::super::status::{Draft, RESULT_BYTES, clip};
 use super::observed::{Look, Observed, Origin, Readiness};
@@ -24,7 +24,10 @@ pub(super) fn decide(o: &Observed<'_>, record: &SendRecord) -> Plan {
             None => Plan::nothing(),
         };
     };
-    if let Some(ended) = o.look.and_then(|look| ended(o, record, look)) {
+    if let Some(ended) = o
+        .look
+        .and_then(|look| ended(o, record, look).or_else(|| silently_stopped(o, look)))
+    {
         return ended;
     }
     if o.session.deleting.is_some() {
@@ -88,6 +91,26 @@ fn ended(o: &Observed<'_>, record: &SendRecord, look: &Look) -> Option<Plan> {
         }
         Err(_) => None,
     }
+}
+
+/// The plan that ends a session whose stop was taken where the status cannot show it: nothing has moved since for long
+/// enough, and the look that shows it was begun after that.
+fn silently_stopped(o: &Observed<'_>, look: &Look) -> Option<Plan> {
+    let shown = o.provider.as_ref().map(|provider| provider.stop_shown);
+    let accepted = o.session.status?.cancel.as_ref()?.accepted_at?;
+    let snapshot = look.result.as_ref().ok()?;
+    let looked_after = o
+        .since(accepted)
+        .saturating_sub(o.uptime.saturating_sub(look.begun));
+    let alike_for = look.begun.saturating_sub(look.alike_since);
+    let silent = looked_after.min(alike_for) >= o.timing.stop_silence;
+    (shown == Some(StopShown::PerhapsNowhere) && silent).then(|| {
+        let stopped = Snapshot {
+            phase: RemotePhase::Cancelled,
+            ..snapshot.clone()
+        };
+        end(o, &stopped)
+    })
 }
 
 fn end(o: &Observed<'_>, snapshot: &Snapshot) -> Plan {

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use super::super::effective::Objection;
 use super::super::ids::{AccountFingerprint, InstallationId, LaunchKey};
-use super::super::remote::{Capability, ProviderError, Recovery, ScanState};
+use super::super::remote::{Capability, ProviderError, Recovery, ScanState, StopShown};
 use super::super::snapshot::Snapshot;
 use super::super::timing::Timing;
 use crate::api::{CodeSessionSpec, CodeSessionStatus, Effective, ProviderKind};
@@ -142,6 +142,8 @@ pub struct ProviderFacts {
     pub api_version: &'static str,
     /// How a lost launch is found.
     pub recovery: Recovery,
+    /// How a stop shows.
+    pub stop_shown: StopShown,
     /// What it can do.
     pub capabilities: BTreeSet<Capability>,
 }
@@ -222,7 +224,8 @@ pub struct Look {
     pub result: Result<Snapshot, ProviderError>,
     /// The account that looked.
     pub account: AccountFingerprint,
-    /// When, by uptime, the first of the looks was begun that have failed in the same way since.
+    /// When, by uptime, the first of the looks was begun that have shown the same since: this very snapshot, or a failure of
+    /// this class.
     pub alike_since: Duration,
 }
 

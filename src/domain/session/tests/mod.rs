@@ -27,7 +27,7 @@ use super::super::effective::{Fault, Objection};
 use super::super::ids::{AccountFingerprint, InstallationId, LaunchKey, RunId, SessionId};
 use super::super::remote::{
     AdoptAnswer, CancelAnswer, Capability, ErrorClass, Found, LaunchOutcome, Launched,
-    ProviderError, Recovery, Sent,
+    ProviderError, Recovery, Sent, StopShown,
 };
 use super::super::snapshot::{Links, RemotePhase, Snapshot};
 use super::super::timing::Timing;
@@ -207,6 +207,7 @@ impl Given {
                 kind: ProviderKind::Cursor,
                 api_version: "v1",
                 recovery,
+                stop_shown: StopShown::InStatus,
                 capabilities: Capability::ALL.into_iter().collect::<BTreeSet<_>>(),
             }),
             readiness: Readiness::Ready(connected("ours")),
@@ -376,11 +377,15 @@ impl Given {
 
     /// The newest look at the session shows this.
     fn sees(&mut self, snapshot: Snapshot) {
+        let alike = self
+            .look
+            .as_ref()
+            .filter(|look| look.result.as_ref() == Ok(&snapshot));
         self.look = Some(Look {
             begun: self.uptime,
-            result: Ok(snapshot),
             account: account("ours"),
-            alike_since: self.uptime,
+            alike_since: alike.map_or(self.uptime, |look| look.alike_since),
+            result: Ok(snapshot),
         });
     }
 
