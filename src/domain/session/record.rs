@@ -11,7 +11,7 @@ use super::super::remote::{
 use super::super::snapshot::RemotePhase;
 use super::super::status::{Draft, clip};
 use super::active::{apply, pull_request_condition, wants_pull_request};
-use super::observed::{AgentView, Lookups, Observed, Readiness};
+use super::observed::{AgentView, Lookups, Observed, Preflight, Readiness};
 use super::plan::{Effect, Guard, Note, Outcome, Plan, Recorded, StatusWrite};
 use super::{draft, session_ref, set_state};
 use crate::api::{
@@ -25,6 +25,9 @@ use crate::api::{
 pub fn record(o: &Observed<'_>, effect: &Effect, outcome: &Outcome) -> Recorded {
     match (effect, outcome) {
         (Effect::Launch(plan), Outcome::Launched(outcome)) => launched(o, &plan.claim_id, outcome),
+        (Effect::Preflight { .. }, Outcome::Preflighted { begun, result }) => {
+            preflighted(o, *begun, result)
+        }
         (Effect::Lookup { .. }, Outcome::LookedUp { begun, answer }) => {
             looked_up(o, *begun, answer)
         }
@@ -55,6 +58,7 @@ pub fn record(o: &Observed<'_>, effect: &Effect, outcome: &Outcome) -> Recorded 
             | Effect::ReleaseFinalizer
             | Effect::DeleteObject
             | Effect::VerifyCredentials
+            | Effect::Preflight { .. }
             | Effect::Launch(_)
             | Effect::Lookup { .. }
             | Effect::Cancel(_)
@@ -392,6 +396,27 @@ fn settle(o: &Observed<'_>, refusal: RefusalRecord) -> (CodeSessionStatus, Optio
     (draft.finish(), Some(Note::warning(reason, message)))
 }
 
+/// Nothing is stored: the next decision says what keeps the session waiting, or claims.
+fn preflighted(
+    o: &Observed<'_>,
+    begun: Duration,
+    result: &Result<Option<String>, ProviderError>,
+) -> Recorded {
+    let Readiness::Ready(connected) = &o.readiness else {
+        return Recorded::default();
+    };
+    Recorded {
+        preflight: Some(Preflight {
+            account: connected.account.clone(),
+            begun,
+            result: result.clone(),
+        }),
+        again: Some(Duration::ZERO),
+        fault: result.is_err(),
+        ..Recorded::default()
+    }
+}
+
 fn looked_up(
     o: &Observed<'_>,
     begun: Duration,
@@ -406,6 +431,7 @@ fn looked_up(
     let mut lookups = Lookups {
         account,
         absent: so_far.map(|looks| looks.absent.clone()).unwrap_or_default(),
+        fruitless: so_far.and_then(|looks| looks.fruitless),
         last: Some(o.uptime),
         ..Lookups::default()
     };
@@ -418,6 +444,18 @@ fn looked_up(
                 ..Recorded::default()
             },
         },
+        // Where looks compare, nobody promises that what is there shows: that it does not is no proof.
+        Ok(answer @ (AdoptAnswer::Absent | AdoptAnswer::Unknowable))
+            if compares || *answer == AdoptAnswer::Unknowable =>
+        {
+            lookups.fruitless = Some(begun);
+            Recorded {
+                lookups: Some(lookups),
+                again: Some(Duration::ZERO),
+                fault: true,
+                ..Recorded::default()
+            }
+        }
         Ok(AdoptAnswer::Absent) => {
             lookups.absent.push(begun);
             // Only the newest matter: two that lie a consistency window apart.
@@ -467,7 +505,7 @@ fn looked_up(
                 .push(Note::warning(Reason::AgentIdConflict, message));
             recorded
         }
-        Ok(AdoptAnswer::Unknowable) | Err(_) => {
+        Err(_) => {
             let wait = o.timing.fault_wait(o.faults.saturating_add(1));
             Recorded {
                 lookups: Some(lookups),
