@@ -700,6 +700,7 @@ impl State {
                 inputs: Some(Inputs {
                     prompt: "Fix it".into(),
                     digest: "digest".into(),
+                    template_id: None,
                 }),
             }),
             place: Place::Free,

@@ -38,6 +38,7 @@ pub(super) fn name(effect: &Effect) -> &'static str {
         Effect::ReleaseFinalizer => "release finalizer",
         Effect::DeleteObject => "delete object",
         Effect::VerifyCredentials => "verify credentials",
+        Effect::Preflight { .. } => "look before the launch",
         Effect::Launch(_) => "launch",
         Effect::Lookup { .. } => "look up",
         Effect::Cancel(_) => "cancel",
@@ -107,7 +108,10 @@ pub(super) async fn execute(
             Ok(Step::Go(object))
         }
         Effect::Launch(plan) => launch(scope, object, facts, *plan, opened).await,
-        effect @ (Effect::Lookup { .. } | Effect::Cancel(_) | Effect::Examine(_)) => {
+        effect @ (Effect::Preflight { .. }
+        | Effect::Lookup { .. }
+        | Effect::Cancel(_)
+        | Effect::Examine(_)) => {
             let Some(linked) = facts.linked.clone() else {
                 return Ok(Step::Rest(Some(scope.context.timing().recheck)));
             };
@@ -128,9 +132,15 @@ async fn ask(
     effect: &Effect,
 ) -> Outcome {
     match effect {
+        Effect::Preflight { issue } => Outcome::Preflighted {
+            begun: scope.context.uptime(),
+            result: provider.baseline(issue.as_deref()).await,
+        },
         Effect::Lookup {
             keys,
             repository,
+            template_id,
+            baseline,
             created_from,
             created_until,
             client_id_honoured,
@@ -141,8 +151,8 @@ async fn ask(
                 installation: scope.context.installation.clone(),
                 uid: facts.uid.clone(),
                 repository: repository.clone().unwrap_or_default(),
-                template_id: None,
-                baseline: None,
+                template_id: template_id.clone(),
+                baseline: baseline.clone(),
                 created_from: *created_from,
                 created_until: *created_until,
                 owned: scope.context.owned_by_others(&facts.uid),
@@ -274,7 +284,7 @@ fn launch_request(
         },
         on_behalf_of: plan.on_behalf_of.clone(),
         issue: plan.issue.clone(),
-        template_id: None,
+        template_id: plan.template_id.clone(),
         window: SendWindow {
             not_after: plan.not_after,
             opened,
@@ -483,6 +493,9 @@ fn remember(scope: &Scope, facts: &Facts, effect: &Effect, recorded: &Recorded) 
         if let Some(lookups) = &recorded.lookups {
             remembered.lookups.clone_from(lookups);
         }
+        if let Some(preflight) = &recorded.preflight {
+            remembered.preflight = Some(preflight.clone());
+        }
         remembered.faults = if recorded.fault {
             remembered.faults.saturating_add(1)
         } else {
@@ -550,6 +563,7 @@ fn note_failure(scope: &Scope, key: &ConnectionKey, outcome: &Outcome, namespace
         Outcome::Launched(LaunchOutcome::Rejected(error) | LaunchOutcome::Unknown(error)) => {
             Some(error)
         }
+        Outcome::Preflighted { result, .. } => result.as_ref().err(),
         Outcome::LookedUp { answer, .. } => answer.as_ref().err(),
         Outcome::Stopped(answer) => answer.as_ref().err(),
         Outcome::Examined { result, .. } => result.as_ref().err(),

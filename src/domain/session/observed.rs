@@ -190,6 +190,8 @@ pub struct Inputs {
     pub prompt: String,
     /// Digest of the request.
     pub digest: String,
+    /// The provider's template to launch from, where it has templates.
+    pub template_id: Option<String>,
 }
 
 /// A place among the agent's sessions.

@@ -5,8 +5,8 @@ use std::time::Duration;
 use jiff::SignedDuration;
 
 use super::super::remote::{
-    AdoptAnswer, CancelAnswer, ErrorClass, Found, LaunchOutcome, Launched, ProviderError, Sent,
-    Subject,
+    AdoptAnswer, CancelAnswer, ErrorClass, Found, LaunchOutcome, Launched, ProviderError, Recovery,
+    Sent, Subject,
 };
 use super::super::snapshot::RemotePhase;
 use super::super::status::{Draft, clip};
@@ -173,7 +173,7 @@ fn accepted(o: &Observed<'_>, launched: &Launched) -> Recorded {
     let chooses = o
         .provider
         .as_ref()
-        .is_some_and(|facts| facts.recovery == super::super::remote::Recovery::ClientId);
+        .is_some_and(|facts| facts.recovery == Recovery::ClientId);
     if chooses && asked.as_deref() != Some(launched.session_id.as_str()) {
         recorded.notes.push(Note::warning(
             Reason::Accepted,
@@ -428,6 +428,11 @@ fn looked_up(
         Readiness::Ready(connected) => Some(connected.account.clone()),
         Readiness::NotGathered | Readiness::Unverified | Readiness::Blocked { .. } => None,
     };
+    // Where looks compare, nobody promises that what is there shows: that it does not is no proof.
+    let provable = o
+        .provider
+        .as_ref()
+        .is_some_and(|provider| provider.recovery != Recovery::None);
     let mut lookups = Lookups {
         account,
         absent: so_far.map(|looks| looks.absent.clone()).unwrap_or_default(),
@@ -444,19 +449,7 @@ fn looked_up(
                 ..Recorded::default()
             },
         },
-        // Where looks compare, nobody promises that what is there shows: that it does not is no proof.
-        Ok(answer @ (AdoptAnswer::Absent | AdoptAnswer::Unknowable))
-            if compares || *answer == AdoptAnswer::Unknowable =>
-        {
-            lookups.fruitless = Some(begun);
-            Recorded {
-                lookups: Some(lookups),
-                again: Some(Duration::ZERO),
-                fault: true,
-                ..Recorded::default()
-            }
-        }
-        Ok(AdoptAnswer::Absent) => {
+        Ok(AdoptAnswer::Absent) if provable => {
             lookups.absent.push(begun);
             // Only the newest matter: two that lie a consistency window apart.
             let surplus = lookups.absent.len().saturating_sub(16);
@@ -464,6 +457,15 @@ fn looked_up(
             Recorded {
                 lookups: Some(lookups),
                 again: Some(Duration::ZERO),
+                ..Recorded::default()
+            }
+        }
+        Ok(AdoptAnswer::Absent | AdoptAnswer::Unknowable) => {
+            lookups.fruitless = Some(begun);
+            Recorded {
+                lookups: Some(lookups),
+                again: Some(Duration::ZERO),
+                fault: true,
                 ..Recorded::default()
             }
         }

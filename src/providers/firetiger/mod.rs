@@ -170,8 +170,11 @@ impl Provider for Firetiger {
         ))
     }
 
-    async fn baseline(&self, request: &LaunchRequest) -> Option<String> {
-        links::baseline(self, request.issue.as_deref()?).await
+    async fn baseline(&self, issue: Option<&str>) -> Result<Option<String>, ProviderError> {
+        match issue {
+            Some(issue) => links::baseline(self, issue).await,
+            None => Ok(None),
+        }
     }
 
     async fn launch(&self, request: &LaunchRequest) -> LaunchOutcome {

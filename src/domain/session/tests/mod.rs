@@ -97,6 +97,7 @@ fn connected(name: &str) -> Connected {
         inputs: Some(Inputs {
             prompt: "Fix the login bug".into(),
             digest: "digest".into(),
+            template_id: None,
         }),
     }
 }
