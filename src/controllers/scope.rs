@@ -249,7 +249,9 @@ impl Scope {
         if let (Some(issue), Some(uid)) = (open_claim(session), session.uid()) {
             let context = &self.context;
             let session = ObjectRef::from_obj(session);
-            context.memory.hold_turn(issue, &uid, &session, context.uptime());
+            context
+                .memory
+                .hold_turn(issue, &uid, &session, context.uptime());
         }
     }
 

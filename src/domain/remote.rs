@@ -311,6 +311,10 @@ pub enum Subject {
     Reference,
     /// The id that we chose is taken.
     SessionId,
+    /// The issue to work on: the provider does not know it.
+    Issue,
+    /// The provider's agent that the CodeAgent names: there is none, or it is something else.
+    CodingAgent,
 }
 
 /// How much of the request left this process.

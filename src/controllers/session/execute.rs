@@ -18,7 +18,7 @@ use crate::api::{
     AUTO_MODEL, CodeSession, CodeSessionStatus, DeletionPolicy, FINALIZER, ORIGIN_ANNOTATION,
     ProviderKind, Reason, SendState, SessionPhase,
 };
-use crate::domain::remote::{ErrorClass, LaunchOutcome, ProviderError, SessionRef};
+use crate::domain::remote::{ErrorClass, LaunchOutcome, ProviderError, SessionRef, Subject};
 use crate::domain::session::{
     Effect, Guard, LaunchPlan, Level, Note, Outcome, Plan, Recorded, StatusWrite, record,
     session_ref,
@@ -569,6 +569,12 @@ fn note_failure(scope: &Scope, key: &ConnectionKey, outcome: &Outcome, namespace
         Outcome::Examined { result, .. } => result.as_ref().err(),
     };
     let Some(error) = error else { return };
+    if error.subject == Some(Subject::CodingAgent) {
+        // It was there when the key was checked.
+        scope.context.accounts.failed(key, error.clone());
+        scope.recheck_agents(namespace);
+        return;
+    }
     match error.class {
         ErrorClass::Unauthorized => {
             scope.context.accounts.doubt(key);

@@ -638,13 +638,7 @@ fn place(
 }
 
 /// Takes the turn at the session's issue, if it could be launched now, or finds out whose it is.
-fn turn(
-    scope: &Scope,
-    object: &CodeSession,
-    agent: &AgentView,
-    uid: &str,
-    ready: bool,
-) -> Turn {
+fn turn(scope: &Scope, object: &CodeSession, agent: &AgentView, uid: &str, ready: bool) -> Turn {
     let memory = &scope.context.memory;
     let now = scope.context.uptime();
     let own = ObjectRef::from_obj(object);

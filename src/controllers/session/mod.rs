@@ -133,7 +133,11 @@ fn settle(scope: &Arc<Scope>, object: &Arc<CodeSession>) {
     let context = &scope.context;
     if object.metadata.deletion_timestamp.is_some() && object.finalizers().is_empty() {
         // Its removal may have been seen before the answer to our own write: nobody else would forget it then.
-        if scope.sessions.get(&ObjectRef::from_obj(&**object)).is_none() {
+        if scope
+            .sessions
+            .get(&ObjectRef::from_obj(&**object))
+            .is_none()
+        {
             scope.forget(&uid);
         }
         return;

@@ -10,13 +10,13 @@ use super::super::remote::{
 };
 use super::super::snapshot::RemotePhase;
 use super::super::status::{Draft, clip};
-use super::active::{apply, pull_request_condition, wants_pull_request};
+use super::active::{apply, cannot_be_stopped, pull_request_condition, pull_request_wish};
 use super::observed::{AgentView, Lookups, Observed, Preflight, Readiness};
 use super::plan::{Effect, Guard, Note, Outcome, Plan, Recorded, StatusWrite};
 use super::{draft, session_ref, set_state};
 use crate::api::{
-    CodeSessionStatus, ConditionStatus, ProviderKind, ProviderStatus, Reason, RefusalRecord,
-    SendRecord, SendState, SendTarget, SessionCondition, SessionPhase,
+    CancelReason, CodeSessionStatus, ConditionStatus, ProviderKind, ProviderStatus, Reason,
+    RefusalRecord, SendRecord, SendState, SendTarget, SessionCondition, SessionPhase,
 };
 
 /// What is to be stored and remembered after `outcome`.
@@ -191,7 +191,7 @@ fn under_way(o: &Observed<'_>, mut draft: Draft, phase: SessionPhase) -> Recorde
         Reason::NotBlocked,
         "",
     );
-    pull_request_condition(&mut draft, wants_pull_request(o));
+    pull_request_condition(&mut draft, pull_request_wish(o));
     if phase == SessionPhase::Running {
         draft.reconciling(Reason::Running, "the agent works");
     } else {
@@ -312,6 +312,8 @@ fn verdict(error: &ProviderError, own_model: bool) -> Verdict {
             (Reason::ModelUnavailable, MendedBy::Surroundings)
         }
         (_, Some(Subject::Repository)) => (Reason::RepositoryInaccessible, MendedBy::Surroundings),
+        (_, Some(Subject::Issue)) => (Reason::InvalidRequest, MendedBy::Nothing),
+        (_, Some(Subject::CodingAgent)) => (Reason::CodingAgentNotFound, MendedBy::Surroundings),
         (ErrorClass::QuotaExhausted, _) => (Reason::QuotaExhausted, MendedBy::Surroundings),
         (ErrorClass::Unauthorized | ErrorClass::Forbidden, _) => {
             (Reason::CredentialsInvalid, MendedBy::Surroundings)
@@ -675,10 +677,9 @@ fn stopped(o: &Observed<'_>, answer: &Result<CancelAnswer, ProviderError>) -> Re
         },
         Ok(CancelAnswer::Unsupported) => {
             let mut draft = draft(o);
-            draft.stalled(
-                Reason::CancelUnsupported,
-                "the provider cannot stop this session; it ends by itself",
-            );
+            let stop = draft.status().cancel.as_ref();
+            let reason = stop.map_or(CancelReason::User, |cancel| cancel.reason);
+            draft.stalled(Reason::CancelUnsupported, cannot_be_stopped(reason));
             store(o, draft.finish())
         }
         Err(_) => {

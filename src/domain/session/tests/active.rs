@@ -399,14 +399,60 @@ fn orphan_leaves_it_running_and_says_so() {
 }
 
 #[test]
+fn a_provider_that_cannot_stop_says_so_and_the_session_is_shown_on_to_its_end() {
+    let mut given = Given::launched();
+    given.lacks(Capability::Cancel);
+    given.desires(DesiredState::Cancelled);
+    given.pass();
+    given.holds(SessionCondition::Stalled, Reason::CancelUnsupported);
+    assert_eq!(given.phase(), SessionPhase::Creating);
+    given.rests();
+    given.sees(snapshot(RemotePhase::Running));
+    given.pass();
+    assert_eq!(given.phase(), SessionPhase::Running);
+    given.holds(SessionCondition::Stalled, Reason::CancelUnsupported);
+    given.rests();
+    given.sees(snapshot(RemotePhase::Finished));
+    given.pass();
+    assert_eq!(given.phase(), SessionPhase::Finished);
+}
+
+#[test]
+fn a_deadline_that_the_provider_cannot_keep_is_told_as_one() {
+    let mut given = Given::running();
+    given.lacks(Capability::Cancel);
+    given.wait(seconds(7200));
+    given.pass();
+    given.holds(SessionCondition::Stalled, Reason::CancelUnsupported);
+    let message = &given.condition(SessionCondition::Stalled).message;
+    assert!(message.contains("activeDeadlineSeconds"), "{message}");
+}
+
+#[test]
+fn a_provider_that_tells_nothing_of_pull_requests_is_not_said_to_have_opened_none() {
+    let mut given = Given::ready();
+    given.lacks(Capability::AutoCreatePullRequest);
+    given.launch(&accepted());
+    for phase in [RemotePhase::Running, RemotePhase::Finished] {
+        given.is(
+            SessionCondition::PullRequestCreated,
+            ConditionStatus::Unknown,
+            Reason::NotReported,
+        );
+        given.sees(snapshot(phase));
+        given.pass();
+    }
+    given.is(
+        SessionCondition::PullRequestCreated,
+        ConditionStatus::Unknown,
+        Reason::NotReported,
+    );
+}
+
+#[test]
 fn a_provider_that_cannot_stop_does_not_hold_a_deletion() {
     let mut given = Given::running();
-    given
-        .provider
-        .as_mut()
-        .unwrap()
-        .capabilities
-        .remove(&Capability::Cancel);
+    given.lacks(Capability::Cancel);
     given.deleting = Some(given.now);
     let plan = given.pass();
     assert_eq!(plan.effect, Some(Effect::ReleaseFinalizer));
