@@ -95,22 +95,6 @@ async fn a_stop_counts_whatever_it_leaves_as_status() {
 }
 
 #[tokio::test]
-async fn a_deadline_stops_a_session_although_no_status_shows_it() {
-    let (world, _operator) = world(stopped_as(StoppedStatus::Unchanged)).await;
-    let settings = json!({"prompt": ENDLESS, "activeDeadlineSeconds": 60});
-    world.session_with(Provider::Cursor, "long", settings).await;
-    world.until_phase("long", SessionPhase::Running).await;
-    // The deadline is brought forward instead of waited for.
-    world
-        .change_session("long", json!({"activeDeadlineSeconds": 1}))
-        .await;
-    let ended = world.until_settled("long").await;
-    let status = ended.status.clone().unwrap();
-    assert_eq!(status.phase, SessionPhase::Expired, "{}", pretty(&ended));
-    assert!(!world.at_provider(&ended).active);
-}
-
-#[tokio::test]
 async fn a_deleted_session_is_stopped_and_goes_without_a_report() {
     let (world, _operator) = world(stopped_as(StoppedStatus::Unchanged)).await;
     world.session(Provider::Cursor, "long", ENDLESS).await;
@@ -123,7 +107,6 @@ async fn a_deleted_session_is_stopped_and_goes_without_a_report() {
     assert!(!orphaned, "{events:?}");
 }
 
-/// A server that takes a stop and goes on: what moves was not stopped.
 #[tokio::test]
 async fn a_stop_that_is_refused_again_and_again_is_no_stop() {
     let (world, _operator) = world(stopped_as(StoppedStatus::Unchanged)).await;
