@@ -192,6 +192,9 @@ pub struct TimingOptions {
     /// Longest time between two looks at a running session.
     #[arg(long, env = "CODEAGENT_POLL_MAX", default_value = "30s", value_name = "DURATION", value_parser = duration)]
     pub poll_max: Duration,
+    /// How long nothing must move after a stop, at a provider without a status for it (Cursor's API v0), until it counts.
+    #[arg(long, env = "CODEAGENT_STOP_SILENCE", default_value = "2m", value_name = "DURATION", value_parser = duration)]
+    pub stop_silence: Duration,
 }
 
 impl TimingOptions {
@@ -214,6 +217,7 @@ impl TimingOptions {
             poll_min: self.poll_min,
             poll_max: self.poll_max,
             stop_again: self.poll_min.saturating_mul(5),
+            stop_silence: self.stop_silence,
             ..Timing::default()
         }
     }

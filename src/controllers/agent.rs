@@ -199,9 +199,21 @@ async fn examine(
             again = context.timing().recheck;
             let found = standing
                 .as_ref()
-                .and_then(|standing| obstacle(standing, &secret.name));
-            Health::Refused {
-                message: found.map_or_else(|| error.to_string(), |found| found.objection.message),
+                .and_then(|standing| obstacle(standing, &secret.name))
+                .map(|found| found.objection);
+            match found {
+                Some(objection) if objection.reason != Reason::CredentialsInvalid => {
+                    Health::Unusable {
+                        reason: objection.reason,
+                        message: objection.message,
+                    }
+                }
+                Some(objection) => Health::Refused {
+                    message: objection.message,
+                },
+                None => Health::Refused {
+                    message: error.to_string(),
+                },
             }
         }
         Some(Standing::Unreachable { error, again: wait }) => {

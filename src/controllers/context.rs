@@ -173,6 +173,7 @@ impl Shared {
             kind: provider.kind(),
             api_version: provider.api_version(spec),
             recovery: provider.recovery(spec),
+            stop_shown: provider.stop_shown(spec),
             capabilities: provider.capabilities(spec),
         })
     }

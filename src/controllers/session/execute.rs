@@ -18,7 +18,7 @@ use crate::api::{
     AUTO_MODEL, CodeSession, CodeSessionStatus, DeletionPolicy, FINALIZER, ORIGIN_ANNOTATION,
     ProviderKind, Reason, SendState, SessionPhase,
 };
-use crate::domain::remote::{ErrorClass, LaunchOutcome, ProviderError, SessionRef};
+use crate::domain::remote::{ErrorClass, LaunchOutcome, ProviderError, SessionRef, Subject};
 use crate::domain::session::{
     Effect, Guard, LaunchPlan, Level, Note, Outcome, Plan, Recorded, StatusWrite, record,
     session_ref,
@@ -38,6 +38,7 @@ pub(super) fn name(effect: &Effect) -> &'static str {
         Effect::ReleaseFinalizer => "release finalizer",
         Effect::DeleteObject => "delete object",
         Effect::VerifyCredentials => "verify credentials",
+        Effect::Preflight { .. } => "look before the launch",
         Effect::Launch(_) => "launch",
         Effect::Lookup { .. } => "look up",
         Effect::Cancel(_) => "cancel",
@@ -111,7 +112,10 @@ pub(super) async fn execute(
             Ok(Step::Go(object))
         }
         Effect::Launch(plan) => launch(scope, object, facts, *plan, opened).await,
-        effect @ (Effect::Lookup { .. } | Effect::Cancel(_) | Effect::Examine(_)) => {
+        effect @ (Effect::Preflight { .. }
+        | Effect::Lookup { .. }
+        | Effect::Cancel(_)
+        | Effect::Examine(_)) => {
             let Some(linked) = facts.linked.clone() else {
                 return Ok(Step::Rest(Some(scope.context.timing().recheck)));
             };
@@ -132,6 +136,10 @@ async fn ask(
     effect: &Effect,
 ) -> Outcome {
     match effect {
+        Effect::Preflight { issue } => Outcome::Preflighted {
+            begun: scope.context.uptime(),
+            result: provider.baseline(issue.as_deref()).await,
+        },
         Effect::Lookup {
             keys,
             repository,
@@ -498,6 +506,9 @@ fn remember(scope: &Scope, facts: &Facts, effect: &Effect, recorded: &Recorded) 
         if let Some(lookups) = &recorded.lookups {
             remembered.lookups.clone_from(lookups);
         }
+        if let Some(preflight) = &recorded.preflight {
+            remembered.preflight = Some(preflight.clone());
+        }
         remembered.faults = if recorded.fault {
             remembered.faults.saturating_add(1)
         } else {
@@ -565,11 +576,18 @@ fn note_failure(scope: &Scope, key: &ConnectionKey, outcome: &Outcome, namespace
         Outcome::Launched(LaunchOutcome::Rejected(error) | LaunchOutcome::Unknown(error)) => {
             Some(error)
         }
+        Outcome::Preflighted { result, .. } => result.as_ref().err(),
         Outcome::LookedUp { answer, .. } => answer.as_ref().err(),
         Outcome::Stopped(answer) => answer.as_ref().err(),
         Outcome::Examined { result, .. } => result.as_ref().err(),
     };
     let Some(error) = error else { return };
+    if error.subject == Some(Subject::CodingAgent) {
+        // It was there when the key was checked.
+        scope.context.accounts.failed(key, error.clone());
+        scope.recheck_agents(namespace);
+        return;
+    }
     match error.class {
         ErrorClass::Unauthorized => {
             scope.context.accounts.doubt(key);

@@ -39,6 +39,7 @@ impl Arguments {
             ("--poll-min", "50ms"),
             ("--poll-max", "300ms"),
             ("--refusal-wait", "2s"),
+            ("--stop-silence", "1s"),
             ("--counts-interval", "200ms"),
             ("--agent-recheck", "5s"),
         ];

@@ -262,8 +262,14 @@ subjects: [{{apiGroup: rbac.authorization.k8s.io, kind: User, name: {user}}}]
         let mut spec = json!({
             "provider": {name: own},
             "credentials": {"secretRef": {"name": name}},
-            "repository": {"url": "https://github.com/acme/app", "ref": "main"},
         });
+        match provider {
+            Provider::Cursor | Provider::Firebender | Provider::Flapjack => {
+                spec["repository"] = json!({"url": "https://github.com/acme/app", "ref": "main"});
+            }
+            // The issue says it.
+            Provider::Firetiger => {}
+        }
         merge(&mut spec, settings);
         self.apply(json!({
             "apiVersion": "codeagents.dev/v1alpha1",
