@@ -110,6 +110,9 @@ pub struct RunOptions {
     /// Shortest time between two writes of a CodeAgent's session counts.
     #[arg(long, env = "CODEAGENT_COUNTS_INTERVAL", default_value = "10s", value_name = "DURATION", value_parser = duration, hide_short_help = true)]
     pub counts_interval: Duration,
+    /// Time between two searches for sessions at the providers that no CodeSession accounts for; 0s switches them off.
+    #[arg(long, env = "CODEAGENT_SWEEP_INTERVAL", default_value = "10m", value_name = "DURATION", value_parser = duration)]
+    pub sweep_interval: Duration,
     /// The durations of the launch protocol.
     #[command(
         flatten,
@@ -339,6 +342,7 @@ pub async fn run_with(
         concurrency: options.concurrency,
         agent_recheck: options.agent_recheck,
         counts_interval: options.counts_interval,
+        sweep_interval: options.sweep_interval,
     };
     let drain = settings.timing.post_timeout + Duration::from_secs(25);
     let context = Context::new(
@@ -395,6 +399,7 @@ async fn work(context: &Context, namespaces: &[String], readiness: &Readiness) {
         let waiting = Arc::clone(&waiting);
         let readiness = readiness.clone();
         let name = namespace.clone();
+        let sweeping = context.clone();
         controllers::run(context.clone(), namespace, move || {
             tracing::info!(
                 namespace = name.as_deref().unwrap_or("all"),
@@ -402,6 +407,7 @@ async fn work(context: &Context, namespaces: &[String], readiness: &Readiness) {
             );
             if waiting.fetch_sub(1, std::sync::atomic::Ordering::AcqRel) == 1 {
                 readiness.set(true);
+                tokio::spawn(controllers::sweep::run(sweeping));
             }
         })
     });
