@@ -15,6 +15,7 @@ mod ending;
 mod life;
 mod lost_launches;
 mod malformed;
+mod orphans;
 mod outages;
 mod races;
 mod secrecy;
