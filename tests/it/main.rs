@@ -18,6 +18,7 @@ mod malformed;
 mod orphans;
 mod outages;
 mod races;
+mod rebirth;
 mod secrecy;
 mod support;
 mod waiting;

@@ -165,11 +165,6 @@ async fn a_session_whose_object_was_removed_by_force_is_reported(provider: Provi
     let since = orphans(&agent)[0].since;
     operator.stop().await;
     let operator = world.operator_with(arguments()).await;
-    world
-        .until_true("it has looked again", || {
-            operator.log().contains("caches are filled")
-        })
-        .await;
     tokio::time::sleep(Duration::from_secs(2)).await;
     let agent = world.agents().get(agent_name(provider)).await.unwrap();
     assert_eq!(orphans(&agent)[0].since, since);
