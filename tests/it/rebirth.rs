@@ -103,7 +103,7 @@ async fn no_way_to_apply_it_again_launches_a_running_session_again(provider: Pro
         "--server-side",
         "--force-conflicts",
         "-f",
-        file.path(),
+        path(&file),
     ];
     world.kubectl(&forced).await;
     world.kubectl(&["replace", "-f", path(&file)]).await;
