@@ -2,9 +2,7 @@
 
 use std::time::Duration;
 
-use codeagent_operator::providers::contract::{
-    API_KEY, Capability, LaunchOutcome, MAX_MODELS,
-};
+use codeagent_operator::providers::contract::{API_KEY, Capability, LaunchOutcome, MAX_MODELS};
 use codeagent_operator::providers::credential::Credential;
 use codeagent_operator::providers::error::{ErrorClass, Sent};
 use codeagent_operator::simulator::{FaultKind, Matcher, ModelList};
@@ -199,10 +197,7 @@ async fn templates_are_there_exactly_with_the_capability(subject: Subject) {
     // A creation that was repeated does no harm: the oldest counts, and deleting until nothing is found takes away both.
     bench.pass(Duration::from_secs(1));
     let double = templates.create(&wanted).await.unwrap();
-    assert_eq!(
-        templates.find(&wanted).await.unwrap().unwrap().id,
-        found.id
-    );
+    assert_eq!(templates.find(&wanted).await.unwrap().unwrap().id, found.id);
     for id in [&found.id, &double, &double] {
         templates.delete(id).await.unwrap();
     }

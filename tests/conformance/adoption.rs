@@ -308,6 +308,13 @@ async fn what_cannot_be_read_yet_is_never_absent(subject: Subject) {
         headers: Vec::new(),
         body: body.to_owned(),
     };
+    let bench = Bench::new(subject).await;
+    let lookup = AdoptRequest {
+        client_id_honoured: false,
+        ..bench.lookup().await
+    };
+    let ours = bench.lose(&bench.request()).await;
+    bench.begin_work();
     let readers = [
         OperationClass::List,
         OperationClass::Get,
@@ -327,13 +334,6 @@ async fn what_cannot_be_read_yet_is_never_absent(subject: Subject) {
             FaultKind::TruncatedBody,
             FaultKind::HugeBody { bytes: 300 << 10 },
         ] {
-            let bench = Bench::new(subject).await;
-            let lookup = AdoptRequest {
-                client_id_honoured: false,
-                ..bench.lookup().await
-            };
-            let id = bench.lose(&bench.request()).await;
-            bench.begin_work();
             bench.always(Matcher::class(class), fault.clone());
             let mut resume = None;
             for _ in 0..3 {
@@ -346,17 +346,22 @@ async fn what_cannot_be_read_yet_is_never_absent(subject: Subject) {
                     Ok(AdoptAnswer::Inconclusive { resume: state, .. }) => resume = state,
                     Ok(AdoptAnswer::Unknowable) => assert_eq!(subject.recovery(), Recovery::None),
                     // It took no request of this class to find it.
-                    Ok(AdoptAnswer::Found(ours)) => assert_eq!(ours[0].snapshot.session_id, id),
+                    Ok(AdoptAnswer::Found(found)) => {
+                        assert_eq!(found[0].snapshot.session_id, ours);
+                    }
                     Ok(answer @ (AdoptAnswer::Absent | AdoptAnswer::Foreign { .. })) => {
                         panic!("{class:?} {fault:?}: {answer:?}")
                     }
                 }
             }
             bench.simulator.clear_faults();
-            let again = AdoptRequest { resume, ..lookup };
+            let again = AdoptRequest {
+                resume,
+                ..lookup.clone()
+            };
             assert_eq!(
                 found(bench.look_up(again).await),
-                [(id, told(subject, 1))],
+                [(ours.clone(), told(subject, 1))],
                 "{class:?} {fault:?}"
             );
         }

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use codeagent_operator::domain::ids::{LaunchKey, SessionId};
 use codeagent_operator::domain::marker::Marker;
-use codeagent_operator::domain::snapshot::{RemotePhase, Snapshot};
+use codeagent_operator::domain::snapshot::Snapshot;
 use codeagent_operator::providers::contract::{
-    API_KEY, AdoptAnswer, AdoptRequest, Capability, Connection, Found, LaunchOutcome, LaunchRequest,
-    Launched, Provider, PullRequestPolicy, SessionRef,
+    API_KEY, AdoptAnswer, AdoptRequest, Capability, Connection, Found, LaunchOutcome,
+    LaunchRequest, Launched, Provider, PullRequestPolicy, SessionRef,
 };
 use codeagent_operator::providers::credential::Credential;
 use codeagent_operator::providers::error::ProviderError;
@@ -21,8 +21,7 @@ use codeagent_operator::simulator::{
 use jiff::Timestamp;
 
 use crate::provider_support::{
-    REPOSITORY, adopt_request, installation, launch_request, settings, stack,
-    window,
+    REPOSITORY, adopt_request, installation, launch_request, settings, stack, window,
 };
 use crate::subject::Subject;
 
@@ -163,7 +162,13 @@ impl Bench {
             LaunchOutcome::Unknown(_) => {}
             other => panic!("{:?}: {other:?}", self.subject),
         }
-        SessionId::new(self.simulator.launches(&LaunchFilter::default()).pop().unwrap().session)
+        SessionId::new(
+            self.simulator
+                .launches(&LaunchFilter::default())
+                .pop()
+                .unwrap()
+                .session,
+        )
     }
 
     /// Looks for a lost launch, pass after pass, until there is an answer.
@@ -184,18 +189,6 @@ impl Bench {
         self.provider.get(&reference(session)).await.unwrap()
     }
 
-    /// Lets time pass until a look shows this phase.
-    pub async fn until(&self, session: &SessionId, phase: RemotePhase) -> Snapshot {
-        for _ in 0..4 {
-            let snapshot = self.get(session).await;
-            if snapshot.phase == phase {
-                return snapshot;
-            }
-            self.pass(STAGE);
-        }
-        panic!("{:?}: {session} never was {phase:?}", self.subject);
-    }
-
     /// Lets every session proceed by this long.
     pub fn pass(&self, time: Duration) {
         self.simulator.advance(time);
@@ -208,7 +201,8 @@ impl Bench {
 
     /// For the next request of this class.
     pub fn fault(&self, class: OperationClass, fault: FaultKind) {
-        self.simulator.inject(Fault::once(Matcher::class(class), fault));
+        self.simulator
+            .inject(Fault::once(Matcher::class(class), fault));
     }
 
     /// For every request until the faults are cleared.
@@ -256,7 +250,11 @@ fn key(subject: Subject, name: &str, credential: &Credential) -> Key {
         (Some(user), Some(password)) => format!("{user}:{password}"),
         _ => credential.get(API_KEY).unwrap().to_owned(),
     };
-    Key::user(subject.simulated(), name, &secret)
+    Key {
+        // So that a session leaves all that it can.
+        enterprise: true,
+        ..Key::user(subject.simulated(), name, &secret)
+    }
 }
 
 pub fn reference(session: &SessionId) -> SessionRef {
@@ -297,4 +295,3 @@ pub fn found(answer: AdoptAnswer) -> Vec<(SessionId, Option<i32>)> {
         other => panic!("{other:?}"),
     }
 }
-

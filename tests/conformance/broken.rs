@@ -31,14 +31,19 @@ fn body_counts(call: &str) -> bool {
 }
 
 async fn an_answer_that_is_no_json_is_an_error_of_every_call(subject: Subject) {
+    let bench = Bench::new(subject).await;
+    let calls = Calls::prepare(&bench).await;
     for body in ["", "<html>Welcome</html>", "{\"id\":", "OK", "\u{0}"] {
-        let bench = Bench::new(subject).await;
-        let calls = Calls::prepare(&bench).await;
+        bench.simulator.clear_faults();
         bench.always(Matcher::any(), respond(200, body));
         for (call, answer) in calls.all(&bench).await {
             if body_counts(call) {
                 let error = answer.unwrap_err();
-                assert_eq!(error.class, ErrorClass::Protocol, "{call} {body:?}: {error}");
+                assert_eq!(
+                    error.class,
+                    ErrorClass::Protocol,
+                    "{call} {body:?}: {error}"
+                );
                 assert!(!error.message.contains("Welcome"), "{call}: {error}");
             }
         }
@@ -46,6 +51,8 @@ async fn an_answer_that_is_no_json_is_an_error_of_every_call(subject: Subject) {
 }
 
 async fn an_answer_of_the_wrong_shape_is_never_a_session(subject: Subject) {
+    let bench = Bench::new(subject).await;
+    let calls = Calls::prepare(&bench).await;
     for body in [
         "null",
         "7",
@@ -56,8 +63,7 @@ async fn an_answer_of_the_wrong_shape_is_never_a_session(subject: Subject) {
         r#"{"agent":7,"agents":7,"items":7,"id":7,"session_id":7,"session":7,"links":7}"#,
         r#"{"agent":[],"agents":{},"items":{},"id":[],"session_id":{},"session":[],"links":{}}"#,
     ] {
-        let bench = Bench::new(subject).await;
-        let calls = Calls::prepare(&bench).await;
+        bench.simulator.clear_faults();
         bench.always(Matcher::any(), respond(200, body));
         for (call, answer) in calls.all(&bench).await {
             match (call, answer) {
@@ -82,12 +88,13 @@ async fn an_answer_of_the_wrong_shape_is_never_a_session(subject: Subject) {
 }
 
 async fn a_huge_or_cut_answer_is_an_error_of_every_call(subject: Subject) {
+    let bench = Bench::new(subject).await;
+    let calls = Calls::prepare(&bench).await;
     for fault in [
         FaultKind::HugeBody { bytes: 300 << 10 },
         FaultKind::TruncatedBody,
     ] {
-        let bench = Bench::new(subject).await;
-        let calls = Calls::prepare(&bench).await;
+        bench.simulator.clear_faults();
         bench.always(Matcher::any(), fault.clone());
         for (call, answer) in calls.all(&bench).await {
             match (call, fault == FaultKind::TruncatedBody) {
@@ -103,6 +110,8 @@ async fn a_huge_or_cut_answer_is_an_error_of_every_call(subject: Subject) {
 }
 
 async fn a_redirect_is_never_followed(subject: Subject) {
+    let bench = Bench::new(subject).await;
+    let calls = Calls::prepare(&bench).await;
     for status in [301, 302, 303, 307, 308] {
         let bench = Bench::new(subject).await;
         let calls = Calls::prepare(&bench).await;
@@ -130,9 +139,10 @@ async fn a_redirect_is_never_followed(subject: Subject) {
 }
 
 async fn a_gateways_page_is_nobodys_message(subject: Subject) {
+    let bench = Bench::new(subject).await;
+    let calls = Calls::prepare(&bench).await;
     for status in [502, 503] {
-        let bench = Bench::new(subject).await;
-        let calls = Calls::prepare(&bench).await;
+        bench.simulator.clear_faults();
         bench.always(
             Matcher::any(),
             respond(status, "<html><body>Bad Gateway at proxy-7</body></html>"),
@@ -141,7 +151,10 @@ async fn a_gateways_page_is_nobodys_message(subject: Subject) {
             let error = answer.unwrap_err();
             assert_eq!(error.class, ErrorClass::Unavailable, "{call}");
             assert!(!error.message.contains("proxy-7"), "{call}: {error}");
-            assert!(error.message.contains(&status.to_string()), "{call}: {error}");
+            assert!(
+                error.message.contains(&status.to_string()),
+                "{call}: {error}"
+            );
         }
     }
 }

@@ -36,7 +36,10 @@ impl Calls {
         let (provider, subject) = (&bench.provider, bench.subject);
         let mut answers = vec![
             ("verify", shown(provider.verify().await)),
-            ("launch", launched(provider.launch(&bench.attempt("uid-2", 1)).await)),
+            (
+                "launch",
+                launched(provider.launch(&bench.attempt("uid-2", 1)).await),
+            ),
             ("adopt", shown(provider.adopt(&self.lookup).await)),
             ("get", shown(provider.get(&self.session).await)),
         ];

@@ -223,7 +223,9 @@ async fn whatever_answers_a_stop_only_a_success_is_taken_for_one(subject: Subjec
     if is_unsupported(&bench, &id).await {
         return;
     }
-    for status in [301, 307, 400, 401, 402, 403, 404, 408, 409, 422, 500, 502, 503] {
+    for status in [
+        301, 307, 400, 401, 402, 403, 404, 408, 409, 422, 500, 502, 503,
+    ] {
         let fault = FaultKind::Respond {
             status,
             headers: vec![("location".into(), "https://example.com/".into())],

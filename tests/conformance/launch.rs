@@ -223,14 +223,29 @@ async fn a_success_that_names_no_session_leaves_the_launch_unknown(subject: Subj
         (201, "{}"),
         (201, "true"),
         (201, "\u{feff}not json"),
-        (201, r#"{"id":7,"agent":{"id":["bc-1"]},"session_id":null,"name":{}}"#),
-        (201, r#"{"id":"","agent":{"id":""},"session_id":"","name":""}"#),
+        (
+            201,
+            r#"{"id":7,"agent":{"id":["bc-1"]},"session_id":null,"name":{}}"#,
+        ),
+        (
+            201,
+            r#"{"id":"","agent":{"id":""},"session_id":"","name":""}"#,
+        ),
         // An id that would lead elsewhere in a URL.
-        (201, r#"{"id":"../me","agent":{"id":"../me"},"session_id":"../me","name":"../me"}"#),
-        (202, r#"{"id":"bc-1","agent":{"id":"bc-1"},"session_id":"bc-1"}"#),
+        (
+            201,
+            r#"{"id":"../me","agent":{"id":"../me"},"session_id":"../me","name":"../me"}"#,
+        ),
+        (
+            202,
+            r#"{"id":"bc-1","agent":{"id":"bc-1"},"session_id":"bc-1"}"#,
+        ),
         (204, ""),
         (302, ""),
-        (307, r#"{"id":"bc-1","agent":{"id":"bc-1"},"session_id":"bc-1"}"#),
+        (
+            307,
+            r#"{"id":"bc-1","agent":{"id":"bc-1"},"session_id":"bc-1"}"#,
+        ),
     ] {
         let elsewhere = format!("{}/elsewhere", bench.simulator.url(subject.simulated()));
         let fault = FaultKind::Respond {
