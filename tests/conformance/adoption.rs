@@ -27,6 +27,7 @@ contract!(
     a_launch_that_has_ended_is_found_too,
     the_sessions_of_others_are_not_ours,
     a_session_of_another_repository_is_not_ours,
+    an_id_that_was_taken_in_an_older_attempt_says_nothing_of_the_newest,
     a_session_that_another_code_session_owns_is_not_ours,
     a_session_of_another_time_is_not_ours,
     a_session_of_another_account_is_not_seen,
@@ -218,6 +219,27 @@ async fn a_session_of_another_repository_is_not_ours(subject: Subject) {
         // The issue decides; it names no repository.
         Recovery::None => assert_eq!(found(answer).len(), 1),
     }
+}
+
+async fn an_id_that_was_taken_in_an_older_attempt_says_nothing_of_the_newest(subject: Subject) {
+    let bench = Bench::new(subject).await;
+    let elsewhere = LaunchRequest {
+        repository: "https://github.com/acme/web".into(),
+        ..bench.attempt(UID, 1)
+    };
+    bench.lose(&elsewhere).await;
+    bench.begin_work();
+    let lookup = AdoptRequest {
+        keys: [2, 1].map(|attempt| bench.attempt(UID, attempt).key).into(),
+        ..bench.lookup().await
+    };
+    assert_eq!(bench.look_up(lookup.clone()).await, nothing(subject));
+    let second = bench.lose(&bench.attempt(UID, 2)).await;
+    bench.begin_work();
+    assert_eq!(
+        found(bench.look_up(lookup).await),
+        [(second, told(subject, 2))]
+    );
 }
 
 async fn a_session_that_another_code_session_owns_is_not_ours(subject: Subject) {
