@@ -6,7 +6,7 @@ mod provider_support;
 use std::collections::{BTreeMap, BTreeSet};
 
 use codeagent_operator::api::{CursorApiVersion, CursorSpec, ProviderKind, ProviderSpec};
-use codeagent_operator::providers::contract::{Capability, Connection, Recovery};
+use codeagent_operator::providers::contract::Capability;
 use codeagent_operator::providers::registry::Registry;
 use provider_support::*;
 
@@ -88,40 +88,4 @@ fn every_capability_is_listed_once_in_order_under_a_name_of_its_own() {
     let names: BTreeSet<_> = Capability::ALL.iter().map(|one| one.as_str()).collect();
     assert_eq!(names.len(), Capability::ALL.len());
     assert!(names.len() >= 20);
-}
-
-#[test]
-fn every_kind_that_a_manifest_can_name_can_be_talked_to() {
-    for kind in ProviderKind::ALL {
-        assert_eq!(Registry::get(kind).unwrap().kind(), kind);
-    }
-}
-
-#[test]
-fn capabilities_and_behaviour_agree() {
-    let http = stack(settings());
-    for spec in columns() {
-        let kind = spec.kind().unwrap();
-        let provider = Registry::get(kind).unwrap();
-        let capabilities = provider.capabilities(&spec);
-        let recovers = provider.recovery(&spec) != Recovery::None;
-        assert_eq!(
-            capabilities.contains(&Capability::RecoverLaunch),
-            recovers,
-            "{kind}"
-        );
-        let endpoint = provider.default_endpoint(&spec);
-        let connected = provider
-            .connect(Connection {
-                spec,
-                ..connection(&http, kind, &endpoint, KEY)
-            })
-            .unwrap();
-        let templates = connected.templates().is_some();
-        assert_eq!(
-            capabilities.contains(&Capability::Templates),
-            templates,
-            "{kind}"
-        );
-    }
 }

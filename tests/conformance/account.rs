@@ -19,6 +19,7 @@ contract!(
     a_forbidden_call_is_forbidden,
     after_a_429_nothing_is_sent_until_the_time_is_over,
     a_429_without_a_time_silences_for_half_a_minute,
+    how_long_to_wait_is_passed_on_whatever_the_status,
     models_are_listed_where_they_can_be,
     templates_are_there_exactly_with_the_capability,
     a_baseline_is_short_and_holds_no_key,
@@ -160,6 +161,22 @@ async fn a_429_without_a_time_silences_for_half_a_minute(subject: Subject) {
         (ErrorClass::RateLimited, Sent::Possibly)
     );
     assert_eq!(error.retry_after, Some(Duration::from_secs(30)));
+}
+
+async fn how_long_to_wait_is_passed_on_whatever_the_status(subject: Subject) {
+    let bench = Bench::new(subject).await;
+    let calls = Calls::prepare(&bench).await;
+    let busy = FaultKind::Respond {
+        status: 503,
+        headers: vec![("retry-after".into(), "7".into())],
+        body: String::new(),
+    };
+    bench.always(Matcher::any(), busy);
+    for (call, answer) in calls.all(&bench).await {
+        let error = answer.unwrap_err();
+        assert_eq!(error.class, ErrorClass::Unavailable, "{call}");
+        assert_eq!(error.retry_after, Some(Duration::from_secs(7)), "{call}");
+    }
 }
 
 async fn models_are_listed_where_they_can_be(subject: Subject) {
