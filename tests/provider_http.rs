@@ -280,19 +280,6 @@ async fn an_endless_answer_without_a_length_is_cut_as_well() {
 }
 
 #[tokio::test]
-async fn a_used_up_quota_silences_nobody() {
-    let server = Server::start(|seen| match seen.method.as_str() {
-        "POST" => refusal(429, "usage_limit_exceeded"),
-        _ => reply(200, ME),
-    })
-    .await;
-    let cursor = connect(&stack(settings()), Cursor, &server.url);
-    let error = rejected(cursor.launch(&launch_request()).await);
-    assert_eq!(error.class, ErrorClass::QuotaExhausted);
-    cursor.verify().await.unwrap();
-}
-
-#[tokio::test]
 async fn plain_http_takes_the_development_flag() {
     let http = stack(HttpSettings::default());
     let url: Url = "http://127.0.0.1:1".parse().unwrap();

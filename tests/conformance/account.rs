@@ -20,6 +20,7 @@ contract!(
     after_a_429_nothing_is_sent_until_the_time_is_over,
     a_429_without_a_time_silences_for_half_a_minute,
     how_long_to_wait_is_passed_on_whatever_the_status,
+    a_used_up_quota_silences_nobody,
     models_are_listed_where_they_can_be,
     templates_are_there_exactly_with_the_capability,
     a_baseline_is_short_and_holds_no_key,
@@ -176,6 +177,27 @@ async fn how_long_to_wait_is_passed_on_whatever_the_status(subject: Subject) {
         let error = answer.unwrap_err();
         assert_eq!(error.class, ErrorClass::Unavailable, "{call}");
         assert_eq!(error.retry_after, Some(Duration::from_secs(7)), "{call}");
+    }
+}
+
+async fn a_used_up_quota_silences_nobody(subject: Subject) {
+    let bench = Bench::new(subject).await;
+    let calls = Calls::prepare(&bench).await;
+    for (status, code) in [(402, "payment_required"), (429, "usage_limit_exceeded")] {
+        bench.simulator.clear_faults();
+        let fault = FaultKind::ErrorBefore {
+            status,
+            code: code.into(),
+        };
+        bench.always(Matcher::any(), fault);
+        for (call, answer) in calls.all(&bench).await {
+            let error = answer.unwrap_err();
+            assert_eq!(
+                (error.class, error.sent),
+                (ErrorClass::QuotaExhausted, Sent::Possibly),
+                "{call}: asked each time"
+            );
+        }
     }
 }
 

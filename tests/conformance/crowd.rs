@@ -1,6 +1,6 @@
 //! A lost launch among five hundred sessions of others, while new ones arrive, others vanish and some cannot be read yet.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use codeagent_operator::domain::ids::SessionId;
@@ -54,9 +54,10 @@ async fn searching(bench: &Bench) -> AdoptRequest {
     }
 }
 
-/// The candidates that one look or another was taken at.
-fn read(requests: &[RequestRecord]) -> BTreeSet<&str> {
-    requests
+/// The candidates that a look was taken at, and how often.
+fn read(requests: &[RequestRecord]) -> BTreeMap<&str, usize> {
+    let mut looks = BTreeMap::new();
+    let sessions = requests
         .iter()
         .filter(|record| {
             matches!(
@@ -64,8 +65,11 @@ fn read(requests: &[RequestRecord]) -> BTreeSet<&str> {
                 Some(OperationClass::Get | OperationClass::Events)
             ) && record.status == Some(200)
         })
-        .filter_map(|record| record.session.as_deref())
-        .collect()
+        .filter_map(|record| record.session.as_deref());
+    for session in sessions {
+        *looks.entry(session).or_insert(0) += 1;
+    }
+    looks
 }
 
 /// How many pages of the list the last round read, from the first to the last.
@@ -129,9 +133,14 @@ async fn among_five_hundred_absent_is_said_only_when_all_were_read_and_ours_is_f
             let unread: Vec<&str> = crowd
                 .iter()
                 .map(|view| view.id.as_str())
-                .filter(|id| !removed.contains(*id) && !read.contains(id))
+                .filter(|id| !removed.contains(*id) && !read.contains_key(id))
                 .collect();
             assert!(unread.is_empty(), "{unread:?}");
+            // A pass goes on where the one before stopped; who was judged is not looked at again.
+            let twice = crowd
+                .iter()
+                .find(|view| read.get(view.id.as_str()) > Some(&1));
+            assert!(twice.is_none(), "{twice:?}");
         }
         // The list names them all; it takes no look to see that a name is not ours.
         Recovery::ClientId => {
