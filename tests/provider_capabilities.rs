@@ -2,15 +2,12 @@
 //! code, its manifests are the files of `examples/`.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
-mod provider_support;
-
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use codeagent_operator::api::{ProviderKind, ProviderSpec};
-use codeagent_operator::providers::contract::{Capability, ProviderType, Recovery};
+use codeagent_operator::api::ProviderSpec;
+use codeagent_operator::providers::contract::{API_KEY, Capability, ProviderType, Recovery};
 use codeagent_operator::providers::registry::Registry;
-use provider_support::*;
 
 const UPDATE: &str = "UPDATE_DOCS=1 cargo test --test provider_capabilities";
 
