@@ -13,7 +13,7 @@ use super::super::status::{Draft, clip};
 use super::active::{apply, cannot_be_stopped, pull_request_condition, pull_request_wish};
 use super::observed::{AgentView, Lookups, Observed, Preflight, Readiness};
 use super::plan::{Effect, Guard, Note, Outcome, Plan, Recorded, StatusWrite};
-use super::{draft, session_ref, set_state};
+use super::{IF_FOUND, draft, earlier_attempt_open, session_ref, set_state};
 use crate::api::{
     CancelReason, CodeSessionStatus, ConditionStatus, ProviderKind, ProviderStatus, Reason,
     RefusalRecord, SendRecord, SendState, SendTarget, SessionCondition, SessionPhase,
@@ -384,16 +384,21 @@ fn settle(o: &Observed<'_>, refusal: RefusalRecord) -> (CodeSessionStatus, Optio
         waits_after_refusal(&mut draft, &refusal);
         return (draft.finish(), None);
     }
-    let message = format!(
-        "the provider refuses the session: {}. Create a CodeSession with a new name",
-        refusal.message
-    );
-    draft.set(
-        SessionCondition::Launched,
-        ConditionStatus::False,
-        reason,
-        &message,
-    );
+    let (launched, reason, message) = if earlier_attempt_open(o) {
+        let message = format!(
+            "the launch was repeated and refused ({}), and whether the first one arrived could not be found out. {IF_FOUND}",
+            refusal.message
+        );
+        let unknown = Reason::LaunchOutcomeUnknown;
+        (ConditionStatus::Unknown, unknown, message)
+    } else {
+        let message = format!(
+            "the provider refuses the session: {}. Create a CodeSession with a new name",
+            refusal.message
+        );
+        (ConditionStatus::False, reason, message)
+    };
+    draft.set(SessionCondition::Launched, launched, reason, &message);
     draft.end(SessionPhase::Error, false, reason, &message);
     (draft.finish(), Some(Note::warning(reason, message)))
 }

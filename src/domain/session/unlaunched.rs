@@ -11,7 +11,7 @@ use super::observed::{
 };
 use super::plan::{Effect, Guard, LaunchPlan, Note, Plan, StatusWrite};
 use super::preflight::{self, Standing};
-use super::record;
+use super::{IF_FOUND, earlier_attempt_open, record};
 use crate::api::{
     ConditionStatus, DesiredState, Effective, ProviderStatus, QueueStatus, Reason, SendRecord,
     SendState, SendTarget, SessionCondition, SessionPhase,
@@ -22,7 +22,14 @@ pub(in crate::domain) const CREATED_BEFORE: SignedDuration = SignedDuration::fro
 
 pub(super) fn decide(o: &Observed<'_>) -> Plan {
     if o.session.deleting.is_some() {
-        return Plan::act(Effect::ReleaseFinalizer);
+        let mut plan = Plan::act(Effect::ReleaseFinalizer);
+        if earlier_attempt_open(o) {
+            plan.notes.push(Note::warning(
+                Reason::LaunchOutcomeUnknown,
+                "deleted without knowing whether its first launch had arrived: a session may be running at the provider",
+            ));
+        }
+        return plan;
     }
     match o.session.spec.desired_state {
         DesiredState::Cancelled => {
@@ -274,6 +281,20 @@ fn waiting(o: &Observed<'_>, reason: Reason, message: &str) -> Plan {
 /// Ends a session that was never launched, as its spec asks.
 fn never_launched(o: &Observed<'_>, reason: Reason, message: &str) -> Plan {
     let mut draft = draft(o);
+    if earlier_attempt_open(o) {
+        let reason = Reason::LaunchOutcomeUnknown;
+        let message = format!(
+            "{message} again, and whether the first launch arrived could not be found out. {IF_FOUND}"
+        );
+        draft.set(
+            SessionCondition::Launched,
+            ConditionStatus::Unknown,
+            reason,
+            &message,
+        );
+        draft.end(SessionPhase::Cancelled, true, reason, &message);
+        return Plan::store(o, draft.finish()).telling(Note::warning(reason, message));
+    }
     draft.set(
         SessionCondition::Launched,
         ConditionStatus::False,

@@ -271,7 +271,7 @@ fn what_was_read_too_long_ago_or_before_the_turn_or_by_another_account_is_read_a
         given
     };
     let mut given = read();
-    given.wait(given.timing.send_window + seconds(1));
+    given.wait(given.timing.post_timeout + seconds(1));
     given.look_before(Ok(Some("new".into())));
     given.launch(&unknown());
     assert_eq!(given.record().unwrap().baseline.as_deref(), Some("new"));
