@@ -97,6 +97,7 @@ pub async fn run(options: OperatorOptions) -> Result<(), Box<dyn Error>> {
         "--clock-margin=1s",
         "--deletion-bound=60s",
         "--deletion-slack=10s",
+        "--stop-silence=5s",
     ]
     .map(str::to_owned)
     .into_iter()

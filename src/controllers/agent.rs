@@ -70,7 +70,7 @@ pub fn on_error(agent: Arc<CodeAgent>, error: &PassError, scope: Arc<Scope>) -> 
 /// One pass; answers with when to look again.
 async fn pass(scope: &Arc<Scope>, agent: &Arc<CodeAgent>) -> Result<Duration, PassError> {
     let context = &scope.context;
-    if agent.metadata.deletion_timestamp.is_some() || context.stop.is_cancelled() {
+    if agent.metadata.deletion_timestamp.is_some() || !context.may_begin() {
         return Ok(context.settings.agent_recheck);
     }
     let namespace = agent.namespace().unwrap_or_default();
@@ -199,9 +199,21 @@ async fn examine(
             again = context.timing().recheck;
             let found = standing
                 .as_ref()
-                .and_then(|standing| obstacle(standing, &secret.name));
-            Health::Refused {
-                message: found.map_or_else(|| error.to_string(), |found| found.objection.message),
+                .and_then(|standing| obstacle(standing, &secret.name))
+                .map(|found| found.objection);
+            match found {
+                Some(objection) if objection.reason != Reason::CredentialsInvalid => {
+                    Health::Unusable {
+                        reason: objection.reason,
+                        message: objection.message,
+                    }
+                }
+                Some(objection) => Health::Refused {
+                    message: objection.message,
+                },
+                None => Health::Refused {
+                    message: error.to_string(),
+                },
             }
         }
         Some(Standing::Unreachable { error, again: wait }) => {

@@ -27,6 +27,7 @@ use crate::providers::contract::ProviderType;
 use crate::providers::http::HttpStack;
 use crate::providers::registry::Registry;
 use crate::runtime::events::Publisher;
+use crate::runtime::lease::Lead;
 use crate::runtime::lock::lock;
 
 /// How the operator is set up.
@@ -78,6 +79,8 @@ pub struct Shared {
     pub publisher: Publisher,
     /// Requests under way that are finished before the process ends.
     pub tasks: TaskTracker,
+    /// Whether this process is the one that acts.
+    pub lead: Lead,
     /// Set when the process is about to stop.
     pub stop: CancellationToken,
     started: Instant,
@@ -103,7 +106,7 @@ impl Context {
         installation: InstallationId,
         metrics: Metrics,
         publisher: Publisher,
-        stop: CancellationToken,
+        (lead, stop): (Lead, CancellationToken),
     ) -> Self {
         Self(Arc::new(Shared {
             sources: Sources::new(client.clone(), settings.timing.recheck),
@@ -122,6 +125,7 @@ impl Context {
             installation,
             metrics,
             publisher,
+            lead,
             stop,
         }))
     }
@@ -136,6 +140,11 @@ impl Shared {
     /// When the process started.
     pub fn started_at(&self) -> Timestamp {
         self.started_at
+    }
+
+    /// Whether this process may begin anything: it leads, and is not about to stop. What it has begun it may finish.
+    pub fn may_begin(&self) -> bool {
+        !self.stop.is_cancelled() && self.lead.holds()
     }
 
     /// The durations.
@@ -164,6 +173,7 @@ impl Shared {
             kind: provider.kind(),
             api_version: provider.api_version(spec),
             recovery: provider.recovery(spec),
+            stop_shown: provider.stop_shown(spec),
             capabilities: provider.capabilities(spec),
         })
     }

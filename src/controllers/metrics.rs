@@ -5,6 +5,7 @@ use std::sync::atomic::AtomicU64;
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
@@ -104,6 +105,7 @@ pub struct Metrics {
     loose: Family<LooseLabels, Counter>,
     malformed: Family<KindLabels, Counter>,
     seconds_total: Counter<f64, AtomicU64>,
+    leads: Gauge,
 }
 
 impl Metrics {
@@ -121,6 +123,7 @@ impl Metrics {
             loose: Family::default(),
             malformed: Family::default(),
             seconds_total: Counter::default(),
+            leads: Gauge::default(),
         };
         registry.register(
             "passes",
@@ -162,6 +165,11 @@ impl Metrics {
             "Time spent in passes",
             metrics.seconds_total.clone(),
         );
+        registry.register(
+            "leader",
+            "Whether this replica is the one that acts",
+            metrics.leads.clone(),
+        );
         (metrics, registry)
     }
 
@@ -197,6 +205,11 @@ impl Metrics {
     /// A session was left to itself.
     pub fn loose(&self, why: Loose) {
         self.loose.get_or_create(&LooseLabels { why }).inc();
+    }
+
+    /// From now on this replica is the one that acts, or is not.
+    pub fn leads(&self, leads: bool) {
+        self.leads.set(i64::from(leads));
     }
 
     /// An object cannot be read.

@@ -168,6 +168,16 @@ pub enum Recovery {
     None,
 }
 
+/// How a stop that was taken shows at the session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum StopShown {
+    /// Its status becomes terminal.
+    InStatus,
+    /// Perhaps not at all: there is no status for it, and its documentation does not say what a stop leaves. A session in
+    /// which nothing moves any more counts as stopped.
+    PerhapsNowhere,
+}
+
 /// Who a key belongs to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Account {
@@ -332,6 +342,10 @@ pub enum Subject {
     Reference,
     /// The id that we chose is taken.
     SessionId,
+    /// The issue to work on: the provider does not know it.
+    Issue,
+    /// The provider's agent that the CodeAgent names: there is none, or it is something else.
+    CodingAgent,
 }
 
 /// How much of the request left this process.

@@ -61,6 +61,11 @@ pub trait ProviderType: Send + Sync {
     /// How a lost launch is found again under these settings.
     fn recovery(&self, spec: &ProviderSpec) -> Recovery;
 
+    /// How a stop that was taken shows under these settings. Default: in the session's status.
+    fn stop_shown(&self, _spec: &ProviderSpec) -> StopShown {
+        StopShown::InStatus
+    }
+
     /// What `GET`s of the whole list tell of a session.
     fn list_detail(&self, spec: &ProviderSpec) -> ListDetail;
 
@@ -109,14 +114,17 @@ pub trait Provider: Send + Sync {
     /// The models that may be chosen, at most [`MAX_MODELS`]. Only with [`Capability::ListModels`].
     async fn models(&self) -> Result<Vec<String>, ProviderError>;
 
-    /// What is there before a launch, for a provider whose lost launches are found by comparing: goes into the claim and
-    /// from there into [`AdoptRequest::baseline`]. Reads only; nothing else of `request` than what will be launched is
-    /// looked at. `None` where there is nothing to compare, or it cannot be read now: a lost launch is then
-    /// [`AdoptAnswer::Unknowable`].
+    /// What is there before a launch on `issue`, with [`Recovery::None`], whose lost launches can only be found by comparing:
+    /// goes into the claim and from there into [`AdoptRequest::baseline`]. Reads only. `None` where there is nothing to
+    /// compare: a lost launch is then [`AdoptAnswer::Unknowable`].
     ///
     /// At most 4096 bytes of text that only this adapter understands, without anything secret.
-    async fn baseline(&self, _request: &LaunchRequest) -> Option<String> {
-        None
+    ///
+    /// # Errors
+    /// If the provider cannot be read now (it is down, asks for patience, or does not accept the key): nothing is launched
+    /// before it can.
+    async fn baseline(&self, _issue: Option<&str>) -> Result<Option<String>, ProviderError> {
+        Ok(None)
     }
 
     /// Starts a session: **the paid call**. Exactly one POST on a fresh connection, never repeated, never redirected, and

@@ -118,7 +118,7 @@ fn what_is_misspelt_or_makes_no_sense_is_refused_by_name() {
             ["watchNamespace", "not allowed"],
         ),
         ("crds: {Install: false}", ["Install", "not allowed"]),
-        ("replicas: 2", ["replicas", "not allowed"]),
+        ("replica: 2", ["replica", "not allowed"]),
         ("watchNamespaces: team-a", ["watchNamespaces", "array"]),
         ("watchNamespaces: [Team_A]", ["watchNamespaces", "pattern"]),
         ("watchNamespaces: [a, a]", ["watchNamespaces", "items"]),

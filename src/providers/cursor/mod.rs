@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use url::Url;
 
-use super::contract::{Capability, Connection, ListDetail, Provider, ProviderType, Recovery};
+use super::contract::{Capability, Connection, ListDetail, Provider, ProviderType, Recovery, StopShown};
 use super::error::ProviderError;
 use crate::api::{CursorApiVersion, CursorSpec, ProviderKind, ProviderSpec};
 
@@ -87,6 +87,13 @@ impl ProviderType for Cursor {
         match version(spec) {
             CursorApiVersion::V1 => Recovery::ClientId,
             CursorApiVersion::V0 => Recovery::Marker,
+        }
+    }
+
+    fn stop_shown(&self, spec: &ProviderSpec) -> StopShown {
+        match version(spec) {
+            CursorApiVersion::V1 => StopShown::InStatus,
+            CursorApiVersion::V0 => StopShown::PerhapsNowhere,
         }
     }
 
