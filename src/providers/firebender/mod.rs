@@ -16,8 +16,8 @@ use url::Url;
 use self::wire::{Agent, AgentList};
 use super::contract::{
     API_KEY, Account, AdoptAnswer, AdoptRequest, CancelAnswer, Capability, Connection, ItemDetail,
-    LaunchOutcome, LaunchRequest, Launched, ListDetail, ListItem, PageToken, Provider,
-    ProviderType, Recovery, SessionPage, SessionRef,
+    LaunchOutcome, LaunchRequest, Launched, ListDetail, ListItem, MarkedPage, MarkedRequest,
+    PageToken, Provider, ProviderType, Recovery, SessionPage, SessionRef,
 };
 use super::error::{ErrorClass, ProviderError};
 use super::http::{Api, Auth, Operation, judge_launch};
@@ -236,6 +236,10 @@ impl Provider for FirebenderV0 {
 
     async fn adopt(&self, request: &AdoptRequest) -> Result<AdoptAnswer, ProviderError> {
         adopt::adopt(self, request).await
+    }
+
+    async fn marked(&self, request: &MarkedRequest) -> Result<MarkedPage, ProviderError> {
+        adopt::marked(self, request).await
     }
 
     /// A stopped agent is `FINISHED` like any other: only the caller knows whether it asked for the stop.

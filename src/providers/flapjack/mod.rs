@@ -18,8 +18,9 @@ use url::Url;
 use self::wire::{Message, Session, Started};
 use super::contract::{
     API_KEY, Account, AdoptAnswer, AdoptRequest, CancelAnswer, Capability, Connection, ItemDetail,
-    LaunchOutcome, LaunchRequest, Launched, ListDetail, ListItem, ModelChoice, PageToken, Provider,
-    ProviderType, PullRequestPolicy, Recovery, SessionPage, SessionRef,
+    LaunchOutcome, LaunchRequest, Launched, ListDetail, ListItem, MarkedPage, MarkedRequest,
+    ModelChoice, PageToken, Provider, ProviderType, PullRequestPolicy, Recovery, SessionPage,
+    SessionRef,
 };
 use super::credential::Credential;
 use super::error::{ErrorClass, ProviderError};
@@ -265,6 +266,10 @@ impl Provider for Flapjack {
 
     async fn adopt(&self, request: &AdoptRequest) -> Result<AdoptAnswer, ProviderError> {
         adopt::adopt(self, request).await
+    }
+
+    async fn marked(&self, request: &MarkedRequest) -> Result<MarkedPage, ProviderError> {
+        adopt::marked(self, request).await
     }
 
     async fn get(&self, session: &SessionRef) -> Result<Snapshot, ProviderError> {
