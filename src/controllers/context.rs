@@ -21,12 +21,14 @@ use super::sweep::Sweeper;
 use crate::api::ProviderKind;
 use crate::api::ProviderSpec;
 use crate::domain::ids::{InstallationId, SessionId};
+use crate::domain::offer::Offer;
 use crate::domain::session::ProviderFacts;
 use crate::domain::timing::Timing;
 use crate::providers::contract::ProviderType;
 use crate::providers::http::HttpStack;
 use crate::providers::registry::Registry;
 use crate::runtime::events::Publisher;
+use crate::runtime::lease::Lead;
 use crate::runtime::lock::lock;
 
 /// How the operator is set up.
@@ -60,6 +62,8 @@ pub struct Shared {
     pub client: Client,
     /// How the operator is set up.
     pub settings: Settings,
+    /// What the providers of this installation can do.
+    pub offers: Vec<Offer>,
     /// The HTTP stack of all providers.
     pub http: HttpStack,
     /// This installation.
@@ -80,6 +84,8 @@ pub struct Shared {
     pub publisher: Publisher,
     /// Requests under way that are finished before the process ends.
     pub tasks: TaskTracker,
+    /// Whether this process is the one that acts.
+    pub lead: Lead,
     /// Set when the process is about to stop.
     pub stop: CancellationToken,
     started: Instant,
@@ -105,7 +111,7 @@ impl Context {
         installation: InstallationId,
         metrics: Metrics,
         publisher: Publisher,
-        stop: CancellationToken,
+        (lead, stop): (Lead, CancellationToken),
     ) -> Self {
         Self(Arc::new(Shared {
             sources: Sources::new(client.clone(), settings.timing.recheck),
@@ -118,12 +124,14 @@ impl Context {
             started_at: Timestamp::now(),
             namespaces: Mutex::default(),
             owned: Mutex::default(),
+            offers: Registry::offers(&settings.providers),
             client,
             settings,
             http,
             installation,
             metrics,
             publisher,
+            lead,
             stop,
         }))
     }
@@ -138,6 +146,11 @@ impl Shared {
     /// When the process started.
     pub fn started_at(&self) -> Timestamp {
         self.started_at
+    }
+
+    /// Whether this process may begin anything: it leads, and is not about to stop. What it has begun it may finish.
+    pub fn may_begin(&self) -> bool {
+        !self.stop.is_cancelled() && self.lead.holds()
     }
 
     /// The durations.
@@ -166,6 +179,7 @@ impl Shared {
             kind: provider.kind(),
             api_version: provider.api_version(spec),
             recovery: provider.recovery(spec),
+            stop_shown: provider.stop_shown(spec),
             capabilities: provider.capabilities(spec),
         })
     }

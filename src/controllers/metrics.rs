@@ -117,6 +117,7 @@ pub struct Metrics {
     /// The labels of each CodeAgent, by its uid.
     agents: Arc<Mutex<HashMap<String, AgentLabels>>>,
     seconds_total: Counter<f64, AtomicU64>,
+    leads: Gauge,
 }
 
 impl Metrics {
@@ -136,6 +137,7 @@ impl Metrics {
             orphans: Family::default(),
             agents: Arc::default(),
             seconds_total: Counter::default(),
+            leads: Gauge::default(),
         };
         registry.register(
             "passes",
@@ -182,6 +184,11 @@ impl Metrics {
             "Time spent in passes",
             metrics.seconds_total.clone(),
         );
+        registry.register(
+            "leader",
+            "Whether this replica is the one that acts",
+            metrics.leads.clone(),
+        );
         (metrics, registry)
     }
 
@@ -217,6 +224,11 @@ impl Metrics {
     /// A session was left to itself.
     pub fn loose(&self, why: Loose) {
         self.loose.get_or_create(&LooseLabels { why }).inc();
+    }
+
+    /// From now on this replica is the one that acts, or is not.
+    pub fn leads(&self, leads: bool) {
+        self.leads.set(i64::from(leads));
     }
 
     /// So many sessions run that should be a CodeSession's of the CodeAgent with this uid, and are none's.

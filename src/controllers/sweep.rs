@@ -108,7 +108,7 @@ impl Sweeper {
     }
 }
 
-/// Sweeps until the context stops. To be begun once every scope's caches are filled: what they lack would look like nobody's.
+/// Sweeps until the context stops, while this process leads. To be begun once every scope's caches are filled: what they lack would look like nobody's.
 pub async fn run(context: Context) {
     let interval = context.settings.sweep_interval;
     if interval.is_zero() {
@@ -118,7 +118,9 @@ pub async fn run(context: Context) {
         let mut accounts = HashMap::new();
         loop {
             tokio::time::sleep(jittered(interval, rand::random())).await;
-            round(&context, &mut accounts).await;
+            if context.may_begin() {
+                round(&context, &mut accounts).await;
+            }
         }
     };
     tokio::select! {

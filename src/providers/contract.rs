@@ -36,8 +36,23 @@ pub trait ProviderType: Send + Sync {
     /// always handed over as [`API_KEY`]. Fixed and documented.
     fn further_secret_keys(&self) -> &'static [&'static str];
 
-    /// What the provider can do under these settings.
+    /// What the provider can do under these settings, with this version of the operator.
     fn capabilities(&self, spec: &ProviderSpec) -> BTreeSet<Capability>;
+
+    /// What the provider's documentation offers beyond that: the operator does not use it yet. Nothing depends on it but the
+    /// documentation.
+    fn offered_later(&self, spec: &ProviderSpec) -> BTreeSet<Capability>;
+
+    /// The setting on which the capabilities depend, as it stands in a manifest (`apiVersion: v1`). Default: they depend on
+    /// none.
+    fn variant(&self, _spec: &ProviderSpec) -> Option<&'static str> {
+        None
+    }
+
+    /// Settings for every variant there is, the default first. Default: one, which stands for all settings.
+    fn variants(&self) -> Vec<ProviderSpec> {
+        vec![ProviderSpec::default()]
+    }
 
     /// Whether a launch must name the branch, tag or commit to start from. Default: no, the repository's default branch is taken.
     fn needs_reference(&self) -> bool {
@@ -46,6 +61,11 @@ pub trait ProviderType: Send + Sync {
 
     /// How a lost launch is found again under these settings.
     fn recovery(&self, spec: &ProviderSpec) -> Recovery;
+
+    /// How a stop that was taken shows under these settings. Default: in the session's status.
+    fn stop_shown(&self, _spec: &ProviderSpec) -> StopShown {
+        StopShown::InStatus
+    }
 
     /// What `GET`s of the whole list tell of a session.
     fn list_detail(&self, spec: &ProviderSpec) -> ListDetail;
@@ -95,14 +115,17 @@ pub trait Provider: Send + Sync {
     /// The models that may be chosen, at most [`MAX_MODELS`]. Only with [`Capability::ListModels`].
     async fn models(&self) -> Result<Vec<String>, ProviderError>;
 
-    /// What is there before a launch, for a provider whose lost launches are found by comparing: goes into the claim and
-    /// from there into [`AdoptRequest::baseline`]. Reads only; nothing else of `request` than what will be launched is
-    /// looked at. `None` where there is nothing to compare, or it cannot be read now: a lost launch is then
-    /// [`AdoptAnswer::Unknowable`].
+    /// What is there before a launch on `issue`, with [`Recovery::None`], whose lost launches can only be found by comparing:
+    /// goes into the claim and from there into [`AdoptRequest::baseline`]. Reads only. `None` where there is nothing to
+    /// compare: a lost launch is then [`AdoptAnswer::Unknowable`].
     ///
     /// At most 4096 bytes of text that only this adapter understands, without anything secret.
-    async fn baseline(&self, _request: &LaunchRequest) -> Option<String> {
-        None
+    ///
+    /// # Errors
+    /// If the provider cannot be read now (it is down, asks for patience, or does not accept the key): nothing is launched
+    /// before it can.
+    async fn baseline(&self, _issue: Option<&str>) -> Result<Option<String>, ProviderError> {
+        Ok(None)
     }
 
     /// Starts a session: **the paid call**. Exactly one POST on a fresh connection, never repeated, never redirected, and

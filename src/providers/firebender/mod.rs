@@ -39,6 +39,14 @@ const CAPABILITIES: [Capability; 9] = [
     Capability::Artifacts,
 ];
 
+/// Documented in October 2026: `prompt.images`, `…/followup`, `…/conversation`, `webhook`.
+const OFFERED_LATER: [Capability; 4] = [
+    Capability::Images,
+    Capability::FollowUp,
+    Capability::Events,
+    Capability::Webhooks,
+];
+
 /// No 409 of `POST /v0/agents` is documented.
 const REFUSING_CONFLICTS: [&str; 0] = [];
 const API_KEY_HEADER: HeaderName = HeaderName::from_static("x-api-key");
@@ -71,6 +79,10 @@ impl ProviderType for Firebender {
 
     fn capabilities(&self, _: &ProviderSpec) -> BTreeSet<Capability> {
         CAPABILITIES.into()
+    }
+
+    fn offered_later(&self, _: &ProviderSpec) -> BTreeSet<Capability> {
+        OFFERED_LATER.into()
     }
 
     /// Its documentation (October 2026) shows no request without `source.ref` and names no default.

@@ -46,6 +46,14 @@ const CAPABILITIES: [Capability; 11] = [
     Capability::Templates,
 ];
 
+/// Documented in 2026: `…/messages`, `…/archive`, `…/events` (read again and again, not streamed), `webhookUrl`.
+const OFFERED_LATER: [Capability; 4] = [
+    Capability::FollowUp,
+    Capability::Archive,
+    Capability::Events,
+    Capability::Webhooks,
+];
+
 /// The key of the Secret that holds the key of the Cursor account.
 const CURSOR_API_KEY: &str = "cursor-api-key";
 /// No 409 of `POST /api/code-sessions` is documented.
@@ -83,6 +91,10 @@ impl ProviderType for FlapjackType {
 
     fn capabilities(&self, _: &ProviderSpec) -> BTreeSet<Capability> {
         CAPABILITIES.into()
+    }
+
+    fn offered_later(&self, _: &ProviderSpec) -> BTreeSet<Capability> {
+        OFFERED_LATER.into()
     }
 
     fn recovery(&self, _: &ProviderSpec) -> Recovery {

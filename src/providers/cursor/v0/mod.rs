@@ -34,6 +34,18 @@ pub(super) const CAPABILITIES: [Capability; 10] = [
     Capability::ListModels,
 ];
 
+/// In the OpenAPI of March 2026: `prompt.images`, `source.prUrl` and, with it alone, `target.autoBranch`; `…/followup`,
+/// `…/conversation`, `webhook`, `…/artifacts`.
+pub(super) const OFFERED_LATER: [Capability; 7] = [
+    Capability::Images,
+    Capability::FromPullRequest,
+    Capability::WorkOnCurrentBranch,
+    Capability::FollowUp,
+    Capability::Events,
+    Capability::Webhooks,
+    Capability::Artifacts,
+];
+
 /// No 409 of `POST /v0/agents` is documented.
 const REFUSING_CONFLICTS: [&str; 0] = [];
 const PAGE_SIZE: &str = "100";

@@ -47,6 +47,18 @@ pub(super) const CAPABILITIES: [Capability; 13] = [
     Capability::Cost,
 ];
 
+/// Documented in October 2026: `prompt.images`, `repos[].prUrl`, `POST …/runs`, `…/archive`, `…/stream`, `…/artifacts`. Webhooks
+/// are announced there for later.
+pub(super) const OFFERED_LATER: [Capability; 7] = [
+    Capability::Images,
+    Capability::FromPullRequest,
+    Capability::FollowUp,
+    Capability::Archive,
+    Capability::Events,
+    Capability::Streaming,
+    Capability::Artifacts,
+];
+
 /// No 409 of `POST /v1/agents` is known to say that nothing was started: `agent_id_conflict` says the opposite.
 const REFUSING_CONFLICTS: [&str; 0] = [];
 /// The most that Cursor takes, in characters.
