@@ -108,7 +108,8 @@ impl Sweeper {
     }
 }
 
-/// Sweeps until the context stops, while this process leads. To be begun once every scope's caches are filled: what they lack would look like nobody's.
+/// Sweeps until the context stops, while this process leads. To be begun once every scope's caches are filled: what they lack
+/// would look like nobody's.
 pub async fn run(context: Context) {
     let interval = context.settings.sweep_interval;
     if interval.is_zero() {
@@ -308,7 +309,7 @@ async fn sweep(
         if !told {
             tell(context, employer, &ledger, &marked, &orphan).await;
         }
-        if stopping {
+        if stopping && context.may_begin() {
             stop(provider, &marked).await;
         }
         if orphan.stop == Stop::Ended || marked.snapshot.phase.is_terminal() {
