@@ -19,6 +19,7 @@ mod lost_launches;
 mod malformed;
 mod outages;
 mod races;
+mod rebirth;
 mod secrecy;
 mod support;
 mod waiting;

@@ -4,6 +4,7 @@ use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use codeagent_operator::simulator::Provider;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
@@ -45,15 +46,14 @@ impl Process {
     /// Starts the program as a Pod called `name`, whose every request goes through `crossing`. Does not wait.
     pub fn start(world: &World, crossing: &Crossing, name: &str, arguments: &Arguments) -> Self {
         let urls = world.simulator.urls();
-        let arguments = arguments
+        let mut arguments = arguments
             .clone()
             .with("--namespace", world.name())
-            .with("--operator-namespace", world.name())
-            .and("--provider-endpoint", &format!("cursor={}", urls.cursor))
-            .and(
-                "--provider-endpoint",
-                &format!("firebender={}", urls.firebender),
-            );
+            .with("--operator-namespace", world.name());
+        for provider in Provider::ALL {
+            let endpoint = format!("{provider}={}", urls.of(provider));
+            arguments = arguments.and("--provider-endpoint", &endpoint);
+        }
         let mut child = Command::new(env!("CARGO_BIN_EXE_codeagent-operator"))
             .args(arguments.words())
             .env("KUBECONFIG", crossing.kubeconfig())

@@ -1,6 +1,6 @@
 //! A control plane that goes away, and one that goes back in time.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use codeagent_harness::{Component, ControlPlane, Options};
 use codeagent_operator::api::{SendState, SessionPhase};
@@ -105,10 +105,28 @@ async fn the_api_server_is_away_for_longer_than_a_lead_lasts() {
     }
 }
 
+/// What the operator does while the store is replaced.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Meanwhile {
+    /// It is started anew afterwards, as after every outage that is longer than a lead.
+    Stopped,
+    /// It goes on, and remembers more than the store.
+    Runs,
+}
+
+#[tokio::test]
+async fn the_store_is_restored_and_the_operator_started_anew() {
+    restored(Meanwhile::Stopped).await;
+}
+
+#[tokio::test]
+async fn the_store_is_restored_under_a_running_operator() {
+    restored(Meanwhile::Runs).await;
+}
+
 /// The store goes back to a snapshot: of one session it knows no claim, of one a claim without its outcome. Both were
 /// launched meanwhile; neither is launched again.
-#[tokio::test]
-async fn the_store_is_restored_from_before_the_launches_were_recorded() {
+async fn restored(meanwhile: Meanwhile) {
     let mut control_plane = control_plane().await;
     let world = world_at(&control_plane).await;
     let directory = tempfile::tempdir().unwrap();
@@ -143,38 +161,58 @@ async fn the_store_is_restored_from_before_the_launches_were_recorded() {
             .map(|provider| [unclaimed(provider), claimed(provider)])
             .concat()
     };
-    let crossing = Crossing::new(&world).await;
-    let mut process = Process::start(&world, &crossing, "second", &arguments());
+    let second = Crossing::new(&world).await;
+    let mut process = Process::start(&world, &second, "second", &alone);
     for name in everything() {
         let running = world.until_phase(&name, SessionPhase::Running).await;
         assert_eq!(session_id(&running), world.at_provider(&running).id);
     }
-    process.signal(Signal::Terminate).await;
-    assert!(process.ended().await.success());
-
-    control_plane.restore(&snapshot).await.unwrap();
-    for provider in PROVIDERS {
-        let open = world.sessions().get(&claimed(provider)).await.unwrap();
-        let record = open.status.clone().unwrap().launch.unwrap();
-        assert!(
-            matches!(record.state, SendState::Claimed | SendState::Unknown),
-            "{}",
-            pretty(&open)
-        );
-        let untouched = world.sessions().get(&unclaimed(provider)).await.unwrap();
-        let launch = untouched
-            .status
-            .as_ref()
-            .and_then(|status| status.launch.as_ref());
-        assert!(launch.is_none(), "{}", pretty(&untouched));
+    let mut third = None;
+    if meanwhile == Meanwhile::Stopped {
+        process.signal(Signal::Terminate).await;
+        assert!(process.ended().await.success());
     }
-    let crossing = Crossing::new(&world).await;
-    let _process = Process::start(&world, &crossing, "third", &arguments());
+    let before = Instant::now();
+    control_plane.restore(&snapshot).await.unwrap();
+    if meanwhile == Meanwhile::Stopped {
+        for provider in PROVIDERS {
+            let open = world.sessions().get(&claimed(provider)).await.unwrap();
+            let record = open.status.clone().unwrap().launch.unwrap();
+            assert!(
+                matches!(record.state, SendState::Claimed | SendState::Unknown),
+                "{}",
+                pretty(&open)
+            );
+            let bare = world.sessions().get(&unclaimed(provider)).await.unwrap();
+            let launch = bare
+                .status
+                .as_ref()
+                .and_then(|status| status.launch.as_ref());
+            assert!(launch.is_none(), "{}", pretty(&bare));
+        }
+        let crossing = Crossing::new(&world).await;
+        third = Some((
+            Process::start(&world, &crossing, "third", &arguments()),
+            crossing,
+        ));
+    }
     for name in everything() {
         let running = world.until_phase(&name, SessionPhase::Running).await;
         // One launch each, before the restore and after it.
         assert_eq!(session_id(&running), world.at_provider(&running).id);
     }
-    let sent = crossing.calls(Instant::now() - Duration::from_secs(60));
+    let crossing = third.as_ref().map_or(&second, |(_, crossing)| crossing);
+    let sent = crossing.calls(before);
     assert!(!sent.iter().any(Call::acts_at_provider), "{sent:?}");
+    for name in everything() {
+        world.delete_session(&name).await;
+        world.until_gone(&name).await;
+    }
+    assert!(
+        world
+            .simulator
+            .sessions()
+            .iter()
+            .all(|session| !session.active)
+    );
 }
