@@ -1,12 +1,12 @@
 //! A control plane that goes away, and one that goes back in time.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use codeagent_harness::{Component, ControlPlane, Options};
 use codeagent_operator::api::{SendState, SessionPhase};
 use codeagent_operator::simulator::{Provider, SimulatorOptions};
 
-use crate::crossing::{Call, Crossing, Side};
+use crate::crossing::{Call, Crossing, Held, Side};
 use crate::process::{Process, Signal};
 use crate::support::operator::Arguments;
 use crate::support::world::{World, pretty, session_id};
@@ -124,8 +124,8 @@ async fn the_store_is_restored_under_a_running_operator() {
     restored(Meanwhile::Runs).await;
 }
 
-/// The store goes back to a snapshot: of one session it knows no claim, of one a claim without its outcome. Both were
-/// launched meanwhile; neither is launched again.
+/// The store goes back to a snapshot: of one session it knows no claim, of another, if it was taken while no operator ran, a
+/// claim without its outcome. Both were launched meanwhile; neither is launched again.
 async fn restored(meanwhile: Meanwhile) {
     let mut control_plane = control_plane().await;
     let world = world_at(&control_plane).await;
@@ -151,18 +151,45 @@ async fn restored(meanwhile: Meanwhile) {
         launches.push(launch);
     }
     process.kill().await;
-    for provider in PROVIDERS {
-        world.session(provider, &unclaimed(provider), endless).await;
-    }
-    control_plane.save(&snapshot).await.unwrap();
-
+    let second = Crossing::new(&world).await;
+    let mut process = match meanwhile {
+        Meanwhile::Stopped => {
+            for provider in PROVIDERS {
+                world.session(provider, &unclaimed(provider), endless).await;
+            }
+            control_plane.save(&snapshot).await.unwrap();
+            Process::start(&world, &second, "second", &alone)
+        }
+        Meanwhile::Runs => {
+            let mut process = Process::start(&world, &second, "second", &alone);
+            process.until_ready().await;
+            for provider in PROVIDERS {
+                let taken_over = claimed(provider);
+                world.until_phase(&taken_over, SessionPhase::Running).await;
+            }
+            // What is older than the process would be looked for anyway; times of creation are whole seconds.
+            tokio::time::sleep(Duration::from_millis(1100)).await;
+            let mut first_writes = Vec::new();
+            for provider in PROVIDERS {
+                let name = unclaimed(provider);
+                let path = format!("/codesessions/{name}");
+                let mut write = second.hold(Side::Before, 0, move |call| {
+                    call.writes_session() && call.path.ends_with(&path)
+                });
+                world.session(provider, &name, endless).await;
+                write.met().await;
+                first_writes.push(write);
+            }
+            control_plane.save(&snapshot).await.unwrap();
+            first_writes.into_iter().for_each(Held::release);
+            process
+        }
+    };
     let everything = || {
         PROVIDERS
             .map(|provider| [unclaimed(provider), claimed(provider)])
             .concat()
     };
-    let second = Crossing::new(&world).await;
-    let mut process = Process::start(&world, &second, "second", &alone);
     for name in everything() {
         let running = world.until_phase(&name, SessionPhase::Running).await;
         assert_eq!(session_id(&running), world.at_provider(&running).id);
