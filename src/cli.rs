@@ -111,6 +111,9 @@ pub struct RunOptions {
     /// Shortest time between two writes of a CodeAgent's session counts.
     #[arg(long, env = "CODEAGENT_COUNTS_INTERVAL", default_value = "10s", value_name = "DURATION", value_parser = duration, hide_short_help = true)]
     pub counts_interval: Duration,
+    /// Time between two searches for sessions at the providers that no CodeSession accounts for; 0s switches them off.
+    #[arg(long, env = "CODEAGENT_SWEEP_INTERVAL", default_value = "10m", value_name = "DURATION", value_parser = duration)]
+    pub sweep_interval: Duration,
     /// Which of several replicas acts.
     #[command(flatten, next_help_heading = "Leader election")]
     pub election: ElectionOptions,
@@ -390,6 +393,7 @@ pub async fn run_with(
         concurrency: options.concurrency,
         agent_recheck: options.agent_recheck,
         counts_interval: options.counts_interval,
+        sweep_interval: options.sweep_interval,
     };
     let drain = settings.timing.post_timeout + Duration::from_secs(25);
     let context = Context::new(
@@ -494,6 +498,7 @@ async fn work(
         let readiness = readiness.clone();
         let candidate = candidate.clone();
         let name = namespace.clone();
+        let sweeping = context.clone();
         controllers::run(context.clone(), namespace, move || {
             tracing::info!(
                 namespace = name.as_deref().unwrap_or("all"),
@@ -502,6 +507,7 @@ async fn work(
             candidate.cancel();
             if waiting.fetch_sub(1, std::sync::atomic::Ordering::AcqRel) == 1 {
                 readiness.set(true);
+                tokio::spawn(controllers::sweep::run(sweeping));
             }
         })
     });

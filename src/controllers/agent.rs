@@ -13,12 +13,13 @@ use tracing::Instrument;
 
 use super::accounts::Standing;
 use super::connection::{Linked, endpoint, link, obstacle, outage};
+use super::context::Context;
 use super::error::{Chain, PassError};
 use super::metrics::{Controller, PassOutcome};
 use super::scope::Scope;
 use crate::api::{
-    ClientIdEvidence, CodeAgent, CodeSession, KeyReference, ProviderKind, Reason, SendState,
-    SessionCounts, SessionPhase,
+    ClientIdEvidence, CodeAgent, CodeSession, KeyReference, OrphanStatus, ProviderKind, Reason,
+    SendState, SessionCounts, SessionPhase,
 };
 use crate::domain::agent::{Findings, Health, status};
 use crate::domain::remote::{Capability, Recovery};
@@ -89,6 +90,7 @@ async fn pass(scope: &Arc<Scope>, agent: &Arc<CodeAgent>) -> Result<Duration, Pa
         client_id: None,
         endpoint: String::new(),
         counts,
+        orphans: orphans(context, &agent.uid().unwrap_or_default()),
         suspended: agent.spec.suspend,
     };
     let mut again = context.settings.agent_recheck;
@@ -248,6 +250,15 @@ async fn list_models(linked: &Linked) -> Option<Vec<String>> {
             None
         }
     }
+}
+
+/// What the sweep has found; `None` before its first round.
+fn orphans(context: &Context, agent: &str) -> Option<Vec<OrphanStatus>> {
+    if context.settings.sweep_interval.is_zero() {
+        // Nobody would ever take them back.
+        return Some(Vec::new());
+    }
+    context.sweeper.report(agent)
 }
 
 fn sessions_of(scope: &Scope, namespace: &str, agent: &str) -> Vec<Arc<CodeSession>> {

@@ -17,6 +17,7 @@ use super::memory::Memory;
 use super::metrics::Metrics;
 use super::poller::Poller;
 use super::secrets::Sources;
+use super::sweep::Sweeper;
 use crate::api::ProviderKind;
 use crate::api::ProviderSpec;
 use crate::domain::ids::{InstallationId, SessionId};
@@ -47,6 +48,8 @@ pub struct Settings {
     pub agent_recheck: Duration,
     /// Shortest time between two writes of a CodeAgent's session counts. Default: 10 s.
     pub counts_interval: Duration,
+    /// Time between two searches for sessions that nobody accounts for; zero: none. Default: 10 min.
+    pub sweep_interval: Duration,
 }
 
 /// What every pass shares. Cheap to clone.
@@ -73,6 +76,8 @@ pub struct Shared {
     pub memory: Memory,
     /// Follows sessions at their providers.
     pub poller: Poller,
+    /// Finds sessions that nobody accounts for.
+    pub sweeper: Sweeper,
     /// Metrics.
     pub metrics: Metrics,
     /// Events.
@@ -113,6 +118,7 @@ impl Context {
             accounts: Accounts::new(settings.timing.clone()),
             memory: Memory::default(),
             poller: Poller::default(),
+            sweeper: Sweeper::default(),
             tasks: TaskTracker::new(),
             started: Instant::now(),
             started_at: Timestamp::now(),

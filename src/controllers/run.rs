@@ -27,6 +27,7 @@ pub async fn run(context: Context, namespace: Option<String>, ready: impl FnOnce
         (sessions, session_queue),
         (agents, agent_queue),
     ));
+    context.sweeper.join(&scope);
     let client = context.client.clone();
     let session_scope = Arc::clone(&scope);
     let agent_scope = Arc::clone(&scope);

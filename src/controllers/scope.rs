@@ -89,6 +89,16 @@ impl Scope {
         }
     }
 
+    /// The key that the agent with this uid uses, as far as it was looked at.
+    pub(super) fn key_of(&self, uid: &str) -> Option<ConnectionKey> {
+        lock(&self.keys).get(uid).cloned()
+    }
+
+    /// The agent is looked at again.
+    pub(super) fn look_at_agent(&self, agent: &CodeAgent) {
+        self.agent_queue.push(ObjectRef::from_obj(agent));
+    }
+
     /// The CodeAgents of a namespace look at their keys again.
     pub(super) fn recheck_agents(&self, namespace: Option<&str>) {
         for agent in self.agents.state() {
@@ -119,6 +129,7 @@ impl Scope {
                 self.moved(session);
             }
             Change::Deleted(session) => {
+                self.context.sweeper.depart(session);
                 if let Some(uid) = session.uid() {
                     self.leave_turn(&uid);
                     self.forget(&uid);

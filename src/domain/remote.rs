@@ -229,7 +229,7 @@ pub enum AdoptAnswer {
         /// Where to go on.
         resume: Option<ScanState>,
     },
-    /// Our id is taken by a session that is not ours.
+    /// The id of the newest attempt is taken by a session that is not ours.
     Foreign {
         /// What speaks against it being ours.
         why: String,
@@ -248,16 +248,28 @@ pub struct Found {
 }
 
 /// How far a scan over several passes has come. Kept in memory only; a restart begins anew.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct ScanState {
+#[derive(Clone, Debug, PartialEq)]
+pub struct ScanState<F = Found> {
     /// The page to read next; `None` is the first.
     pub next: Option<PageToken>,
     /// Found so far.
-    pub found: Vec<Found>,
+    pub found: Vec<F>,
     /// Candidates that could not be judged yet.
     pub undecided: BTreeSet<SessionId>,
     /// Candidates that were judged and are not ours.
     pub rejected: BTreeSet<SessionId>,
+}
+
+// Derived, it would ask for a default of what is found.
+impl<F> Default for ScanState<F> {
+    fn default() -> Self {
+        Self {
+            next: None,
+            found: Vec::new(),
+            undecided: BTreeSet::new(),
+            rejected: BTreeSet::new(),
+        }
+    }
 }
 
 /// A session at the provider.

@@ -17,6 +17,7 @@ use super::credential::Credential;
 use super::templates::Templates;
 use crate::api::{ProviderKind, ProviderSpec};
 use crate::domain::ids::{InstallationId, LaunchKey, SessionId};
+pub use crate::domain::orphan::{Mark, Marked};
 pub use crate::domain::remote::*;
 use crate::domain::snapshot::Snapshot;
 
@@ -95,7 +96,7 @@ pub struct Connection {
 /// What a list page tells of each session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ListDetail {
-    /// Everything a [`Snapshot`] has: a page of the list replaces that many single looks.
+    /// Everything a [`Snapshot`] has but the live view, which may be told alone: a page of the list replaces that many single looks.
     Full,
     /// Of some or all sessions only whether something moved; what it is takes a [`Provider::get`].
     Hint,
@@ -151,6 +152,19 @@ pub trait Provider: Send + Sync {
     /// A session that is in no page is not gone: it may be too new, or archived, and without [`Capability::List`] there is
     /// one page, which is empty. A look of its own tells.
     async fn list(&self, page: Option<&PageToken>) -> Result<SessionPage, ProviderError>;
+
+    /// Goes on with the search for every session of this account that this installation has launched: whose first prompt
+    /// ends with a marker of it, or, where prompts cannot be read, whose name carries the installation. Reads only.
+    ///
+    /// One call reads a bounded number of pages, and looks at a bounded number of sessions that the caller does not know.
+    /// One that cannot be judged yet (its prompt does not show, the look fails) is in no answer of this round and is looked
+    /// at again in the next. Without [`Capability::List`], or where nothing of ours can be recognised, there is none.
+    ///
+    /// # Errors
+    /// Only if this call came no further at all.
+    async fn marked(&self, _request: &MarkedRequest) -> Result<MarkedPage, ProviderError> {
+        Ok(MarkedPage::default())
+    }
 
     /// Stops the newest message of a session. Safe to repeat.
     ///
@@ -260,6 +274,35 @@ pub struct AdoptRequest {
     pub client_id_honoured: bool,
     /// Where the previous, unfinished scan stopped.
     pub resume: Option<ScanState>,
+}
+
+/// Which sessions of this installation are looked for.
+#[derive(Clone, Debug)]
+pub struct MarkedRequest {
+    /// This installation, as written in the marker.
+    pub installation: InstallationId,
+    /// Sessions created before this are left out.
+    pub created_from: Timestamp,
+    /// Sessions created after this are left out.
+    pub created_until: Timestamp,
+    /// Sessions that the list shows as ended are left out if they were created before this: what matters of them is only
+    /// that they have been paid for.
+    pub ended_from: Timestamp,
+    /// Sessions that the caller knows, whosever they are. They are not looked at.
+    pub known: BTreeSet<SessionId>,
+    /// Where the previous call of this round stopped.
+    pub resume: Option<ScanState<Marked>>,
+}
+
+/// What one call of [`Provider::marked`] came to.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct MarkedPage {
+    /// Sessions of this installation.
+    pub found: Vec<Marked>,
+    /// Sessions that were looked at and are not of this installation, and never will be.
+    pub foreign: BTreeSet<SessionId>,
+    /// Where to go on; `None` once the list has been read to its end.
+    pub resume: Option<ScanState<Marked>>,
 }
 
 /// One page of a list.

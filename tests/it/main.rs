@@ -17,6 +17,7 @@ mod firetiger;
 mod life;
 mod lost_launches;
 mod malformed;
+mod orphans;
 mod outages;
 mod races;
 mod rebirth;

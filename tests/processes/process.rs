@@ -108,9 +108,31 @@ impl Process {
         }
     }
 
-    /// Waits until its caches are filled: it acts, or stands by.
+    /// Waits until it is ready: it acts, or stands by.
     pub async fn until_ready(&mut self) {
         self.until_logged("caches are filled").await;
+        let deadline = Instant::now() + PATIENCE;
+        while !self.ask("readyz").await.status().is_success() {
+            assert!(Instant::now() < deadline, "not ready:\n{}", self.log());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Whether its metrics say that it leads.
+    pub async fn says_that_it_leads(&self) -> bool {
+        let metrics = self.ask("metrics").await.text().await.unwrap();
+        let gauge = metrics
+            .lines()
+            .find_map(|line| line.strip_prefix("codeagent_leader "));
+        gauge.expect("there is a gauge") == "1"
+    }
+
+    async fn ask(&self, path: &str) -> reqwest::Response {
+        let log = self.log();
+        let (_, rest) = log.split_once("starts address=").expect("it serves");
+        let address = rest.split_whitespace().next().unwrap();
+        let url = format!("http://{address}/{path}");
+        reqwest::get(url).await.unwrap()
     }
 
     /// Waits until it leads.

@@ -105,6 +105,51 @@ async fn the_api_server_is_away_for_longer_than_a_lead_lasts() {
     }
 }
 
+/// It is away for a shorter time, while sessions run and launch: the same process goes on, and still leads.
+#[tokio::test]
+async fn the_api_server_is_restarted() {
+    let mut control_plane = control_plane().await;
+    let world = world_at(&control_plane).await;
+    let crossing = Crossing::new(&world).await;
+    // However long the restart takes on a busy machine.
+    let patient = arguments()
+        .with("--lease-duration", "90s")
+        .with("--renew-deadline", "80s")
+        .with("--retry-period", "500ms");
+    let mut process = Process::start(&world, &crossing, "first", &patient);
+    process.until_leading().await;
+    for provider in PROVIDERS {
+        let running = format!("{provider}-running");
+        world.session(provider, &running, LONG).await;
+        world.until_phase(&running, SessionPhase::Running).await;
+        let prompt = "sim: latency=1s creating=200ms running=500ms\nDo it";
+        let launching = format!("{provider}-launching");
+        let session = world.session(provider, &launching, prompt).await;
+        world
+            .until_true("the launch has arrived", || {
+                !world.launches(&session).is_empty()
+            })
+            .await;
+    }
+    control_plane
+        .restart_component(Component::ApiServer)
+        .await
+        .unwrap();
+    for provider in PROVIDERS {
+        for name in [
+            format!("{provider}-running"),
+            format!("{provider}-launching"),
+        ] {
+            world.until_phase(&name, SessionPhase::Finished).await;
+            let done = world.until_settled(&name).await;
+            assert_eq!(session_id(&done), world.at_provider(&done).id);
+        }
+    }
+    assert!(process.says_that_it_leads().await);
+    process.signal(Signal::Terminate).await;
+    assert!(process.ended().await.success());
+}
+
 /// What the operator does while the store is replaced.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Meanwhile {

@@ -27,6 +27,7 @@ pub use observed::{
 };
 pub use plan::{Effect, Guard, LaunchPlan, Level, Note, Outcome, Plan, Recorded, StatusWrite};
 pub use record::record;
+pub(super) use unlaunched::CREATED_BEFORE;
 
 use super::ids::{RunId, SessionId};
 use super::remote::SessionRef;

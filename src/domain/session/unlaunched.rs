@@ -18,7 +18,7 @@ use crate::api::{
 };
 
 /// How far before the claim a session of ours may seem to have been created: clocks differ.
-pub(super) const CREATED_BEFORE: SignedDuration = SignedDuration::from_mins(10);
+pub(in crate::domain) const CREATED_BEFORE: SignedDuration = SignedDuration::from_mins(10);
 
 pub(super) fn decide(o: &Observed<'_>) -> Plan {
     if o.session.deleting.is_some() {

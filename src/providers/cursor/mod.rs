@@ -9,7 +9,9 @@ use std::sync::Arc;
 
 use url::Url;
 
-use super::contract::{Capability, Connection, ListDetail, Provider, ProviderType, Recovery, StopShown};
+use super::contract::{
+    Capability, Connection, ListDetail, Provider, ProviderType, Recovery, StopShown,
+};
 use super::error::ProviderError;
 use crate::api::{CursorApiVersion, CursorSpec, ProviderKind, ProviderSpec};
 

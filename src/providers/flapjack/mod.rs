@@ -18,8 +18,9 @@ use url::Url;
 use self::wire::{Message, Session, Started};
 use super::contract::{
     API_KEY, Account, AdoptAnswer, AdoptRequest, CancelAnswer, Capability, Connection, ItemDetail,
-    LaunchOutcome, LaunchRequest, Launched, ListDetail, ListItem, ModelChoice, PageToken, Provider,
-    ProviderType, PullRequestPolicy, Recovery, SessionPage, SessionRef,
+    LaunchOutcome, LaunchRequest, Launched, ListDetail, ListItem, MarkedPage, MarkedRequest,
+    ModelChoice, PageToken, Provider, ProviderType, PullRequestPolicy, Recovery, SessionPage,
+    SessionRef,
 };
 use super::credential::Credential;
 use super::error::{ErrorClass, ProviderError};
@@ -221,7 +222,8 @@ impl Flapjack {
 impl Provider for Flapjack {
     /// Flapjack does not say whose a key is, so the key itself makes the fingerprint: a rotated key is another account.
     async fn verify(&self) -> Result<Account, ProviderError> {
-        let _: IgnoredAny = self
+        // Whatever else answers with a 200 at this address does not know the key.
+        let _: Vec<IgnoredAny> = self
             .api
             .get(
                 Operation::Verify,
@@ -265,6 +267,10 @@ impl Provider for Flapjack {
 
     async fn adopt(&self, request: &AdoptRequest) -> Result<AdoptAnswer, ProviderError> {
         adopt::adopt(self, request).await
+    }
+
+    async fn marked(&self, request: &MarkedRequest) -> Result<MarkedPage, ProviderError> {
+        adopt::marked(self, request).await
     }
 
     async fn get(&self, session: &SessionRef) -> Result<Snapshot, ProviderError> {
