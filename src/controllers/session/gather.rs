@@ -255,7 +255,8 @@ pub(super) async fn gather(scope: &Arc<Scope>, object: &CodeSession) -> Result<F
             .metadata
             .creation_timestamp
             .as_ref()
-            .is_some_and(|created| created.0 < context.started_at()),
+            .is_some_and(|created| created.0 < context.started_at())
+            || context.owns_any(&uid),
         agent: agent_view,
         provider: facts,
         readiness,
