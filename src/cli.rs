@@ -77,7 +77,7 @@ pub struct RunOptions {
         value_name = "ADDRESS:PORT"
     )]
     pub bind_address: SocketAddr,
-    /// Providers that this installation runs: cursor, firebender. Default: both.
+    /// Providers that this installation runs: cursor, firebender, flapjack, firetiger. Default: all.
     #[arg(long, env = "CODEAGENT_PROVIDERS", value_delimiter = ',', value_name = "PROVIDER", value_parser = provider)]
     pub providers: Vec<ProviderKind>,
     /// Base URL that this installation uses for a provider instead of the provider's own, as PROVIDER=URL. May be given several
@@ -194,18 +194,12 @@ fn duration(text: &str) -> Result<Duration, String> {
     Duration::try_from(span).map_err(|_| format!("{text:?} is negative"))
 }
 
-/// The providers whose sessions the controllers can drive.
-///
-/// The adapters of Flapjack and Firetiger are here, but a launch at Flapjack needs a template that is kept in step with the
-/// CodeAgent, and one at Firetiger a baseline of the links in its claim: the controllers do neither yet.
-const DRIVEN: [ProviderKind; 2] = [ProviderKind::Cursor, ProviderKind::Firebender];
-
 fn provider(text: &str) -> Result<ProviderKind, String> {
-    DRIVEN
+    ProviderKind::ALL
         .into_iter()
         .find(|kind| kind.as_str() == text)
         .ok_or_else(|| {
-            let known: Vec<&str> = DRIVEN.iter().map(|kind| kind.as_str()).collect();
+            let known = ProviderKind::ALL.map(ProviderKind::as_str);
             format!(
                 "this version does not run a provider {text:?}; it runs: {}",
                 known.join(", ")
@@ -325,7 +319,7 @@ pub async fn run_with(
     })?
     .observed_by(Arc::new(metrics.clone()));
     let providers: BTreeSet<ProviderKind> = if options.providers.is_empty() {
-        DRIVEN.into_iter().collect()
+        ProviderKind::ALL.into_iter().collect()
     } else {
         options.providers.iter().copied().collect()
     };

@@ -111,9 +111,10 @@ pub async fn link(
         .map_err(mend)?;
     let digest = credential.digest();
     let key = ConnectionKey(format!(
-        "{}/{}@{endpoint}#{digest}",
+        "{}/{}@{endpoint}/{}#{digest}",
         provider.kind(),
-        provider.api_version(spec)
+        provider.api_version(spec),
+        spec.tenant().unwrap_or_default()
     ));
     let connection = Connection {
         spec: spec.clone(),

@@ -172,7 +172,7 @@ impl Scope {
     }
 
     /// Forgets a session that is gone.
-    fn forget(&self, uid: &str) {
+    pub(super) fn forget(&self, uid: &str) {
         lock(&self.known).remove(uid);
         lock(&self.waiting).remove(uid);
         self.context.poller.forget(uid);

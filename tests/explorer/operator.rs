@@ -700,6 +700,8 @@ impl State {
                 inputs: Some(Inputs {
                     prompt: "Fix it".into(),
                     digest: "digest".into(),
+                    template_id: None,
+                    baseline: None,
                 }),
             }),
             place: Place::Free,

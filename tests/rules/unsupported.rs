@@ -195,7 +195,11 @@ async fn what_this_version_does_not_do_yet_is_refused_rather_than_ignored() {
 
 #[tokio::test]
 async fn a_provider_that_this_installation_does_not_run_is_named() {
-    let world = World::start("disabled").await;
+    let setup = Setup {
+        flags: vec!["--providers=cursor,firebender".to_owned()],
+        ..Setup::default()
+    };
+    let world = World::start_with("disabled", setup).await;
     let disabled = |name, fields: &str| Wish {
         name,
         agent: fields.to_owned(),

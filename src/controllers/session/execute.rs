@@ -131,6 +131,8 @@ async fn ask(
         Effect::Lookup {
             keys,
             repository,
+            template_id,
+            baseline,
             created_from,
             created_until,
             client_id_honoured,
@@ -141,8 +143,8 @@ async fn ask(
                 installation: scope.context.installation.clone(),
                 uid: facts.uid.clone(),
                 repository: repository.clone().unwrap_or_default(),
-                template_id: None,
-                baseline: None,
+                template_id: template_id.clone(),
+                baseline: baseline.clone(),
                 created_from: *created_from,
                 created_until: *created_until,
                 owned: scope.context.owned_by_others(&facts.uid),
@@ -274,7 +276,7 @@ fn launch_request(
         },
         on_behalf_of: plan.on_behalf_of.clone(),
         issue: plan.issue.clone(),
-        template_id: None,
+        template_id: plan.template_id.clone(),
         window: SendWindow {
             not_after: plan.not_after,
             opened,

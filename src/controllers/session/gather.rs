@@ -508,7 +508,12 @@ async fn inputs(
         }),
     })?;
     let digest = hex(&Sha256::digest(prompt.as_bytes()), 16);
-    Ok(Inputs { prompt, digest })
+    Ok(Inputs {
+        prompt,
+        digest,
+        template_id: None,
+        baseline: None,
+    })
 }
 
 fn readiness(

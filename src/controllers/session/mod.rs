@@ -42,9 +42,12 @@ pub(super) enum Step {
 /// # Errors
 /// If something of the cluster could not be read or stored.
 pub async fn reconcile(object: Arc<CodeSession>, scope: Arc<Scope>) -> Result<Action, PassError> {
-    // The cache may have moved on since this pass was put into the queue.
-    let cached = scope.sessions.get(&ObjectRef::from_obj(&*object));
-    let mut object = scope.sessions_overlay.newest(cached.unwrap_or(object));
+    // The cache may have moved on since this pass was put into the queue: what has gone is not looked at again, or its
+    // last words would be said twice.
+    let Some(cached) = scope.sessions.get(&ObjectRef::from_obj(&*object)) else {
+        return Ok(Action::await_change());
+    };
+    let mut object = scope.sessions_overlay.newest(cached);
     for _ in 0..MOST_PASSES {
         let begun = Instant::now();
         let span = tracing::info_span!(
@@ -118,6 +121,13 @@ async fn pass(scope: &Arc<Scope>, object: &Arc<CodeSession>) -> Result<Step, Pas
 fn settle(scope: &Arc<Scope>, object: &Arc<CodeSession>) {
     let Some(uid) = object.uid() else { return };
     let context = &scope.context;
+    if object.metadata.deletion_timestamp.is_some() && object.finalizers().is_empty() {
+        // Its removal may have been seen before the answer to our own write: nobody else would forget it then.
+        if scope.sessions.get(&ObjectRef::from_obj(&**object)).is_none() {
+            scope.forget(&uid);
+        }
+        return;
+    }
     let status = object.status.as_ref();
     let confirmed = status
         .and_then(|status| status.launch.as_ref())

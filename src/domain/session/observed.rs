@@ -184,6 +184,10 @@ pub struct Inputs {
     pub prompt: String,
     /// Digest of the request.
     pub digest: String,
+    /// The provider's template to launch from, where it has templates.
+    pub template_id: Option<String>,
+    /// What was there before the launch, where a lost one is found by comparing.
+    pub baseline: Option<String>,
 }
 
 /// A place among the agent's sessions.

@@ -69,6 +69,8 @@ fn look(o: &Observed<'_>, open: &SendRecord, effective: &Effective) -> Effect {
     Effect::Lookup {
         keys: keys(&o.session, open.attempt),
         repository: effective.repository.clone(),
+        template_id: open.target.template_id.clone(),
+        baseline: open.baseline.clone(),
         created_from: open.claimed_at - CREATED_BEFORE,
         created_until: open.claimed_at + o.timing.fence_after(open.posts) + o.timing.clock_margin,
         client_id_honoured,

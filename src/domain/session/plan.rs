@@ -126,6 +126,10 @@ pub enum Effect {
         keys: Vec<LaunchKey>,
         /// URL of the repository.
         repository: Option<String>,
+        /// The provider's template that was launched from, as pinned in the claim.
+        template_id: Option<String>,
+        /// What was there before the launch, as recorded in the claim.
+        baseline: Option<String>,
         /// Candidates are not older than this.
         created_from: Timestamp,
         /// Candidates are not younger than this.
@@ -158,6 +162,8 @@ pub struct LaunchPlan {
     pub issue: Option<String>,
     /// The person on whose behalf it runs.
     pub on_behalf_of: Option<String>,
+    /// The provider's template to launch from, as pinned in the claim.
+    pub template_id: Option<String>,
 }
 
 /// What came of an effect.

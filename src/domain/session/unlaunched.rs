@@ -127,6 +127,8 @@ pub(super) fn decide(o: &Observed<'_>) -> Plan {
         return Plan::act(Effect::Lookup {
             keys: keys(&o.session, recorded(o).map_or(1, |record| record.attempt)),
             repository: effective.repository.clone(),
+            template_id: inputs.template_id.clone(),
+            baseline: None,
             created_from: recorded(o).map_or(o.session.created_at, |record| record.claimed_at)
                 - CREATED_BEFORE,
             created_until: o.now + o.timing.fence(),
@@ -169,10 +171,10 @@ pub(super) fn claim(
                 "{}/{}",
                 effective.credentials_ref.name, effective.credentials_ref.key
             ),
-            template_id: None,
+            template_id: inputs.template_id.clone(),
             issue: spec.issue.clone(),
         },
-        baseline: None,
+        baseline: inputs.baseline.clone(),
         request_digest: inputs.digest.clone(),
         refusal: recorded(o)
             .filter(|_| posts == 1)
@@ -212,6 +214,7 @@ pub(super) fn claim(
             prompt: inputs.prompt.clone(),
             issue: spec.issue.clone(),
             on_behalf_of: spec.on_behalf_of.clone(),
+            template_id: inputs.template_id.clone(),
         }))),
         notes: Vec::new(),
         again: None,

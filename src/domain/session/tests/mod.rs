@@ -97,6 +97,8 @@ fn connected(name: &str) -> Connected {
         inputs: Some(Inputs {
             prompt: "Fix the login bug".into(),
             digest: "digest".into(),
+            template_id: None,
+            baseline: None,
         }),
     }
 }

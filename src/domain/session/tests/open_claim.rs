@@ -289,6 +289,8 @@ fn a_launch_proven_absent_is_sent_again_with_what_its_sources_say_now() {
     changed.inputs = Some(Inputs {
         prompt: "Something else".into(),
         digest: "another digest".into(),
+        template_id: None,
+        baseline: None,
     });
     given.readiness = Readiness::Ready(changed);
     let plan = given.pass();
