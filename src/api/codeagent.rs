@@ -310,7 +310,7 @@ pub struct TemplateStatus {
     pub claim_id: Option<String>,
     /// When it was tried to be made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(schema_with = "optional_time_schema")]
+    #[schemars(schema_with = "time_schema")]
     pub claimed_at: Option<Timestamp>,
     /// The generation of the spec that it was last brought in line with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
