@@ -19,4 +19,5 @@ mod outages;
 mod races;
 mod secrecy;
 mod support;
+mod templates;
 mod waiting;
