@@ -176,12 +176,12 @@ async fn a_template_is_made_once_for_a_hundred_sessions() {
         "model": {"id": "gpt-5", "params": {"effort": "high"}},
     });
     world.agent_with(FLAPJACK, spec).await;
+    let _operator = world.operator().await;
     for number in 0..SESSIONS {
         world
             .session(FLAPJACK, &format!("s{number}"), "Do it")
             .await;
     }
-    let _operator = world.operator().await;
     for number in 0..SESSIONS {
         let name = format!("s{number}");
         world.until_phase(&name, SessionPhase::Finished).await;
