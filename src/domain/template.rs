@@ -500,11 +500,12 @@ pub fn failure(
         .saturating_add(1);
     let refused = match error.class {
         ErrorClass::InvalidRequest
-        | ErrorClass::Unauthorized
         | ErrorClass::Forbidden
         | ErrorClass::NotFound
         | ErrorClass::QuotaExhausted => nothing_done,
-        ErrorClass::Conflict
+        // The key is checked again, and what that shows is said instead.
+        ErrorClass::Unauthorized
+        | ErrorClass::Conflict
         | ErrorClass::RateLimited
         | ErrorClass::Unavailable
         | ErrorClass::Timeout

@@ -71,7 +71,8 @@ pub(super) async fn keep(
             Ok(Some(kept)) => return Ok(kept),
             Err(WriteError::Stale) => return Ok(Kept::Stale),
             Err(WriteError::Gone) => return Ok(Kept::Gone),
-            Err(source) => {
+            Err(WriteError::Refused(why)) => return Ok(keeper.may_not(&why)),
+            Err(source @ WriteError::Failed(_)) => {
                 return Err(PassError::Write {
                     what: "the claim or the finalizer of a template",
                     source,
@@ -250,6 +251,19 @@ impl Keeper<'_> {
             standing,
             again,
         }
+    }
+
+    /// The API server does not let the operator do its part.
+    fn may_not(&self, why: &str) -> Kept {
+        let message = format!(
+            "the template that sessions are launched from is not kept, its claim or finalizer cannot be stored: {why}"
+        );
+        tracing::warn!(message, "a template is not in step");
+        let standing = Standing::Refused {
+            message,
+            usable: false,
+        };
+        self.rest(self.scope.context.timing().fault_wait_max, standing)
     }
 
     /// The templates under which sessions are active, or may be.
