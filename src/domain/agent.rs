@@ -9,7 +9,7 @@ use super::status::{MESSAGE_BYTES, clip, whole_seconds};
 use super::template::Standing;
 use crate::api::{
     AccountStatus, AgentCondition, ClientIdEvidence, CodeAgentStatus, Condition, ConditionStatus,
-    Guarantee, ProviderKind, Reason, SessionCounts, TemplateStatus, condition,
+    Guarantee, OrphanStatus, ProviderKind, Reason, SessionCounts, TemplateStatus, condition,
 };
 
 /// What was found out about a CodeAgent.
@@ -31,6 +31,8 @@ pub struct Findings {
     pub endpoint: String,
     /// The sessions, where it is time to write their counts.
     pub counts: Option<SessionCounts>,
+    /// Sessions at the provider that nobody accounts for; `None` where nobody has looked yet.
+    pub orphans: Option<Vec<OrphanStatus>>,
     /// Whether it is suspended.
     pub suspended: bool,
     /// What is to be recorded of its template.
@@ -94,6 +96,9 @@ pub fn status(
         status.sessions = Some(counts);
     }
     status.template.clone_from(&findings.template);
+    if let Some(orphans) = &findings.orphans {
+        status.orphans.clone_from(orphans);
+    }
     let account = match &findings.health {
         Health::Accepted(account) => Some(account),
         Health::Unreachable { account, .. } => account.as_ref(),

@@ -371,7 +371,8 @@ impl Keeper<'_> {
         };
         let begun = self.scope.context.uptime();
         // A claim counts from when it was written: what is sent much later would turn up after its time.
-        if opened.elapsed() >= self.scope.context.timing().send_window {
+        let context = &self.scope.context;
+        if !context.may_begin() || opened.elapsed() >= context.timing().send_window {
             self.forget_look();
             return Ok(());
         }
