@@ -28,6 +28,7 @@ pub use observed::{
 pub use plan::{Effect, Guard, LaunchPlan, Level, Note, Outcome, Plan, Recorded, StatusWrite};
 pub use record::record;
 pub(super) use unlaunched::CREATED_BEFORE;
+pub use unlaunched::template_missing;
 
 use super::ids::{RunId, SessionId};
 use super::remote::SessionRef;

@@ -253,10 +253,22 @@ fn refusal(o: &Observed<'_>, error: &ProviderError) -> RefusalRecord {
         .map_or(0, |refusal| refusal.count)
         .saturating_add(1);
     let own_model = o.session.spec.model.as_ref();
-    let verdict = verdict(
-        error,
-        own_model.is_some_and(|own| own.id.is_some() || !own.params.is_empty()),
-    );
+    let from_template = o
+        .session
+        .status
+        .and_then(|status| status.launch.as_ref())
+        .is_some_and(|record| record.target.template_id.is_some());
+    let verdict = match error.class {
+        // The template is gone; its keeper makes another one.
+        ErrorClass::NotFound if from_template => Verdict {
+            reason: Reason::WaitingForTemplate,
+            mended_by: MendedBy::Surroundings,
+        },
+        _ => verdict(
+            error,
+            own_model.is_some_and(|own| own.id.is_some() || !own.params.is_empty()),
+        ),
+    };
     let wait = match verdict.mended_by {
         MendedBy::Time => o.timing.fault_wait(count),
         MendedBy::Surroundings | MendedBy::Nothing => o.timing.refusal_wait(count),
@@ -356,6 +368,10 @@ pub(super) fn waits_after_refusal(draft: &mut Draft, refusal: &RefusalRecord) {
         Reason::RateLimited | Reason::ProviderUnavailable => draft.reconciling(
             reason,
             format!("not launched yet, goes on by itself: {said}"),
+        ),
+        Reason::WaitingForTemplate => draft.reconciling(
+            reason,
+            format!("not launched yet, the template that sessions are launched from is looked for again: {said}"),
         ),
         _ => draft.stalled(
             reason,
@@ -654,7 +670,9 @@ fn prepare_for_adoption(
                     )
                 })
                 .unwrap_or_default(),
-            template_id: None,
+            template_id: connected
+                .and_then(|connected| connected.inputs.as_ref())
+                .and_then(|inputs| inputs.template_id.clone()),
             issue: o.session.spec.issue.clone(),
         },
         baseline: None,

@@ -4,7 +4,7 @@ use jiff::SignedDuration;
 
 use super::super::effective::{Fault, Objection};
 use super::super::ids::LaunchKey;
-use super::super::remote::Recovery;
+use super::super::remote::{Capability, Recovery};
 use super::super::status::Draft;
 use super::observed::{
     AgentView, Connected, Inputs, Observed, Origin, Place, ProviderFacts, Readiness, Turn, keys,
@@ -116,6 +116,13 @@ pub(super) fn decide(o: &Observed<'_>) -> Plan {
         }
         Readiness::Ready(connected) => connected,
     };
+    if template_missing(provider, connected) {
+        return waiting(
+            o,
+            Reason::WaitingForTemplate,
+            "waits for the template that sessions are launched from: the conditions of the CodeAgent tell how it stands",
+        );
+    }
     if let Some(hold) = held_by_refusal(o, connected, *generation) {
         return hold;
     }
@@ -141,7 +148,8 @@ pub(super) fn decide(o: &Observed<'_>) -> Plan {
         return Plan::act(Effect::Lookup {
             keys: keys(&o.session, recorded(o).map_or(1, |record| record.attempt)),
             repository: effective.repository.clone(),
-            template_id: inputs.template_id.clone(),
+            // An earlier life of the object may have used another template than there is now.
+            template_id: recorded(o).and_then(|record| record.target.template_id.clone()),
             baseline: None,
             created_from: recorded(o).map_or(o.session.created_at, |record| record.claimed_at)
                 - CREATED_BEFORE,
@@ -183,6 +191,11 @@ pub(super) fn claim(
     let key = LaunchKey::derive(o.session.namespace_uid, o.session.uid, attempt);
     let not_after = o.now + o.timing.send_window;
     let spec = o.session.spec;
+    // What was sent before is looked for under the template that it was sent with.
+    let template_id = match recorded(o) {
+        Some(record) if posts > 1 => record.target.template_id.clone(),
+        _ => inputs.template_id.clone(),
+    };
     let record = SendRecord {
         key: key.as_uuid().to_owned(),
         attempt,
@@ -200,7 +213,7 @@ pub(super) fn claim(
                 "{}/{}",
                 effective.credentials_ref.name, effective.credentials_ref.key
             ),
-            template_id: inputs.template_id.clone(),
+            template_id: template_id.clone(),
             issue: spec.issue.clone(),
         },
         baseline: match preflight::standing(o, provider, connected) {
@@ -246,7 +259,7 @@ pub(super) fn claim(
             prompt: inputs.prompt.clone(),
             issue: spec.issue.clone(),
             on_behalf_of: spec.on_behalf_of.clone(),
-            template_id: inputs.template_id.clone(),
+            template_id,
         }))),
         notes: Vec::new(),
         again: None,
@@ -329,11 +342,26 @@ fn refuse(o: &Observed<'_>, objection: &Objection) -> Plan {
     }
 }
 
+/// Whether sessions of this provider are launched from a template, and it is not there for this account.
+pub fn template_missing(provider: &ProviderFacts, connected: &Connected) -> bool {
+    provider.capabilities.contains(&Capability::Templates)
+        && connected
+            .inputs
+            .as_ref()
+            .is_some_and(|inputs| inputs.template_id.is_none())
+}
+
 /// After a refusal nothing is sent until its circumstances change or its time is up.
 fn held_by_refusal(o: &Observed<'_>, connected: &Connected, agent_generation: i64) -> Option<Plan> {
-    let refusal = recorded(o).and_then(|record| record.refusal.as_ref())?;
-    let unchanged =
-        refusal.agent_generation == agent_generation && refusal.credential == connected.credential;
+    let record = recorded(o)?;
+    let refusal = record.refusal.as_ref()?;
+    let same_template = connected
+        .inputs
+        .as_ref()
+        .is_none_or(|inputs| inputs.template_id == record.target.template_id);
+    let unchanged = refusal.agent_generation == agent_generation
+        && refusal.credential == connected.credential
+        && same_template;
     let remaining = o.until(refusal.retry_at);
     (unchanged && !remaining.is_zero()).then(|| {
         // Something else may have stood in its place meanwhile.
