@@ -68,6 +68,14 @@ words! {
         Suspended,
         /// Waits for a free place (maxConcurrentSessions).
         WaitingForCapacity,
+        /// Waits for the template that sessions are launched from to be there at the provider.
+        WaitingForTemplate,
+        /// The provider refuses to make or change the template.
+        TemplateRefused,
+        /// The template stays at the provider.
+        TemplateLeft,
+        /// Waits for the open launch of another session on the same issue.
+        WaitingForIssue,
         /// The Secret does not exist.
         SecretNotFound,
         /// The Secret lacks the label codeagents.dev/credential.
@@ -86,6 +94,8 @@ words! {
         VerifyingCredentials,
         /// The provider does not accept the key.
         CredentialsInvalid,
+        /// The provider has no coding agent of the id that the CodeAgent names.
+        CodingAgentNotFound,
         /// The provider accepts the key.
         CredentialsAccepted,
         /// The account has no access to the repository, or it does not exist.
@@ -166,6 +176,8 @@ words! {
         NoPullRequest,
         /// There is none yet.
         NotYet,
+        /// The provider does not tell.
+        NotReported,
         /// Sessions can start.
         Ready,
         /// Nothing is left to do.

@@ -78,10 +78,11 @@ async fn may_exactly(access: &Access, release: &Release, namespace: &str, expect
 }
 
 /// What the operator may do in a namespace that it serves.
-const SERVING: [&str; 15] = [
+const SERVING: [&str; 16] = [
     "get codeagents.codeagents.dev",
     "list codeagents.codeagents.dev",
     "watch codeagents.codeagents.dev",
+    "patch codeagents.codeagents.dev",
     "patch codeagents/status.codeagents.dev",
     "get codesessions.codeagents.dev",
     "list codesessions.codeagents.dev",
@@ -110,7 +111,8 @@ fn leading() -> Vec<Permission> {
     [
         "create leases.coordination.k8s.io",
         "get leases.coordination.k8s.io/codeagent-operator",
-        "update leases.coordination.k8s.io/codeagent-operator",
+        "list leases.coordination.k8s.io/codeagent-operator",
+        "watch leases.coordination.k8s.io/codeagent-operator",
         "patch leases.coordination.k8s.io/codeagent-operator",
     ]
     .map(str::to_owned)

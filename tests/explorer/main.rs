@@ -109,10 +109,9 @@ fn two_operators_and_a_marker() {
 
 #[test]
 fn two_operators_nothing_to_look_for_and_every_pair_of_faults() {
-    let mut world = world(Recovery::None, 2, 2, 5);
-    if !large() {
-        world.rest_every = 8;
-    }
+    let horizon = if large() { 5 } else { 3 };
+    let mut world = world(Recovery::None, 2, 2, horizon);
+    world.rest_every = 8;
     let explored = holds("None, two operators", &world);
     assert!(explored.pairs >= 100_000, "{explored}");
 }

@@ -9,7 +9,7 @@ use codeagent_operator::api::{
     CodeSessionSpec, DesiredState, Effective, OnUnknownLaunch, ProviderKind,
 };
 use codeagent_operator::domain::ids::InstallationId;
-use codeagent_operator::domain::remote::{Capability, Recovery};
+use codeagent_operator::domain::remote::{Capability, Recovery, StopShown};
 use codeagent_operator::domain::session::{AgentView, ProviderFacts};
 use codeagent_operator::domain::timing::Timing;
 use jiff::{SignedDuration, Timestamp};
@@ -182,12 +182,15 @@ impl World {
             poll_min: TICK,
             poll_max: TICK,
             stop_again: TICK,
+            stop_silence: TICK * 2,
         };
         timing.validate().unwrap();
         // What cannot be looked for cannot be stopped either (Firetiger).
         let capabilities: BTreeSet<Capability> = Capability::ALL
             .into_iter()
             .filter(|capability| *capability != Capability::Cancel || recovery != Recovery::None)
+            // A template is not part of the model: it decides nothing about what is paid.
+            .filter(|capability| *capability != Capability::Templates)
             .collect();
         Self {
             recovery,
@@ -209,6 +212,7 @@ impl World {
                 kind: ProviderKind::Cursor,
                 api_version: "v1",
                 recovery,
+                stop_shown: StopShown::InStatus,
                 capabilities,
             },
             agents: agents(OnUnknownLaunch::Recover, true),
@@ -801,7 +805,7 @@ impl State {
             .object
             .is_none_or(|object| world.tables.status(object.status).over);
         for operator in &mut self.operators {
-            operator.normalise(self.left, self.key, over);
+            operator.normalise(self.left, self.key, over, self.tick);
         }
         self.number_versions();
     }

@@ -14,7 +14,7 @@ use crate::check::Violation;
 use crate::model::{
     Bounds, Key, Luck, Mutant, Object, Session, State, TICK, Work, World, Writes, at,
 };
-use crate::tables::{Answer, Conclusion, IdNo, PlanNo, Planned, Seen, Sight, StatusNo};
+use crate::tables::{Answer, Conclusion, IdNo, IssueLinks, PlanNo, Planned, Seen, Sight, StatusNo};
 
 /// A process.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -40,6 +40,8 @@ struct Memory {
     absent: u128,
     looked_by: Option<u8>,
     last_look: Option<u8>,
+    fruitless: Option<u8>,
+    preflight: Option<IssueLinks>,
     last_stop: Option<u8>,
     /// Since when looks by this account have found nothing, and the newest of them.
     missing: Option<(u8, u8, u8)>,
@@ -115,7 +117,12 @@ impl Operator {
     }
 
     /// Forgets what can make no difference. `over`: nothing is left to be done about the object.
-    pub fn normalise(&mut self, left: Bounds, key: Key, over: bool) {
+    pub fn normalise(&mut self, left: Bounds, key: Key, over: bool, tick: u8) {
+        // It counts for as long as a request may take.
+        self.memory.preflight = self
+            .memory
+            .preflight
+            .filter(|links| tick <= links.begun + 1);
         if left.user == 0 && self.memory.kept == Some(key) {
             // It is used anyway.
             self.memory.kept = None;
@@ -162,7 +169,8 @@ impl Operator {
             Some(Effect::Launch(_)) => 1,
             Some(Effect::Lookup { .. }) => 2,
             Some(Effect::Cancel(_)) => 3,
-            Some(_) => 4,
+            Some(Effect::Preflight { .. }) => 4,
+            Some(_) => 5,
         };
         match &self.stage {
             Stage::Idle => 0,
@@ -186,6 +194,7 @@ impl Operator {
                 absent: 0,
                 looked_by: None,
                 last_look: None,
+                fruitless: None,
                 ..self.memory
             };
         }
@@ -203,23 +212,30 @@ impl Operator {
             }
             Stage::Held(_) | Stage::Record(_, _) => {}
             Stage::Effect(decided) => match &world.tables.plan(decided.plan).effect {
-                Some(Effect::Launch(_)) if !faults => {}
+                Some(Effect::Launch(_)) if !faults || state.launch_is_refused(world) => {}
                 Some(Effect::Launch(_)) => {
-                    if !state.launch_is_refused(world) {
-                        if world.shows_late {
-                            with(Luck::ShownLate);
-                        }
-                        for luck in [
-                            Luck::Quota,
-                            Luck::Invalid,
-                            Luck::RateLimited,
-                            Luck::Unsent,
-                            Luck::LostDone,
-                            Luck::LostLate,
-                            Luck::LostUndone,
-                        ] {
-                            with(luck);
-                        }
+                    if world.shows_late {
+                        with(Luck::ShownLate);
+                    }
+                    for luck in [
+                        Luck::Quota,
+                        Luck::Invalid,
+                        Luck::RateLimited,
+                        Luck::Unsent,
+                        Luck::LostDone,
+                        Luck::LostLate,
+                        Luck::LostUndone,
+                    ] {
+                        with(luck);
+                    }
+                }
+                Some(Effect::Preflight { .. }) => {
+                    let account = decided.sight.key.account();
+                    if state.links(account, false) != state.links(account, true) {
+                        with(Luck::NotYet);
+                    }
+                    if faults {
+                        with(Luck::LostUndone);
                     }
                 }
                 Some(Effect::Lookup { .. }) => {
@@ -395,7 +411,11 @@ impl State {
                 let plan = world.tables.plan(decided.plan);
                 let answer = match &plan.effect {
                     Some(Effect::Launch(_)) => self.send(world, index, &decided, &plan, luck)?,
+                    Some(Effect::Lookup { baseline, .. }) if world.recovery == Recovery::None => {
+                        self.compare(&decided, baseline.as_deref(), luck)
+                    }
                     Some(Effect::Lookup { .. }) => self.look_up(world, &decided, luck),
+                    Some(Effect::Preflight { .. }) => self.preflight(&decided, luck),
                     Some(Effect::Cancel(session)) => {
                         let id = world.tables.id(session.session_id.as_str());
                         self.operators[index].memory.last_stop = Some(self.tick);
@@ -407,6 +427,7 @@ impl State {
                     // A look is remembered or adopted at once: were something stored before, nothing would come of it.
                     Answer::Found { .. }
                     | Answer::Absent { .. }
+                    | Answer::Preflighted(_)
                     | Answer::Inconclusive
                     | Answer::LookFailed
                     | Answer::StopFailed
@@ -624,6 +645,56 @@ impl State {
         }
     }
 
+    /// What the issue links to, as bits: all of it, or what must show by now.
+    fn links(&self, account: u8, all: bool) -> u8 {
+        self.sessions
+            .iter()
+            .enumerate()
+            .filter(|(_, s)| s.account == account && (all || s.visible_by.is_none()))
+            .fold(0, |bits, (place, _)| bits | 1 << place)
+    }
+
+    /// Reads what the issue links to before a launch.
+    fn preflight(&mut self, decided: &Decided, luck: Luck) -> Answer {
+        let account = decided.sight.key.account();
+        let there = (luck != Luck::LostUndone).then(|| self.show_links(account, luck));
+        Answer::Preflighted(IssueLinks {
+            begun: self.tick,
+            account,
+            there,
+        })
+    }
+
+    fn show_links(&mut self, account: u8, luck: Luck) -> u8 {
+        let there = self.links(account, luck != Luck::NotYet);
+        for (place, session) in self.sessions.iter_mut().enumerate() {
+            if there >> place & 1 == 1 {
+                session.visible_by = None;
+            }
+        }
+        there
+    }
+
+    /// Compares what the issue links to with what it did before the launch: exactly one new session is ours.
+    fn compare(&mut self, decided: &Decided, baseline: Option<&str>, luck: Luck) -> Answer {
+        let absent = Answer::Absent { begun: self.tick };
+        match luck {
+            Luck::Denied => return absent,
+            Luck::LostUndone => return Answer::LookFailed,
+            _ => {}
+        }
+        let before: u8 = baseline.unwrap().parse().unwrap();
+        let new = self.show_links(decided.sight.key.account(), luck) & !before;
+        if new.count_ones() != 1 {
+            return absent;
+        }
+        Answer::Found {
+            first: self.sessions[new.trailing_zeros() as usize].id,
+            attempt: 1,
+            others: 0,
+        }
+    }
+
     fn stop(
         &mut self,
         world: &World,
@@ -694,6 +765,10 @@ impl State {
             memory.absent = looks.absent;
             memory.looked_by = looks.by;
             memory.last_look = looks.last;
+            memory.fruitless = looks.fruitless;
+        }
+        if conclusion.preflight.is_some() && memory.uid == uid {
+            memory.preflight = conclusion.preflight;
         }
         let mut writes = Writes::default();
         if let Some(status) = conclusion.write {
@@ -846,6 +921,8 @@ impl State {
             absent: memory.absent,
             looked_by: memory.looked_by,
             last_look: memory.last_look,
+            fruitless: memory.fruitless,
+            preflight: memory.preflight,
             last_stop: memory.last_stop,
             look,
         }

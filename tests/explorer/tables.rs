@@ -14,11 +14,12 @@ use codeagent_operator::api::{
 use codeagent_operator::domain::effective::{Fault, Objection};
 use codeagent_operator::domain::ids::{AccountFingerprint, LaunchKey, SessionId};
 use codeagent_operator::domain::remote::{
-    AdoptAnswer, CancelAnswer, ErrorClass, Found, LaunchOutcome, Launched, ProviderError, Sent,
+    AdoptAnswer, CancelAnswer, ErrorClass, Found, LaunchOutcome, Launched, ProviderError, Recovery,
+    Sent,
 };
 use codeagent_operator::domain::session::{
     Connected, Effect, Guard, Inputs, Level, Look, Lookups, Note, Observed, Origin, Outcome, Place,
-    Plan, Readiness, SessionView, decide, record,
+    Plan, Preflight, Readiness, SessionView, Turn, decide, record,
 };
 use codeagent_operator::domain::snapshot::{Links, RemotePhase, Snapshot};
 
@@ -81,8 +82,19 @@ pub struct Sight {
     pub absent: u128,
     pub looked_by: Option<u8>,
     pub last_look: Option<u8>,
+    pub fruitless: Option<u8>,
+    pub preflight: Option<IssueLinks>,
     pub last_stop: Option<u8>,
     pub look: Option<Seen>,
+}
+
+/// What a look before a launch has shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct IssueLinks {
+    pub begun: u8,
+    pub account: u8,
+    /// The sessions that the issue links to, as bits; `None` if it could not be read.
+    pub there: Option<u8>,
 }
 
 /// What a look at a launched session shows.
@@ -125,6 +137,7 @@ pub enum Answer {
     Absent {
         begun: u8,
     },
+    Preflighted(IssueLinks),
     Inconclusive,
     LookFailed,
     Stopped,
@@ -136,6 +149,7 @@ pub enum Answer {
 pub struct Conclusion {
     pub write: Option<StatusNo>,
     pub lookups: Option<Looks>,
+    pub preflight: Option<IssueLinks>,
     pub reports: bool,
 }
 
@@ -145,6 +159,7 @@ pub struct Looks {
     pub absent: u128,
     pub by: Option<u8>,
     pub last: Option<u8>,
+    pub fruitless: Option<u8>,
 }
 
 #[derive(Default)]
@@ -270,7 +285,7 @@ impl Tables {
                     .hash(&mut h);
             }
             // Its limits are the provider's business, which this model has another way to choose.
-            Some(Effect::Lookup { .. }) => 2_u8.hash(&mut h),
+            Some(Effect::Lookup { baseline, .. }) => (2_u8, baseline).hash(&mut h),
             Some(Effect::Cancel(session)) => (3_u8, session.session_id.as_str()).hash(&mut h),
             Some(other) => format!("{other:?}").hash(&mut h),
         }
@@ -338,6 +353,7 @@ impl World {
         if at_peace {
             (sight.wall, sight.tick, sight.seen, sight.absent) = (0, 0, 0, 0);
             (sight.looked_by, sight.last_look, sight.last_stop) = (None, None, None);
+            (sight.fruitless, sight.preflight) = (None, None);
         }
         sight
     }
@@ -365,6 +381,15 @@ impl World {
                     .account
                     .map(|account| u8::from(account.as_str() == ACCOUNTS[1])),
                 last: looks.last.map(ticks),
+                fruitless: looks.fruitless.map(ticks),
+            }),
+            preflight: recorded.preflight.map(|taken| IssueLinks {
+                begun: ticks(taken.begun),
+                account: u8::from(taken.account.as_str() == ACCOUNTS[1]),
+                there: taken
+                    .result
+                    .ok()
+                    .map(|there| there.unwrap().parse().unwrap()),
             }),
             reports: reports(&recorded.notes),
         });
@@ -401,7 +426,7 @@ impl World {
             } => {
                 let found = Found {
                     snapshot: self.snapshot(first, Work::Running),
-                    attempt: Some(i32::from(attempt)),
+                    attempt: (self.recovery != Recovery::None).then(|| i32::from(attempt)),
                 };
                 looked_up(
                     sight.tick,
@@ -420,6 +445,13 @@ impl World {
                 sight.tick,
                 Err(error(ErrorClass::Unavailable, Sent::Possibly)),
             ),
+            Answer::Preflighted(links) => Outcome::Preflighted {
+                begun: TICK * u32::from(links.begun),
+                result: links
+                    .there
+                    .map(|there| Some(there.to_string()))
+                    .ok_or_else(|| error(ErrorClass::Unavailable, Sent::Possibly)),
+            },
             Answer::Stopped => Outcome::Stopped(Ok(CancelAnswer::Accepted)),
             Answer::NotCancellable => Outcome::Stopped(Ok(CancelAnswer::NotCancellable)),
             Answer::StopFailed => Outcome::Stopped(Err(error(ErrorClass::Timeout, Sent::Possibly))),
@@ -441,6 +473,7 @@ impl World {
                 .collect(),
             begun: None,
             resume: None,
+            fruitless: sight.fruitless.map(|tick| TICK * u32::from(tick)),
             last: sight.last_look.map(|tick| TICK * u32::from(tick)),
         };
         let mut status = stored.status.clone();
@@ -492,9 +525,18 @@ impl World {
                 inputs: (sight.agent > 0).then(|| Inputs {
                     prompt: "Fix it".into(),
                     digest: "digest".into(),
+                    template_id: None,
                 }),
             })
         };
+        let preflight = sight.preflight.map(|links| Preflight {
+            account: fingerprint(links.account),
+            begun: TICK * u32::from(links.begun),
+            result: links
+                .there
+                .map(|there| Some(there.to_string()))
+                .ok_or_else(|| error(ErrorClass::Unavailable, Sent::Possibly)),
+        });
         let claim_id = format!("claim-{}", sight.claims + 1);
         with(&Observed {
             now: at(sight.wall),
@@ -522,6 +564,9 @@ impl World {
             provider: Some(self.facts.clone()),
             readiness,
             place: Place::Free,
+            // One session at a time: its turn is never another's.
+            turn: Turn::Unneeded,
+            preflight: preflight.as_ref(),
             in_flight: false,
             claim_first_seen: Some(TICK * u32::from(sight.seen)),
             lookups: &lookups,

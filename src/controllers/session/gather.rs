@@ -12,22 +12,25 @@ use sha2::{Digest, Sha256};
 use super::super::accounts::Standing;
 use super::super::connection::{Linked, Obstacle, endpoint, link, obstacle, unreadable};
 use super::super::error::PassError;
-use super::super::memory::{Attached, Remembered};
-use super::super::scope::{Scope, waits_for_place};
+use super::super::memory::{Attached, IssueKey, Remembered};
+use super::super::scope::{Scope, open_claim, waits_for_place};
 use super::{attach, salted};
 use crate::api::{
     ADOPT_ANNOTATION, CodeAgent, CodeSession, DesiredState, FINALIZER, KeyReference,
-    ORIGIN_ANNOTATION, ProviderSpec, Reason, SendState, SessionPhase,
+    ORIGIN_ANNOTATION, ProviderSpec, Reason, SendState, SessionPhase, TemplateState,
 };
 use crate::domain::effective::{
     Fault, Objection, compose_prompt, objection, reference_missing, resolve,
 };
 use crate::domain::ids::{InstallationId, hex};
-use crate::domain::remote::ErrorClass;
+use crate::domain::remote::{ErrorClass, Recovery};
 use crate::domain::session::{
     AgentView, Connected, Inputs, Observed, Origin, Place, ProviderFacts, Readiness, SessionView,
+    Turn, template_missing,
 };
+use crate::domain::template::Site;
 use crate::domain::timing::Timing;
+use crate::providers::registry::offer;
 
 /// Everything that was gathered, owned.
 pub(super) struct Facts {
@@ -48,6 +51,7 @@ pub(super) struct Facts {
     pub provider: Option<ProviderFacts>,
     readiness: Readiness,
     place: Place,
+    turn: Turn,
     pub remembered: Remembered,
     pub linked: Option<Linked>,
     installation: InstallationId,
@@ -81,6 +85,8 @@ impl Facts {
             provider: self.provider.clone(),
             readiness: self.readiness.clone(),
             place: self.place,
+            turn: self.turn.clone(),
+            preflight: self.remembered.preflight.as_ref(),
             in_flight: self.remembered.in_flight,
             claim_first_seen: self.remembered.claim.as_ref().map(|(_, seen)| *seen),
             lookups: &self.remembered.lookups,
@@ -112,7 +118,9 @@ pub(super) async fn gather(scope: &Arc<Scope>, object: &CodeSession) -> Result<F
     let remembered = remember_claim(scope, object, &uid, uptime);
     let agent = scope
         .agents
-        .get(&ObjectRef::new(&object.spec.agent_ref.name).within(&namespace));
+        .get(&ObjectRef::new(&object.spec.agent_ref.name).within(&namespace))
+        // One that is held until its template is gone starts nothing any more.
+        .filter(|agent| agent.metadata.deletion_timestamp.is_none());
     let need = need(object, &remembered);
     let namespace_uid =
         context
@@ -175,7 +183,10 @@ pub(super) async fn gather(scope: &Arc<Scope>, object: &CodeSession) -> Result<F
     let inputs = match need {
         // Without its CodeAgent a prompt has no preamble: it would be another one.
         Need::Launch => match &agent {
-            Some(agent) => Some(inputs(scope, object, agent, &namespace, &uid).await),
+            Some(agent) => {
+                let linked = linked.as_ref().and_then(|linked| linked.as_ref().ok());
+                Some(inputs(scope, object, agent, linked, &namespace, &uid).await)
+            }
             None => None,
         },
         Need::Nothing | Need::Connection => None,
@@ -202,7 +213,8 @@ pub(super) async fn gather(scope: &Arc<Scope>, object: &CodeSession) -> Result<F
         blocked.filter(|_| !launched),
         launched,
     );
-    let able = matches!(&readiness, Readiness::Ready(_))
+    let able = matches!(&readiness, Readiness::Ready(connected)
+            if !facts.as_ref().is_some_and(|facts| template_missing(facts, connected)))
         && matches!(
             &agent_view,
             AgentView::Present {
@@ -215,6 +227,13 @@ pub(super) async fn gather(scope: &Arc<Scope>, object: &CodeSession) -> Result<F
         // Who cannot be launched now must not hold a place that another could use.
         Need::Launch if able => place(scope, object, agent.as_deref(), &namespace, &uid),
         Need::Launch | Need::Nothing | Need::Connection => Place::Free,
+    };
+    let turn = match (need, &facts) {
+        (Need::Launch, Some(facts)) if facts.recovery == Recovery::None => {
+            let ready = able && place == Place::Free;
+            turn(scope, object, &agent_view, &uid, ready)
+        }
+        (Need::Launch | Need::Nothing | Need::Connection, _) => Turn::Unneeded,
     };
     Ok(Facts {
         now: Timestamp::now(),
@@ -243,17 +262,19 @@ pub(super) async fn gather(scope: &Arc<Scope>, object: &CodeSession) -> Result<F
             .metadata
             .creation_timestamp
             .as_ref()
-            .is_some_and(|created| created.0 < context.started_at()),
+            .is_some_and(|created| created.0 < context.started_at())
+            || context.owns_any(&uid),
         agent: agent_view,
         provider: facts,
         readiness,
         place,
+        turn,
         remembered: context.memory.of(&uid),
         linked,
         installation: context.installation.clone(),
         fresh_claim_id: uuid::Uuid::new_v4().simple().to_string(),
         timing: context.timing().clone(),
-        stopping: context.stop.is_cancelled(),
+        stopping: !context.may_begin(),
         uid,
     })
 }
@@ -413,16 +434,18 @@ fn view_agent(
     let effective = resolve(&object.spec, &agent.spec, generation, &endpoint);
     let objection = objection(
         &object.spec,
+        &agent.spec,
         &effective,
-        &provider.capabilities(&agent.spec.provider),
-        provider.kind().display_name(),
+        &offer(provider, &agent.spec.provider),
+        &context.offers,
     )
     .or_else(|| {
         let needed = provider.needs_reference().then_some(());
         needed.and_then(|()| {
             reference_missing(&object.spec, &effective, provider.kind().display_name())
         })
-    });
+    })
+    .or_else(|| template_elsewhere(scope, object, agent, linked?));
     let account = linked.and_then(|linked| context.accounts.last_account(&linked.key));
     let evidence = agent
         .status
@@ -455,6 +478,7 @@ async fn inputs(
     scope: &Scope,
     object: &CodeSession,
     agent: &CodeAgent,
+    linked: Option<&Linked>,
     namespace: &str,
     uid: &str,
 ) -> Result<Inputs, Missing> {
@@ -508,7 +532,48 @@ async fn inputs(
         }),
     })?;
     let digest = hex(&Sha256::digest(prompt.as_bytes()), 16);
-    Ok(Inputs { prompt, digest })
+    Ok(Inputs {
+        prompt,
+        digest,
+        template_id: linked.and_then(|linked| template_id(scope, agent, linked)),
+    })
+}
+
+/// The CodeAgent's template, if it is ready for the account that would launch.
+fn template_id(scope: &Scope, agent: &CodeAgent, linked: &Linked) -> Option<String> {
+    let context = &scope.context;
+    let provider = context.provider(&agent.spec.provider)?;
+    let account = context.accounts.last_account(&linked.key)?;
+    let site = Site {
+        endpoint: endpoint(context, provider, &agent.spec.provider),
+        account: account.fingerprint.as_str().to_owned(),
+    };
+    let record = agent.status.as_ref()?.template.as_ref()?;
+    match record.state {
+        TemplateState::Ready if site.has(record) => record.id.clone(),
+        TemplateState::Ready | TemplateState::Claimed => None,
+    }
+}
+
+/// What speaks against a session's own credentials where sessions are launched from the CodeAgent's template: another account
+/// does not have it.
+fn template_elsewhere(
+    scope: &Scope,
+    object: &CodeSession,
+    agent: &CodeAgent,
+    linked: &Linked,
+) -> Option<Objection> {
+    let own = object.spec.credentials.as_ref()?;
+    let record = agent.status.as_ref()?.template.as_ref()?;
+    let account = scope.context.accounts.last_account(&linked.key)?;
+    let elsewhere = own != &agent.spec.credentials
+        && record.state == TemplateState::Ready
+        && record.account != account.fingerprint.as_str();
+    elsewhere.then(|| Objection {
+        reason: Reason::CapabilityMissing,
+        message: "spec.credentials of the session belong to another account than the CodeAgent's, which has the template that sessions are launched from: remove them, or use a CodeAgent with these credentials".to_owned(),
+        fault: Fault::Surroundings,
+    })
 }
 
 fn readiness(
@@ -618,6 +683,37 @@ fn place(
         Place::Taken {
             position: i32::try_from(ahead).unwrap_or(i32::MAX).saturating_add(1),
         }
+    }
+}
+
+/// Takes the turn at the session's issue, if it could be launched now, or finds out whose it is.
+fn turn(scope: &Scope, object: &CodeSession, agent: &AgentView, uid: &str, ready: bool) -> Turn {
+    let memory = &scope.context.memory;
+    let now = scope.context.uptime();
+    let own = ObjectRef::from_obj(object);
+    if let Some(issue) = open_claim(object) {
+        let since = memory.hold_turn(issue, uid, &own, now);
+        return Turn::Ours { since };
+    }
+    let (true, Some(issue), AgentView::Present { effective, .. }) =
+        (ready, &object.spec.issue, agent)
+    else {
+        return Turn::Unneeded;
+    };
+    let issue = IssueKey {
+        endpoint: effective.provider.endpoint.clone(),
+        issue: issue.clone(),
+    };
+    match memory.take_turn(&issue, uid, &own, now) {
+        Ok(since) => Turn::Ours { since },
+        Err(other) => Turn::Taken {
+            // What goes on in other namespaces is nobody's business in this one.
+            by: if other.namespace == own.namespace {
+                format!("CodeSession {}", other.name)
+            } else {
+                "a CodeSession of another namespace".to_owned()
+            },
+        },
     }
 }
 

@@ -4,7 +4,7 @@
 //! effect comes from [`record`], from the plan and the outcome alone.
 //!
 //! ```text
-//! no launch record, or Rejected   → unlaunched   what keeps it waiting, finalizer, claim + launch
+//! no launch record, or Rejected   → unlaunched   what keeps it waiting, finalizer, (look,) claim + launch
 //! Claimed or Unknown              → open_claim   look for it, adopt, send again only when proven absent
 //! Confirmed, phase not terminal   → active       follow, stop
 //! phase terminal                  → ended        release the finalizer, time to live
@@ -15,17 +15,20 @@ mod ended;
 mod observed;
 mod open_claim;
 mod plan;
+mod preflight;
 mod record;
 #[cfg(test)]
 mod tests;
 mod unlaunched;
 
 pub use observed::{
-    AgentView, Connected, Inputs, Look, Lookups, Observed, Origin, Place, ProviderFacts, Readiness,
-    SessionView,
+    AgentView, Connected, Inputs, Look, Lookups, Observed, Origin, Place, Preflight, ProviderFacts,
+    Readiness, SessionView, Turn,
 };
 pub use plan::{Effect, Guard, LaunchPlan, Level, Note, Outcome, Plan, Recorded, StatusWrite};
 pub use record::record;
+pub(super) use unlaunched::CREATED_BEFORE;
+pub use unlaunched::template_missing;
 
 use super::ids::{RunId, SessionId};
 use super::remote::SessionRef;
@@ -99,6 +102,16 @@ pub fn session_ref(status: Option<&CodeSessionStatus>) -> Option<SessionRef> {
         .map(RunId::new);
     Some(SessionRef { session_id, run_id })
 }
+
+/// Whether an earlier attempt may have arrived, whatever became of the newest: another one is begun only where nothing can
+/// be proven absent.
+fn earlier_attempt_open(o: &Observed<'_>) -> bool {
+    let record = o.session.status.and_then(|status| status.launch.as_ref());
+    record.is_some_and(|record| record.attempt > 1)
+}
+
+/// What to do about a launch of unknown outcome.
+const IF_FOUND: &str = "If you find the session at the provider, annotate this object with codeagents.dev/adopt: <its id>; otherwise create a CodeSession with a new name";
 
 /// A new status that begins as the stored one.
 fn draft(o: &Observed<'_>) -> Draft {

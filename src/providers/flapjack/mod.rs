@@ -18,8 +18,9 @@ use url::Url;
 use self::wire::{Message, Session, Started};
 use super::contract::{
     API_KEY, Account, AdoptAnswer, AdoptRequest, CancelAnswer, Capability, Connection, ItemDetail,
-    LaunchOutcome, LaunchRequest, Launched, ListDetail, ListItem, ModelChoice, PageToken, Provider,
-    ProviderType, PullRequestPolicy, Recovery, SessionPage, SessionRef,
+    LaunchOutcome, LaunchRequest, Launched, ListDetail, ListItem, MarkedPage, MarkedRequest,
+    ModelChoice, PageToken, Provider, ProviderType, PullRequestPolicy, Recovery, SessionPage,
+    SessionRef,
 };
 use super::credential::Credential;
 use super::error::{ErrorClass, ProviderError};
@@ -43,6 +44,14 @@ const CAPABILITIES: [Capability; 11] = [
     Capability::Cancel,
     Capability::List,
     Capability::Templates,
+];
+
+/// Documented in 2026: `…/messages`, `…/archive`, `…/events` (read again and again, not streamed), `webhookUrl`.
+const OFFERED_LATER: [Capability; 4] = [
+    Capability::FollowUp,
+    Capability::Archive,
+    Capability::Events,
+    Capability::Webhooks,
 ];
 
 /// The key of the Secret that holds the key of the Cursor account.
@@ -82,6 +91,10 @@ impl ProviderType for FlapjackType {
 
     fn capabilities(&self, _: &ProviderSpec) -> BTreeSet<Capability> {
         CAPABILITIES.into()
+    }
+
+    fn offered_later(&self, _: &ProviderSpec) -> BTreeSet<Capability> {
+        OFFERED_LATER.into()
     }
 
     fn recovery(&self, _: &ProviderSpec) -> Recovery {
@@ -166,6 +179,7 @@ impl Flapjack {
 
     fn snapshot(&self, session: Session) -> Snapshot {
         let status = session.status.unwrap_or_default();
+        let phase = phase_of(&status);
         let newest = session
             .messages
             .unwrap_or_default()
@@ -182,10 +196,15 @@ impl Flapjack {
                 )
             });
         Snapshot {
-            phase: phase_of(&status),
+            phase,
             raw_status: raw_status(&status),
             session_id: session.id.into(),
-            run_id: session.latest_run_id.or(run_id).map(|id| RunId::new(id.0)),
+            // It comes a moment after the session; nothing needs it, and alone it would be worth no write.
+            run_id: session
+                .latest_run_id
+                .or(run_id)
+                .filter(|_| phase != RemotePhase::Creating)
+                .map(|id| RunId::new(id.0)),
             repository: session.repo_url,
             // None is documented.
             url: None,
@@ -209,7 +228,8 @@ impl Flapjack {
 impl Provider for Flapjack {
     /// Flapjack does not say whose a key is, so the key itself makes the fingerprint: a rotated key is another account.
     async fn verify(&self) -> Result<Account, ProviderError> {
-        let _: IgnoredAny = self
+        // Whatever else answers with a 200 at this address does not know the key.
+        let _: Vec<IgnoredAny> = self
             .api
             .get(
                 Operation::Verify,
@@ -253,6 +273,10 @@ impl Provider for Flapjack {
 
     async fn adopt(&self, request: &AdoptRequest) -> Result<AdoptAnswer, ProviderError> {
         adopt::adopt(self, request).await
+    }
+
+    async fn marked(&self, request: &MarkedRequest) -> Result<MarkedPage, ProviderError> {
+        adopt::marked(self, request).await
     }
 
     async fn get(&self, session: &SessionRef) -> Result<Snapshot, ProviderError> {
