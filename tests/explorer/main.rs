@@ -17,7 +17,9 @@
 //!
 //! A run prints states, transitions, depth, and how many ordered pairs of fault positions it holds: a position is a fault and
 //! the step of the protocol at which it strikes (tick, where each pass stands, what is recorded); a pair counts once, if
-//! some run has the one and later the other. `EXPLORER_BOUNDS=large cargo test --release --test explorer` goes further.
+//! some run has the one and later the other. `EXPLORER_BOUNDS=large cargo test --release --test explorer` goes further:
+//! of `None` with two operators, whose clocks differ, and any two faults within five ticks, it has seen 3,769,961 states,
+//! 17,218,166 transitions, depth 29, 655,136 pairs of 12,091 fault positions.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -445,6 +445,8 @@ fn retry_tells_people_that_the_first_launch_may_be_running() {
     given.effective(|e| e.on_unknown_launch = OnUnknownLaunch::Retry);
     given.launch(&unknown());
     given.wait(given.timing.fence());
+    given.look_for(AdoptAnswer::Unknowable);
+    given.look_before(Ok(Some("what is there now".into())));
     let plan = given.pass();
     assert!(matches!(plan.effect, Some(Effect::Launch(_))));
     assert_eq!(plan.notes[0].reason, Reason::LaunchOutcomeUnknown);
