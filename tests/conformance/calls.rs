@@ -1,7 +1,9 @@
 //! Every call of the contract, made one after the other, to see what one kind of trouble does to all of them.
 
+use std::collections::BTreeSet;
+
 use codeagent_operator::providers::contract::{
-    AdoptRequest, Capability, LaunchOutcome, SessionRef,
+    AdoptRequest, Capability, LaunchOutcome, MarkedRequest, SessionRef,
 };
 use codeagent_operator::providers::error::ProviderError;
 
@@ -31,6 +33,18 @@ impl Calls {
         }
     }
 
+    /// Whatever this installation launched while the lookup's launch was possible.
+    fn everything_marked(&self) -> MarkedRequest {
+        MarkedRequest {
+            installation: self.lookup.installation.clone(),
+            created_from: self.lookup.created_from,
+            created_until: self.lookup.created_until,
+            ended_from: self.lookup.created_from,
+            known: BTreeSet::new(),
+            resume: None,
+        }
+    }
+
     /// Every call that sends something, by name. A call that answers without asking (no capability for it) is none.
     pub async fn all(&self, bench: &Bench) -> Vec<(&'static str, Answer)> {
         let (provider, subject) = (&bench.provider, bench.subject);
@@ -48,6 +62,8 @@ impl Calls {
         }
         if subject.can(Capability::List) {
             answers.push(("list", shown(provider.list(None).await)));
+            let marked = provider.marked(&self.everything_marked()).await;
+            answers.push(("marked", shown(marked)));
         }
         if subject.can(Capability::Cancel) {
             answers.push(("cancel", shown(provider.cancel(&self.session).await)));

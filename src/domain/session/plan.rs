@@ -9,7 +9,7 @@ use super::super::remote::{
     AdoptAnswer, CancelAnswer, LaunchOutcome, ProviderError, ScanState, SessionRef,
 };
 use super::super::snapshot::Snapshot;
-use super::observed::Observed;
+use super::observed::{Lookups, Observed, Preflight};
 use crate::api::{CodeSessionStatus, Effective, Reason};
 
 /// The next step.
@@ -118,6 +118,11 @@ pub enum Effect {
     DeleteObject,
     /// Asks the provider who the key belongs to.
     VerifyCredentials,
+    /// Reads what a lost launch would be compared with, before anything is claimed.
+    Preflight {
+        /// The issue that is to be launched on.
+        issue: Option<String>,
+    },
     /// Sends the launch that was just claimed. **The paid call.**
     Launch(Box<LaunchPlan>),
     /// Looks for a launch.
@@ -175,6 +180,13 @@ pub struct LaunchPlan {
 pub enum Outcome {
     /// A launch was sent, or not.
     Launched(LaunchOutcome),
+    /// A look before a launch ended.
+    Preflighted {
+        /// When, by uptime, it was begun.
+        begun: Duration,
+        /// What it showed.
+        result: Result<Option<String>, ProviderError>,
+    },
     /// A lookup ended.
     LookedUp {
         /// When, by uptime, this look was begun.
@@ -201,7 +213,9 @@ pub struct Recorded {
     /// What people are told.
     pub notes: Vec<Note>,
     /// The new memory of looks; `None` leaves it.
-    pub lookups: Option<super::observed::Lookups>,
+    pub lookups: Option<Lookups>,
+    /// What a look before a launch showed; `None` leaves what is remembered.
+    pub preflight: Option<Preflight>,
     /// When to look again.
     pub again: Option<Duration>,
     /// Whether this was a passing fault, for waiting times.

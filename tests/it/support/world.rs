@@ -35,6 +35,14 @@ fn chart_rules() -> &'static str {
     rest.split_once("{{- end -}}").unwrap().0
 }
 
+/// The verbs that the chart gives for the operator's own Lease.
+fn lease_verbs() -> &'static str {
+    let role = include_str!("../../../charts/codeagent-operator/templates/rbac-lease.yaml");
+    let (_, rest) = role.split_once("resourceNames:").unwrap();
+    let (_, rest) = rest.split_once("verbs: ").unwrap();
+    rest.lines().next().unwrap()
+}
+
 /// Installs the definitions.
 async fn definitions(admin: &Access) {
     for crd in crds::all() {
@@ -63,7 +71,8 @@ pub struct World {
     pub admin: Access,
     pub namespace: Namespace,
     pub simulator: Simulator,
-    access: Access,
+    /// The operator's user.
+    pub access: Access,
     user: String,
 }
 
@@ -115,7 +124,7 @@ rules:
 {rules}
 - {{apiGroups: [\"\"], resources: [namespaces], resourceNames: [{namespace}], verbs: [get]}}
 - {{apiGroups: [coordination.k8s.io], resources: [leases], verbs: [create]}}
-- {{apiGroups: [coordination.k8s.io], resources: [leases], resourceNames: [codeagent-operator], verbs: [get, update, patch]}}
+- {{apiGroups: [coordination.k8s.io], resources: [leases], resourceNames: [codeagent-operator], verbs: {lease_verbs}}}
 ---
 apiVersion: rbac.authorization.k8s.io/v1
 kind: RoleBinding
@@ -124,6 +133,7 @@ roleRef: {{apiGroup: rbac.authorization.k8s.io, kind: Role, name: operator}}
 subjects: [{{apiGroup: rbac.authorization.k8s.io, kind: User, name: {user}}}]
 ",
             rules = chart_rules(),
+            lease_verbs = lease_verbs(),
             namespace = self.namespace.name(),
             user = self.user,
         );
@@ -252,8 +262,14 @@ subjects: [{{apiGroup: rbac.authorization.k8s.io, kind: User, name: {user}}}]
         let mut spec = json!({
             "provider": {name: own},
             "credentials": {"secretRef": {"name": name}},
-            "repository": {"url": "https://github.com/acme/app", "ref": "main"},
         });
+        match provider {
+            Provider::Cursor | Provider::Firebender | Provider::Flapjack => {
+                spec["repository"] = json!({"url": "https://github.com/acme/app", "ref": "main"});
+            }
+            // The issue says it.
+            Provider::Firetiger => {}
+        }
         merge(&mut spec, settings);
         self.apply(json!({
             "apiVersion": "codeagents.dev/v1alpha1",
