@@ -151,7 +151,14 @@ async fn connect_codes_mean_what_their_status_says_and_only_refusals_settle_a_la
         (503, "unavailable", ErrorClass::Unavailable, false),
         (504, "deadline_exceeded", ErrorClass::Timeout, false),
     ] {
-        let server = Server::start(move |_| connect_error(status, code)).await;
+        let server = Server::start(move |seen| {
+            if seen.is("GET /v1/coding-agents/cursor-prod") {
+                reply(200, json!({"name": "coding-agents/cursor-prod"}))
+            } else {
+                connect_error(status, code)
+            }
+        })
+        .await;
         let (error, settled) = match firetiger(&server).launch(&request()).await {
             LaunchOutcome::Rejected(error) => (error, true),
             LaunchOutcome::Unknown(error) => (error, false),

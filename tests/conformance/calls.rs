@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use codeagent_operator::providers::contract::{
-    AdoptRequest, Capability, LaunchOutcome, MarkedRequest, SessionRef,
+    AdoptAnswer, AdoptRequest, Capability, LaunchOutcome, MarkedRequest, Recovery, SessionRef,
 };
 use codeagent_operator::providers::error::ProviderError;
 
@@ -54,9 +54,13 @@ impl Calls {
                 "launch",
                 launched(provider.launch(&bench.attempt("uid-2", 1)).await),
             ),
-            ("adopt", shown(provider.adopt(&self.lookup).await)),
             ("get", shown(provider.get(&self.session).await)),
         ];
+        match provider.adopt(&self.lookup).await {
+            // Evidence that cannot be read is none, where there is never more than evidence: no verdict, and no failure.
+            Ok(AdoptAnswer::Unknowable) => assert_eq!(subject.recovery(), Recovery::None),
+            answer => answers.push(("adopt", shown(answer))),
+        }
         if subject.can(Capability::ListModels) {
             answers.push(("models", shown(provider.models().await)));
         }

@@ -94,6 +94,8 @@ async fn a_planned_hand_over_takes_no_time_and_loses_nothing(provider: Provider)
     let (mut first, mut second) = pair(&world, &elected(Arguments::calm())).await;
     // Who stands by says nothing to anybody.
     assert_eq!(at_providers(&second, Instant::now() - LEASE * 100).len(), 0);
+    assert!(first.process.says_that_it_leads().await);
+    assert!(!second.process.says_that_it_leads().await);
     let mut launch = first.crossing.hold(Side::Before, 0, is_launch);
     let one = world.session(provider, "one", TASK).await;
     launch.met().await;
@@ -106,6 +108,8 @@ async fn a_planned_hand_over_takes_no_time_and_loses_nothing(provider: Provider)
     );
     assert!(leads - told < Duration::from_secs(1) + SLACK);
     // The new one works, while the old one still waits for its answer.
+    assert!(second.process.says_that_it_leads().await);
+    assert!(!first.process.says_that_it_leads().await);
     world.session(provider, "two", TASK).await;
     finished_once(&world, "two").await;
     assert_eq!(world.launches(&one).len(), 0);

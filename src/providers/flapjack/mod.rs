@@ -179,6 +179,7 @@ impl Flapjack {
 
     fn snapshot(&self, session: Session) -> Snapshot {
         let status = session.status.unwrap_or_default();
+        let phase = phase_of(&status);
         let newest = session
             .messages
             .unwrap_or_default()
@@ -195,10 +196,15 @@ impl Flapjack {
                 )
             });
         Snapshot {
-            phase: phase_of(&status),
+            phase,
             raw_status: raw_status(&status),
             session_id: session.id.into(),
-            run_id: session.latest_run_id.or(run_id).map(|id| RunId::new(id.0)),
+            // It comes a moment after the session; nothing needs it, and alone it would be worth no write.
+            run_id: session
+                .latest_run_id
+                .or(run_id)
+                .filter(|_| phase != RemotePhase::Creating)
+                .map(|id| RunId::new(id.0)),
             repository: session.repo_url,
             // None is documented.
             url: None,
