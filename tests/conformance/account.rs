@@ -249,11 +249,7 @@ async fn templates_are_there_exactly_with_the_capability(subject: Subject) {
 
 async fn a_baseline_is_short_and_holds_no_key(subject: Subject) {
     let bench = Bench::new(subject).await;
-    let baseline = bench
-        .provider
-        .baseline(bench.request().issue.as_deref())
-        .await
-        .unwrap();
+    let baseline = bench.baseline().await.unwrap();
     assert_eq!(
         baseline.is_some(),
         subject.can(Capability::Issue),

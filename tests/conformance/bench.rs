@@ -140,15 +140,18 @@ impl Bench {
             keys: vec![self.request().key],
             uid: UID.to_owned(),
             template_id: self.template.clone(),
-            baseline: self
-                .provider
-                .baseline(self.request().issue.as_deref())
-                .await
-                .unwrap(),
+            baseline: self.baseline().await.unwrap(),
             created_from: now - Duration::from_secs(600),
             created_until: now + Duration::from_secs(3600),
             ..adopt_request()
         }
+    }
+
+    /// What is there before a launch.
+    pub async fn baseline(&self) -> Result<Option<String>, ProviderError> {
+        self.provider
+            .baseline(self.request().issue.as_deref())
+            .await
     }
 
     /// Launches, and it must be accepted.

@@ -1,7 +1,9 @@
 //! Every call of the contract, made one after the other, to see what one kind of trouble does to all of them.
 
+use std::collections::BTreeSet;
+
 use codeagent_operator::providers::contract::{
-    AdoptRequest, Capability, LaunchOutcome, SessionRef,
+    AdoptAnswer, AdoptRequest, Capability, LaunchOutcome, MarkedRequest, Recovery, SessionRef,
 };
 use codeagent_operator::providers::error::ProviderError;
 
@@ -31,6 +33,18 @@ impl Calls {
         }
     }
 
+    /// Whatever this installation launched while the lookup's launch was possible.
+    fn everything_marked(&self) -> MarkedRequest {
+        MarkedRequest {
+            installation: self.lookup.installation.clone(),
+            created_from: self.lookup.created_from,
+            created_until: self.lookup.created_until,
+            ended_from: self.lookup.created_from,
+            known: BTreeSet::new(),
+            resume: None,
+        }
+    }
+
     /// Every call that sends something, by name. A call that answers without asking (no capability for it) is none.
     pub async fn all(&self, bench: &Bench) -> Vec<(&'static str, Answer)> {
         let (provider, subject) = (&bench.provider, bench.subject);
@@ -40,14 +54,20 @@ impl Calls {
                 "launch",
                 launched(provider.launch(&bench.attempt("uid-2", 1)).await),
             ),
-            ("adopt", shown(provider.adopt(&self.lookup).await)),
             ("get", shown(provider.get(&self.session).await)),
         ];
+        match provider.adopt(&self.lookup).await {
+            // Evidence that cannot be read is none, where there is never more than evidence: no verdict, and no failure.
+            Ok(AdoptAnswer::Unknowable) => assert_eq!(subject.recovery(), Recovery::None),
+            answer => answers.push(("adopt", shown(answer))),
+        }
         if subject.can(Capability::ListModels) {
             answers.push(("models", shown(provider.models().await)));
         }
         if subject.can(Capability::List) {
             answers.push(("list", shown(provider.list(None).await)));
+            let marked = provider.marked(&self.everything_marked()).await;
+            answers.push(("marked", shown(marked)));
         }
         if subject.can(Capability::Cancel) {
             answers.push(("cancel", shown(provider.cancel(&self.session).await)));

@@ -95,7 +95,7 @@ async fn a_key_that_is_echoed_shows_in_no_error(subject: Subject) {
                 assert_clean(&credential, call, &text);
                 redacted += usize::from(text.contains("[redacted]"));
             }
-            assert!(redacted > 1 || status < 400, "{status}: the rest is kept");
+            assert!(redacted > 0 || status < 400, "{status}: the rest is kept");
         }
     }
 }

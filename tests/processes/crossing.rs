@@ -55,6 +55,12 @@ impl Call {
         matches!(self.party, Party::Provider(_)) && self.method != Method::GET
     }
 
+    /// Whether it starts a session, at any provider.
+    pub fn is_launch(&self) -> bool {
+        let of_sessions = ["/v0/agents", "/v1/agents", "/api/code-sessions"];
+        self.method == Method::POST && of_sessions.contains(&self.path.as_str())
+    }
+
     /// Whether it is a step of a session's life: what comes of it must not be lost, and must not happen twice.
     pub fn is_step(&self) -> bool {
         self.writes_session() || self.acts_at_provider()

@@ -187,7 +187,7 @@ async fn restored(meanwhile: Meanwhile) {
     let mut process = Process::start(&world, &crossing, "first", &alone);
     process.until_ready().await;
     for provider in PROVIDERS {
-        let mut launch = crossing.hold(Side::After, 0, Call::acts_at_provider);
+        let mut launch = crossing.hold(Side::After, 0, Call::is_launch);
         world.session(provider, &claimed(provider), endless).await;
         launch.met().await;
         if provider == PROVIDERS[1] {
