@@ -11,7 +11,7 @@
 //! | provider | accepted, accepted and shown late; refused (quota, invalid, 429, nothing sent); lost: done, done late, not done; a look that fails, denies what is there, or meets an unreadable candidate; a stop lost or only said to be done |
 //! | people | cancel, delete, remove the finalizer, create the name anew, another key of the account, another account, no Secret, no CodeAgent |
 //!
-//! Within its bounds (faults of any kind in all, ticks of time) a run is exhaustive. From its states the way without faults
+//! Within its bounds (faults of any kind in all, ticks of time) a run is exhaustive. From its states (with two operators in a normal run, from every eighth) the way without faults
 //! is followed to rest, where what is promised must hold. Times and counters are compared and nothing else, so that states
 //! that differ in nothing else are one; sessions end, and late launches show, at the moment when somebody looks.
 //!

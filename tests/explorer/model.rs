@@ -785,13 +785,8 @@ impl State {
         }
     }
 
-    /// Puts it in the form that others have who differ from it in nothing that matters.
-    pub fn settle_down(&mut self, world: &World) {
-        self.normalise(world);
-    }
-
     /// Forgets differences that can make no difference any more.
-    fn normalise(&mut self, world: &World) {
+    pub fn normalise(&mut self, world: &World) {
         self.left.tidy();
         if self.left.losses == 0 {
             self.glitched = true;

@@ -246,7 +246,7 @@ fn comes_to_rest(
     // Either operator may be the one that is left.
     state.leader = Some(usize::from(from.uids + from.tick) % world.operators);
     state.left = Bounds::NONE;
-    state.settle_down(world);
+    state.normalise(world);
     let deadline = {
         let timing = &world.timing;
         let bound = timing.deletion_bound + timing.deletion_slack + TICK;
