@@ -384,21 +384,13 @@ fn deposit(
                 (Err(before), Err(now)) => before.class != now.class,
                 _ => true,
             });
-        let alike_since = remembered
-            .look
-            .as_ref()
-            .filter(|look| match (&look.result, &result) {
-                (Ok(before), Ok(now)) => before == now,
-                (Err(before), Err(now)) => before.class == now.class,
-                (Ok(_), Err(_)) | (Err(_), Ok(_)) => false,
-            })
-            .map_or(begun, |look| look.alike_since);
-        remembered.look = Some(Look {
+        let account = followed.account.clone();
+        remembered.look = Some(Look::after(
+            remembered.look.as_ref(),
             begun,
             result,
-            account: followed.account.clone(),
-            alike_since,
-        });
+            account,
+        ));
         news
     });
     if news || pressing {

@@ -382,6 +382,7 @@ async fn pause(scope: &Scope, attempt: u32) {
 }
 
 /// Where the claim of a launch stands in the store, when its outcome could not be stored at first.
+#[derive(Debug, PartialEq, Eq)]
 enum Standing {
     /// It is still open: decide again on this version.
     Open,
@@ -405,6 +406,8 @@ fn standing_of(fresh: &CodeSession, claim_id: &str, outcome: &Outcome) -> Standi
         (_, Some(id)) if ours.is_some_and(|ours| ours.as_str() == id) => Standing::Stored,
         (Some(record), None) if record.claim_id == claim_id => match record.state {
             SendState::Claimed | SendState::Unknown => Standing::Open,
+            // An acceptance is news, whatever was judged without it.
+            SendState::Rejected | SendState::Absent if ours.is_some() => Standing::Open,
             SendState::Confirmed | SendState::Rejected | SendState::Absent => Standing::Stored,
         },
         _ => Standing::Superseded,
@@ -722,4 +725,89 @@ fn after_write(scope: &Scope, written: Result<CodeSession, WriteError>) -> Resul
 
 fn not_asked() -> ProviderError {
     ProviderError::unsent(ErrorClass::Unknown, "nothing was asked")
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use crate::domain::ids::SessionId;
+    use crate::domain::remote::Launched;
+    use crate::domain::snapshot::RemotePhase;
+
+    fn stored(state: &str, claim: &str, session: Option<&str>) -> CodeSession {
+        let status = json!({
+            "phase": "Creating",
+            "provider": {"kind": "cursor", "sessionId": session},
+            "launch": {
+                "key": "key", "attempt": 1, "claimId": claim, "posts": 1, "state": state,
+                "claimedAt": "2026-01-01T00:00:00Z", "notAfter": "2026-01-01T00:00:20Z",
+                "target": {
+                    "kind": "cursor", "apiVersion": "v1", "endpoint": "https://api.cursor.com",
+                    "account": "account", "secretRef": "key/api-key",
+                },
+                "requestDigest": "digest",
+            },
+        });
+        let object = json!({
+            "apiVersion": "codeagents.dev/v1alpha1", "kind": "CodeSession", "metadata": {"name": "one"},
+            "spec": {"agentRef": {"name": "agent"}, "prompt": "Do it"}, "status": status,
+        });
+        serde_json::from_value(object).unwrap()
+    }
+
+    /// An acceptance whose record met another version is stored as long as no id is; anything else only while its claim is open.
+    #[test]
+    fn what_may_still_be_recorded() {
+        let accepted = Outcome::Launched(LaunchOutcome::Accepted(Launched {
+            session_id: SessionId::new("bc-1"),
+            run_id: None,
+            url: None,
+            phase: RemotePhase::Creating,
+            raw_status: String::new(),
+        }));
+        let unknown = Outcome::Launched(LaunchOutcome::Unknown(not_asked()));
+        let cases = [
+            ("Claimed", "ours", None, Standing::Open, Standing::Open),
+            ("Unknown", "ours", None, Standing::Open, Standing::Open),
+            ("Absent", "ours", None, Standing::Open, Standing::Stored),
+            ("Rejected", "ours", None, Standing::Open, Standing::Stored),
+            (
+                "Confirmed",
+                "ours",
+                Some("bc-1"),
+                Standing::Stored,
+                Standing::Superseded,
+            ),
+            (
+                "Confirmed",
+                "ours",
+                Some("bc-2"),
+                Standing::Superseded,
+                Standing::Superseded,
+            ),
+            (
+                "Claimed",
+                "another",
+                None,
+                Standing::Superseded,
+                Standing::Superseded,
+            ),
+        ];
+        for (state, claim, session, after_acceptance, after_unknown) in cases {
+            let object = stored(state, claim, session);
+            let case = format!("{state}, {claim}, {session:?}");
+            assert_eq!(
+                standing_of(&object, "ours", &accepted),
+                after_acceptance,
+                "{case}"
+            );
+            assert_eq!(
+                standing_of(&object, "ours", &unknown),
+                after_unknown,
+                "{case}"
+            );
+        }
+    }
 }

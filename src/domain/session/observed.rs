@@ -268,6 +268,31 @@ pub struct Look {
     pub alike_since: Duration,
 }
 
+impl Look {
+    /// The look that follows `before`. Only what the same account saw in the same way counts as alike.
+    pub fn after(
+        before: Option<&Self>,
+        begun: Duration,
+        result: Result<Snapshot, ProviderError>,
+        account: AccountFingerprint,
+    ) -> Self {
+        let alike_since = before
+            .filter(|before| before.account == account)
+            .filter(|before| match (&before.result, &result) {
+                (Ok(before), Ok(now)) => before == now,
+                (Err(before), Err(now)) => before.class == now.class,
+                (Ok(_), Err(_)) | (Err(_), Ok(_)) => false,
+            })
+            .map_or(begun, |before| before.alike_since);
+        Self {
+            begun,
+            result,
+            account,
+            alike_since,
+        }
+    }
+}
+
 /// Keys of every attempt up to `attempt`, newest first.
 pub(super) fn keys(session: &SessionView<'_>, attempt: i32) -> Vec<LaunchKey> {
     (1..=attempt.max(1))

@@ -609,3 +609,25 @@ fn a_process_that_takes_over_after_a_silent_stop_sees_the_silence_for_itself() {
     given.pass();
     assert_eq!(given.phase(), SessionPhase::Cancelled);
 }
+
+/// What another account does not find says nothing of how long the session has been gone.
+#[test]
+fn looks_are_alike_only_by_the_same_account() {
+    let lost = || {
+        Err(ProviderError::unsent(
+            ErrorClass::NotFound,
+            "no such session",
+        ))
+    };
+    let at = Duration::from_secs;
+    let (ours, others) = (
+        AccountFingerprint::new("ours"),
+        AccountFingerprint::new("others"),
+    );
+    let first = Look::after(None, at(10), lost(), others);
+    assert_eq!(first.alike_since, at(10));
+    let own = Look::after(Some(&first), at(20), lost(), ours.clone());
+    assert_eq!(own.alike_since, at(20));
+    let again = Look::after(Some(&own), at(30), lost(), ours);
+    assert_eq!(again.alike_since, at(20));
+}
