@@ -9,7 +9,7 @@ use super::accounts::{ConnectionKey, Standing};
 use super::context::Shared;
 use crate::api::{ALLOWED_HOSTS_ANNOTATION, KeyReference, ProviderSpec, Reason};
 use crate::domain::effective::{Fault, Objection};
-use crate::domain::remote::{ErrorClass, ProviderError, Subject};
+use crate::domain::remote::{ErrorClass, Subject};
 use crate::providers::contract::{Connection, Provider, ProviderType};
 
 /// A connection.
@@ -168,29 +168,13 @@ pub fn obstacle(standing: &Standing, secret: &str) -> Option<Obstacle> {
         }),
         Standing::Unreachable { error, again } => Some(Obstacle {
             objection: Objection {
-                reason: outage(error),
+                reason: error.outage(),
                 message: format!("waits, the provider cannot be used right now: {error}"),
                 fault: Fault::Surroundings,
             },
             passing: true,
             again: *again,
         }),
-    }
-}
-
-/// The reason that an outage goes by.
-pub fn outage(error: &ProviderError) -> Reason {
-    match error.class {
-        ErrorClass::RateLimited => Reason::RateLimited,
-        ErrorClass::Protocol | ErrorClass::Unknown => Reason::ProviderProtocolError,
-        ErrorClass::InvalidRequest
-        | ErrorClass::Unauthorized
-        | ErrorClass::Forbidden
-        | ErrorClass::NotFound
-        | ErrorClass::Conflict
-        | ErrorClass::QuotaExhausted
-        | ErrorClass::Unavailable
-        | ErrorClass::Timeout => Reason::ProviderUnavailable,
     }
 }
 

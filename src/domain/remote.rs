@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::ids::{AccountFingerprint, RunId, SessionId};
 use super::snapshot::{RemotePhase, Snapshot};
+use crate::api::Reason;
 
 /// What can be done through a provider with this version of the operator: what the provider offers and its adapter uses.
 ///
@@ -394,6 +395,22 @@ pub struct ProviderError {
 }
 
 impl ProviderError {
+    /// The reason that an outage goes by.
+    pub fn outage(&self) -> Reason {
+        match self.class {
+            ErrorClass::RateLimited => Reason::RateLimited,
+            ErrorClass::Protocol | ErrorClass::Unknown => Reason::ProviderProtocolError,
+            ErrorClass::InvalidRequest
+            | ErrorClass::Unauthorized
+            | ErrorClass::Forbidden
+            | ErrorClass::NotFound
+            | ErrorClass::Conflict
+            | ErrorClass::QuotaExhausted
+            | ErrorClass::Unavailable
+            | ErrorClass::Timeout => Reason::ProviderUnavailable,
+        }
+    }
+
     /// A failure before anything was sent.
     pub fn unsent(class: ErrorClass, message: impl Into<String>) -> Self {
         Self {

@@ -517,18 +517,10 @@ pub fn failure(
     } else {
         o.timing.fault_wait(count)
     };
-    let reason = match error.class {
-        _ if request == Request::Create && !nothing_done => Reason::WaitingForTemplate,
-        ErrorClass::RateLimited => Reason::RateLimited,
-        ErrorClass::Protocol | ErrorClass::Unknown => Reason::ProviderProtocolError,
-        ErrorClass::InvalidRequest
-        | ErrorClass::Unauthorized
-        | ErrorClass::Forbidden
-        | ErrorClass::NotFound
-        | ErrorClass::Conflict
-        | ErrorClass::QuotaExhausted
-        | ErrorClass::Unavailable
-        | ErrorClass::Timeout => Reason::ProviderUnavailable,
+    let reason = if request == Request::Create && !nothing_done {
+        Reason::WaitingForTemplate
+    } else {
+        error.outage()
     };
     let what = match request {
         Request::Find => "cannot be looked for",

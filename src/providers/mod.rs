@@ -14,6 +14,7 @@ mod evidence;
 mod firebender;
 mod firetiger;
 mod flapjack;
+mod prompts;
 mod repository;
 mod scan;
 mod wire;

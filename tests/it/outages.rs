@@ -6,6 +6,7 @@ use codeagent_operator::simulator::{
 };
 
 use crate::support::for_each_provider;
+use crate::support::operator::Arguments;
 use crate::support::world::{World, condition_of, phase_of, session_id};
 
 /// A task that goes on until the test ends it.
@@ -107,7 +108,8 @@ for_each_provider!(a_session_that_the_provider_lost_ends_as_lost);
 async fn a_session_that_the_provider_lost_ends_as_lost(provider: Provider) {
     let world = World::new().await;
     world.agent(provider).await;
-    let _operator = world.operator().await;
+    // An accepted launch may stay unseen until the fence: only then does its absence mean anything.
+    let _operator = world.operator_with(Arguments::impatient()).await;
     world.session(provider, "long", ENDLESS).await;
     world.until_phase("long", SessionPhase::Running).await;
     let id = session_id(&world.sessions().get("long").await.unwrap());

@@ -16,7 +16,7 @@ use tracing::Instrument;
 
 use self::template::{Kept, keep, keeps_templates, recorded, take_away};
 use super::accounts::Standing;
-use super::connection::{Linked, endpoint, link, obstacle, outage};
+use super::connection::{Linked, endpoint, link, obstacle};
 use super::context::Context;
 use super::error::{Chain, PassError};
 use super::metrics::{Controller, PassOutcome};
@@ -247,7 +247,7 @@ async fn examine(
         Some(Standing::Unreachable { error, again: wait }) => {
             again = *wait;
             Health::Unreachable {
-                reason: outage(error),
+                reason: error.outage(),
                 message: format!("the provider cannot be used right now: {error}"),
                 account: context.accounts.last_account(&linked.key),
             }

@@ -3,9 +3,8 @@
 
 use std::time::Duration;
 
-use super::super::remote::{ErrorClass, ProviderError, Recovery};
+use super::super::remote::{ProviderError, Recovery};
 use super::observed::{Connected, Observed, Preflight, ProviderFacts, Turn};
-use crate::api::Reason;
 
 /// Where the look before a launch stands.
 pub(super) enum Standing<'a> {
@@ -58,21 +57,4 @@ fn counts(o: &Observed<'_>, taken: &Preflight) -> bool {
         Turn::Taken { .. } => false,
     };
     in_turn && o.uptime.saturating_sub(taken.begun) <= o.timing.post_timeout
-}
-
-/// The reason that such an outage goes by.
-pub(super) fn outage(error: &ProviderError) -> Reason {
-    match error.class {
-        ErrorClass::RateLimited => Reason::RateLimited,
-        ErrorClass::InvalidRequest
-        | ErrorClass::Unauthorized
-        | ErrorClass::Forbidden
-        | ErrorClass::NotFound
-        | ErrorClass::Conflict
-        | ErrorClass::QuotaExhausted
-        | ErrorClass::Unavailable
-        | ErrorClass::Timeout
-        | ErrorClass::Unknown
-        | ErrorClass::Protocol => Reason::ProviderUnavailable,
-    }
 }

@@ -163,7 +163,7 @@ pub(super) fn decide(o: &Observed<'_>) -> Plan {
         Standing::Due => return preflight(o),
         Standing::Failed(error, wait) => {
             let message = format!("waits, the provider cannot be used right now: {error}");
-            return waiting(o, preflight::outage(error), &message).again(wait);
+            return waiting(o, error.outage(), &message).again(wait);
         }
     }
     let attempt = recorded(o).map_or(1, |record| record.attempt);

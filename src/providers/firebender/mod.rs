@@ -1,8 +1,8 @@
 //! Firebender cloud agents, API v0.
 //!
-//! No id of ours and no idempotency key: a lost launch is found by the marker in the first message ([`adopt`]).
+//! No id of ours and no idempotency key: a lost launch is found by the marker in the first message ([`prompts`]).
 
-mod adopt;
+mod prompted;
 mod wire;
 
 use std::collections::BTreeSet;
@@ -20,6 +20,7 @@ use super::contract::{
 };
 use super::error::{ErrorClass, ProviderError};
 use super::http::{Api, Auth, Operation, judge_launch};
+use super::prompts;
 use super::wire::{link, link_without_query, next_page, raw_status};
 use crate::api::{FirebenderMode, FirebenderSpec, ProviderKind, ProviderSpec};
 use crate::domain::ids::{AccountFingerprint, SessionId};
@@ -235,11 +236,11 @@ impl Provider for FirebenderV0 {
     }
 
     async fn adopt(&self, request: &AdoptRequest) -> Result<AdoptAnswer, ProviderError> {
-        adopt::adopt(self, request).await
+        prompts::adopt(self, request).await
     }
 
     async fn marked(&self, request: &MarkedRequest) -> Result<MarkedPage, ProviderError> {
-        adopt::marked(self, request).await
+        prompts::marked(self, request).await
     }
 
     /// A stopped agent is `FINISHED` like any other: only the caller knows whether it asked for the stop.

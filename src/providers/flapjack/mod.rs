@@ -1,9 +1,9 @@
 //! Flapjack code agents: a service before Cursor's, with templates.
 //!
 //! Two keys: Flapjack's own and, in the body of a launch, the one of the Cursor account that pays. No id of ours and no
-//! idempotency key: a lost launch is found by the marker in the first prompt ([`adopt`]).
+//! idempotency key: a lost launch is found by the marker in the first prompt ([`prompts`]).
 
-mod adopt;
+mod prompted;
 mod templates;
 mod wire;
 
@@ -25,6 +25,7 @@ use super::contract::{
 use super::credential::Credential;
 use super::error::{ErrorClass, ProviderError};
 use super::http::{Api, Auth, Operation, judge_launch};
+use super::prompts;
 use super::templates::Templates;
 use super::wire::{Items, link, raw_status};
 use crate::api::{ProviderKind, ProviderSpec};
@@ -272,11 +273,11 @@ impl Provider for Flapjack {
     }
 
     async fn adopt(&self, request: &AdoptRequest) -> Result<AdoptAnswer, ProviderError> {
-        adopt::adopt(self, request).await
+        prompts::adopt(self, request).await
     }
 
     async fn marked(&self, request: &MarkedRequest) -> Result<MarkedPage, ProviderError> {
-        adopt::marked(self, request).await
+        prompts::marked(self, request).await
     }
 
     async fn get(&self, session: &SessionRef) -> Result<Snapshot, ProviderError> {

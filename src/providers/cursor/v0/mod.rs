@@ -1,8 +1,8 @@
 //! Cursor's API v0: flat agents, whose ids Cursor chooses.
 //!
-//! No idempotency key either: a lost launch is found by the marker in the first message ([`adopt`]).
+//! No idempotency key either: a lost launch is found by the marker in the first message ([`prompts`]).
 
-mod adopt;
+mod prompted;
 mod wire;
 
 use async_trait::async_trait;
@@ -18,6 +18,7 @@ use crate::providers::contract::{
 };
 use crate::providers::error::{ErrorClass, ProviderError};
 use crate::providers::http::{Api, Auth, Operation, judge_launch};
+use crate::providers::prompts;
 use crate::providers::wire::{link, next_page, raw_status};
 
 /// `WorkOnCurrentBranch` is not among them: v0 pushes to an existing branch only when it starts from a pull request.
@@ -161,11 +162,11 @@ impl Provider for CursorV0 {
     }
 
     async fn adopt(&self, request: &AdoptRequest) -> Result<AdoptAnswer, ProviderError> {
-        adopt::adopt(self, request).await
+        prompts::adopt(self, request).await
     }
 
     async fn marked(&self, request: &MarkedRequest) -> Result<MarkedPage, ProviderError> {
-        adopt::marked(self, request).await
+        prompts::marked(self, request).await
     }
 
     /// What a stop leaves as status is not documented; there is none for it. A stopped agent that is `FINISHED` looks like

@@ -1,0 +1,51 @@
+//! The prompts of a session. The list tells none, so that every candidate is looked at.
+
+use async_trait::async_trait;
+
+use super::wire::Session;
+use super::{Flapjack, SESSIONS};
+use crate::domain::snapshot::Snapshot;
+use crate::providers::contract::PageToken;
+use crate::providers::error::ProviderError;
+use crate::providers::http::Operation;
+use crate::providers::prompts::{Prompted, Snapshots, Told};
+use crate::providers::wire::Items;
+
+/// The "page" behind the only one that there is.
+const ARCHIVED: &str = "archived";
+
+#[async_trait]
+impl Prompted for Flapjack {
+    /// The list has no pages. Whether it holds archived sessions when not asked about them is not documented, so they are
+    /// asked for on a second one.
+    async fn snapshots(
+        &self,
+        page: Option<&PageToken>,
+        template: Option<&str>,
+    ) -> Result<Snapshots, ProviderError> {
+        let mut query = self.org_query();
+        query.extend(template.map(|id| ("codeAgentId", id)));
+        if page.is_some() {
+            query.push(("archived", "true"));
+        }
+        let sessions: Items<Session> = self.api.get(Operation::List, &SESSIONS, &query).await?;
+        let readable = sessions.readable.into_iter();
+        Ok(Snapshots {
+            unreadable: sessions.unreadable,
+            next: page.is_none().then(|| PageToken(ARCHIVED.to_owned())),
+            readable: readable.map(|session| self.snapshot(session)).collect(),
+        })
+    }
+
+    async fn prompts(&self, listed: &Snapshot) -> Result<Told, ProviderError> {
+        let session = self.session(&listed.session_id).await?;
+        let messages = session.messages.iter().flatten();
+        Ok(Told {
+            prompts: messages
+                .filter(|message| message.role.as_deref().is_none_or(|role| role == "user"))
+                .map(|message| message.prompt.clone())
+                .collect(),
+            snapshot: self.snapshot(session),
+        })
+    }
+}
