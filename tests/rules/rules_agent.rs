@@ -223,6 +223,7 @@ async fn what_is_left_out_gets_its_documented_default() {
             "provider": {"cursor": {}},
             "credentials": {"secretRef": {"name": "key", "key": "api-key"}},
             "model": {"id": "auto"},
+            "orphanPolicy": "Report",
             "pullRequest": {"autoCreate": true, "workOnCurrentBranch": false, "skipReviewerRequest": false},
             "suspend": false,
             "sessionDefaults": {
