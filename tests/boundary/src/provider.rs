@@ -1,0 +1,126 @@
+//! The providers whose rows the matrix has.
+
+use codeagent_operator::simulator::Provider;
+use serde_json::{Value, json};
+
+use crate::boundary::{Call, Verb};
+
+/// A provider, or a version of its API, under test. Another entry in [`ALL`] brings its rows.
+#[derive(Debug)]
+pub struct UnderTest {
+    /// Its name in tables and on command lines.
+    pub name: &'static str,
+    /// Whose simulated API is used.
+    pub simulated: Provider,
+    /// The member of `spec.provider` that selects it; also what the operator's `--provider-endpoint` calls it.
+    pub member: &'static str,
+    /// That member, as JSON.
+    pub settings: &'static str,
+    /// The Secret's values, by key.
+    pub secret: &'static [(&'static str, &'static str)],
+    /// The path of the paid call.
+    pub launch: &'static str,
+    /// The paths of its lists.
+    pub lists: &'static [&'static str],
+    /// The code of a 409 that a launch meets.
+    pub launch_conflict: &'static str,
+    /// The code of a 409 that another request meets.
+    pub other_conflict: &'static str,
+    /// Whether a session can be stopped.
+    pub stops: bool,
+}
+
+/// Every provider under test.
+pub static ALL: &[UnderTest] = &[
+    UnderTest {
+        name: "cursor-v1",
+        simulated: Provider::Cursor,
+        member: "cursor",
+        settings: r#"{"apiVersion": "v1"}"#,
+        secret: &[("api-key", "cursor-demo-key")],
+        launch: "/v1/agents",
+        lists: &["/v1/agents", "/v1/agents/{id}/runs"],
+        launch_conflict: "agent_id_conflict",
+        other_conflict: "run_not_cancellable",
+        stops: true,
+    },
+    UnderTest {
+        name: "cursor-v0",
+        simulated: Provider::Cursor,
+        member: "cursor",
+        settings: r#"{"apiVersion": "v0"}"#,
+        secret: &[("api-key", "cursor-demo-key")],
+        launch: "/v0/agents",
+        lists: &["/v0/agents"],
+        launch_conflict: "conflict",
+        other_conflict: "conflict",
+        stops: true,
+    },
+    UnderTest {
+        name: "firebender",
+        simulated: Provider::Firebender,
+        member: "firebender",
+        settings: "{}",
+        secret: &[("api-key", "firebender-demo-key")],
+        launch: "/v0/agents",
+        lists: &["/v0/agents"],
+        launch_conflict: "conflict",
+        other_conflict: "conflict",
+        stops: true,
+    },
+];
+
+impl UnderTest {
+    /// Whether this is the paid call.
+    pub fn is_launch(&self, call: &Call) -> bool {
+        call.verb == Verb::Post && call.target == self.launch
+    }
+
+    /// `spec.provider` of its CodeAgent.
+    pub fn spec(&self) -> Value {
+        let settings: Value = serde_json::from_str(self.settings).unwrap_or_default();
+        json!({self.member: settings})
+    }
+
+    /// What its Secret holds when `key` takes the place of the first key, and what the simulated provider is then sent.
+    pub(crate) fn rotated(&self, key: &str) -> (Value, String) {
+        (json!({"api-key": key}), key.to_owned())
+    }
+
+    /// The name of its Secret.
+    pub fn secret_name(&self) -> &'static str {
+        self.name
+    }
+}
+
+/// No provider under test has this name.
+#[derive(Debug, thiserror::Error)]
+#[error("{0:?} is no provider under test; these are: {known}", known = names().join(", "))]
+pub struct NoProvider(String);
+
+/// The names of all.
+pub fn names() -> Vec<&'static str> {
+    ALL.iter().map(|provider| provider.name).collect()
+}
+
+/// The provider with this name.
+///
+/// # Errors
+/// If there is none.
+pub fn named(name: &str) -> Result<&'static UnderTest, NoProvider> {
+    let found = ALL.iter().find(|provider| provider.name == name);
+    found.ok_or_else(|| NoProvider(name.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_are_json() {
+        for provider in ALL {
+            let settings: Result<Value, _> = serde_json::from_str(provider.settings);
+            assert!(settings.is_ok(), "{}", provider.name);
+        }
+    }
+}
