@@ -22,6 +22,9 @@ use codeagent_boundary::run::Row;
 use codeagent_boundary::{Fault, Lifecycle, Trouble};
 use screen::Screen;
 
+/// Where accounts of violations are kept.
+const DIRECTORY: &str = "target/faults";
+
 /// Runs the operator's life with one thing going wrong, for every call that it makes and everything that can go wrong there,
 /// and checks after each run what docs/reliability.md promises.
 ///
@@ -200,12 +203,20 @@ fn conclude(report: &Report, arguments: &Arguments) -> Result<bool, Trouble> {
         "{} runs, {} without reaching their fault, {} in which a promise was not kept",
         total.runs, total.unmet, total.violated
     );
+    let mut accounts = String::new();
     for violated in &report.violated {
+        accounts.push_str(&format!("==== {}\n{}\n{}\n", violated.row, violated.what.join("\n"), violated.account));
         println!("\n{}", violated.what.join("\n"));
         println!(
             "  cargo run --release --example faults -- --replay '{}'",
             violated.row
         );
+    }
+    if !accounts.is_empty() {
+        std::fs::create_dir_all(DIRECTORY)?;
+        let file = format!("{DIRECTORY}/violations.txt");
+        std::fs::write(&file, accounts)?;
+        println!("\nwhat happened in these runs: {file}");
     }
     Ok(report.violated.is_empty())
 }

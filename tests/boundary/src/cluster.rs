@@ -8,8 +8,8 @@ use codeagent_operator::api::crds;
 use k8s_openapi::api::authorization::v1::{
     ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec,
 };
-use kube::api::{Api, PostParams};
-use serde_json::json;
+use k8s_openapi::api::core::v1::Secret;
+use kube::api::{Api, ObjectMeta, PostParams};
 
 use crate::Trouble;
 use crate::history::Histories;
@@ -46,7 +46,12 @@ impl Cluster {
     /// # Errors
     /// If the control plane does not start or refuses something.
     pub async fn start() -> Result<Arc<Self>, Trouble> {
-        let control_plane = ControlPlane::start(Options::default()).await?;
+        // Nothing here needs the controller manager, and it would look at every object of every run.
+        let options = Options {
+            controller_manager: false,
+            ..Options::default()
+        };
+        let control_plane = ControlPlane::start(options).await?;
         let admin = control_plane.admin();
         for crd in crds::all() {
             admin.apply_manifests(&crds::to_yaml(&crd)?).await?;
@@ -75,30 +80,31 @@ impl Cluster {
     /// If the API server refuses.
     pub async fn slot(&self) -> Result<Namespace, Trouble> {
         let namespace = self.control_plane.namespace("faults").await?;
+        let secrets: Api<Secret> = namespace.api();
         for provider in provider::ALL {
-            let secret = secret(provider).to_string();
-            namespace.apply_manifests(&secret).await?;
+            let secret = secret(provider);
+            secrets.create(&PostParams::default(), &secret).await?;
         }
         Ok(namespace)
     }
 }
 
 /// The Secret of a provider, as it is before any run.
-pub fn secret(provider: &provider::UnderTest) -> serde_json::Value {
-    let values: serde_json::Map<_, _> = provider
-        .secret
-        .iter()
-        .map(|(key, value)| ((*key).to_owned(), json!(value)))
-        .collect();
-    json!({
-        "apiVersion": "v1",
-        "kind": "Secret",
-        "metadata": {
-            "name": provider.secret_name(),
-            "labels": {"codeagents.dev/credential": "true"},
+pub fn secret(provider: &provider::UnderTest) -> Secret {
+    let values = provider.secret.iter();
+    Secret {
+        metadata: ObjectMeta {
+            name: Some(provider.secret_name().to_owned()),
+            labels: Some([("codeagents.dev/credential".to_owned(), "true".to_owned())].into()),
+            ..ObjectMeta::default()
         },
-        "stringData": values,
-    })
+        string_data: Some(
+            values
+                .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+                .collect(),
+        ),
+        ..Secret::default()
+    }
 }
 
 /// A client that repeats nothing by itself.

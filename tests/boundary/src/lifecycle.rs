@@ -125,17 +125,20 @@ impl Lifecycle {
         };
         match self {
             // Finalizer, claim, launched, running, terminal, finalizer released.
-            Self::Run | Self::AgentDeleted | Self::SecretRotated => {
+            Self::Run | Self::AgentDeleted => {
                 promise(End::Phase(SessionPhase::Finished), 1..=1, 6)
             }
-            // Suspended, cancelled.
-            Self::CancelPending => promise(End::Phase(SessionPhase::Cancelled), 0..=0, 2),
-            // The stop is announced before it is sent, and its acceptance kept: two more.
-            Self::CancelRunning => promise(End::Phase(SessionPhase::Cancelled), 1..=1, 8),
-            Self::DeleteRunning => promise(End::Gone, 1..=1, 8),
+            // That the key is refused, and that it no longer is: two more.
+            Self::SecretRotated => promise(End::Phase(SessionPhase::Finished), 1..=1, 8),
+            // Suspended, cancelled, and one in vain.
+            Self::CancelPending => promise(End::Phase(SessionPhase::Cancelled), 0..=0, 3),
+            // The stop is announced before it is sent, and its acceptance kept: two more. And one in vain, if the user's change of the
+            // object overtakes it.
+            Self::CancelRunning => promise(End::Phase(SessionPhase::Cancelled), 1..=1, 9),
+            Self::DeleteRunning => promise(End::Gone, 1..=1, 9),
             // A launch that is proven not to have arrived is not sent again.
-            Self::CancelLaunching => promise(End::Phase(SessionPhase::Cancelled), 0..=1, 8),
-            Self::DeleteLaunching => promise(End::Gone, 0..=1, 8),
+            Self::CancelLaunching => promise(End::Phase(SessionPhase::Cancelled), 0..=1, 9),
+            Self::DeleteLaunching => promise(End::Gone, 0..=1, 9),
         }
     }
 

@@ -28,6 +28,8 @@ pub struct UnderTest {
     pub other_conflict: &'static str,
     /// Whether a session can be stopped.
     pub stops: bool,
+    /// Whether a session that was stopped says so, instead of being finished.
+    pub says_stopped: bool,
 }
 
 /// Every provider under test.
@@ -43,6 +45,7 @@ pub static ALL: &[UnderTest] = &[
         launch_conflict: "agent_id_conflict",
         other_conflict: "run_not_cancellable",
         stops: true,
+        says_stopped: true,
     },
     UnderTest {
         name: "cursor-v0",
@@ -55,6 +58,7 @@ pub static ALL: &[UnderTest] = &[
         launch_conflict: "conflict",
         other_conflict: "conflict",
         stops: true,
+        says_stopped: false,
     },
     UnderTest {
         name: "firebender",
@@ -67,6 +71,7 @@ pub static ALL: &[UnderTest] = &[
         launch_conflict: "conflict",
         other_conflict: "conflict",
         stops: true,
+        says_stopped: false,
     },
 ];
 

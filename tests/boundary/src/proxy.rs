@@ -30,7 +30,7 @@ use crate::provider::UnderTest;
 /// own time limit of a launch, and short enough to be waited for thousands of times.
 const WITHHELD: Duration = Duration::from_millis(1200);
 /// How long a launch whose lists are stale is missing from them: less than the operator's settle time after its time limit.
-const LAG: Duration = Duration::from_millis(700);
+const LAG: Duration = Duration::from_millis(600);
 /// Connections that are kept for the next call.
 const IDLE_CONNECTIONS: usize = 64;
 

@@ -10,6 +10,7 @@ use codeagent_operator::api::{CodeAgent, CodeSession};
 use codeagent_operator::cli::RunOptions;
 use codeagent_operator::simulator::{LaunchFilter, LaunchKind, Simulator, SimulatorOptions};
 use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::Secret;
 use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
 use kube::{Config, ResourceExt};
 use serde_json::{Value, json};
@@ -43,9 +44,9 @@ pub(crate) const DELETION_BOUND: Duration = Duration::from_secs(5);
 /// What the operator is told: as short as a machine that is busy with many runs still meets.
 fn arguments() -> Arguments {
     let durations = [
-        ("--send-window", "700ms"),
-        ("--post-timeout", "500ms"),
-        ("--settle-time", "250ms"),
+        ("--send-window", "850ms"),
+        ("--post-timeout", "400ms"),
+        ("--settle-time", "200ms"),
         ("--consistency-window", "50ms"),
         ("--clock-margin", "100ms"),
         ("--deletion-slack", "1s"),
@@ -424,8 +425,10 @@ async fn clean(
     gone(agents.delete(name, &now).await)?;
     gone(leases.delete(name, &now).await)?;
     if row.lifecycle == Lifecycle::SecretRotated {
-        let secret = secret(row.provider).to_string();
-        namespace.apply_manifests(&secret).await?;
+        let secrets: Api<Secret> = Api::namespaced(client.clone(), namespace.name());
+        let secret = Patch::Merge(secret(row.provider));
+        let name = row.provider.secret_name();
+        secrets.patch(name, &PatchParams::default(), &secret).await?;
     }
     Ok(left.is_none())
 }
