@@ -68,7 +68,7 @@ impl Fault {
     /// |---|---|---|---|---|---|---|
     /// | drop-before | × | × | × | | × | × |
     /// | crash-before | × | × | × | × | × | × |
-    /// | crash-after | × | × | × | | × | × |
+    /// | crash-after | | × | | | | × |
     /// | timeout-after | × | × | | | × | × |
     /// | 5xx-after | × | × | × | | × | × |
     /// | 409 | | × | | | | × |
@@ -76,17 +76,15 @@ impl Fault {
     /// | stale-list | list | | | × | list | launch |
     /// | watch-cut | | | × | × | | |
     ///
-    /// An event is no call, so nothing can be answered to it; a watch that is never answered is the API server's time limit
-    /// of minutes.
+    /// An event is no call, so nothing can be answered to it. A read changes nothing, so that a crash after it is a crash before it. A
+    /// watch that is never answered is the API server's time limit of minutes.
     pub fn applies(self, boundary: &Boundary, provider: &UnderTest) -> bool {
         let call = &boundary.call;
         match (self, call.verb) {
             (Self::CrashBefore, _) => true,
-            (Self::DropBefore | Self::CrashAfter | Self::ErrorAfter | Self::RateLimited, verb) => {
-                verb != Verb::Event
-            }
+            (Self::DropBefore | Self::ErrorAfter | Self::RateLimited, verb) => verb != Verb::Event,
             (Self::TimeoutAfter, verb) => !matches!(verb, Verb::Event | Verb::Watch),
-            (Self::Conflict, verb) => verb.is_write(),
+            (Self::CrashAfter | Self::Conflict, verb) => verb.is_write(),
             (Self::StaleList, verb) => match (call.side(), verb) {
                 (Side::Api, verb) => matches!(verb, Verb::List | Verb::Event),
                 (Side::Provider, Verb::Get) => provider.lists.contains(&call.target.as_str()),

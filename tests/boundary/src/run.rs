@@ -51,11 +51,11 @@ fn arguments() -> Arguments {
         ("--clock-margin", "100ms"),
         ("--deletion-slack", "1s"),
         ("--fault-wait", "50ms"),
-        ("--recheck", "150ms"),
-        ("--poll-min", "80ms"),
+        ("--recheck", "400ms"),
+        ("--poll-min", "120ms"),
         ("--poll-max", "300ms"),
         ("--refusal-wait", "300ms"),
-        ("--counts-interval", "200ms"),
+        ("--counts-interval", "700ms"),
         // As by default: a key that was accepted is not asked about again within a run.
         ("--agent-recheck", "10m"),
         ("--bind-address", "127.0.0.1:0"),
@@ -413,11 +413,17 @@ async fn clean(
     let agents: Api<CodeAgent> = Api::namespaced(client.clone(), namespace.name());
     let leases: Api<Lease> = Api::namespaced(client.clone(), namespace.name());
     let now = DeleteParams::default();
-    let left = match gone(sessions.delete(name, &now).await)? {
-        true => None,
-        false => sessions.get_opt(name).await?,
+    // Something held is answered with, something that went at once is not.
+    let left = sessions.delete(name, &now).await;
+    let held = match &left {
+        Ok(deleted) => deleted
+            .as_ref()
+            .left()
+            .is_some_and(|session| !session.finalizers().is_empty()),
+        Err(_) => false,
     };
-    if left.is_some() {
+    gone(left)?;
+    if held {
         let release: Patch<Value> = Patch::Merge(json!({"metadata": {"finalizers": null}}));
         let parameters = PatchParams::default();
         gone(sessions.patch(name, &parameters, &release).await)?;
@@ -430,7 +436,7 @@ async fn clean(
         let name = row.provider.secret_name();
         secrets.patch(name, &PatchParams::default(), &secret).await?;
     }
-    Ok(left.is_none())
+    Ok(!held)
 }
 
 /// Whether there was nothing to do.

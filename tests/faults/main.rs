@@ -1,0 +1,65 @@
+//! Every single fault at every call of the operator, on a real API server: nothing that docs/reliability.md promises is broken by
+//! any of them. `cargo run --release --example faults -- --help` runs parts of it, and pairs of faults.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
+
+use std::time::Instant;
+
+use codeagent_boundary::cluster::Cluster;
+use codeagent_boundary::matrix::{Selection, run_all};
+use codeagent_boundary::report::Report;
+use codeagent_boundary::run::Row;
+use codeagent_boundary::{Fault, Lifecycle, provider};
+
+/// How many runs there are at the same time. `FAULTS_PARALLEL` overrides it.
+fn parallel() -> usize {
+    let cores = std::thread::available_parallelism().map_or(2, usize::from);
+    let wanted = std::env::var("FAULTS_PARALLEL");
+    wanted.map_or(cores * 8, |wanted| wanted.parse().unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_single_fault_leaves_every_promise_kept() {
+    let cluster = Cluster::start().await.unwrap();
+    let all = Selection {
+        providers: provider::ALL.iter().collect(),
+        lifecycles: Lifecycle::ALL.to_vec(),
+        faults: Fault::ALL.to_vec(),
+        boundary: None,
+    };
+    let begun = Instant::now();
+    let mut report = Report::default();
+    let mut rows: Vec<Row> = Vec::new();
+    run_all(&cluster, all.lessons(), parallel(), |row, outcome| {
+        rows.extend(all.further(row, &outcome.boundaries));
+        report.add(row, outcome);
+    })
+    .await
+    .unwrap();
+    println!("{} rows", rows.len());
+    // Fewer would mean that the learning runs did not see what the operator does.
+    assert!(rows.len() >= 2_900, "{} rows", rows.len());
+    run_all(&cluster, rows, parallel(), |row, outcome| {
+        report.add(row, outcome);
+    })
+    .await
+    .unwrap();
+    println!("{}\n{:?}", report.tables(), begun.elapsed());
+    let violations: Vec<String> = report
+        .violated
+        .iter()
+        .map(|violated| {
+            format!(
+                "{}\n  cargo run --release --example faults -- --replay '{}'",
+                violated.what.join("\n"),
+                violated.row
+            )
+        })
+        .collect();
+    assert!(violations.is_empty(), "{}", violations.join("\n"));
+}
