@@ -18,6 +18,7 @@ use crate::domain::timing::{Timing, TimingError};
 use crate::providers::http::{HttpSettings, HttpSetupError, HttpStack};
 use crate::runtime::events::Publisher;
 use crate::runtime::identity::{IdentityError, lease_uid};
+use crate::runtime::lease::{Election, Lead, Lost, Times, TimesError};
 use crate::runtime::server::{Readiness, Server};
 
 /// Kubernetes operator for cloud coding agents: apply a CodeSession, get a pull request.
@@ -77,7 +78,7 @@ pub struct RunOptions {
         value_name = "ADDRESS:PORT"
     )]
     pub bind_address: SocketAddr,
-    /// Providers that this installation runs: cursor, firebender. Default: both.
+    /// Providers that this installation runs: cursor, firebender, flapjack, firetiger. Default: all.
     #[arg(long, env = "CODEAGENT_PROVIDERS", value_delimiter = ',', value_name = "PROVIDER", value_parser = provider)]
     pub providers: Vec<ProviderKind>,
     /// Base URL that this installation uses for a provider instead of the provider's own, as PROVIDER=URL. May be given several
@@ -110,12 +111,46 @@ pub struct RunOptions {
     /// Shortest time between two writes of a CodeAgent's session counts.
     #[arg(long, env = "CODEAGENT_COUNTS_INTERVAL", default_value = "10s", value_name = "DURATION", value_parser = duration, hide_short_help = true)]
     pub counts_interval: Duration,
+    /// Time between two searches for sessions at the providers that no CodeSession accounts for; 0s switches them off.
+    #[arg(long, env = "CODEAGENT_SWEEP_INTERVAL", default_value = "10m", value_name = "DURATION", value_parser = duration)]
+    pub sweep_interval: Duration,
+    /// Which of several replicas acts.
+    #[command(flatten, next_help_heading = "Leader election")]
+    pub election: ElectionOptions,
     /// The durations of the launch protocol.
     #[command(
         flatten,
         next_help_heading = "Timing (docs/reliability.md; checked against each other at the start)"
     )]
     pub timing: TimingOptions,
+}
+
+/// Which of several replicas acts.
+#[derive(Clone, Debug, Args)]
+pub struct ElectionOptions {
+    /// Act only while holding the Lease. Without it every replica acts, which costs more calls but no second launch.
+    #[arg(long, env = "CODEAGENT_LEADER_ELECTION", default_value_t = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", action = clap::ArgAction::Set, value_name = "BOOL")]
+    pub leader_election: bool,
+    /// After which another replica takes over from one that does not renew the Lease. Whole seconds.
+    #[arg(long, env = "CODEAGENT_LEASE_DURATION", default_value = "15s", value_name = "DURATION", value_parser = duration)]
+    pub lease_duration: Duration,
+    /// How long the leader goes on that cannot renew the Lease; then it ends and is started again.
+    #[arg(long, env = "CODEAGENT_RENEW_DEADLINE", default_value = "10s", value_name = "DURATION", value_parser = duration)]
+    pub renew_deadline: Duration,
+    /// How often the leader renews the Lease.
+    #[arg(long, env = "CODEAGENT_RETRY_PERIOD", default_value = "2s", value_name = "DURATION", value_parser = duration)]
+    pub retry_period: Duration,
+}
+
+impl ElectionOptions {
+    /// The durations, as the election knows them.
+    fn times(&self) -> Times {
+        Times {
+            lease: self.lease_duration,
+            renew_deadline: self.renew_deadline,
+            retry: self.retry_period,
+        }
+    }
 }
 
 /// The durations of the launch protocol and of the lifecycle.
@@ -160,6 +195,9 @@ pub struct TimingOptions {
     /// Longest time between two looks at a running session.
     #[arg(long, env = "CODEAGENT_POLL_MAX", default_value = "30s", value_name = "DURATION", value_parser = duration)]
     pub poll_max: Duration,
+    /// How long nothing must move after a stop, at a provider without a status for it (Cursor's API v0), until it counts.
+    #[arg(long, env = "CODEAGENT_STOP_SILENCE", default_value = "2m", value_name = "DURATION", value_parser = duration)]
+    pub stop_silence: Duration,
 }
 
 impl TimingOptions {
@@ -182,6 +220,7 @@ impl TimingOptions {
             poll_min: self.poll_min,
             poll_max: self.poll_max,
             stop_again: self.poll_min.saturating_mul(5),
+            stop_silence: self.stop_silence,
             ..Timing::default()
         }
     }
@@ -194,18 +233,12 @@ fn duration(text: &str) -> Result<Duration, String> {
     Duration::try_from(span).map_err(|_| format!("{text:?} is negative"))
 }
 
-/// The providers whose sessions the controllers can drive.
-///
-/// The adapters of Flapjack and Firetiger are here, but a launch at Flapjack needs a template that is kept in step with the
-/// CodeAgent, and one at Firetiger a baseline of the links in its claim: the controllers do neither yet.
-const DRIVEN: [ProviderKind; 2] = [ProviderKind::Cursor, ProviderKind::Firebender];
-
 fn provider(text: &str) -> Result<ProviderKind, String> {
-    DRIVEN
+    ProviderKind::ALL
         .into_iter()
         .find(|kind| kind.as_str() == text)
         .ok_or_else(|| {
-            let known: Vec<&str> = DRIVEN.iter().map(|kind| kind.as_str()).collect();
+            let known = ProviderKind::ALL.map(ProviderKind::as_str);
             format!(
                 "this version does not run a provider {text:?}; it runs: {}",
                 known.join(", ")
@@ -236,6 +269,12 @@ pub enum RunError {
     /// The durations contradict each other.
     #[error(transparent)]
     Timing(#[from] TimingError),
+    /// The durations of the election contradict each other.
+    #[error(transparent)]
+    Election(#[from] TimesError),
+    /// Another replica leads, or may lead any moment.
+    #[error(transparent)]
+    LeadLost(#[from] Lost),
     /// The HTTP stack cannot be set up.
     #[error(transparent)]
     Http(#[from] HttpSetupError),
@@ -276,7 +315,7 @@ pub fn print_crds(out: &mut impl std::io::Write) -> Result<(), RunError> {
 /// Runs the operator against the cluster of the environment until `stop`.
 ///
 /// # Errors
-/// If it cannot start; once it runs it goes on.
+/// If it cannot start, or has lost the lead; whatever else happens it goes on.
 pub async fn run(options: RunOptions, stop: CancellationToken) -> Result<(), RunError> {
     let config = kube::Config::infer().await.map_err(RunError::Config)?;
     run_with(config, options, stop).await
@@ -285,7 +324,7 @@ pub async fn run(options: RunOptions, stop: CancellationToken) -> Result<(), Run
 /// Runs the operator against the cluster of `config` until `stop`.
 ///
 /// # Errors
-/// If it cannot start; once it runs it goes on.
+/// If it cannot start, or has lost the lead; whatever else happens it goes on.
 pub async fn run_with(
     mut config: kube::Config,
     options: RunOptions,
@@ -293,6 +332,9 @@ pub async fn run_with(
 ) -> Result<(), RunError> {
     let timing = options.timing.timing();
     timing.validate()?;
+    options.election.times().validate()?;
+    // It also stops by itself, when it loses the lead.
+    let stop = stop.child_token();
     // Writes are never repeated blindly; the watches have a backoff of their own.
     config.default_retry = false;
     let own_namespace = options
@@ -306,9 +348,8 @@ pub async fn run_with(
             address: options.bind_address,
             source,
         })?;
-    let installation = InstallationId::from_lease_uid(
-        &lease_uid(&client, &own_namespace, &options.lease_name).await?,
-    );
+    let lease_uid = lease_uid(&client, &own_namespace, &options.lease_name).await?;
+    let installation = InstallationId::from_lease_uid(&lease_uid);
     let (metrics, registry) = Metrics::new();
     let extra_ca_bundle = match &options.ca_bundle {
         None => None,
@@ -325,11 +366,24 @@ pub async fn run_with(
     })?
     .observed_by(Arc::new(metrics.clone()));
     let providers: BTreeSet<ProviderKind> = if options.providers.is_empty() {
-        DRIVEN.into_iter().collect()
+        ProviderKind::ALL.into_iter().collect()
     } else {
         options.providers.iter().copied().collect()
     };
     let instance = std::env::var("HOSTNAME").unwrap_or_else(|_| "codeagent-operator".to_owned());
+    let (election, lead) = if options.election.leader_election {
+        let (election, lead) = Election::new(
+            client.clone(),
+            (&own_namespace, &options.lease_name),
+            lease_uid,
+            // A container that is started again keeps its Pod's name, and is another process.
+            format!("{instance}_{:08x}", rand::random::<u32>()),
+            options.election.times(),
+        );
+        (Some(election), lead)
+    } else {
+        (None, Lead::alone())
+    };
     let publisher = Publisher::new(client.clone(), "codeagents.dev/operator", instance);
     let settings = Settings {
         timing,
@@ -339,6 +393,7 @@ pub async fn run_with(
         concurrency: options.concurrency,
         agent_recheck: options.agent_recheck,
         counts_interval: options.counts_interval,
+        sweep_interval: options.sweep_interval,
     };
     let drain = settings.timing.post_timeout + Duration::from_secs(25);
     let context = Context::new(
@@ -348,7 +403,7 @@ pub async fn run_with(
         installation.clone(),
         metrics,
         publisher,
-        stop.clone(),
+        (lead, stop.clone()),
     );
     let readiness = Readiness::default();
     let serving = CancellationToken::new();
@@ -356,7 +411,9 @@ pub async fn run_with(
         tracing::info!(%address, %installation, namespaces = ?options.namespaces, "the operator starts");
     }
     let served = tokio::spawn(server.serve(Arc::new(registry), readiness.clone(), serving.clone()));
-    work(&context, &options.namespaces, &readiness).await;
+    let candidate = CancellationToken::new();
+    let election = tokio::spawn(elect(election, context.clone(), candidate.clone()));
+    work(&context, &options.namespaces, &readiness, &candidate).await;
     readiness.set(false);
     // Launches under way and their records are finished: the claim entitles them (rule 14).
     context.tasks.close();
@@ -372,11 +429,56 @@ pub async fn run_with(
     // The server has nothing left to say.
     let _ = served.await;
     tracing::info!("the operator has stopped");
-    Ok(())
+    match election.await {
+        Ok(result) => Ok(result?),
+        Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+    }
 }
 
-/// Works on every scope until the context stops.
-async fn work(context: &Context, namespaces: &[String], readiness: &Readiness) {
+/// Takes part in the election, once this process could act; stops it when it loses the lead.
+async fn elect(
+    election: Option<Election>,
+    context: Context,
+    candidate: CancellationToken,
+) -> Result<(), Lost> {
+    // However it ends: without an election nobody may act.
+    let _stop = context.stop.clone().drop_guard();
+    let result = async {
+        let Some(election) = election else {
+            context.metrics.leads(true);
+            context.stop.cancelled().await;
+            return Ok(());
+        };
+        tokio::select! {
+            () = candidate.cancelled() => {}
+            () = context.stop.cancelled() => return Ok(()),
+        }
+        let (stop, lead) = (context.stop.clone(), context.lead.clone());
+        let mut running = std::pin::pin!(election.run(stop));
+        tokio::select! {
+            result = &mut running => return result,
+            () = lead.begun() => {}
+        }
+        tracing::info!("leads");
+        context.metrics.leads(true);
+        running.await
+    }
+    .await;
+    context.metrics.leads(false);
+    if let Err(lost) = &result {
+        tracing::error!(error = %lost, "stops: nothing is begun any more; what was sent is finished and recorded");
+    }
+    result
+}
+
+/// Works on every scope until the context stops. Sets `candidate` once there is a scope that could be worked on: who can
+/// do nothing must not lead.
+async fn work(
+    context: &Context,
+    namespaces: &[String],
+    readiness: &Readiness,
+    candidate: &CancellationToken,
+) {
     // An environment variable that is set to nothing means all namespaces, as if it were not set.
     let scopes: Vec<Option<String>> = if namespaces.iter().all(String::is_empty) {
         vec![None]
@@ -394,14 +496,18 @@ async fn work(context: &Context, namespaces: &[String], readiness: &Readiness) {
     let runs = scopes.into_iter().map(|namespace| {
         let waiting = Arc::clone(&waiting);
         let readiness = readiness.clone();
+        let candidate = candidate.clone();
         let name = namespace.clone();
+        let sweeping = context.clone();
         controllers::run(context.clone(), namespace, move || {
             tracing::info!(
                 namespace = name.as_deref().unwrap_or("all"),
                 "caches are filled"
             );
+            candidate.cancel();
             if waiting.fetch_sub(1, std::sync::atomic::Ordering::AcqRel) == 1 {
                 readiness.set(true);
+                tokio::spawn(controllers::sweep::run(sweeping));
             }
         })
     });

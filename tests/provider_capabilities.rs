@@ -1,85 +1,178 @@
-//! What can be done through which provider with this version: the table of the documentation.
-#![allow(clippy::unwrap_used)]
+//! What can be done through which provider with this version, and `docs/providers.md`, which tells it: its table of capabilities comes from the
+//! code, its manifests are the files of `examples/`.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 mod provider_support;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 
-use codeagent_operator::api::{CursorApiVersion, CursorSpec, ProviderKind, ProviderSpec};
-use codeagent_operator::providers::contract::{Capability, Connection, Recovery};
+use codeagent_operator::api::{ProviderKind, ProviderSpec};
+use codeagent_operator::providers::contract::{
+    API_KEY, Capability, Connection, ProviderType, Recovery,
+};
 use codeagent_operator::providers::registry::Registry;
 use provider_support::*;
 
-fn v0() -> ProviderSpec {
-    ProviderSpec {
-        cursor: Some(CursorSpec {
-            api_version: Some(CursorApiVersion::V0),
-            endpoint: None,
-        }),
-        ..ProviderSpec::default()
+const UPDATE: &str = "UPDATE_DOCS=1 cargo test --test provider_capabilities";
+
+/// The columns of the table: every provider under every setting that makes a difference.
+fn columns() -> Vec<(&'static dyn ProviderType, ProviderSpec)> {
+    Registry::all()
+        .iter()
+        .flat_map(|provider| {
+            provider
+                .variants()
+                .into_iter()
+                .map(|spec| (*provider, spec))
+        })
+        .collect()
+}
+
+fn cell(provider: &dyn ProviderType, spec: &ProviderSpec, capability: Capability) -> &'static str {
+    if provider.capabilities(spec).contains(&capability) {
+        "yes"
+    } else if provider.offered_later(spec).contains(&capability) {
+        "later"
+    } else {
+        "–"
     }
 }
 
-/// Columns: Cursor v1, Cursor v0, Firebender, Flapjack, Firetiger.
-fn columns() -> [ProviderSpec; 5] {
-    [
-        spec(ProviderKind::Cursor),
-        v0(),
-        spec(ProviderKind::Firebender),
-        spec(ProviderKind::Flapjack),
-        spec(ProviderKind::Firetiger),
-    ]
+fn launch_guarantee(provider: &dyn ProviderType, spec: &ProviderSpec) -> &'static str {
+    match provider.recovery(spec) {
+        Recovery::ClientId => "exactly once (`ClientId`)",
+        Recovery::Marker => "exactly once (`Marker`)",
+        Recovery::None => "at most once",
+    }
 }
 
-const TABLE: &str = "
-    Prompt                  yes yes yes yes -
-    Issue                   -   -   -   -   yes
-    Images                  -   -   -   -   -
-    Model                   yes yes yes yes -
-    ModelParameters         yes -   -   yes -
-    Repository              yes yes yes yes -
-    FromPullRequest         -   -   -   -   -
-    BranchName              -   yes yes -   -
-    WorkOnCurrentBranch     yes -   -   yes -
-    AutoCreatePullRequest   yes yes yes yes -
-    SkipReviewerRequest     yes yes -   yes -
-    OnBehalfOf              -   -   -   -   yes
-    RecoverLaunch           yes yes yes yes -
-    FollowUp                -   -   -   -   -
-    Cancel                  yes yes yes yes -
-    Archive                 -   -   -   -   -
-    Events                  -   -   -   -   -
-    Streaming               -   -   -   -   -
-    Webhooks                -   -   -   -   -
-    List                    yes yes yes yes -
-    ListModels              yes yes -   -   -
-    Templates               -   -   -   yes -
-    Usage                   yes -   -   -   -
-    Cost                    yes -   -   -   -
-    Artifacts               -   -   yes -   -
-";
+/// Of a further message: nothing can be promised before one can be sent.
+fn message_guarantee(provider: &dyn ProviderType, spec: &ProviderSpec) -> &'static str {
+    match cell(provider, spec, Capability::FollowUp) {
+        "yes" => launch_guarantee(provider, spec),
+        other => other,
+    }
+}
+
+fn table() -> String {
+    let columns = columns();
+    let mut lines = vec![
+        row("capability", "can", |provider, spec| {
+            let name = provider.kind().display_name();
+            match provider.variant(spec) {
+                Some(_) => format!("{name} {}", provider.api_version(spec)),
+                None => name.to_owned(),
+            }
+        }),
+        format!("|---|---|{}", "---|".repeat(columns.len())),
+    ];
+    lines.extend(Capability::ALL.map(|capability| {
+        let name = format!("`{}`", capability.as_str());
+        row(&name, capability.ability(), |provider, spec| {
+            cell(provider, spec, capability).to_owned()
+        })
+    }));
+    lines.push(row(
+        "launch guarantee",
+        "start a session",
+        |provider, spec| launch_guarantee(provider, spec).to_owned(),
+    ));
+    lines.push(row(
+        "message guarantee",
+        "send a further message",
+        |provider, spec| message_guarantee(provider, spec).to_owned(),
+    ));
+    lines.join("\n")
+}
+
+fn row(name: &str, can: &str, cell: impl Fn(&dyn ProviderType, &ProviderSpec) -> String) -> String {
+    let cells: Vec<String> = columns()
+        .iter()
+        .map(|(provider, spec)| cell(*provider, spec))
+        .collect();
+    format!("| {name} | {can} | {} |", cells.join(" | "))
+}
+
+fn repository_file(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+}
+
+fn page() -> String {
+    std::fs::read_to_string(repository_file("docs/providers.md")).unwrap()
+}
+
+/// `page` with `content` between the marks `<!-- NAME -->` and `<!-- /NAME -->`.
+fn with_part(page: &str, name: &str, content: &str) -> String {
+    let begin = format!("<!-- {name} -->\n");
+    let end = format!("<!-- /{name} -->");
+    let (before, rest) = page.split_once(&begin).unwrap();
+    let (_, after) = rest.split_once(&end).unwrap();
+    format!("{before}{begin}{content}\n{end}{after}")
+}
+
+/// The examples whose text stands in the page.
+fn shown_examples() -> Vec<String> {
+    let shown: Vec<String> = page()
+        .lines()
+        .filter_map(|line| line.strip_prefix("<!-- examples/")?.strip_suffix(" -->"))
+        .map(str::to_owned)
+        .collect();
+    assert_eq!(shown.len(), columns().len(), "an example for each column");
+    shown
+}
 
 #[test]
-fn the_table_says_what_every_provider_says_of_itself() {
-    let rows: BTreeMap<&str, Vec<bool>> = TABLE
+fn the_page_says_what_the_code_and_the_examples_say() {
+    let mut wanted = with_part(&page(), "capabilities", &table());
+    for name in shown_examples() {
+        let path = format!("examples/{name}");
+        let manifest = std::fs::read_to_string(repository_file(&path)).unwrap();
+        let block = format!("\n```yaml\n{}\n```\n", manifest.trim_end());
+        wanted = with_part(&wanted, &path, &block);
+    }
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        std::fs::write(repository_file("docs/providers.md"), &wanted).unwrap();
+    }
+    let page = page();
+    let differs = page
         .lines()
-        .filter_map(|line| {
-            let mut words = line.split_whitespace();
-            let name = words.next()?;
-            Some((name, words.map(|word| word == "yes").collect()))
-        })
-        .collect();
-    let said: BTreeMap<&str, Vec<bool>> = Capability::ALL
-        .iter()
-        .map(|capability| {
-            let row = columns().into_iter().map(|spec| {
-                let provider = Registry::get(spec.kind().unwrap()).unwrap();
-                provider.capabilities(&spec).contains(capability)
-            });
-            (capability.as_str(), row.collect())
-        })
-        .collect();
-    assert_eq!(said, rows);
+        .zip(wanted.lines())
+        .find(|(is, ought)| is != ought);
+    assert!(
+        page == wanted,
+        "docs/providers.md is not what the code or an example says; run {UPDATE}: {differs:?}"
+    );
+}
+
+/// The part of the page under the heading of a provider.
+fn section<'a>(page: &'a str, provider: &dyn ProviderType, spec: &ProviderSpec) -> &'a str {
+    let name = provider.kind().display_name();
+    let heading = match provider.variant(spec) {
+        Some(_) => format!("\n## {name} (API {})\n", provider.api_version(spec)),
+        None => format!("\n## {name}\n"),
+    };
+    let (_, rest) = page.split_once(&heading).unwrap();
+    rest.split("\n## ").next().unwrap()
+}
+
+#[test]
+fn the_secret_of_each_section_has_every_key_that_the_provider_needs() {
+    let page = page();
+    for (provider, spec) in columns() {
+        let section = section(&page, provider, &spec);
+        let further = provider.further_secret_keys();
+        let needed = if further.is_empty() {
+            &[API_KEY]
+        } else {
+            further
+        };
+        for key in needed {
+            let literal = format!("--from-literal={key}=");
+            assert!(section.contains(&literal), "{}: {key}", provider.kind());
+        }
+        assert!(section.contains("codeagents.dev/credential=true"));
+    }
 }
 
 #[test]
@@ -92,17 +185,20 @@ fn every_capability_is_listed_once_in_order_under_a_name_of_its_own() {
 
 #[test]
 fn every_kind_that_a_manifest_can_name_can_be_talked_to() {
-    for kind in ProviderKind::ALL {
-        assert_eq!(Registry::get(kind).unwrap().kind(), kind);
-    }
+    let known: Vec<ProviderKind> = Registry::all().iter().map(|one| one.kind()).collect();
+    assert_eq!(known, ProviderKind::ALL);
 }
 
 #[test]
 fn capabilities_and_behaviour_agree() {
     let http = stack(settings());
-    for spec in columns() {
-        let kind = spec.kind().unwrap();
-        let provider = Registry::get(kind).unwrap();
+    for (provider, settings) in columns() {
+        let kind = provider.kind();
+        // What stands for all settings need not select the provider.
+        let spec = match settings.kind() {
+            Some(_) => settings,
+            None => spec(kind),
+        };
         let capabilities = provider.capabilities(&spec);
         let recovers = provider.recovery(&spec) != Recovery::None;
         assert_eq!(

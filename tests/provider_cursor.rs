@@ -121,7 +121,7 @@ async fn a_plain_launch_sends_our_id_and_leaves_every_default_to_cursor() {
         seen.json(),
         json!({
             "agentId": ours(),
-            "name": format!("team-a/fix-login [{}]", key(1).short()),
+            "name": format!("team-a/fix-login [{} {}]", key(1).short(), installation()),
             "prompt": {"text": request.prompt},
             "repos": [{"url": REPOSITORY}],
             "autoCreatePR": false
@@ -150,7 +150,7 @@ async fn a_launch_with_every_setting_sends_every_setting() {
     let sent = server.seen()[0].json();
     let name = sent["name"].as_str().unwrap();
     assert_eq!(name.chars().count(), 100);
-    assert!(name.ends_with(&format!("ä [{}]", key(1).short())));
+    assert!(name.ends_with(&format!("ä [{} {}]", key(1).short(), installation())));
     assert_eq!(
         without(sent.clone(), "name"),
         json!({
@@ -677,11 +677,15 @@ async fn where_ids_may_be_ignored_the_name_finds_the_session() {
         owned: [SessionId::new("bc-owned")].into(),
         ..adopt_request()
     };
-    let ours = format!("team-a/fix-login [{}]", key(1).short());
+    let ours = format!("team-a/fix-login [{} {}]", key(1).short(), installation());
     let mut early = named("bc-early", ours.clone());
     early["createdAt"] = "2026-10-01T11:00:00Z".into();
     let agents = vec![
-        named("bc-other", "team-a/fix-login [00000000]".into()),
+        named("bc-other", "team-a/fix-login [00000000 0a1b2c3d]".into()),
+        named(
+            "bc-foreign",
+            format!("team-a/fix-login [{} ffffffff]", key(1).short()),
+        ),
         named("bc-owned", ours.clone()),
         early,
         named("bc-made-up", ours),
@@ -703,7 +707,7 @@ async fn where_ids_may_be_ignored_the_name_finds_the_session() {
 
 #[tokio::test]
 async fn a_listed_session_that_cannot_be_looked_at_makes_the_look_inconclusive() {
-    let name = format!("team-a/fix-login [{}]", key(1).short());
+    let name = format!("team-a/fix-login [{} {}]", key(1).short(), installation());
     let server = Server::start(move |seen| match seen.target.starts_with("/v1/agents?") {
         true => reply(200, json!({"items": [named("bc-new", name.clone())]})),
         false => refusal(404, "agent_not_found"),

@@ -21,7 +21,7 @@ use codeagent_operator::providers::contract::{
     Recovery, SessionRef,
 };
 use codeagent_operator::providers::credential::Credential;
-use codeagent_operator::providers::error::{ErrorClass, Sent};
+use codeagent_operator::providers::error::{ErrorClass, Sent, Subject};
 use codeagent_operator::providers::registry::Registry;
 use provider_support::*;
 use serde_json::{Value, json};
@@ -61,6 +61,9 @@ fn connect_error(status: u16, code: &str) -> axum::response::Response {
         json!({"code": code, "message": format!("because of {code}")}),
     )
 }
+
+/// What is launched on.
+const ISSUE: Option<&str> = Some("issues/FT-42");
 
 fn page(id: &str) -> String {
     format!("https://cursor.com/agents?id={id}")
@@ -165,20 +168,52 @@ async fn connect_codes_mean_what_their_status_says_and_only_refusals_settle_a_la
         assert_eq!((error.class, settled), (class, refused), "{code}");
         assert_eq!(error.code.as_deref(), Some(code));
         assert!(error.message.contains(&format!("because of {code}")));
-        assert_eq!(server.lines().len(), 1, "sent once");
+        let posts = server.lines();
+        let posts = posts.iter().filter(|line| line.starts_with("POST"));
+        assert_eq!(posts.count(), 1, "sent once");
     }
 }
 
 #[tokio::test]
-async fn a_refusal_says_what_may_be_missing() {
-    let server = Server::start(|_| connect_error(404, "not_found")).await;
-    let LaunchOutcome::Rejected(error) = firetiger(&server).launch(&request()).await else {
-        panic!()
-    };
-    assert_eq!(
-        error.message,
-        "Firetiger knows no issues/FT-42, or no coding agent cursor-prod: because of not_found"
-    );
+async fn a_launch_that_meets_not_found_asks_what_was_not_found_and_is_refused_anyhow() {
+    let answers: [(fn() -> axum::response::Response, _, _); 3] = [
+        (
+            || reply(200, json!({"name": "coding-agents/cursor-prod"})),
+            Some(Subject::Issue),
+            "Firetiger knows no issues/FT-42: because of not_found",
+        ),
+        (
+            || connect_error(404, "not_found"),
+            Some(Subject::CodingAgent),
+            "there is no coding agent cursor-prod: no connection has this id, or it is of a type that is no coding agent",
+        ),
+        (
+            || connect_error(503, "unavailable"),
+            None,
+            "Firetiger knows no issues/FT-42, or no coding agent cursor-prod: because of not_found",
+        ),
+    ];
+    for (agent, subject, message) in answers {
+        let server = Server::start(move |seen| {
+            if seen.is("GET /v1/coding-agents/cursor-prod") {
+                agent()
+            } else {
+                connect_error(404, "not_found")
+            }
+        })
+        .await;
+        let LaunchOutcome::Rejected(error) = firetiger(&server).launch(&request()).await else {
+            panic!()
+        };
+        assert_eq!(
+            (error.class, error.subject),
+            (ErrorClass::NotFound, subject)
+        );
+        assert_eq!(error.message, message);
+        let posts = server.lines();
+        let posts = posts.iter().filter(|line| line.starts_with("POST"));
+        assert_eq!(posts.count(), 1);
+    }
 }
 
 #[tokio::test]
@@ -296,6 +331,7 @@ async fn a_connection_of_another_type_is_named_as_what_may_be_wrong() {
     let server = Server::start(|_| connect_error(404, "not_found")).await;
     let error = firetiger(&server).verify().await.unwrap_err();
     assert_eq!(error.class, ErrorClass::NotFound);
+    assert_eq!(error.subject, Some(Subject::CodingAgent));
     assert_eq!(
         error.message,
         "there is no coding agent cursor-prod: no connection has this id, or it is of a type that is no coding agent"
@@ -346,7 +382,7 @@ async fn a_password_in_an_answer_never_gets_out() {
             provider.verify().await,
             provider.launch(&request()).await,
             provider.get(&reference("bc-1")).await,
-            provider.baseline(&request()).await,
+            provider.baseline(ISSUE).await,
             provider.adopt(&adopt).await,
         );
         assert!(shown.contains("[redacted]"), "{shown}");
@@ -365,7 +401,7 @@ async fn exactly_one_new_link_to_a_session_of_nobody_else_is_taken_for_ours() {
     ]));
     let server = with_issue(&links, &["bc-before", "bc-new", "bc-owned"]).await;
     let provider = firetiger(&server);
-    let baseline = provider.baseline(&request()).await.unwrap();
+    let baseline = provider.baseline(ISSUE).await.unwrap().unwrap();
     assert!(!baseline.contains("slack") && !baseline.contains("bc-before"));
     let adopt = AdoptRequest {
         baseline: Some(baseline),
@@ -407,7 +443,7 @@ async fn a_new_link_to_something_else_is_no_session() {
         let links = Arc::new(Mutex::new(Vec::new()));
         let server = with_issue(&links, &[]).await;
         let provider = firetiger(&server);
-        let baseline = provider.baseline(&request()).await;
+        let baseline = provider.baseline(ISSUE).await.unwrap();
         assert_eq!(
             baseline.as_deref(),
             Some("issues/FT-42"),
@@ -429,24 +465,36 @@ async fn a_new_link_to_something_else_is_no_session() {
 async fn where_issues_cannot_be_read_there_is_no_baseline_and_nothing_is_known() {
     for answer in [
         || connect_error(404, "not_found"),
+        || connect_error(403, "permission_denied"),
         || connect_error(501, "unimplemented"),
         || reply(200, json!({"links": [7]})),
         || reply(200, json!({"links": "many"})),
     ] {
         let server = Server::start(move |_| answer()).await;
-        assert_eq!(firetiger(&server).baseline(&request()).await, None);
+        assert_eq!(firetiger(&server).baseline(ISSUE).await.unwrap(), None);
     }
     let server = Server::start(|_| reply(500, "")).await;
-    let elsewhere = LaunchRequest {
-        issue: Some("tickets/FT-42".into()),
-        ..request()
-    };
-    assert_eq!(firetiger(&server).baseline(&elsewhere).await, None);
+    let elsewhere = firetiger(&server).baseline(Some("tickets/FT-42")).await;
+    assert_eq!(elsewhere.unwrap(), None);
     assert_eq!(
         firetiger(&server).adopt(&adopt_request()).await.unwrap(),
         AdoptAnswer::Unknowable
     );
     assert_eq!(server.lines().len(), 0);
+}
+
+#[tokio::test]
+async fn an_outage_before_a_launch_is_told_from_an_issue_that_cannot_be_read() {
+    for (status, code, class) in [
+        (401, "unauthenticated", ErrorClass::Unauthorized),
+        (429, "resource_exhausted", ErrorClass::RateLimited),
+        (503, "unavailable", ErrorClass::Unavailable),
+        (504, "deadline_exceeded", ErrorClass::Timeout),
+    ] {
+        let server = Server::start(move |_| connect_error(status, code)).await;
+        let error = firetiger(&server).baseline(ISSUE).await.unwrap_err();
+        assert_eq!(error.class, class);
+    }
 }
 
 #[tokio::test]

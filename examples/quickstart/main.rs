@@ -112,6 +112,8 @@ async fn quick_start(exit: bool) -> Result<(), Box<dyn Error>> {
     let endpoints = Endpoints {
         cursor: simulator.cursor_url().to_owned(),
         firebender: simulator.firebender_url().to_owned(),
+        flapjack: simulator.flapjack_url().to_owned(),
+        firetiger: simulator.firetiger_url().to_owned(),
     };
     let operator = OperatorProcess::start(&kubeconfig, &endpoints, &log).await?;
     println!(
@@ -154,6 +156,11 @@ fn simulated_providers() -> SimulatorOptions {
     for (provider, secret) in [
         (Provider::Cursor, "replace-with-your-cursor-key"),
         (Provider::Firebender, "replace-with-your-firebender-key"),
+        (Provider::Flapjack, "replace-with-your-flapjack-key"),
+        (
+            Provider::Firetiger,
+            "replace-with-your-firetiger-user:replace-with-your-firetiger-password",
+        ),
     ] {
         if let Some(demo) = keys.iter().find(|key| key.provider == provider).cloned() {
             keys.push(Key {

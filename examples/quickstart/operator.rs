@@ -21,19 +21,35 @@ pub struct OperatorOptions {
     /// Kubeconfig of the control plane.
     #[arg(long)]
     kubeconfig: PathBuf,
-    /// Base URL of the simulated Cursor.
-    #[arg(long)]
-    cursor: String,
-    /// Base URL of the simulated Firebender.
-    #[arg(long)]
-    firebender: String,
+    #[command(flatten)]
+    endpoints: Endpoints,
 }
 
-/// Where the simulated providers are.
-#[derive(Clone, Debug)]
+/// Base URLs of the simulated providers.
+#[derive(Clone, Debug, Args)]
 pub struct Endpoints {
+    #[arg(long)]
     pub cursor: String,
+    #[arg(long)]
     pub firebender: String,
+    #[arg(long)]
+    pub flapjack: String,
+    #[arg(long)]
+    pub firetiger: String,
+}
+
+impl Endpoints {
+    /// The flags of the operator that lead it there.
+    fn flags(&self) -> impl Iterator<Item = String> {
+        [
+            ("cursor", &self.cursor),
+            ("firebender", &self.firebender),
+            ("flapjack", &self.flapjack),
+            ("firetiger", &self.firetiger),
+        ]
+        .map(|(provider, url)| format!("--provider-endpoint={provider}={url}"))
+        .into_iter()
+    }
 }
 
 /// Runs the operator in this process until it is told to stop or its parent is gone.
@@ -63,18 +79,12 @@ pub async fn run(options: OperatorOptions) -> Result<(), Box<dyn Error>> {
     });
     let kubeconfig = kube::config::Kubeconfig::read_from(&options.kubeconfig)?;
     let config = kube::Config::from_custom_kubeconfig(kubeconfig, &Default::default()).await?;
-    let cursor = format!("cursor={}", options.cursor);
-    let firebender = format!("firebender={}", options.firebender);
     let arguments = [
         "codeagent-operator",
         "run",
         "--operator-namespace=default",
         "--bind-address=127.0.0.1:0",
         "--allow-http-endpoints",
-        "--provider-endpoint",
-        &cursor,
-        "--provider-endpoint",
-        &firebender,
         // Simulated sessions take seconds, so they are looked at more often than real ones.
         "--poll-min=500ms",
         "--recheck=2s",
@@ -87,7 +97,11 @@ pub async fn run(options: OperatorOptions) -> Result<(), Box<dyn Error>> {
         "--clock-margin=1s",
         "--deletion-bound=60s",
         "--deletion-slack=10s",
-    ];
+        "--stop-silence=5s",
+    ]
+    .map(str::to_owned)
+    .into_iter()
+    .chain(options.endpoints.flags());
     let cli = <Cli as clap::Parser>::try_parse_from(arguments)?;
     match cli.command {
         Command::Run(run) => cli::run_with(config, *run, stop)
@@ -130,6 +144,10 @@ impl OperatorProcess {
                     &endpoints.cursor,
                     "--firebender",
                     &endpoints.firebender,
+                    "--flapjack",
+                    &endpoints.flapjack,
+                    "--firetiger",
+                    &endpoints.firetiger,
                 ])
                 .stdin(Stdio::piped())
                 .stdout(Stdio::null())

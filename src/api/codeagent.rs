@@ -92,10 +92,27 @@ pub struct CodeAgentSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1000))]
     pub max_concurrent_sessions: Option<i32>,
+    /// What happens with a session at the provider that was launched once more for a CodeSession of this agent, by a request
+    /// that took effect after it was given up: Report or Cancel. Sessions that no CodeSession accounts for are only ever
+    /// reported, in status.orphans. Default: Report.
+    #[serde(default)]
+    pub orphan_policy: OrphanPolicy,
     /// Defaults for the sessions.
     #[serde(default)]
     pub session_defaults: SessionDefaults,
 }
+
+/// What happens with an extra session at the provider.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum OrphanPolicy {
+    /// It is reported and left alone.
+    #[default]
+    Report,
+    /// It is stopped, if it is ours beyond doubt.
+    Cancel,
+}
+
+words_schema!(OrphanPolicy: Report, Cancel);
 
 /// Where the credentials are.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
@@ -283,7 +300,56 @@ pub struct CodeAgentStatus {
     /// How many sessions there are. Written at most once in 10 seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sessions: Option<SessionCounts>,
+    /// Sessions of this installation that run at the provider and that no CodeSession accounts for, the 20 oldest. Those that
+    /// were left running on purpose come last.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 20), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["sessionId"]))]
+    pub orphans: Vec<OrphanStatus>,
 }
+
+/// The most orphans that are kept in the status.
+pub const MAX_ORPHANS: usize = 20;
+
+/// A session at the provider that no CodeSession accounts for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct OrphanStatus {
+    /// The provider's id of the session.
+    #[schemars(length(min = 1, max = 256))]
+    pub session_id: String,
+    /// Why: NoCodeSession, NotRecorded, Duplicate or Released.
+    pub reason: OrphanReason,
+    /// When it was first seen.
+    #[schemars(schema_with = "time_schema")]
+    pub since: Timestamp,
+    /// The CodeSession that it was launched for, if that is there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 253))]
+    pub session: Option<String>,
+    /// Its page at the provider.
+    #[serde(
+        default,
+        rename = "sessionURL",
+        skip_serializing_if = "Option::is_none"
+    )]
+    #[schemars(length(max = 2048))]
+    pub session_url: Option<String>,
+}
+
+/// Why no CodeSession accounts for a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum OrphanReason {
+    /// The CodeSession that it was launched for has another one: it was launched twice.
+    Duplicate,
+    /// The CodeSession that it was launched for is there and has none.
+    NotRecorded,
+    /// The CodeSession that it was launched for is gone.
+    NoCodeSession,
+    /// It was left running on purpose, by deletionPolicy Orphan.
+    Released,
+}
+
+words_schema!(OrphanReason: Duplicate, NotRecorded, NoCodeSession, Released);
 
 /// The account behind a key.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -110,6 +110,15 @@ impl ProviderSpec {
             ProviderKind::Firetiger => self.firetiger.as_ref()?.endpoint.as_deref(),
         }
     }
+
+    /// What decides besides the key whose sessions are seen: an organisation, or one of several agents.
+    pub fn tenant(&self) -> Option<&str> {
+        match self.kind()? {
+            ProviderKind::Cursor | ProviderKind::Firebender => None,
+            ProviderKind::Flapjack => self.flapjack.as_ref()?.org_id.as_deref(),
+            ProviderKind::Firetiger => Some(&self.firetiger.as_ref()?.coding_agent_id),
+        }
+    }
 }
 
 /// Settings of Cursor Cloud Agents.

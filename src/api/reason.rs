@@ -68,6 +68,8 @@ words! {
         Suspended,
         /// Waits for a free place (maxConcurrentSessions).
         WaitingForCapacity,
+        /// Waits for the open launch of another session on the same issue.
+        WaitingForIssue,
         /// The Secret does not exist.
         SecretNotFound,
         /// The Secret lacks the label codeagents.dev/credential.
@@ -86,6 +88,8 @@ words! {
         VerifyingCredentials,
         /// The provider does not accept the key.
         CredentialsInvalid,
+        /// The provider has no coding agent of the id that the CodeAgent names.
+        CodingAgentNotFound,
         /// The provider accepts the key.
         CredentialsAccepted,
         /// The account has no access to the repository, or it does not exist.
@@ -166,6 +170,8 @@ words! {
         NoPullRequest,
         /// There is none yet.
         NotYet,
+        /// The provider does not tell.
+        NotReported,
         /// Sessions can start.
         Ready,
         /// Nothing is left to do.

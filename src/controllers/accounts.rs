@@ -9,7 +9,7 @@ use crate::domain::timing::Timing;
 use crate::providers::contract::Provider;
 use crate::runtime::lock::lock;
 
-/// Tells a connection from others: provider, endpoint and credential.
+/// Tells a connection from others: provider, endpoint, tenant and credential.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ConnectionKey(pub String);
 

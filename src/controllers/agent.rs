@@ -1,5 +1,6 @@
 //! The controller of CodeAgents: is the Secret there, is the key accepted, what can the provider do, how many sessions.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -12,12 +13,13 @@ use tracing::Instrument;
 
 use super::accounts::Standing;
 use super::connection::{Linked, endpoint, link, obstacle, outage};
+use super::context::Context;
 use super::error::{Chain, PassError};
 use super::metrics::{Controller, PassOutcome};
 use super::scope::Scope;
 use crate::api::{
-    ClientIdEvidence, CodeAgent, CodeSession, KeyReference, Reason, SendState, SessionCounts,
-    SessionPhase,
+    ClientIdEvidence, CodeAgent, CodeSession, KeyReference, OrphanStatus, ProviderKind, Reason,
+    SendState, SessionCounts, SessionPhase,
 };
 use crate::domain::agent::{Findings, Health, status};
 use crate::domain::remote::{Capability, Recovery};
@@ -69,7 +71,7 @@ pub fn on_error(agent: Arc<CodeAgent>, error: &PassError, scope: Arc<Scope>) -> 
 /// One pass; answers with when to look again.
 async fn pass(scope: &Arc<Scope>, agent: &Arc<CodeAgent>) -> Result<Duration, PassError> {
     let context = &scope.context;
-    if agent.metadata.deletion_timestamp.is_some() || context.stop.is_cancelled() {
+    if agent.metadata.deletion_timestamp.is_some() || !context.may_begin() {
         return Ok(context.settings.agent_recheck);
     }
     let namespace = agent.namespace().unwrap_or_default();
@@ -82,12 +84,13 @@ async fn pass(scope: &Arc<Scope>, agent: &Arc<CodeAgent>) -> Result<Duration, Pa
         recovery: None,
         health: Health::Unusable {
             reason: Reason::ProviderDisabled,
-            message: "this installation of the operator does not run this provider: enable it (--providers), or use another one".into(),
+            message: disabled(spec.kind(), &context.settings.providers),
         },
         models: None,
         client_id: None,
         endpoint: String::new(),
         counts,
+        orphans: orphans(context, &agent.uid().unwrap_or_default()),
         suspended: agent.spec.suspend,
     };
     let mut again = context.settings.agent_recheck;
@@ -125,6 +128,16 @@ async fn pass(scope: &Arc<Scope>, agent: &Arc<CodeAgent>) -> Result<Duration, Pa
         }
     }
     Ok(counts_due.map_or(again, |due| again.min(due)))
+}
+
+/// Why nothing can be done with a provider that this installation does not run.
+fn disabled(asked: Option<ProviderKind>, enabled: &BTreeSet<ProviderKind>) -> String {
+    let enabled: Vec<&str> = enabled.iter().map(|kind| kind.as_str()).collect();
+    format!(
+        "this installation of the operator does not run {}: enable it (--providers; now: {}), or use another provider",
+        asked.map_or("this provider", ProviderKind::display_name),
+        enabled.join(",")
+    )
 }
 
 /// Finds out how the key stands; answers with when to look again.
@@ -188,9 +201,21 @@ async fn examine(
             again = context.timing().recheck;
             let found = standing
                 .as_ref()
-                .and_then(|standing| obstacle(standing, &secret.name));
-            Health::Refused {
-                message: found.map_or_else(|| error.to_string(), |found| found.objection.message),
+                .and_then(|standing| obstacle(standing, &secret.name))
+                .map(|found| found.objection);
+            match found {
+                Some(objection) if objection.reason != Reason::CredentialsInvalid => {
+                    Health::Unusable {
+                        reason: objection.reason,
+                        message: objection.message,
+                    }
+                }
+                Some(objection) => Health::Refused {
+                    message: objection.message,
+                },
+                None => Health::Refused {
+                    message: error.to_string(),
+                },
             }
         }
         Some(Standing::Unreachable { error, again: wait }) => {
@@ -225,6 +250,15 @@ async fn list_models(linked: &Linked) -> Option<Vec<String>> {
             None
         }
     }
+}
+
+/// What the sweep has found; `None` before its first round.
+fn orphans(context: &Context, agent: &str) -> Option<Vec<OrphanStatus>> {
+    if context.settings.sweep_interval.is_zero() {
+        // Nobody would ever take them back.
+        return Some(Vec::new());
+    }
+    context.sweeper.report(agent)
 }
 
 fn sessions_of(scope: &Scope, namespace: &str, agent: &str) -> Vec<Arc<CodeSession>> {

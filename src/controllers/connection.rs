@@ -9,7 +9,7 @@ use super::accounts::{ConnectionKey, Standing};
 use super::context::Shared;
 use crate::api::{ALLOWED_HOSTS_ANNOTATION, KeyReference, ProviderSpec, Reason};
 use crate::domain::effective::{Fault, Objection};
-use crate::domain::remote::{ErrorClass, ProviderError};
+use crate::domain::remote::{ErrorClass, ProviderError, Subject};
 use crate::providers::contract::{Connection, Provider, ProviderType};
 
 /// A connection.
@@ -111,9 +111,10 @@ pub async fn link(
         .map_err(mend)?;
     let digest = credential.digest();
     let key = ConnectionKey(format!(
-        "{}/{}@{endpoint}#{digest}",
+        "{}/{}@{endpoint}/{}#{digest}",
         provider.kind(),
-        provider.api_version(spec)
+        provider.api_version(spec),
+        spec.tenant().unwrap_or_default()
     ));
     let connection = Connection {
         spec: spec.clone(),
@@ -142,6 +143,17 @@ pub async fn link(
 pub fn obstacle(standing: &Standing, secret: &str) -> Option<Obstacle> {
     match standing {
         Standing::Accepted(_) => None,
+        Standing::Refused { error, again } if error.subject == Some(Subject::CodingAgent) => {
+            Some(Obstacle {
+                objection: Objection {
+                    reason: Reason::CodingAgentNotFound,
+                    message: error.to_string(),
+                    fault: Fault::Surroundings,
+                },
+                passing: false,
+                again: *again,
+            })
+        }
         Standing::Refused { error, again } => Some(Obstacle {
             objection: Objection {
                 reason: Reason::CredentialsInvalid,

@@ -17,15 +17,18 @@ use super::memory::Memory;
 use super::metrics::Metrics;
 use super::poller::Poller;
 use super::secrets::Sources;
+use super::sweep::Sweeper;
 use crate::api::ProviderKind;
 use crate::api::ProviderSpec;
 use crate::domain::ids::{InstallationId, SessionId};
+use crate::domain::offer::Offer;
 use crate::domain::session::ProviderFacts;
 use crate::domain::timing::Timing;
 use crate::providers::contract::ProviderType;
 use crate::providers::http::HttpStack;
 use crate::providers::registry::Registry;
 use crate::runtime::events::Publisher;
+use crate::runtime::lease::Lead;
 use crate::runtime::lock::lock;
 
 /// How the operator is set up.
@@ -45,6 +48,8 @@ pub struct Settings {
     pub agent_recheck: Duration,
     /// Shortest time between two writes of a CodeAgent's session counts. Default: 10 s.
     pub counts_interval: Duration,
+    /// Time between two searches for sessions that nobody accounts for; zero: none. Default: 10 min.
+    pub sweep_interval: Duration,
 }
 
 /// What every pass shares. Cheap to clone.
@@ -57,6 +62,8 @@ pub struct Shared {
     pub client: Client,
     /// How the operator is set up.
     pub settings: Settings,
+    /// What the providers of this installation can do.
+    pub offers: Vec<Offer>,
     /// The HTTP stack of all providers.
     pub http: HttpStack,
     /// This installation.
@@ -69,12 +76,16 @@ pub struct Shared {
     pub memory: Memory,
     /// Follows sessions at their providers.
     pub poller: Poller,
+    /// Finds sessions that nobody accounts for.
+    pub sweeper: Sweeper,
     /// Metrics.
     pub metrics: Metrics,
     /// Events.
     pub publisher: Publisher,
     /// Requests under way that are finished before the process ends.
     pub tasks: TaskTracker,
+    /// Whether this process is the one that acts.
+    pub lead: Lead,
     /// Set when the process is about to stop.
     pub stop: CancellationToken,
     started: Instant,
@@ -100,24 +111,27 @@ impl Context {
         installation: InstallationId,
         metrics: Metrics,
         publisher: Publisher,
-        stop: CancellationToken,
+        (lead, stop): (Lead, CancellationToken),
     ) -> Self {
         Self(Arc::new(Shared {
             sources: Sources::new(client.clone(), settings.timing.recheck),
             accounts: Accounts::new(settings.timing.clone()),
             memory: Memory::default(),
             poller: Poller::default(),
+            sweeper: Sweeper::default(),
             tasks: TaskTracker::new(),
             started: Instant::now(),
             started_at: Timestamp::now(),
             namespaces: Mutex::default(),
             owned: Mutex::default(),
+            offers: Registry::offers(&settings.providers),
             client,
             settings,
             http,
             installation,
             metrics,
             publisher,
+            lead,
             stop,
         }))
     }
@@ -132,6 +146,11 @@ impl Shared {
     /// When the process started.
     pub fn started_at(&self) -> Timestamp {
         self.started_at
+    }
+
+    /// Whether this process may begin anything: it leads, and is not about to stop. What it has begun it may finish.
+    pub fn may_begin(&self) -> bool {
+        !self.stop.is_cancelled() && self.lead.holds()
     }
 
     /// The durations.
@@ -160,6 +179,7 @@ impl Shared {
             kind: provider.kind(),
             api_version: provider.api_version(spec),
             recovery: provider.recovery(spec),
+            stop_shown: provider.stop_shown(spec),
             capabilities: provider.capabilities(spec),
         })
     }

@@ -1,16 +1,20 @@
 //! Metrics: counters and gauges with closed label sets.
 
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex};
 
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
 use crate::api::ProviderKind;
 use crate::domain::remote::ErrorClass;
 use crate::providers::http::{HttpObserver, Operation};
+use crate::runtime::lock::lock;
 
 /// Which controller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
@@ -89,6 +93,12 @@ struct LooseLabels {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct AgentLabels {
+    namespace: String,
+    agent: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct KindLabels {
     controller: Controller,
 }
@@ -103,7 +113,11 @@ pub struct Metrics {
     call_seconds: Family<CallLabels, Histogram, fn() -> Histogram>,
     loose: Family<LooseLabels, Counter>,
     malformed: Family<KindLabels, Counter>,
+    orphans: Family<AgentLabels, Gauge>,
+    /// The labels of each CodeAgent, by its uid.
+    agents: Arc<Mutex<HashMap<String, AgentLabels>>>,
     seconds_total: Counter<f64, AtomicU64>,
+    leads: Gauge,
 }
 
 impl Metrics {
@@ -120,7 +134,10 @@ impl Metrics {
             }),
             loose: Family::default(),
             malformed: Family::default(),
+            orphans: Family::default(),
+            agents: Arc::default(),
             seconds_total: Counter::default(),
+            leads: Gauge::default(),
         };
         registry.register(
             "passes",
@@ -158,9 +175,19 @@ impl Metrics {
             metrics.malformed.clone(),
         );
         registry.register(
+            "orphan_sessions",
+            "Sessions of this installation that run at a provider and that no CodeSession accounts for",
+            metrics.orphans.clone(),
+        );
+        registry.register(
             "pass_seconds",
             "Time spent in passes",
             metrics.seconds_total.clone(),
+        );
+        registry.register(
+            "leader",
+            "Whether this replica is the one that acts",
+            metrics.leads.clone(),
         );
         (metrics, registry)
     }
@@ -197,6 +224,30 @@ impl Metrics {
     /// A session was left to itself.
     pub fn loose(&self, why: Loose) {
         self.loose.get_or_create(&LooseLabels { why }).inc();
+    }
+
+    /// From now on this replica is the one that acts, or is not.
+    pub fn leads(&self, leads: bool) {
+        self.leads.set(i64::from(leads));
+    }
+
+    /// So many sessions run that should be a CodeSession's of the CodeAgent with this uid, and are none's.
+    pub fn orphans(&self, uid: &str, namespace: String, agent: String, count: usize) {
+        let labels = AgentLabels { namespace, agent };
+        let count = i64::try_from(count).unwrap_or(i64::MAX);
+        self.orphans.get_or_create(&labels).set(count);
+        lock(&self.agents).insert(uid.to_owned(), labels);
+    }
+
+    /// Forgets the CodeAgents that are not among `present` (uids).
+    pub fn keep_orphans(&self, present: &HashSet<String>) {
+        lock(&self.agents).retain(|uid, labels| {
+            let kept = present.contains(uid);
+            if !kept {
+                self.orphans.remove(labels);
+            }
+            kept
+        });
     }
 
     /// An object cannot be read.

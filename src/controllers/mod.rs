@@ -20,6 +20,7 @@ mod run;
 mod scope;
 pub mod secrets;
 pub mod session;
+pub mod sweep;
 
 pub use context::{Context, Settings};
 pub use run::run;

@@ -246,6 +246,9 @@ async fn run(context: Context, key: ConnectionKey, wake: Arc<Notify>) {
                 continue;
             }
         };
+        if !context.may_begin() {
+            return;
+        }
         tokio::select! {
             () = round(&context, &key, due) => {}
             () = context.stop.cancelled() => return,
@@ -385,8 +388,9 @@ fn deposit(
             .look
             .as_ref()
             .filter(|look| match (&look.result, &result) {
+                (Ok(before), Ok(now)) => before == now,
                 (Err(before), Err(now)) => before.class == now.class,
-                (Ok(_), _) | (_, Ok(_)) => false,
+                (Ok(_), Err(_)) | (Err(_), Ok(_)) => false,
             })
             .map_or(begun, |look| look.alike_since);
         remembered.look = Some(Look {

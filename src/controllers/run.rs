@@ -14,17 +14,20 @@ use super::{agent, session};
 use crate::api::{CodeAgent, CodeSession};
 use crate::runtime::watch::{self, Queue};
 
-/// Works on one scope until the context stops; `ready` is called once its caches are filled.
+/// Works on one scope, from when this process leads until the context stops; `ready` is called once its caches are filled.
 pub async fn run(context: Context, namespace: Option<String>, ready: impl FnOnce() + Send) {
     let (sessions, session_writer) = watch::cache::<CodeSession>();
     let (agents, agent_writer) = watch::cache::<CodeAgent>();
     let (session_queue, session_requests) = Queue::new();
     let (agent_queue, agent_requests) = Queue::new();
+    let (mut session_requests, mut agent_requests) =
+        (Box::pin(session_requests), Box::pin(agent_requests));
     let scope = Arc::new(Scope::new(
         context.clone(),
         (sessions, session_queue),
         (agents, agent_queue),
     ));
+    context.sweeper.join(&scope);
     let client = context.client.clone();
     let session_scope = Arc::clone(&scope);
     let agent_scope = Arc::clone(&scope);
@@ -57,6 +60,19 @@ pub async fn run(context: Context, namespace: Option<String>, ready: impl FnOnce
             return;
         }
         ready();
+        let begun = context.lead.begun();
+        let mut begun = std::pin::pin!(begun);
+        loop {
+            // The caches follow what changes; what there is to do is left to whoever leads.
+            tokio::select! {
+                biased;
+                () = context.stop.cancelled() => return,
+                () = &mut begun => break,
+                _ = session_requests.next() => {}
+                _ = agent_requests.next() => {}
+            }
+        }
+        scope.look_at_everything();
         let stop = context.stop.clone();
         let session_passes = applier(
             |object, scope| Box::pin(session::reconcile(object, scope)),

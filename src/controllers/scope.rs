@@ -11,6 +11,7 @@ use kube_runtime::watcher;
 use super::accounts::ConnectionKey;
 use super::context::Context;
 use super::error::Chain;
+use super::memory::IssueKey;
 use super::metrics::Controller;
 use crate::api::{CodeAgent, CodeSession, Reason, SendState, SessionCondition, condition};
 use crate::domain::ids::SessionId;
@@ -88,6 +89,16 @@ impl Scope {
         }
     }
 
+    /// The key that the agent with this uid uses, as far as it was looked at.
+    pub(super) fn key_of(&self, uid: &str) -> Option<ConnectionKey> {
+        lock(&self.keys).get(uid).cloned()
+    }
+
+    /// The agent is looked at again.
+    pub(super) fn look_at_agent(&self, agent: &CodeAgent) {
+        self.agent_queue.push(ObjectRef::from_obj(agent));
+    }
+
     /// The CodeAgents of a namespace look at their keys again.
     pub(super) fn recheck_agents(&self, namespace: Option<&str>) {
         for agent in self.agents.state() {
@@ -97,17 +108,30 @@ impl Scope {
         }
     }
 
+    /// Everything in the caches is looked at: nobody has until now.
+    pub(super) fn look_at_everything(&self) {
+        for agent in self.agents.state() {
+            self.agent_queue.push(ObjectRef::from_obj(&*agent));
+        }
+        for session in self.sessions.state() {
+            self.session_queue.push(ObjectRef::from_obj(&*session));
+        }
+    }
+
     /// What a change of a session brings with it.
     pub(super) fn on_session(&self, change: Change<'_, CodeSession>) {
         match change {
             Change::Applied(session) => {
+                self.note_turn(session);
                 self.session_queue.push(ObjectRef::from_obj(session));
                 lock(&self.known).extend(session.uid());
                 self.note_owner(session);
                 self.moved(session);
             }
             Change::Deleted(session) => {
+                self.context.sweeper.depart(session);
                 if let Some(uid) = session.uid() {
+                    self.leave_turn(&uid);
                     self.forget(&uid);
                 }
                 self.moved(session);
@@ -172,7 +196,7 @@ impl Scope {
     }
 
     /// Forgets a session that is gone.
-    fn forget(&self, uid: &str) {
+    pub(super) fn forget(&self, uid: &str) {
         lock(&self.known).remove(uid);
         lock(&self.waiting).remove(uid);
         self.context.poller.forget(uid);
@@ -241,6 +265,29 @@ impl Scope {
         }
     }
 
+    /// A stored claim holds its issue, whoever made it: a process that comes later must not launch on it beside.
+    fn note_turn(&self, session: &CodeSession) {
+        if let (Some(issue), Some(uid)) = (open_claim(session), session.uid()) {
+            let context = &self.context;
+            let session = ObjectRef::from_obj(session);
+            context
+                .memory
+                .hold_turn(issue, &uid, &session, context.uptime());
+        }
+    }
+
+    /// Gives back the turn at an issue, and who waits for it may get it.
+    pub(super) fn leave_turn(&self, uid: &str) {
+        let Some(issue) = self.context.memory.leave_turn(uid) else {
+            return;
+        };
+        for waiting in self.sessions.state() {
+            if waits_for_issue(&waiting) && waiting.spec.issue.as_ref() == Some(&issue.issue) {
+                self.session_queue.push(ObjectRef::from_obj(&*waiting));
+            }
+        }
+    }
+
     fn note_owner(&self, session: &CodeSession) {
         let status = session.status.as_ref();
         let confirmed = status
@@ -272,11 +319,39 @@ fn interrupted(kind: &'static str, error: &watcher::Error) {
 
 /// Whether a session waits for a place among those of its agent.
 pub(super) fn waits_for_place(session: &CodeSession) -> bool {
+    waits_because_of(session, Reason::WaitingForCapacity)
+}
+
+/// Whether a session waits for the open launch of another one on the same issue.
+fn waits_for_issue(session: &CodeSession) -> bool {
+    waits_because_of(session, Reason::WaitingForIssue)
+}
+
+fn waits_because_of(session: &CodeSession, reason: Reason) -> bool {
     session
         .status
         .as_ref()
         .and_then(|status| condition(&status.conditions, SessionCondition::Reconciling.as_str()))
-        .is_some_and(|reconciling| reconciling.reason == Reason::WaitingForCapacity.as_str())
+        .is_some_and(|reconciling| reconciling.reason == reason.as_str())
+}
+
+/// The issue on which a launch of the session is open: claimed, and its outcome not known.
+pub(super) fn open_claim(session: &CodeSession) -> Option<IssueKey> {
+    let status = session.status.as_ref()?;
+    let record = status.launch.as_ref()?;
+    let open = match record.state {
+        SendState::Claimed | SendState::Unknown => !status.phase.is_terminal(),
+        SendState::Confirmed | SendState::Rejected | SendState::Absent => false,
+    };
+    record
+        .target
+        .issue
+        .as_ref()
+        .filter(|_| open)
+        .map(|issue| IssueKey {
+            endpoint: record.target.endpoint.clone(),
+            issue: issue.clone(),
+        })
 }
 
 fn settled(session: &CodeSession) -> bool {

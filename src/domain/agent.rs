@@ -8,7 +8,7 @@ use super::remote::{Account, Capability, Recovery};
 use super::status::{MESSAGE_BYTES, clip, whole_seconds};
 use crate::api::{
     AccountStatus, AgentCondition, ClientIdEvidence, CodeAgentStatus, Condition, ConditionStatus,
-    Guarantee, ProviderKind, Reason, SessionCounts, condition,
+    Guarantee, OrphanStatus, ProviderKind, Reason, SessionCounts, condition,
 };
 
 /// What was found out about a CodeAgent.
@@ -30,6 +30,8 @@ pub struct Findings {
     pub endpoint: String,
     /// The sessions, where it is time to write their counts.
     pub counts: Option<SessionCounts>,
+    /// Sessions at the provider that nobody accounts for; `None` where nobody has looked yet.
+    pub orphans: Option<Vec<OrphanStatus>>,
     /// Whether it is suspended.
     pub suspended: bool,
 }
@@ -87,6 +89,9 @@ pub fn status(
     }
     if let Some(counts) = findings.counts {
         status.sessions = Some(counts);
+    }
+    if let Some(orphans) = &findings.orphans {
+        status.orphans.clone_from(orphans);
     }
     let account = match &findings.health {
         Health::Accepted(account) => Some(account),

@@ -1,9 +1,8 @@
 //! What agent and session together come to: settings resolved leaf by leaf, and what speaks against them.
 
-use std::collections::BTreeSet;
-
 use super::ids::InstallationId;
 use super::marker::Marker;
+use super::offer::{Offer, cannot};
 use super::remote::Capability;
 use crate::api::{
     AUTO_MODEL, CodeAgentSpec, CodeSessionSpec, Credentials, Effective, EffectiveProvider,
@@ -107,20 +106,25 @@ pub fn resolve(
 }
 
 /// What speaks against launching, from the manifests alone: nothing has been read or sent yet.
+///
+/// `asked` is the agent's provider, `offers` are the providers of this installation, which a refusal names as alternatives.
 pub fn objection(
     session: &CodeSessionSpec,
+    agent: &CodeAgentSpec,
     effective: &Effective,
-    capabilities: &BTreeSet<Capability>,
-    provider: &str,
+    asked: &Offer,
+    offers: &[Offer],
 ) -> Option<Objection> {
-    not_supported_yet(session).or_else(|| missing_capability(session, effective, capabilities, provider)).or_else(|| {
-        let needed = capabilities.contains(&Capability::Repository) && effective.repository.is_none();
-        needed.then(|| Objection {
-            reason: Reason::RepositoryMissing,
-            message: "neither the CodeAgent nor the session names a repository: set spec.repository.url of the CodeAgent".into(),
-            fault: Fault::Surroundings,
+    not_supported_yet(session)
+        .or_else(|| missing_capability(session, agent, effective, asked, offers))
+        .or_else(|| {
+            let needed = asked.can(Capability::Repository) && effective.repository.is_none();
+            needed.then(|| Objection {
+                reason: Reason::RepositoryMissing,
+                message: "neither the CodeAgent nor the session names a repository: set spec.repository.url of the CodeAgent".into(),
+                fault: Fault::Surroundings,
+            })
         })
-    })
 }
 
 /// What speaks against launching where the provider must be told where to start, and nobody tells it.
@@ -190,93 +194,121 @@ fn not_supported_yet(session: &CodeSessionSpec) -> Option<Objection> {
     }
 }
 
+/// Something that was asked for, and by whom.
+struct Wish {
+    wanted: bool,
+    needs: Capability,
+    /// Whether the session itself asks for it; otherwise its CodeAgent does.
+    of_session: bool,
+    field: &'static str,
+}
+
 /// `onBehalfOf` is not among these: it is forwarded where the provider knows attribution, and a courtesy elsewhere.
-fn missing_capability(
-    session: &CodeSessionSpec,
-    effective: &Effective,
-    capabilities: &BTreeSet<Capability>,
-    provider: &str,
-) -> Option<Objection> {
+fn wishes(session: &CodeSessionSpec, agent: &CodeAgentSpec, effective: &Effective) -> [Wish; 11] {
     let own = session.pull_request.clone().unwrap_or_default();
     let own_model = session.model.clone().unwrap_or_default();
     let pull_request = &effective.pull_request;
-    let wants: [(bool, Capability, bool, &str); 10] = [
-        (
-            session.prompt.is_some() || session.prompt_from.is_some(),
-            Capability::Prompt,
-            true,
-            "prompt",
-        ),
-        (session.issue.is_some(), Capability::Issue, true, "issue"),
-        (
-            effective.model.id != AUTO_MODEL,
-            Capability::Model,
-            own_model.id.is_some(),
+    let wish = |field, needs, wanted, of_session| Wish {
+        wanted,
+        needs,
+        of_session,
+        field,
+    };
+    let has_prompt = session.prompt.is_some() || session.prompt_from.is_some();
+    let has_images = session
+        .images
+        .as_ref()
+        .is_some_and(|images| !images.is_empty());
+    let has_preamble = agent
+        .preamble
+        .as_deref()
+        .is_some_and(|text| !text.trim().is_empty());
+    [
+        wish("prompt", Capability::Prompt, has_prompt, true),
+        wish("issue", Capability::Issue, session.issue.is_some(), true),
+        wish("images", Capability::Images, has_images, true),
+        // It is put before a prompt, and an issue is none.
+        wish("preamble", Capability::Prompt, has_preamble, false),
+        wish(
             "model.id",
+            Capability::Model,
+            effective.model.id != AUTO_MODEL,
+            own_model.id.is_some(),
         ),
-        (
-            !effective.model.params.is_empty(),
-            Capability::ModelParameters,
-            !own_model.params.is_empty(),
+        wish(
             "model.params",
+            Capability::ModelParameters,
+            !effective.model.params.is_empty(),
+            !own_model.params.is_empty(),
         ),
-        (
-            effective.repository.is_some(),
-            Capability::Repository,
-            session.repository.is_some(),
+        wish(
             "repository",
+            Capability::Repository,
+            effective.repository.is_some() || effective.reference.is_some(),
+            session.repository.is_some(),
         ),
-        (
-            pull_request.branch_name.is_some(),
-            Capability::BranchName,
-            own.branch_name.is_some(),
+        wish(
             "pullRequest.branchName",
+            Capability::BranchName,
+            pull_request.branch_name.is_some(),
+            own.branch_name.is_some(),
         ),
-        (
-            pull_request.work_on_current_branch,
-            Capability::WorkOnCurrentBranch,
-            own.work_on_current_branch.is_some(),
+        wish(
             "pullRequest.workOnCurrentBranch",
+            Capability::WorkOnCurrentBranch,
+            pull_request.work_on_current_branch,
+            own.work_on_current_branch.is_some(),
         ),
-        (
-            pull_request.skip_reviewer_request,
-            Capability::SkipReviewerRequest,
-            own.skip_reviewer_request.is_some(),
+        wish(
             "pullRequest.skipReviewerRequest",
+            Capability::SkipReviewerRequest,
+            pull_request.skip_reviewer_request,
+            own.skip_reviewer_request.is_some(),
         ),
-        (
-            !pull_request.auto_create && own.auto_create.is_some(),
-            Capability::AutoCreatePullRequest,
-            true,
+        // A pull request is the default, so that only its absence was asked for.
+        wish(
             "pullRequest.autoCreate",
+            Capability::AutoCreatePullRequest,
+            !pull_request.auto_create,
+            own.auto_create.is_some(),
         ),
-        (
-            session
-                .images
-                .as_ref()
-                .is_some_and(|images| !images.is_empty()),
-            Capability::Images,
-            true,
-            "images",
+    ]
+}
+
+fn missing_capability(
+    session: &CodeSessionSpec,
+    agent: &CodeAgentSpec,
+    effective: &Effective,
+    asked: &Offer,
+    offers: &[Offer],
+) -> Option<Objection> {
+    let unmet = wishes(session, agent, effective)
+        .into_iter()
+        .find(|wish| wish.wanted && !asked.can(wish.needs))?;
+    let (whose, fault) = if unmet.of_session {
+        ("session", Fault::Session)
+    } else {
+        ("CodeAgent", Fault::Surroundings)
+    };
+    let advice = match (fault, unmet.needs) {
+        (Fault::Surroundings, _) => "remove it from the CodeAgent, or change its provider",
+        (Fault::Session, Capability::Prompt) => {
+            "create a CodeSession with spec.issue instead, or on another CodeAgent"
+        }
+        (Fault::Session, Capability::Issue) => {
+            "create a CodeSession with spec.prompt instead, or on another CodeAgent"
+        }
+        (Fault::Session, _) => "create a CodeSession without it, or on another CodeAgent",
+    };
+    Some(Objection {
+        reason: Reason::CapabilityMissing,
+        message: format!(
+            "spec.{} of the {whose}: {}: {advice}",
+            unmet.field,
+            cannot(asked, unmet.needs, offers)
         ),
-    ];
-    wants.into_iter().find(|(wanted, capability, _, _)| *wanted && !capabilities.contains(capability)).map(
-        |(_, capability, of_session, field)| {
-            let (whose, fault, advice) = if of_session {
-                ("session", Fault::Session, "create a CodeSession without it, or on a CodeAgent whose provider can do it")
-            } else {
-                ("CodeAgent", Fault::Surroundings, "remove it from the CodeAgent, or use a provider that can do it")
-            };
-            Objection {
-                reason: Reason::CapabilityMissing,
-                message: format!(
-                    "spec.{field} of the {whose} needs the capability {}, which {provider} does not have: {advice}",
-                    capability.as_str()
-                ),
-                fault,
-            }
-        },
-    )
+        fault,
+    })
 }
 
 /// Composes what is sent: preamble, prompt, marker line. `of_prompt` tells whose mistake the prompt is: the session's own, which
@@ -312,4 +344,204 @@ pub fn compose_prompt(
         Some(preamble) => format!("{preamble}\n\n{prompt}\n\n{marker}"),
         None => format!("{prompt}\n\n{marker}"),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::api::ProviderKind;
+
+    /// Can do whatever a field can ask for, except for working on an issue.
+    const ABLE: [Capability; 9] = [
+        Capability::Prompt,
+        Capability::Images,
+        Capability::Model,
+        Capability::ModelParameters,
+        Capability::Repository,
+        Capability::BranchName,
+        Capability::WorkOnCurrentBranch,
+        Capability::AutoCreatePullRequest,
+        Capability::SkipReviewerRequest,
+    ];
+
+    fn able() -> Offer {
+        Offer {
+            kind: ProviderKind::Cursor,
+            variant: None,
+            capabilities: ABLE.into(),
+        }
+    }
+
+    /// Works on issues, and on nothing else.
+    fn issues() -> Offer {
+        Offer {
+            kind: ProviderKind::Firetiger,
+            variant: None,
+            capabilities: [Capability::Issue].into(),
+        }
+    }
+
+    /// What is said to a session and a CodeAgent with these fields.
+    fn said(session: Value, agent: Value, asked: &Offer) -> Option<Objection> {
+        let mut spec = json!({"agentRef": {"name": "a"}});
+        merge(&mut spec, session);
+        let mut agent_spec = json!({
+            "provider": {"firetiger": {"codingAgentId": "cursor-prod"}},
+            "credentials": {"secretRef": {"name": "s"}},
+        });
+        merge(&mut agent_spec, agent);
+        let session: CodeSessionSpec = serde_json::from_value(spec).unwrap();
+        let agent: CodeAgentSpec = serde_json::from_value(agent_spec).unwrap();
+        let effective = resolve(&session, &agent, 1, "https://provider.example.com");
+        objection(&session, &agent, &effective, asked, &[able(), issues()])
+    }
+
+    fn merge(into: &mut Value, more: Value) {
+        let more = more.as_object().unwrap().clone();
+        into.as_object_mut().unwrap().extend(more);
+    }
+
+    #[test]
+    fn a_refusal_names_the_field_whose_it_is_who_can_and_what_to_do() {
+        let of_session = said(
+            json!({"issue": "issues/FT-42", "model": {"id": "m"}}),
+            json!({}),
+            &issues(),
+        );
+        assert_eq!(
+            of_session,
+            Some(Objection {
+                reason: Reason::CapabilityMissing,
+                message: "spec.model.id of the session: Firetiger cannot choose a model; Cursor can: create a CodeSession without it, or on another CodeAgent".to_owned(),
+                fault: Fault::Session,
+            })
+        );
+        let of_agent = said(
+            json!({"issue": "issues/FT-42"}),
+            json!({"model": {"id": "m"}}),
+            &issues(),
+        );
+        assert_eq!(
+            of_agent,
+            Some(Objection {
+                reason: Reason::CapabilityMissing,
+                message: "spec.model.id of the CodeAgent: Firetiger cannot choose a model; Cursor can: remove it from the CodeAgent, or change its provider".to_owned(),
+                fault: Fault::Surroundings,
+            })
+        );
+    }
+
+    #[test]
+    fn every_field_that_needs_a_capability_is_refused_without_it() {
+        let url = "https://github.com/acme/app";
+        for (field, of_session, of_agent) in [
+            (
+                "model.id",
+                json!({"model": {"id": "m"}}),
+                json!({"model": {"id": "m"}}),
+            ),
+            (
+                "model.params",
+                json!({"model": {"params": {"fast": "true"}}}),
+                json!({"model": {"params": {"fast": "true"}}}),
+            ),
+            (
+                "repository",
+                json!({"repository": {"url": url}}),
+                json!({"repository": {"url": url}}),
+            ),
+            (
+                "repository",
+                json!({"repository": {"ref": "main"}}),
+                json!({"repository": {"ref": "main"}}),
+            ),
+            (
+                "pullRequest.branchName",
+                json!({"pullRequest": {"branchName": "b"}}),
+                json!({"pullRequest": {"branchName": "b"}}),
+            ),
+            (
+                "pullRequest.workOnCurrentBranch",
+                json!({"pullRequest": {"workOnCurrentBranch": true}}),
+                json!({"pullRequest": {"workOnCurrentBranch": true}}),
+            ),
+            (
+                "pullRequest.skipReviewerRequest",
+                json!({"pullRequest": {"skipReviewerRequest": true}}),
+                json!({"pullRequest": {"skipReviewerRequest": true}}),
+            ),
+            (
+                "pullRequest.autoCreate",
+                json!({"pullRequest": {"autoCreate": false}}),
+                json!({"pullRequest": {"autoCreate": false}}),
+            ),
+        ] {
+            for (whose, fault, session, agent) in [
+                ("session", Fault::Session, of_session, json!({})),
+                ("CodeAgent", Fault::Surroundings, json!({}), of_agent),
+            ] {
+                let on_issue = |mut spec: Value| {
+                    merge(&mut spec, json!({"issue": "issues/FT-42"}));
+                    spec
+                };
+                let refused = said(on_issue(session.clone()), agent.clone(), &issues()).unwrap();
+                assert_eq!(
+                    (refused.reason, refused.fault),
+                    (Reason::CapabilityMissing, fault)
+                );
+                let begin = format!("spec.{field} of the {whose}: Firetiger cannot ");
+                assert!(refused.message.starts_with(&begin), "{}", refused.message);
+                // Whoever can do it does not refuse it.
+                let mut on_prompt = json!({"prompt": "Fix it"});
+                merge(&mut on_prompt, session);
+                let mut with_repository = json!({"repository": {"url": url}});
+                merge(&mut with_repository, agent);
+                let answer = said(on_prompt, with_repository, &able());
+                assert!(answer.is_none_or(|other| other.reason == Reason::RepositoryMissing));
+            }
+        }
+    }
+
+    #[test]
+    fn a_prompt_and_an_issue_are_not_the_same() {
+        let refused = said(json!({"prompt": "Fix it"}), json!({}), &issues()).unwrap();
+        assert_eq!(
+            refused.message,
+            "spec.prompt of the session: Firetiger cannot work on a prompt; Cursor can: create a CodeSession with spec.issue instead, or on another CodeAgent"
+        );
+        let refused = said(json!({"issue": "issues/FT-42"}), json!({}), &able()).unwrap();
+        assert_eq!(
+            refused.message,
+            "spec.issue of the session: Cursor cannot work on an issue; Firetiger can: create a CodeSession with spec.prompt instead, or on another CodeAgent"
+        );
+        // A preamble would be dropped silently.
+        let preamble = json!({"preamble": "Write tests"});
+        let refused = said(json!({"issue": "issues/FT-42"}), preamble, &issues()).unwrap();
+        assert_eq!(refused.fault, Fault::Surroundings);
+        assert!(
+            refused
+                .message
+                .starts_with("spec.preamble of the CodeAgent: ")
+        );
+    }
+
+    #[test]
+    fn a_session_on_an_issue_with_nothing_else_is_fine_and_so_is_attribution() {
+        for behalf in [json!({}), json!({"onBehalfOf": "jane@acme.com"})] {
+            let mut session = json!({"issue": "issues/FT-42"});
+            merge(&mut session, behalf);
+            assert_eq!(said(session, json!({}), &issues()), None);
+        }
+    }
+
+    #[test]
+    fn a_session_may_switch_off_what_its_agent_asks_for_in_vain() {
+        let session =
+            json!({"issue": "issues/FT-42", "pullRequest": {"skipReviewerRequest": false}});
+        let agent = json!({"pullRequest": {"skipReviewerRequest": true}});
+        assert_eq!(said(session, agent, &issues()), None);
+    }
 }

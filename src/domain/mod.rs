@@ -8,6 +8,8 @@ pub mod agent;
 pub mod effective;
 pub mod ids;
 pub mod marker;
+pub mod offer;
+pub mod orphan;
 pub mod remote;
 pub mod requeue;
 pub mod session;

@@ -124,6 +124,37 @@ impl Capability {
             Self::Artifacts => "Artifacts",
         }
     }
+
+    /// What can be done with it, as it follows "can" or "cannot".
+    pub fn ability(self) -> &'static str {
+        match self {
+            Self::Prompt => "work on a prompt",
+            Self::Issue => "work on an issue",
+            Self::Images => "take images",
+            Self::Model => "choose a model",
+            Self::ModelParameters => "give the model parameters",
+            Self::Repository => "choose the repository",
+            Self::FromPullRequest => "start from a pull request",
+            Self::BranchName => "choose the name of the branch",
+            Self::WorkOnCurrentBranch => "push to the branch it starts from",
+            Self::AutoCreatePullRequest => "choose whether a pull request is opened",
+            Self::SkipReviewerRequest => "leave reviewers unasked",
+            Self::OnBehalfOf => "name the person behind a session",
+            Self::RecoverLaunch => "find a lost launch again for certain",
+            Self::FollowUp => "take further messages",
+            Self::Cancel => "stop a session",
+            Self::Archive => "archive a session",
+            Self::Events => "tell what the agent does",
+            Self::Streaming => "tell it while it happens",
+            Self::Webhooks => "report changes by itself",
+            Self::List => "list sessions",
+            Self::ListModels => "list models",
+            Self::Templates => "keep a template for each CodeAgent",
+            Self::Usage => "report tokens",
+            Self::Cost => "report the price",
+            Self::Artifacts => "link to recordings, traces and previews",
+        }
+    }
 }
 
 /// How a launch whose answer was lost is found again (launch protocol, table of providers).
@@ -135,6 +166,16 @@ pub enum Recovery {
     Marker,
     /// It cannot be found for certain.
     None,
+}
+
+/// How a stop that was taken shows at the session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum StopShown {
+    /// Its status becomes terminal.
+    InStatus,
+    /// Perhaps not at all: there is no status for it, and its documentation does not say what a stop leaves. A session in
+    /// which nothing moves any more counts as stopped.
+    PerhapsNowhere,
 }
 
 /// Who a key belongs to.
@@ -207,16 +248,28 @@ pub struct Found {
 }
 
 /// How far a scan over several passes has come. Kept in memory only; a restart begins anew.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct ScanState {
+#[derive(Clone, Debug, PartialEq)]
+pub struct ScanState<F = Found> {
     /// The page to read next; `None` is the first.
     pub next: Option<PageToken>,
     /// Found so far.
-    pub found: Vec<Found>,
+    pub found: Vec<F>,
     /// Candidates that could not be judged yet.
     pub undecided: BTreeSet<SessionId>,
     /// Candidates that were judged and are not ours.
     pub rejected: BTreeSet<SessionId>,
+}
+
+// Derived, it would ask for a default of what is found.
+impl<F> Default for ScanState<F> {
+    fn default() -> Self {
+        Self {
+            next: None,
+            found: Vec::new(),
+            undecided: BTreeSet::new(),
+            rejected: BTreeSet::new(),
+        }
+    }
 }
 
 /// A session at the provider.
@@ -301,6 +354,10 @@ pub enum Subject {
     Reference,
     /// The id that we chose is taken.
     SessionId,
+    /// The issue to work on: the provider does not know it.
+    Issue,
+    /// The provider's agent that the CodeAgent names: there is none, or it is something else.
+    CodingAgent,
 }
 
 /// How much of the request left this process.

@@ -40,6 +40,9 @@ pub struct Timing {
     pub poll_max: Duration,
     /// After which a stop that nobody confirmed is sent again. Default: 15 s.
     pub stop_again: Duration,
+    /// How long nothing must move after a stop was taken, at a provider that has no status for stopped sessions, until the
+    /// session counts as stopped. Default: 2 min.
+    pub stop_silence: Duration,
 }
 
 impl Default for Timing {
@@ -62,6 +65,7 @@ impl Default for Timing {
             poll_min: Duration::from_secs(3),
             poll_max: Duration::from_secs(30),
             stop_again: Duration::from_secs(15),
+            stop_silence: Duration::from_secs(120),
         }
     }
 }
@@ -78,6 +82,16 @@ pub enum TimingError {
         bound: Duration,
         /// The least that works.
         needed: Duration,
+    },
+    /// Deletion would end before a stop that shows nowhere can count.
+    #[error(
+        "the deletion bound ({bound:?}) must be longer than the silence after a stop ({silence:?}): raise the bound or lower the other"
+    )]
+    DeletionBeforeSilence {
+        /// The bound that was asked for.
+        bound: Duration,
+        /// The silence that was asked for.
+        silence: Duration,
     },
     /// A duration that must not be zero is.
     #[error("{name} must be longer than zero")]
@@ -129,6 +143,7 @@ impl Timing {
             ("the request timeout", self.post_timeout),
             ("the settle time", self.settle),
             ("the shortest polling interval", self.poll_min),
+            ("the silence after a stop", self.stop_silence),
             (
                 "the shortest waiting time after a fault",
                 self.fault_wait_min,
@@ -162,6 +177,12 @@ impl Timing {
                 needed,
             });
         }
+        if self.deletion_bound <= self.stop_silence {
+            return Err(TimingError::DeletionBeforeSilence {
+                bound: self.deletion_bound,
+                silence: self.stop_silence,
+            });
+        }
         Ok(())
     }
 }
@@ -190,6 +211,18 @@ mod tests {
         assert!(matches!(
             timing.validate(),
             Err(TimingError::DeletionBeforeFence { .. })
+        ));
+    }
+
+    #[test]
+    fn a_deletion_bound_before_a_silent_stop_counts_is_refused() {
+        let timing = Timing {
+            stop_silence: Duration::from_secs(600),
+            ..Timing::default()
+        };
+        assert!(matches!(
+            timing.validate(),
+            Err(TimingError::DeletionBeforeSilence { .. })
         ));
     }
 

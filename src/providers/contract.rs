@@ -17,6 +17,7 @@ use super::credential::Credential;
 use super::templates::Templates;
 use crate::api::{ProviderKind, ProviderSpec};
 use crate::domain::ids::{InstallationId, LaunchKey, SessionId};
+pub use crate::domain::orphan::{Mark, Marked};
 pub use crate::domain::remote::*;
 use crate::domain::snapshot::Snapshot;
 
@@ -35,8 +36,23 @@ pub trait ProviderType: Send + Sync {
     /// always handed over as [`API_KEY`]. Fixed and documented.
     fn further_secret_keys(&self) -> &'static [&'static str];
 
-    /// What the provider can do under these settings.
+    /// What the provider can do under these settings, with this version of the operator.
     fn capabilities(&self, spec: &ProviderSpec) -> BTreeSet<Capability>;
+
+    /// What the provider's documentation offers beyond that: the operator does not use it yet. Nothing depends on it but the
+    /// documentation.
+    fn offered_later(&self, spec: &ProviderSpec) -> BTreeSet<Capability>;
+
+    /// The setting on which the capabilities depend, as it stands in a manifest (`apiVersion: v1`). Default: they depend on
+    /// none.
+    fn variant(&self, _spec: &ProviderSpec) -> Option<&'static str> {
+        None
+    }
+
+    /// Settings for every variant there is, the default first. Default: one, which stands for all settings.
+    fn variants(&self) -> Vec<ProviderSpec> {
+        vec![ProviderSpec::default()]
+    }
 
     /// Whether a launch must name the branch, tag or commit to start from. Default: no, the repository's default branch is taken.
     fn needs_reference(&self) -> bool {
@@ -45,6 +61,11 @@ pub trait ProviderType: Send + Sync {
 
     /// How a lost launch is found again under these settings.
     fn recovery(&self, spec: &ProviderSpec) -> Recovery;
+
+    /// How a stop that was taken shows under these settings. Default: in the session's status.
+    fn stop_shown(&self, _spec: &ProviderSpec) -> StopShown {
+        StopShown::InStatus
+    }
 
     /// What `GET`s of the whole list tell of a session.
     fn list_detail(&self, spec: &ProviderSpec) -> ListDetail;
@@ -94,14 +115,17 @@ pub trait Provider: Send + Sync {
     /// The models that may be chosen, at most [`MAX_MODELS`]. Only with [`Capability::ListModels`].
     async fn models(&self) -> Result<Vec<String>, ProviderError>;
 
-    /// What is there before a launch, for a provider whose lost launches are found by comparing: goes into the claim and
-    /// from there into [`AdoptRequest::baseline`]. Reads only; nothing else of `request` than what will be launched is
-    /// looked at. `None` where there is nothing to compare, or it cannot be read now: a lost launch is then
-    /// [`AdoptAnswer::Unknowable`].
+    /// What is there before a launch on `issue`, with [`Recovery::None`], whose lost launches can only be found by comparing:
+    /// goes into the claim and from there into [`AdoptRequest::baseline`]. Reads only. `None` where there is nothing to
+    /// compare: a lost launch is then [`AdoptAnswer::Unknowable`].
     ///
     /// At most 4096 bytes of text that only this adapter understands, without anything secret.
-    async fn baseline(&self, _request: &LaunchRequest) -> Option<String> {
-        None
+    ///
+    /// # Errors
+    /// If the provider cannot be read now (it is down, asks for patience, or does not accept the key): nothing is launched
+    /// before it can.
+    async fn baseline(&self, _issue: Option<&str>) -> Result<Option<String>, ProviderError> {
+        Ok(None)
     }
 
     /// Starts a session: **the paid call**. Exactly one POST on a fresh connection, never repeated, never redirected, and
@@ -128,6 +152,19 @@ pub trait Provider: Send + Sync {
     /// A session that is in no page is not gone: it may be too new, or archived, and without [`Capability::List`] there is
     /// one page, which is empty. A look of its own tells.
     async fn list(&self, page: Option<&PageToken>) -> Result<SessionPage, ProviderError>;
+
+    /// Goes on with the search for every session of this account that this installation has launched: whose first prompt
+    /// ends with a marker of it, or, where prompts cannot be read, whose name carries the installation. Reads only.
+    ///
+    /// One call reads a bounded number of pages, and looks at a bounded number of sessions that the caller does not know.
+    /// One that cannot be judged yet (its prompt does not show, the look fails) is in no answer of this round and is looked
+    /// at again in the next. Without [`Capability::List`], or where nothing of ours can be recognised, there is none.
+    ///
+    /// # Errors
+    /// Only if this call came no further at all.
+    async fn marked(&self, _request: &MarkedRequest) -> Result<MarkedPage, ProviderError> {
+        Ok(MarkedPage::default())
+    }
 
     /// Stops the newest message of a session. Safe to repeat.
     ///
@@ -237,6 +274,35 @@ pub struct AdoptRequest {
     pub client_id_honoured: bool,
     /// Where the previous, unfinished scan stopped.
     pub resume: Option<ScanState>,
+}
+
+/// Which sessions of this installation are looked for.
+#[derive(Clone, Debug)]
+pub struct MarkedRequest {
+    /// This installation, as written in the marker.
+    pub installation: InstallationId,
+    /// Sessions created before this are left out.
+    pub created_from: Timestamp,
+    /// Sessions created after this are left out.
+    pub created_until: Timestamp,
+    /// Sessions that the list shows as ended are left out if they were created before this: what matters of them is only
+    /// that they have been paid for.
+    pub ended_from: Timestamp,
+    /// Sessions that the caller knows, whosever they are. They are not looked at.
+    pub known: BTreeSet<SessionId>,
+    /// Where the previous call of this round stopped.
+    pub resume: Option<ScanState<Marked>>,
+}
+
+/// What one call of [`Provider::marked`] came to.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct MarkedPage {
+    /// Sessions of this installation.
+    pub found: Vec<Marked>,
+    /// Sessions that were looked at and are not of this installation, and never will be.
+    pub foreign: BTreeSet<SessionId>,
+    /// Where to go on; `None` once the list has been read to its end.
+    pub resume: Option<ScanState<Marked>>,
 }
 
 /// One page of a list.

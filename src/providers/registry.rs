@@ -1,11 +1,14 @@
 //! Every provider there is.
 
+use std::collections::BTreeSet;
+
 use super::contract::ProviderType;
 use super::cursor::Cursor;
 use super::firebender::Firebender;
 use super::firetiger::FiretigerType;
 use super::flapjack::FlapjackType;
-use crate::api::ProviderKind;
+use crate::api::{ProviderKind, ProviderSpec};
+use crate::domain::offer::Offer;
 
 /// The providers that this build can talk to.
 static PROVIDERS: &[&dyn ProviderType] = &[&Cursor, &Firebender, &FlapjackType, &FiretigerType];
@@ -27,14 +30,33 @@ impl Registry {
             .find(|provider| provider.kind() == kind)
             .copied()
     }
+
+    /// What the providers of these kinds can do, in the order of the documentation, one for each variant.
+    pub fn offers(kinds: &BTreeSet<ProviderKind>) -> Vec<Offer> {
+        Self::all()
+            .iter()
+            .filter(|provider| kinds.contains(&provider.kind()))
+            .flat_map(|provider| {
+                let variants = provider.variants().into_iter();
+                variants.map(|spec| offer(*provider, &spec))
+            })
+            .collect()
+    }
+}
+
+/// What a provider can do under these settings.
+pub fn offer(provider: &dyn ProviderType, spec: &ProviderSpec) -> Offer {
+    Offer {
+        kind: provider.kind(),
+        variant: provider.variant(spec),
+        capabilities: provider.capabilities(spec),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::api::ProviderSpec;
-
     #[test]
     fn each_kind_stands_there_once_and_is_found() {
         for provider in Registry::all() {
@@ -42,6 +64,32 @@ mod tests {
             assert!(std::ptr::addr_eq(found, *provider));
             let endpoint = found.default_endpoint(&ProviderSpec::default());
             assert_eq!(endpoint.scheme(), "https");
+        }
+    }
+
+    #[test]
+    fn every_variant_has_a_name_of_its_own_and_nothing_is_both_used_and_yet_to_come() {
+        let all = ProviderKind::ALL.into_iter().collect();
+        let names: Vec<String> = Registry::offers(&all)
+            .iter()
+            .map(Offer::full_name)
+            .collect();
+        assert_eq!(
+            names,
+            [
+                "Cursor (apiVersion: v1)",
+                "Cursor (apiVersion: v0)",
+                "Firebender",
+                "Flapjack",
+                "Firetiger"
+            ]
+        );
+        for provider in Registry::all() {
+            for spec in provider.variants() {
+                let used = provider.capabilities(&spec);
+                let later = provider.offered_later(&spec);
+                assert!(used.is_disjoint(&later), "{}", provider.kind());
+            }
         }
     }
 }

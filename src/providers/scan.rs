@@ -1,12 +1,16 @@
-//! The scan of a provider's list for an interrupted launch (rule 7 of the launch protocol), over as many passes as it takes.
+//! The walk over a provider's list, over as many passes as it takes: for an interrupted launch (rule 7 of the launch
+//! protocol), and for every session of this installation (rules 10 and 12).
 
 use std::collections::BTreeSet;
+use std::ops::RangeInclusive;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use jiff::Timestamp;
 
-use super::contract::{AdoptAnswer, AdoptRequest, Found, PageToken, ScanState};
+use super::contract::{
+    AdoptAnswer, AdoptRequest, Found, Marked, MarkedPage, MarkedRequest, PageToken, ScanState,
+};
 use super::error::{ErrorClass, ProviderError};
 use crate::domain::ids::SessionId;
 
@@ -37,30 +41,88 @@ pub(super) struct Page<T> {
 }
 
 /// What a closer look at a candidate says.
-pub(super) enum Verdict {
-    /// Ours.
-    Ours(Box<Found>),
-    /// Not ours, and never will be.
+pub(super) enum Verdict<F> {
+    /// It is what is looked for.
+    Ours(Box<F>),
+    /// It is not, and never will be.
     Foreign,
     /// It cannot be said yet.
     Undecided,
 }
 
-/// What a provider adds to the scan.
+/// What is looked for.
+pub(super) trait Quest: Sync {
+    /// What is found.
+    type Found: Clone + PartialEq + Send + Sync;
+
+    /// When it was created.
+    fn window(&self) -> RangeInclusive<Timestamp>;
+
+    /// Whether the caller knows this session.
+    fn knows(&self, id: &SessionId) -> bool;
+
+    /// The id of what was found.
+    fn id(found: &Self::Found) -> &SessionId;
+}
+
+impl Quest for AdoptRequest {
+    type Found = Found;
+
+    fn window(&self) -> RangeInclusive<Timestamp> {
+        self.created_from..=self.created_until
+    }
+
+    fn knows(&self, id: &SessionId) -> bool {
+        self.owned.contains(id)
+    }
+
+    fn id(found: &Found) -> &SessionId {
+        &found.snapshot.session_id
+    }
+}
+
+impl Quest for MarkedRequest {
+    type Found = Marked;
+
+    fn window(&self) -> RangeInclusive<Timestamp> {
+        self.created_from..=self.created_until
+    }
+
+    fn knows(&self, id: &SessionId) -> bool {
+        self.known.contains(id)
+    }
+
+    fn id(found: &Marked) -> &SessionId {
+        &found.snapshot.session_id
+    }
+}
+
+/// What a provider adds to the walk.
 #[async_trait]
 pub(super) trait Judge: Sync {
     /// What a list says of a session.
     type Item: Send + Sync;
 
+    /// What is looked for.
+    type Quest: Quest;
+
+    /// What is looked for.
+    fn quest(&self) -> &Self::Quest;
+
     /// Reads a page of the list, without any filter.
     async fn page(&self, page: Option<&PageToken>) -> Result<Page<Self::Item>, ProviderError>;
 
-    /// Whether what the list says leaves it possible that this is ours.
-    fn possible(&self, item: &Self::Item) -> bool;
+    /// Whether what the list says leaves it possible that this is looked for.
+    fn possible(&self, candidate: &Candidate<Self::Item>) -> bool;
 
     /// Looks closer.
-    async fn judge(&self, candidate: &Candidate<Self::Item>) -> Result<Verdict, ProviderError>;
+    async fn judge(
+        &self,
+        candidate: &Candidate<Self::Item>,
+    ) -> Result<Verdict<FoundBy<Self>>, ProviderError>;
 }
+
+type FoundBy<J> = <<J as Judge>::Quest as Quest>::Found;
 
 /// Goes on with the scan. `Absent` only if every page was read and every candidate judged.
 ///
@@ -68,48 +130,115 @@ pub(super) trait Judge: Sync {
 ///
 /// # Errors
 /// Only if this pass came no further at all.
-pub(super) async fn scan<J: Judge>(
+pub(super) async fn scan<J: Judge<Quest = AdoptRequest>>(
     judge: &J,
-    request: &AdoptRequest,
 ) -> Result<AdoptAnswer, ProviderError> {
-    pass(judge, request, TIME_PER_PASS).await
+    scan_for(judge, TIME_PER_PASS).await
 }
 
-async fn pass<J: Judge>(
+async fn scan_for<J: Judge<Quest = AdoptRequest>>(
     judge: &J,
-    request: &AdoptRequest,
     time: Duration,
 ) -> Result<AdoptAnswer, ProviderError> {
-    let begun_at = request.resume.clone().unwrap_or_default();
-    let mut state = begun_at.clone();
+    let mut state = judge.quest().resume.clone().unwrap_or_default();
+    Ok(match walk(judge, &mut state, time).await? {
+        Halt::End if state.found.is_empty() && state.undecided.is_empty() => AdoptAnswer::Absent,
+        Halt::End => {
+            let why = format!("{} candidates cannot be judged yet", state.undecided.len());
+            answer(begun_anew(state), why)
+        }
+        Halt::Anew(why) => answer(begun_anew(state), why),
+        Halt::Pause(why) => answer(state, why),
+    })
+}
+
+/// What was found; or nothing yet, and the next pass goes on here.
+fn answer(mut state: ScanState, why: String) -> AdoptAnswer {
+    if state.found.is_empty() {
+        return AdoptAnswer::Inconclusive {
+            why,
+            resume: Some(state),
+        };
+    }
+    state.found.sort_by_key(|found| found.snapshot.created_at);
+    AdoptAnswer::Found(state.found)
+}
+
+/// Goes on with the search for every session of this installation.
+///
+/// # Errors
+/// Only if this pass came no further at all.
+pub(super) async fn search<J: Judge<Quest = MarkedRequest>>(
+    judge: &J,
+) -> Result<MarkedPage, ProviderError> {
+    let mut state = judge.quest().resume.clone().unwrap_or_default();
+    let halt = walk(judge, &mut state, TIME_PER_PASS).await?;
+    let found = std::mem::take(&mut state.found);
+    let foreign = std::mem::take(&mut state.rejected);
+    Ok(MarkedPage {
+        found,
+        foreign,
+        resume: match halt {
+            Halt::Pause(_) => Some(state),
+            Halt::End | Halt::Anew(_) => None,
+        },
+    })
+}
+
+/// Where a pass over a list stops.
+enum Halt {
+    /// At the end of the list.
+    End,
+    /// Where the next pass has to begin with the first page.
+    Anew(String),
+    /// Where the next pass can go on.
+    Pause(String),
+}
+
+impl Halt {
+    fn pause(why: &str) -> Self {
+        Self::Pause(why.to_owned())
+    }
+}
+
+/// One pass over the list, from where `state` says.
+///
+/// # Errors
+/// Only if it came no further at all.
+async fn walk<J: Judge>(
+    judge: &J,
+    state: &mut ScanState<FoundBy<J>>,
+    time: Duration,
+) -> Result<Halt, ProviderError> {
+    let begun_at = state.clone();
     let mut tokens: BTreeSet<PageToken> = state.next.iter().cloned().collect();
     let (mut looks, mut failures) = (0, 0);
     let started = Instant::now();
     for _ in 0..PAGES_PER_PASS {
         if started.elapsed() >= time {
-            return Ok(pause(state, "the provider answers too slowly for one pass"));
+            return Ok(Halt::pause("the provider answers too slowly for one pass"));
         }
         let page = match judge.page(state.next.as_ref()).await {
             Ok(page) => page,
             // A position in the list can get lost between two passes.
             Err(error) if state.next.is_some() && refuses_position(&error) => {
-                return Ok(begin_anew(state, &error.message));
+                return Ok(Halt::Anew(error.message));
             }
-            Err(error) => return broken_off(begun_at, state, error),
+            Err(error) => return broken_off(&begun_at, state, error),
         };
         if page.unreadable > 0 {
             state.undecided.insert(SessionId::new(UNREADABLE));
         }
         for candidate in &page.candidates {
-            if !is_open(request, &state, candidate) || !judge.possible(&candidate.item) {
+            if !is_open(judge.quest(), state, candidate) || !judge.possible(candidate) {
                 continue;
             }
             if looks == LOOKS_PER_PASS {
-                return Ok(pause(state, "more candidates than one pass looks at"));
+                return Ok(Halt::pause("more candidates than one pass looks at"));
             }
             // At least one look per pass, or a slow page would stop every pass at the same candidate.
             if looks > 0 && started.elapsed() >= time {
-                return Ok(pause(state, "the provider answers too slowly for one pass"));
+                return Ok(Halt::pause("the provider answers too slowly for one pass"));
             }
             looks += 1;
             match judge.judge(candidate).await {
@@ -122,41 +251,41 @@ async fn pass<J: Judge>(
                 }
                 Err(error) => {
                     if concerns_all(&error) {
-                        return broken_off(begun_at, state, error);
+                        return broken_off(&begun_at, state, error);
                     }
                     // One that can never be read must not hide those behind it.
                     state.undecided.insert(candidate.id.clone());
                     failures += 1;
                     if failures == FAILURES_PER_PASS {
-                        return broken_off(begun_at, state, error);
+                        return broken_off(&begun_at, state, error);
                     }
                 }
             }
         }
         match page.next {
-            None => return Ok(at_the_end(state)),
+            None => return Ok(Halt::End),
             Some(next) if !tokens.insert(next.clone()) => {
-                return Ok(begin_anew(state, "the list's pages go round in circles"));
+                return Ok(Halt::Anew("the list's pages go round in circles".into()));
             }
             Some(next) => state.next = Some(next),
         }
     }
-    Ok(pause(state, "more pages than one pass reads"))
+    Ok(Halt::pause("more pages than one pass reads"))
 }
 
-/// Whether a candidate is in the window, belongs to nobody and was not looked at in this round.
-fn is_open<T>(request: &AdoptRequest, state: &ScanState, candidate: &Candidate<T>) -> bool {
+/// Whether a candidate is in the window, known to nobody and was not looked at in this round.
+fn is_open<Q: Quest, T>(quest: &Q, state: &ScanState<Q::Found>, candidate: &Candidate<T>) -> bool {
     let in_window = candidate
         .created_at
-        .is_none_or(|created| (request.created_from..=request.created_until).contains(&created));
+        .is_none_or(|created| quest.window().contains(&created));
     in_window
-        && !request.owned.contains(&candidate.id)
+        && !quest.knows(&candidate.id)
         && !state.rejected.contains(&candidate.id)
         && !state.undecided.contains(&candidate.id)
         && !state
             .found
             .iter()
-            .any(|found| found.snapshot.session_id == candidate.id)
+            .any(|found| *Q::id(found) == candidate.id)
 }
 
 fn refuses_position(error: &ProviderError) -> bool {
@@ -174,45 +303,24 @@ fn concerns_all(error: &ProviderError) -> bool {
     )
 }
 
-fn at_the_end(state: ScanState) -> AdoptAnswer {
-    if state.found.is_empty() && state.undecided.is_empty() {
-        return AdoptAnswer::Absent;
-    }
-    let why = format!("{} candidates cannot be judged yet", state.undecided.len());
-    begin_anew(state, &why)
-}
-
-/// What was found; or nothing yet, and the next pass starts at the first page. What was rejected stays so.
-fn begin_anew(state: ScanState, why: &str) -> AdoptAnswer {
-    let resume = ScanState {
+/// The next pass starts at the first page. What was rejected stays so.
+fn begun_anew(state: ScanState) -> ScanState {
+    ScanState {
         next: None,
         undecided: BTreeSet::new(),
         ..state
-    };
-    pause(resume, why)
-}
-
-/// What was found; or nothing yet, and the next pass goes on here.
-fn pause(mut state: ScanState, why: &str) -> AdoptAnswer {
-    if state.found.is_empty() {
-        return AdoptAnswer::Inconclusive {
-            why: why.to_owned(),
-            resume: Some(state),
-        };
     }
-    state.found.sort_by_key(|found| found.snapshot.created_at);
-    AdoptAnswer::Found(state.found)
 }
 
-fn broken_off(
-    begun_at: ScanState,
-    state: ScanState,
+fn broken_off<F: PartialEq>(
+    begun_at: &ScanState<F>,
+    state: &ScanState<F>,
     error: ProviderError,
-) -> Result<AdoptAnswer, ProviderError> {
+) -> Result<Halt, ProviderError> {
     if state == begun_at {
         Err(error)
     } else {
-        Ok(pause(state, &error.message))
+        Ok(Halt::Pause(error.message))
     }
 }
 
@@ -227,6 +335,7 @@ mod tests {
 
     /// A list of `pages` pages with two candidates each; pages and looks take their time, looks at the ids in `broken` fail.
     struct Slow {
+        request: AdoptRequest,
         pages: usize,
         page: Duration,
         look: Duration,
@@ -236,6 +345,11 @@ mod tests {
     #[async_trait]
     impl Judge for Slow {
         type Item = ();
+        type Quest = AdoptRequest;
+
+        fn quest(&self) -> &AdoptRequest {
+            &self.request
+        }
 
         async fn page(&self, page: Option<&PageToken>) -> Result<Page<()>, ProviderError> {
             sleep(self.page).await;
@@ -253,11 +367,11 @@ mod tests {
             })
         }
 
-        fn possible(&self, (): &()) -> bool {
+        fn possible(&self, _: &Candidate<()>) -> bool {
             true
         }
 
-        async fn judge(&self, candidate: &Candidate<()>) -> Result<Verdict, ProviderError> {
+        async fn judge(&self, candidate: &Candidate<()>) -> Result<Verdict<Found>, ProviderError> {
             sleep(self.look).await;
             if self.broken.contains(&candidate.id.as_str()) {
                 return Err(ProviderError {
@@ -292,23 +406,24 @@ mod tests {
 
     #[tokio::test]
     async fn a_slow_provider_is_read_to_the_end_in_passes_of_bounded_time() {
-        let slow = Slow {
+        let mut slow = Slow {
+            request: request(None),
             pages: 3,
             page: Duration::from_millis(25),
             look: Duration::from_millis(15),
             broken: &[],
         };
-        let (mut resume, mut passes) = (None, 0);
+        let mut passes = 0;
         for _ in 0..12 {
             passes += 1;
             // Shorter than a page: every pass does one page and one look, or more, but never all.
             let time = Duration::from_millis(20);
-            match pass(&slow, &request(resume), time).await.unwrap() {
+            match scan_for(&slow, time).await.unwrap() {
                 AdoptAnswer::Absent => {
                     assert!(passes >= 3, "{passes}");
                     return;
                 }
-                AdoptAnswer::Inconclusive { resume: next, .. } => resume = next,
+                AdoptAnswer::Inconclusive { resume, .. } => slow.request.resume = resume,
                 other => panic!("{other:?}"),
             }
         }
@@ -317,19 +432,19 @@ mod tests {
 
     #[tokio::test]
     async fn candidates_that_can_never_be_read_hide_no_others_and_are_never_absent() {
-        let troubled = Slow {
+        let mut troubled = Slow {
+            request: request(None),
             pages: 2,
             page: Duration::ZERO,
             look: Duration::ZERO,
             broken: &["0a", "0b", "1a"],
         };
-        let mut resume = None;
         let mut judged = BTreeSet::new();
         for _ in 0..6 {
-            match scan(&troubled, &request(resume)).await.unwrap() {
-                AdoptAnswer::Inconclusive { resume: next, .. } => {
-                    judged.extend(next.clone().unwrap().rejected);
-                    resume = next;
+            match scan(&troubled).await.unwrap() {
+                AdoptAnswer::Inconclusive { resume, .. } => {
+                    judged.extend(resume.clone().unwrap().rejected);
+                    troubled.request.resume = resume;
                 }
                 other => panic!("{other:?}"),
             }

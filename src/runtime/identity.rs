@@ -4,6 +4,9 @@ use k8s_openapi::api::coordination::v1::Lease;
 use kube::Client;
 use kube::api::{Api, ObjectMeta, PostParams};
 
+/// Annotation of a Lease that was deleted and made anew by a process that knew the first one: the uid of that first one.
+pub const ORIGINAL_UID: &str = "codeagents.dev/original-uid";
+
 /// Why the identity could not be had.
 #[derive(Debug, thiserror::Error)]
 #[error(
@@ -15,7 +18,7 @@ pub struct IdentityError {
     source: kube::Error,
 }
 
-/// The uid of the Lease `namespace/name`, which is created if it is not there.
+/// The [original uid](original_uid) of the Lease `namespace/name`, which is created if it is not there.
 ///
 /// # Errors
 /// If it can neither be read nor created: the namespace is missing, or a permission.
@@ -32,7 +35,7 @@ pub async fn lease_uid(
     };
     loop {
         if let Some(lease) = api.get_opt(name).await.map_err(fail)? {
-            return Ok(lease.metadata.uid.unwrap_or_default());
+            return Ok(original_uid(&lease).to_owned());
         }
         let lease = Lease {
             metadata: ObjectMeta {
@@ -42,10 +45,21 @@ pub async fn lease_uid(
             ..Lease::default()
         };
         match api.create(&PostParams::default(), &lease).await {
-            Ok(lease) => return Ok(lease.metadata.uid.unwrap_or_default()),
+            Ok(lease) => return Ok(original_uid(&lease).to_owned()),
             // Another replica was faster: read what it made.
             Err(kube::Error::Api(status)) if status.code == 409 => {}
             Err(error) => return Err(fail(error)),
         }
     }
+}
+
+/// The uid by which a Lease identifies its installation: its own, or that of the one that it stands in for. Markers that
+/// were sent with it must stay ours, or a launch whose answer was lost would not be found.
+pub fn original_uid(lease: &Lease) -> &str {
+    let annotations = lease.metadata.annotations.as_ref();
+    annotations
+        .and_then(|annotations| annotations.get(ORIGINAL_UID))
+        .filter(|uid| !uid.is_empty())
+        .or(lease.metadata.uid.as_ref())
+        .map_or("", String::as_str)
 }

@@ -1,9 +1,10 @@
-//! What every operator needs and none of ours in particular: watching, guarded writes, events, identity, serving.
+//! What every operator needs and none of ours in particular: watching, guarded writes, events, identity, leading, serving.
 //!
 //! Nothing in here knows a CodeAgent, a CodeSession or a provider.
 
 pub mod events;
 pub mod identity;
+pub mod lease;
 pub mod lock;
 pub mod overlay;
 pub mod server;

@@ -40,7 +40,11 @@ impl<K: Resource> Overlay<K> {
         };
         let mut kept = self.lock();
         match kept.get(&uid) {
-            Some(own) if version(own.as_ref()) > version(cached.as_ref()) => Arc::clone(own),
+            Some(own)
+                if version(own.as_ref()) > version(cached.as_ref()) || removed(own.as_ref()) =>
+            {
+                Arc::clone(own)
+            }
             Some(_) => {
                 kept.remove(&uid);
                 cached
@@ -64,6 +68,11 @@ impl<K: Resource> Overlay<K> {
     }
 }
 
+/// Whether the write that was answered with `object` removed it: the API server then answers with the version of before.
+fn removed<K: Resource>(object: &K) -> bool {
+    object.meta().deletion_timestamp.is_some() && object.finalizers().is_empty()
+}
+
 /// Resource versions of one object grow and may be compared as numbers (Kubernetes API concepts, since 1.35 in writing).
 fn version<K: Resource>(object: &K) -> u64 {
     object
@@ -74,7 +83,9 @@ fn version<K: Resource>(object: &K) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use jiff::Timestamp;
     use k8s_openapi::api::core::v1::ConfigMap;
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
     use kube::api::ObjectMeta;
 
     use super::*;
@@ -98,6 +109,20 @@ mod tests {
         assert_eq!(overlay.newest(stored("12")), stored("12"));
         // From now on the cache is the truth, also if a restored store counts from below.
         assert_eq!(overlay.newest(stored("9")), stored("9"));
+    }
+
+    #[test]
+    fn the_write_that_removed_an_object_counts_until_the_watch_says_so() {
+        let overlay = Overlay::default();
+        let mut removed = stored("12");
+        Arc::make_mut(&mut removed).metadata.deletion_timestamp = Some(Time(Timestamp::UNIX_EPOCH));
+        overlay.keep(Arc::clone(&removed));
+        let mut held = Arc::clone(&removed);
+        Arc::make_mut(&mut held).metadata.finalizers = Some(vec!["ours".to_owned()]);
+        assert_eq!(overlay.newest(Arc::clone(&held)), removed);
+        assert_eq!(overlay.newest(Arc::clone(&held)), removed);
+        overlay.forget("uid");
+        assert_eq!(overlay.newest(Arc::clone(&held)), held);
     }
 
     #[test]

@@ -277,6 +277,12 @@ impl Handle {
             .rescript(session, script, now)
     }
 
+    /// Adds a link to an issue (`issues/FT-42`) of Firetiger, as a person would; `false`: no such issue.
+    pub fn link_issue(&self, issue: &str, url: &str) -> bool {
+        let mut state = self.world.state();
+        state.api(Provider::Firetiger).link_issue(issue, url)
+    }
+
     /// Arms a fault.
     pub fn inject(&self, fault: Fault) {
         self.world.state().faults.inject(fault);

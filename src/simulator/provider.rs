@@ -75,6 +75,11 @@ pub(crate) trait ProviderApi: Send {
     /// All sessions ever created, oldest first.
     fn sessions(&self, now: Moment, clock: &Clock) -> Vec<SessionView>;
 
+    /// Adds a link to an issue, as a person would; `false`: no such issue. Only Firetiger has any.
+    fn link_issue(&mut self, _issue: &str, _url: &str) -> bool {
+        false
+    }
+
     /// Changes the rest of a session's newest run; `false`: no such session.
     fn rescript(&mut self, session: &str, script: Script, now: Moment) -> bool;
 }

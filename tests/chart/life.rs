@@ -92,6 +92,7 @@ async fn everything_works(release: &Release, namespace: &Namespace, arguments: A
     let endpoint = format!("cursor={}", simulator.cursor_url());
     let arguments = arguments
         .with("--operator-namespace", release.name())
+        .with("--leader-election", "true")
         .with("--provider-endpoint", &endpoint);
     let access = release.operator().await;
     until_allowed(&access, "leases.coordination.k8s.io", release.name()).await;

@@ -110,7 +110,8 @@ fn leading() -> Vec<Permission> {
     [
         "create leases.coordination.k8s.io",
         "get leases.coordination.k8s.io/codeagent-operator",
-        "update leases.coordination.k8s.io/codeagent-operator",
+        "list leases.coordination.k8s.io/codeagent-operator",
+        "watch leases.coordination.k8s.io/codeagent-operator",
         "patch leases.coordination.k8s.io/codeagent-operator",
     ]
     .map(str::to_owned)

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use k8s_openapi::api::{apps::v1::Deployment, core::v1::Pod};
+use k8s_openapi::api::{apps::v1::Deployment, core::v1::Pod, policy::v1::PodDisruptionBudget};
 use kube::api::ListParams;
 use tokio::time::Instant;
 
@@ -71,8 +71,33 @@ async fn it_is_admitted_where_only_restricted_pods_are() {
         .spec
         .unwrap();
     assert_eq!(deployment.replicas, Some(1));
-    assert_eq!(
-        deployment.strategy.unwrap().type_.as_deref(),
-        Some("Recreate")
-    );
+    // The next one stands by before this one is stopped.
+    let strategy = deployment.strategy.unwrap();
+    assert_eq!(strategy.type_.as_deref(), Some("RollingUpdate"));
+    let zero = k8s_openapi::apimachinery::pkg::util::intstr::IntOrString::Int(0);
+    assert_eq!(strategy.rolling_update.unwrap().max_unavailable, Some(zero));
+}
+
+#[tokio::test]
+async fn several_replicas_are_kept_apart_and_are_not_evicted_together() {
+    let alone = Release::apply("{}").await;
+    let budgets = alone.namespace().api::<PodDisruptionBudget>();
+    let found = budgets.list(&ListParams::default()).await.unwrap().items;
+    assert_eq!(found, []);
+
+    let release = Release::apply("replicas: 2").await;
+    let deployment = release.namespace().api::<Deployment>();
+    let deployment = deployment.get(&release.full_name()).await.unwrap();
+    let deployment = deployment.spec.unwrap();
+    assert_eq!(deployment.replicas, Some(2));
+    let labels = deployment.selector.match_labels;
+    let apart = deployment.template.spec.unwrap().affinity.unwrap();
+    let apart = apart.pod_anti_affinity.unwrap();
+    let apart = apart.preferred_during_scheduling_ignored_during_execution;
+    let term = apart.unwrap().remove(0).pod_affinity_term;
+    assert_eq!(term.topology_key, "kubernetes.io/hostname");
+    assert_eq!(term.label_selector.unwrap().match_labels, labels);
+    let budgets = release.namespace().api::<PodDisruptionBudget>();
+    let budget = budgets.get(&release.full_name()).await.unwrap();
+    assert_eq!(budget.spec.unwrap().selector.unwrap().match_labels, labels);
 }

@@ -1,5 +1,6 @@
 //! What values the chart accepts, and what they do.
 
+use codeagent_operator::api::ProviderKind;
 use serde_json::{Value, json};
 
 use crate::{
@@ -12,7 +13,7 @@ const EVERYTHING: &str = r#"
 image: {repository: registry.acme.com/codeagent-operator, digest: "sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef", pullPolicy: Always}
 imagePullSecrets: [{name: registry}]
 commonLabels: {team: platform, app.kubernetes.io/instance: somebody-elses}
-providers: [cursor, firebender]
+providers: [cursor, firebender, flapjack, firetiger]
 log: {format: text, level: "info,codeagent_operator::controllers=debug"}
 leaseName: agents
 development: {allowHttpEndpoints: true}
@@ -117,7 +118,7 @@ fn what_is_misspelt_or_makes_no_sense_is_refused_by_name() {
             ["watchNamespace", "not allowed"],
         ),
         ("crds: {Install: false}", ["Install", "not allowed"]),
-        ("replicas: 2", ["replicas", "not allowed"]),
+        ("replica: 2", ["replica", "not allowed"]),
         ("watchNamespaces: team-a", ["watchNamespaces", "array"]),
         ("watchNamespaces: [Team_A]", ["watchNamespaces", "pattern"]),
         ("watchNamespaces: [a, a]", ["watchNamespaces", "items"]),
@@ -145,6 +146,17 @@ fn what_is_misspelt_or_makes_no_sense_is_refused_by_name() {
             assert!(error.contains(words), "{values}: {error}");
         }
     }
+}
+
+#[test]
+fn every_provider_there_is_can_be_chosen() {
+    let text = std::fs::read_to_string(helm::chart().join("values.schema.json")).unwrap();
+    let schema: Value = serde_json::from_str(&text).unwrap();
+    let known = ProviderKind::ALL.map(ProviderKind::as_str);
+    assert_eq!(
+        schema["properties"]["providers"]["items"]["enum"],
+        json!(known)
+    );
 }
 
 #[test]
@@ -181,7 +193,10 @@ fn the_operator_is_told_what_the_values_say() {
     let expected = [
         ("POD_NAMESPACE", own_namespace),
         ("CODEAGENT_NAMESPACES", json!("team-a,team-b")),
-        ("CODEAGENT_PROVIDERS", json!("cursor,firebender")),
+        (
+            "CODEAGENT_PROVIDERS",
+            json!("cursor,firebender,flapjack,firetiger"),
+        ),
         ("CODEAGENT_BIND_ADDRESS", json!("[::]:9090")),
         ("CODEAGENT_LOG_FORMAT", json!("text")),
         (

@@ -10,7 +10,7 @@ use codeagent_operator::api::{
     SendState,
 };
 use codeagent_operator::domain::ids::{InstallationId, LaunchKey};
-use codeagent_operator::domain::remote::{Capability, Recovery};
+use codeagent_operator::domain::remote::{Capability, Recovery, StopShown};
 use codeagent_operator::domain::session::{AgentView, ProviderFacts};
 use codeagent_operator::domain::timing::Timing;
 use jiff::{SignedDuration, Timestamp};
@@ -149,6 +149,7 @@ impl World {
             poll_min: TICK,
             poll_max: TICK,
             stop_again: TICK,
+            stop_silence: TICK * 2,
         };
         timing.validate().unwrap();
         Self {
@@ -177,6 +178,7 @@ impl World {
                 kind: ProviderKind::Cursor,
                 api_version: "v1",
                 recovery,
+                stop_shown: StopShown::InStatus,
                 capabilities: Capability::ALL.into_iter().collect::<BTreeSet<_>>(),
             },
             running,

@@ -12,7 +12,7 @@ use codeagent_operator::domain::remote::{
 };
 use codeagent_operator::domain::session::{
     Connected, Effect, Guard, Inputs, LaunchPlan, Level, Look, Lookups, Note, Observed, Origin,
-    Outcome, Place, Plan, Readiness, Recorded, SessionView, decide, record,
+    Outcome, Place, Plan, Preflight, Readiness, Recorded, SessionView, Turn, decide, record,
 };
 use codeagent_operator::domain::snapshot::{Links, RemotePhase, Snapshot};
 
@@ -75,6 +75,7 @@ impl Hash for Operator {
         (memory.uid, &memory.claim, memory.claim_first_seen).hash(&mut h);
         (memory.last_stop, memory.faults, &memory.lookups.absent).hash(&mut h);
         (memory.lookups.last, memory.lookups.account.as_ref()).hash(&mut h);
+        memory.lookups.fruitless.hash(&mut h);
         let decided = match &self.stage {
             Stage::Idle => None,
             Stage::Before(decided) => Some((1_u8, decided)),
@@ -89,6 +90,7 @@ impl Hash for Operator {
                     Outcome::Stopped(Ok(_)) => (5, ""),
                     Outcome::Stopped(Err(_)) => (6, ""),
                     Outcome::Examined { .. } => (7, ""),
+                    Outcome::Preflighted { .. } => unreachable!("there is always a fresh one"),
                 }
                 .hash(&mut h);
                 Some((3, decided))
@@ -668,6 +670,12 @@ impl State {
             lookups.absent.push(last + timing.consistency_window);
         }
         let look = self.poll(object, &account, uptime);
+        // Reading what is there before a launch changes nothing: here it has always just been done.
+        let preflight = Preflight {
+            account: account.clone(),
+            begun: uptime,
+            result: Ok(Some("what is there".into())),
+        };
         let claim_id = format!("claim-{}", self.claims + 1);
         let origin = if object.finalizer || object.status.is_some() {
             Origin::Own
@@ -700,9 +708,13 @@ impl State {
                 inputs: Some(Inputs {
                     prompt: "Fix it".into(),
                     digest: "digest".into(),
+                    template_id: None,
                 }),
             }),
             place: Place::Free,
+            // One session: its turn is never another's.
+            turn: Turn::Unneeded,
+            preflight: Some(&preflight),
             in_flight: false,
             claim_first_seen: memory.claim_first_seen,
             lookups: &lookups,

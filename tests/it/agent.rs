@@ -104,7 +104,7 @@ async fn a_wrong_key_is_told_and_mends_by_itself(provider: Provider) {
         "SecretNotFound"
     ));
 
-    world.secret(agent_name(provider), "not-a-key").await;
+    world.secret(provider, "not-a-key").await;
     let agent = world
         .until_agent(provider, "refused", |agent| {
             agent_is(
@@ -138,7 +138,7 @@ async fn a_wrong_key_is_told_and_mends_by_itself(provider: Provider) {
         .until_reason("one", "Stalled", "CredentialsInvalid")
         .await;
 
-    world.secret(agent_name(provider), demo_key(provider)).await;
+    world.secret(provider, demo_key(provider)).await;
     world
         .until_agent(provider, "ready", |agent| {
             agent_is(agent, "Ready", ConditionStatus::True, "Ready")

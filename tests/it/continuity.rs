@@ -73,10 +73,7 @@ async fn a_session_outlives_its_agent_and_its_secret(provider: Provider) {
     world.agent_alone(provider, json!({})).await;
     world.until_reason("new", "Stalled", "SecretNotFound").await;
     world
-        .secret(
-            agent_name(provider),
-            crate::support::world::demo_key(provider),
-        )
+        .secret(provider, crate::support::world::demo_key(provider))
         .await;
     world.until_phase("new", SessionPhase::Finished).await;
 }
@@ -107,7 +104,7 @@ async fn a_key_is_rotated_without_a_restart(provider: Provider) {
             )
         })
         .await;
-    world.secret(agent_name(provider), "a-second-key").await;
+    world.secret(provider, "a-second-key").await;
     world.session(provider, "new", "Do it").await;
     world.until_phase("new", SessionPhase::Finished).await;
     let mended = world

@@ -169,6 +169,34 @@ async fn deletion_policy_orphan_leaves_it_running(provider: Provider) {
     );
 }
 
+for_each_provider!(what_is_let_go_is_reported_once);
+
+/// The removal of an object can be seen before the answer to the request that caused it: its last words stay its last.
+async fn what_is_let_go_is_reported_once(provider: Provider) {
+    const CROWD: usize = 30;
+    let world = World::new().await;
+    let settings =
+        json!({"sessionDefaults": {"deletionPolicy": "Orphan"}, "maxConcurrentSessions": CROWD});
+    world.agent_with(provider, settings).await;
+    let operator = world.operator().await;
+    let names: Vec<String> = (0..CROWD).map(|n| format!("long-{n}")).collect();
+    for name in &names {
+        world.session(provider, name, ENDLESS).await;
+    }
+    for name in &names {
+        world.until_phase(name, SessionPhase::Running).await;
+    }
+    for name in &names {
+        world.delete_session(name).await;
+    }
+    for name in &names {
+        world.until_gone(name).await;
+    }
+    let metrics = operator.metrics().await;
+    let reported = format!("codeagent_loose_sessions_total{{why=\"Orphaned\"}} {CROWD}");
+    assert!(metrics.contains(&reported), "{metrics}");
+}
+
 fn asked_to_stop(world: &World) -> usize {
     let requests = world.simulator.requests();
     requests

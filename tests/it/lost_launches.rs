@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use codeagent_operator::api::{ConditionStatus, SessionPhase};
 use codeagent_operator::simulator::{
-    Fault, FaultKind, FirebenderBranch, Matcher, OperationClass, Provider, SimulatorOptions,
+    Fault, FaultKind, FirebenderBranch, Matcher, OperationClass, Provider, SimulatorOptions, Urls,
 };
 use serde_json::json;
 
@@ -262,11 +262,9 @@ for_each_provider!(a_provider_that_is_down_is_waited_for);
 async fn a_provider_that_is_down_is_waited_for(provider: Provider) {
     let world = World::new().await;
     world.agent(provider).await;
-    let (listen, cursor, firebender) = free_ports();
+    let (listen, urls) = free_ports();
     let arguments = Arguments::impatient();
-    let _operator = world
-        .operator_against(arguments, &cursor, &firebender)
-        .await;
+    let _operator = world.operator_against(arguments, &urls).await;
     world
         .until_agent(provider, "without its provider", |agent| {
             let unreachable = ConditionStatus::False;
@@ -301,16 +299,23 @@ async fn a_provider_that_is_down_is_waited_for(provider: Provider) {
 }
 
 /// Addresses where nobody listens, for a simulator that starts later.
-fn free_ports() -> (std::net::SocketAddr, String, String) {
+fn free_ports() -> (std::net::SocketAddr, Urls) {
     use std::net::{Ipv4Addr, SocketAddr, TcpListener};
     // Below what the system hands out by itself.
     loop {
         let first = 15_000 + rand::random::<u16>() % 15_000;
         let address = |offset: u16| SocketAddr::from((Ipv4Addr::LOCALHOST, first + offset));
-        let free = (0..3).all(|offset| TcpListener::bind(address(offset)).is_ok());
+        let free = (0..5).all(|offset| TcpListener::bind(address(offset)).is_ok());
         if free {
             let url = |offset| format!("http://{}", address(offset));
-            return (address(0), url(1), url(2));
+            let urls = Urls {
+                control: url(0),
+                cursor: url(1),
+                firebender: url(2),
+                flapjack: url(3),
+                firetiger: url(4),
+            };
+            return (address(0), urls);
         }
     }
 }

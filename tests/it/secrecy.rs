@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::support::for_each_provider;
 use crate::support::operator::Arguments;
-use crate::support::world::{World, agent_name, session_id};
+use crate::support::world::{World, session_id};
 
 /// A value that nobody else writes.
 const CANARY: &str = "canary-7d0f4a51c2e94b6f";
@@ -19,7 +19,7 @@ async fn a_key_turns_up_nowhere_but_at_its_provider(provider: Provider) {
     let world = World::new().await;
     world.accept_key(provider, "canary", CANARY);
     world.agent(provider).await;
-    world.secret(agent_name(provider), CANARY).await;
+    world.secret(provider, CANARY).await;
     // Everything that this project's code says, and the libraries below it.
     let arguments = Arguments::calm().with("--log-level", "trace");
     let operator = world.operator_with(arguments).await;

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::support::for_each_provider;
 use crate::support::operator::Arguments;
-use crate::support::world::{World, agent_is, agent_name, condition_of, phase_of, pretty};
+use crate::support::world::{World, agent_is, condition_of, phase_of, pretty};
 
 /// A task that goes on until it is stopped.
 const ENDLESS: &str = "sim: outcome=never\nGo on";
@@ -251,7 +251,7 @@ async fn a_refused_launch_is_tried_with_the_next_key_at_once(provider: Provider)
         .await;
     assert_eq!(phase_of(&waiting), SessionPhase::Pending);
     world.accept_key(provider, "second", "a-second-key");
-    world.secret(agent_name(provider), "a-second-key").await;
+    world.secret(provider, "a-second-key").await;
     world.until_phase("one", SessionPhase::Finished).await;
     let done = world.until_settled("one").await;
     assert_eq!(world.launches(&done)[0].key, "second");

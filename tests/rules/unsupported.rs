@@ -1,7 +1,8 @@
 //! What the provider, this installation or this version cannot do is refused before anything is sent: what stands in the CodeAgent can be
 //! mended there, what stands in the session ends it.
 
-use codeagent_operator::api::Reason;
+use codeagent_operator::api::{Reason, condition};
+use codeagent_operator::simulator::Provider as SimulatedProvider;
 use serde_json::{Value, json};
 
 use crate::world::{FIREBENDER_KEY, Setup, World, agent, agent_is, secret, session};
@@ -70,13 +71,13 @@ async fn what_the_provider_cannot_do_is_told_before_anything_is_sent() {
             of_agent(
                 "agent-branch",
                 "{pullRequest: {branchName: fix/login}}".to_owned(),
-                "spec.pullRequest.branchName of the CodeAgent needs the capability BranchName, which Cursor does not have",
+                "spec.pullRequest.branchName of the CodeAgent: Cursor (apiVersion: v1) cannot choose the name of the branch; Cursor (apiVersion: v0) and Firebender can",
                 CURSOR.to_owned(),
             ),
             of_agent(
                 "agent-reviewer",
                 firebender(", pullRequest: {skipReviewerRequest: true}"),
-                "spec.pullRequest.skipReviewerRequest of the CodeAgent needs the capability SkipReviewerRequest, which Firebender does not have",
+                "spec.pullRequest.skipReviewerRequest of the CodeAgent: Firebender cannot leave reviewers unasked; Cursor and Flapjack can",
                 firebender(""),
             ),
             of_agent(
@@ -95,14 +96,14 @@ async fn what_the_provider_cannot_do_is_told_before_anything_is_sent() {
             of_agent(
                 "agent-switched",
                 "{pullRequest: {branchName: fix/login}}".to_owned(),
-                "use a provider that can do it",
+                "remove it from the CodeAgent, or change its provider",
                 firebender(", pullRequest: {branchName: fix/login}"),
             ),
             of_session(
                 "own-branch",
                 CURSOR.to_owned(),
                 "{pullRequest: {branchName: fix/login}}",
-                "spec.pullRequest.branchName of the session needs the capability BranchName, which Cursor does not have",
+                "spec.pullRequest.branchName of the session: Cursor (apiVersion: v1) cannot",
             ),
             of_session(
                 "own-reviewer",
@@ -126,7 +127,13 @@ async fn what_the_provider_cannot_do_is_told_before_anything_is_sent() {
                 "own-issue",
                 CURSOR.to_owned(),
                 "{prompt: null, issue: issues/FT-42}",
-                "spec.issue of the session needs the capability Issue",
+                "spec.issue of the session: Cursor cannot work on an issue; Firetiger can: create a CodeSession with spec.prompt instead",
+            ),
+            of_session(
+                "own-prompt",
+                "{provider: {firetiger: {codingAgentId: cursor-prod}}}".to_owned(),
+                "{}",
+                "spec.prompt of the session: Firetiger cannot work on a prompt; Cursor, Firebender and Flapjack can: create a CodeSession with spec.issue instead",
             ),
         ],
     )
@@ -195,29 +202,49 @@ async fn what_this_version_does_not_do_yet_is_refused_rather_than_ignored() {
 
 #[tokio::test]
 async fn a_provider_that_this_installation_does_not_run_is_named() {
-    let world = World::start("disabled").await;
+    let setup = Setup {
+        flags: vec!["--providers=cursor".to_owned()],
+        ..Setup::default()
+    };
+    let world = World::start_with("disabled", setup).await;
     let disabled = |name, fields: &str| Wish {
         name,
         agent: fields.to_owned(),
         session: "{}",
         reason: Reason::ProviderDisabled,
-        words: "does not run the CodeAgent's provider",
+        words: "enable it (--providers) or use another CodeAgent",
         mend: Some(agent(name, "{}")),
     };
     let wishes = [
+        disabled("firebender", &format!("{{{FIREBENDER}}}")),
         disabled("flapjack", "{provider: {flapjack: {orgId: org-1}}}"),
         disabled(
             "firetiger",
             "{provider: {firetiger: {codingAgentId: cursor-prod}}}",
         ),
     ];
-    for wish in &wishes {
+    for (wish, words) in wishes.iter().zip([
+        "does not run Firebender: enable it (--providers; now: cursor), or use another provider",
+        "does not run Flapjack: enable it",
+        "does not run Firetiger: enable it",
+    ]) {
         world.apply(&agent(wish.name, &wish.agent)).await;
         let stalled = |agent: &_| agent_is(agent, "Stalled", "True", Reason::ProviderDisabled);
         let agent = world.until_agent(wish.name, "stalled", stalled).await;
         assert!(agent_is(&agent, "Ready", "False", Reason::ProviderDisabled));
+        let conditions = agent.status.unwrap().conditions;
+        let ready = condition(&conditions, "Ready").unwrap();
+        assert!(ready.message.contains(words), "{}", ready.message);
     }
     check(&world, &wishes).await;
+    for provider in [
+        SimulatedProvider::Firebender,
+        SimulatedProvider::Flapjack,
+        SimulatedProvider::Firetiger,
+    ] {
+        let connections = world.simulator.connections(provider);
+        assert_eq!(connections, 0, "{provider:?} was talked to");
+    }
     world.end().await;
 }
 
@@ -241,12 +268,8 @@ async fn only_the_providers_that_are_switched_on_are_talked_to() {
         }],
     )
     .await;
-    let cursor = codeagent_operator::simulator::Provider::Cursor;
-    assert_eq!(
-        world.simulator.connections(cursor),
-        0,
-        "Cursor was talked to"
-    );
+    let connections = world.simulator.connections(SimulatedProvider::Cursor);
+    assert_eq!(connections, 0, "Cursor was talked to");
     world.end().await;
 }
 

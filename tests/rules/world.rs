@@ -126,6 +126,7 @@ impl World {
             "--clock-margin=200ms",
             "--deletion-bound=12s",
             "--deletion-slack=1s",
+            "--stop-silence=1s",
         ]
         .map(str::to_owned)
         .into();

@@ -18,7 +18,7 @@ use crate::api::{
     AUTO_MODEL, CodeSession, CodeSessionStatus, DeletionPolicy, FINALIZER, ORIGIN_ANNOTATION,
     ProviderKind, Reason, SendState, SessionPhase,
 };
-use crate::domain::remote::{ErrorClass, LaunchOutcome, ProviderError, SessionRef};
+use crate::domain::remote::{ErrorClass, LaunchOutcome, ProviderError, SessionRef, Subject};
 use crate::domain::session::{
     Effect, Guard, LaunchPlan, Level, Note, Outcome, Plan, Recorded, StatusWrite, record,
     session_ref,
@@ -38,6 +38,7 @@ pub(super) fn name(effect: &Effect) -> &'static str {
         Effect::ReleaseFinalizer => "release finalizer",
         Effect::DeleteObject => "delete object",
         Effect::VerifyCredentials => "verify credentials",
+        Effect::Preflight { .. } => "look before the launch",
         Effect::Launch(_) => "launch",
         Effect::Lookup { .. } => "look up",
         Effect::Cancel(_) => "cancel",
@@ -54,6 +55,10 @@ pub(super) async fn execute(
 ) -> Result<Step, PassError> {
     // The send window opens before the claim is written: the claim's own write counts against it.
     let opened = Instant::now();
+    // A process that was stopped and continued may have decided this long ago.
+    if !scope.context.may_begin() {
+        return Ok(Step::Rest(None));
+    }
     let mut object = Arc::clone(object);
     let wrote = plan.before.is_some();
     if let Some(before) = plan.before {
@@ -107,7 +112,10 @@ pub(super) async fn execute(
             Ok(Step::Go(object))
         }
         Effect::Launch(plan) => launch(scope, object, facts, *plan, opened).await,
-        effect @ (Effect::Lookup { .. } | Effect::Cancel(_) | Effect::Examine(_)) => {
+        effect @ (Effect::Preflight { .. }
+        | Effect::Lookup { .. }
+        | Effect::Cancel(_)
+        | Effect::Examine(_)) => {
             let Some(linked) = facts.linked.clone() else {
                 return Ok(Step::Rest(Some(scope.context.timing().recheck)));
             };
@@ -128,9 +136,15 @@ async fn ask(
     effect: &Effect,
 ) -> Outcome {
     match effect {
+        Effect::Preflight { issue } => Outcome::Preflighted {
+            begun: scope.context.uptime(),
+            result: provider.baseline(issue.as_deref()).await,
+        },
         Effect::Lookup {
             keys,
             repository,
+            template_id,
+            baseline,
             created_from,
             created_until,
             client_id_honoured,
@@ -141,8 +155,8 @@ async fn ask(
                 installation: scope.context.installation.clone(),
                 uid: facts.uid.clone(),
                 repository: repository.clone().unwrap_or_default(),
-                template_id: None,
-                baseline: None,
+                template_id: template_id.clone(),
+                baseline: baseline.clone(),
                 created_from: *created_from,
                 created_until: *created_until,
                 owned: scope.context.owned_by_others(&facts.uid),
@@ -201,7 +215,7 @@ async fn launch(
     let span = tracing::Span::current();
     let work = async move {
         let scope = task_scope;
-        let request = launch_request(&object, &plan, opened, scope.context.timing().send_window);
+        let request = launch_request(&object, &plan, opened, send_window(&scope, opened));
         let outcome = linked.provider.launch(&request).await;
         count(
             &scope,
@@ -241,6 +255,15 @@ async fn launch(
     }
 }
 
+/// How long after `opened` a launch may go out: not after others may have taken the lead.
+fn send_window(scope: &Scope, opened: Instant) -> Duration {
+    let window = scope.context.timing().send_window;
+    match scope.context.lead.left() {
+        Some(left) => window.min(opened.elapsed() + left),
+        None => window,
+    }
+}
+
 fn launch_request(
     object: &CodeSession,
     plan: &LaunchPlan,
@@ -274,7 +297,7 @@ fn launch_request(
         },
         on_behalf_of: plan.on_behalf_of.clone(),
         issue: plan.issue.clone(),
-        template_id: None,
+        template_id: plan.template_id.clone(),
         window: SendWindow {
             not_after: plan.not_after,
             opened,
@@ -483,6 +506,9 @@ fn remember(scope: &Scope, facts: &Facts, effect: &Effect, recorded: &Recorded) 
         if let Some(lookups) = &recorded.lookups {
             remembered.lookups.clone_from(lookups);
         }
+        if let Some(preflight) = &recorded.preflight {
+            remembered.preflight = Some(preflight.clone());
+        }
         remembered.faults = if recorded.fault {
             remembered.faults.saturating_add(1)
         } else {
@@ -550,11 +576,18 @@ fn note_failure(scope: &Scope, key: &ConnectionKey, outcome: &Outcome, namespace
         Outcome::Launched(LaunchOutcome::Rejected(error) | LaunchOutcome::Unknown(error)) => {
             Some(error)
         }
+        Outcome::Preflighted { result, .. } => result.as_ref().err(),
         Outcome::LookedUp { answer, .. } => answer.as_ref().err(),
         Outcome::Stopped(answer) => answer.as_ref().err(),
         Outcome::Examined { result, .. } => result.as_ref().err(),
     };
     let Some(error) = error else { return };
+    if error.subject == Some(Subject::CodingAgent) {
+        // It was there when the key was checked.
+        scope.context.accounts.failed(key, error.clone());
+        scope.recheck_agents(namespace);
+        return;
+    }
     match error.class {
         ErrorClass::Unauthorized => {
             scope.context.accounts.doubt(key);

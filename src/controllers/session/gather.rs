@@ -12,8 +12,8 @@ use sha2::{Digest, Sha256};
 use super::super::accounts::Standing;
 use super::super::connection::{Linked, Obstacle, endpoint, link, obstacle, unreadable};
 use super::super::error::PassError;
-use super::super::memory::{Attached, Remembered};
-use super::super::scope::{Scope, waits_for_place};
+use super::super::memory::{Attached, IssueKey, Remembered};
+use super::super::scope::{Scope, open_claim, waits_for_place};
 use super::{attach, salted};
 use crate::api::{
     ADOPT_ANNOTATION, CodeAgent, CodeSession, DesiredState, FINALIZER, KeyReference,
@@ -23,11 +23,13 @@ use crate::domain::effective::{
     Fault, Objection, compose_prompt, objection, reference_missing, resolve,
 };
 use crate::domain::ids::{InstallationId, hex};
-use crate::domain::remote::ErrorClass;
+use crate::domain::remote::{ErrorClass, Recovery};
 use crate::domain::session::{
     AgentView, Connected, Inputs, Observed, Origin, Place, ProviderFacts, Readiness, SessionView,
+    Turn,
 };
 use crate::domain::timing::Timing;
+use crate::providers::registry::offer;
 
 /// Everything that was gathered, owned.
 pub(super) struct Facts {
@@ -48,6 +50,7 @@ pub(super) struct Facts {
     pub provider: Option<ProviderFacts>,
     readiness: Readiness,
     place: Place,
+    turn: Turn,
     pub remembered: Remembered,
     pub linked: Option<Linked>,
     installation: InstallationId,
@@ -81,6 +84,8 @@ impl Facts {
             provider: self.provider.clone(),
             readiness: self.readiness.clone(),
             place: self.place,
+            turn: self.turn.clone(),
+            preflight: self.remembered.preflight.as_ref(),
             in_flight: self.remembered.in_flight,
             claim_first_seen: self.remembered.claim.as_ref().map(|(_, seen)| *seen),
             lookups: &self.remembered.lookups,
@@ -216,6 +221,13 @@ pub(super) async fn gather(scope: &Arc<Scope>, object: &CodeSession) -> Result<F
         Need::Launch if able => place(scope, object, agent.as_deref(), &namespace, &uid),
         Need::Launch | Need::Nothing | Need::Connection => Place::Free,
     };
+    let turn = match (need, &facts) {
+        (Need::Launch, Some(facts)) if facts.recovery == Recovery::None => {
+            let ready = able && place == Place::Free;
+            turn(scope, object, &agent_view, &uid, ready)
+        }
+        (Need::Launch | Need::Nothing | Need::Connection, _) => Turn::Unneeded,
+    };
     Ok(Facts {
         now: Timestamp::now(),
         uptime: context.uptime(),
@@ -248,12 +260,13 @@ pub(super) async fn gather(scope: &Arc<Scope>, object: &CodeSession) -> Result<F
         provider: facts,
         readiness,
         place,
+        turn,
         remembered: context.memory.of(&uid),
         linked,
         installation: context.installation.clone(),
         fresh_claim_id: uuid::Uuid::new_v4().simple().to_string(),
         timing: context.timing().clone(),
-        stopping: context.stop.is_cancelled(),
+        stopping: !context.may_begin(),
         uid,
     })
 }
@@ -413,9 +426,10 @@ fn view_agent(
     let effective = resolve(&object.spec, &agent.spec, generation, &endpoint);
     let objection = objection(
         &object.spec,
+        &agent.spec,
         &effective,
-        &provider.capabilities(&agent.spec.provider),
-        provider.kind().display_name(),
+        &offer(provider, &agent.spec.provider),
+        &context.offers,
     )
     .or_else(|| {
         let needed = provider.needs_reference().then_some(());
@@ -508,7 +522,11 @@ async fn inputs(
         }),
     })?;
     let digest = hex(&Sha256::digest(prompt.as_bytes()), 16);
-    Ok(Inputs { prompt, digest })
+    Ok(Inputs {
+        prompt,
+        digest,
+        template_id: None,
+    })
 }
 
 fn readiness(
@@ -618,6 +636,37 @@ fn place(
         Place::Taken {
             position: i32::try_from(ahead).unwrap_or(i32::MAX).saturating_add(1),
         }
+    }
+}
+
+/// Takes the turn at the session's issue, if it could be launched now, or finds out whose it is.
+fn turn(scope: &Scope, object: &CodeSession, agent: &AgentView, uid: &str, ready: bool) -> Turn {
+    let memory = &scope.context.memory;
+    let now = scope.context.uptime();
+    let own = ObjectRef::from_obj(object);
+    if let Some(issue) = open_claim(object) {
+        let since = memory.hold_turn(issue, uid, &own, now);
+        return Turn::Ours { since };
+    }
+    let (true, Some(issue), AgentView::Present { effective, .. }) =
+        (ready, &object.spec.issue, agent)
+    else {
+        return Turn::Unneeded;
+    };
+    let issue = IssueKey {
+        endpoint: effective.provider.endpoint.clone(),
+        issue: issue.clone(),
+    };
+    match memory.take_turn(&issue, uid, &own, now) {
+        Ok(since) => Turn::Ours { since },
+        Err(other) => Turn::Taken {
+            // What goes on in other namespaces is nobody's business in this one.
+            by: if other.namespace == own.namespace {
+                format!("CodeSession {}", other.name)
+            } else {
+                "a CodeSession of another namespace".to_owned()
+            },
+        },
     }
 }
 

@@ -15,7 +15,7 @@ use super::error::{Chain, PassError};
 use super::memory::Attached;
 use super::metrics::{Controller, PassOutcome};
 use super::poller::Followed;
-use super::scope::Scope;
+use super::scope::{Scope, open_claim};
 use crate::api::{CodeSession, SendState, SessionPhase};
 use crate::domain::ids::AccountFingerprint;
 use crate::domain::remote::ErrorClass;
@@ -42,9 +42,12 @@ pub(super) enum Step {
 /// # Errors
 /// If something of the cluster could not be read or stored.
 pub async fn reconcile(object: Arc<CodeSession>, scope: Arc<Scope>) -> Result<Action, PassError> {
-    // The cache may have moved on since this pass was put into the queue.
-    let cached = scope.sessions.get(&ObjectRef::from_obj(&*object));
-    let mut object = scope.sessions_overlay.newest(cached.unwrap_or(object));
+    // The cache may have moved on since this pass was put into the queue: what has gone is not looked at again, or its
+    // last words would be said twice.
+    let Some(cached) = scope.sessions.get(&ObjectRef::from_obj(&*object)) else {
+        return Ok(Action::await_change());
+    };
+    let mut object = scope.sessions_overlay.newest(cached);
     for _ in 0..MOST_PASSES {
         let begun = Instant::now();
         let span = tracing::info_span!(
@@ -72,6 +75,7 @@ pub async fn reconcile(object: Arc<CodeSession>, scope: Arc<Scope>) -> Result<Ac
             .pass(Controller::Session, outcome, begun.elapsed().as_secs_f64());
         if !matches!(step, Ok(Step::Go(_))) {
             leave_unused_place(&scope, &object);
+            leave_turn(&scope, &object);
         }
         match step? {
             Step::Go(newer) => object = newer,
@@ -106,6 +110,15 @@ fn leave_unused_place(scope: &Scope, object: &Arc<CodeSession>) {
     }
 }
 
+/// A session whose launch is not open any more, or was not claimed after all, gives its turn at the issue back.
+fn leave_turn(scope: &Scope, object: &Arc<CodeSession>) {
+    let newest = scope.sessions_overlay.kept_or(object);
+    let uid = newest.uid().unwrap_or_default();
+    if open_claim(&newest).is_none() && !scope.context.memory.of(&uid).in_flight {
+        scope.leave_turn(&uid);
+    }
+}
+
 /// One pass: gather, decide, do one thing, record it.
 async fn pass(scope: &Arc<Scope>, object: &Arc<CodeSession>) -> Result<Step, PassError> {
     let facts = gather::gather(scope, object).await?;
@@ -118,6 +131,17 @@ async fn pass(scope: &Arc<Scope>, object: &Arc<CodeSession>) -> Result<Step, Pas
 fn settle(scope: &Arc<Scope>, object: &Arc<CodeSession>) {
     let Some(uid) = object.uid() else { return };
     let context = &scope.context;
+    if object.metadata.deletion_timestamp.is_some() && object.finalizers().is_empty() {
+        // Its removal may have been seen before the answer to our own write: nobody else would forget it then.
+        if scope
+            .sessions
+            .get(&ObjectRef::from_obj(&**object))
+            .is_none()
+        {
+            scope.forget(&uid);
+        }
+        return;
+    }
     let status = object.status.as_ref();
     let confirmed = status
         .and_then(|status| status.launch.as_ref())

@@ -2,15 +2,16 @@
 
 use std::time::Duration;
 
-use super::super::remote::{Capability, ErrorClass, SessionRef};
+use super::super::remote::{Capability, ErrorClass, SessionRef, StopShown};
 use super::super::snapshot::{RemotePhase, Snapshot};
 use super::super::status::{Draft, RESULT_BYTES, clip};
 use super::observed::{Look, Observed, Origin, Readiness};
 use super::plan::{Effect, Guard, Note, Plan, StatusWrite};
 use super::{deletion_overdue, deletion_policy, draft, session_ref, stop_wanted};
 use crate::api::{
-    CancelReason, CancelRecord, ConditionStatus, DeletionPolicy, DesiredState, LinksStatus,
-    PullRequestStatus, Reason, SendRecord, SessionCondition, SessionPhase, UsageStatus, condition,
+    CancelReason, CancelRecord, CodeSessionStatus, ConditionStatus, DeletionPolicy, DesiredState,
+    LinksStatus, PullRequestStatus, Reason, SendRecord, SessionCondition, SessionPhase,
+    UsageStatus, condition,
 };
 
 /// Longest URL that is kept.
@@ -24,7 +25,10 @@ pub(super) fn decide(o: &Observed<'_>, record: &SendRecord) -> Plan {
             None => Plan::nothing(),
         };
     };
-    if let Some(ended) = o.look.and_then(|look| ended(o, record, look)) {
+    if let Some(ended) = o
+        .look
+        .and_then(|look| ended(o, record, look).or_else(|| silently_stopped(o, look)))
+    {
         return ended;
     }
     if o.session.deleting.is_some() {
@@ -90,6 +94,26 @@ fn ended(o: &Observed<'_>, record: &SendRecord, look: &Look) -> Option<Plan> {
     }
 }
 
+/// The plan that ends a session whose stop was taken where the status cannot show it: nothing has moved since for long
+/// enough, and the look that shows it was begun after that.
+fn silently_stopped(o: &Observed<'_>, look: &Look) -> Option<Plan> {
+    let shown = o.provider.as_ref().map(|provider| provider.stop_shown);
+    let accepted = o.session.status?.cancel.as_ref()?.accepted_at?;
+    let snapshot = look.result.as_ref().ok()?;
+    let looked_after = o
+        .since(accepted)
+        .saturating_sub(o.uptime.saturating_sub(look.begun));
+    let alike_for = look.begun.saturating_sub(look.alike_since);
+    let silent = looked_after.min(alike_for) >= o.timing.stop_silence;
+    (shown == Some(StopShown::PerhapsNowhere) && silent).then(|| {
+        let stopped = Snapshot {
+            phase: RemotePhase::Cancelled,
+            ..snapshot.clone()
+        };
+        end(o, &stopped)
+    })
+}
+
 fn end(o: &Observed<'_>, snapshot: &Snapshot) -> Plan {
     let mut draft = draft(o);
     apply(&mut draft, snapshot);
@@ -151,10 +175,11 @@ fn end(o: &Observed<'_>, snapshot: &Snapshot) -> Plan {
                     .map_or_else(|| "finished".to_owned(), |url| format!("finished: {url}")),
             ),
         };
-    let (status, why) = match (pull_request.is_some(), wants_pull_request(o)) {
+    let (status, why) = match (pull_request.is_some(), pull_request_wish(o)) {
         (true, _) => (ConditionStatus::True, Reason::Created),
-        (false, true) => (ConditionStatus::False, Reason::NoPullRequest),
-        (false, false) => (ConditionStatus::False, Reason::NotRequested),
+        (false, PullRequestWish::Asked) => (ConditionStatus::False, Reason::NoPullRequest),
+        (false, PullRequestWish::NotAsked) => (ConditionStatus::False, Reason::NotRequested),
+        (false, PullRequestWish::NotTold) => (ConditionStatus::Unknown, Reason::NotReported),
     };
     draft.set(
         SessionCondition::PullRequestCreated,
@@ -270,7 +295,11 @@ fn follow(o: &Observed<'_>) -> Plan {
             | ErrorClass::Unknown => {}
         },
     }
-    let status = draft.finish();
+    store_if_seen(o, draft.finish())
+}
+
+/// Stores what a user can see.
+fn store_if_seen(o: &Observed<'_>, status: CodeSessionStatus) -> Plan {
     let mut quiet = status.clone();
     if let (Some(new), Some(stored)) = (
         quiet.provider.as_mut(),
@@ -286,6 +315,13 @@ fn follow(o: &Observed<'_>) -> Plan {
 }
 
 fn progress(draft: &mut Draft, o: &Observed<'_>, snapshot: &Snapshot) {
+    let (reason, message) = standing(draft, o, snapshot);
+    draft.reconciling(reason, message);
+    not_yet_messages(draft, o);
+}
+
+/// Puts into the status where the session stands, and answers with what there is to say of it.
+fn standing(draft: &mut Draft, o: &Observed<'_>, snapshot: &Snapshot) -> (Reason, String) {
     apply(draft, snapshot);
     let stored = draft.status().phase;
     let (phase, reason, message) = match snapshot.phase {
@@ -330,35 +366,40 @@ fn progress(draft: &mut Draft, o: &Observed<'_>, snapshot: &Snapshot) {
             "",
         ),
     };
-    pull_request_condition(draft, wants_pull_request(o));
-    draft.reconciling(reason, message);
-    not_yet_messages(draft, o);
+    pull_request_condition(draft, pull_request_wish(o));
+    (reason, message)
 }
 
 /// `PullRequestCreated` while the session is active.
-pub(super) fn pull_request_condition(draft: &mut Draft, wanted: bool) {
+pub(super) fn pull_request_condition(draft: &mut Draft, wish: PullRequestWish) {
     let url = draft
         .status()
         .pull_request
         .as_ref()
         .and_then(|stored| stored.url.clone());
-    match (url, wanted) {
+    match (url, wish) {
         (Some(url), _) => draft.set(
             SessionCondition::PullRequestCreated,
             ConditionStatus::True,
             Reason::Created,
             url,
         ),
-        (None, true) => draft.set(
+        (None, PullRequestWish::Asked) => draft.set(
             SessionCondition::PullRequestCreated,
             ConditionStatus::Unknown,
             Reason::NotYet,
             "",
         ),
-        (None, false) => draft.set(
+        (None, PullRequestWish::NotAsked) => draft.set(
             SessionCondition::PullRequestCreated,
             ConditionStatus::False,
             Reason::NotRequested,
+            "",
+        ),
+        (None, PullRequestWish::NotTold) => draft.set(
+            SessionCondition::PullRequestCreated,
+            ConditionStatus::Unknown,
+            Reason::NotReported,
             "",
         ),
     };
@@ -379,11 +420,33 @@ fn not_yet_messages(draft: &mut Draft, o: &Observed<'_>) {
     }
 }
 
-pub(super) fn wants_pull_request(o: &Observed<'_>) -> bool {
-    o.session
+/// What is to be expected of a pull request.
+#[derive(Clone, Copy)]
+pub(super) enum PullRequestWish {
+    /// One was asked for.
+    Asked,
+    /// None was asked for.
+    NotAsked,
+    /// The provider neither takes a wish nor tells what came of it.
+    NotTold,
+}
+
+pub(super) fn pull_request_wish(o: &Observed<'_>) -> PullRequestWish {
+    let told = o.provider.as_ref().is_none_or(|provider| {
+        provider
+            .capabilities
+            .contains(&Capability::AutoCreatePullRequest)
+    });
+    let asked = o
+        .session
         .status
         .and_then(|status| status.effective.as_ref())
-        .is_some_and(|effective| effective.pull_request.auto_create)
+        .is_some_and(|effective| effective.pull_request.auto_create);
+    match (told, asked) {
+        (false, _) => PullRequestWish::NotTold,
+        (true, true) => PullRequestWish::Asked,
+        (true, false) => PullRequestWish::NotAsked,
+    }
 }
 
 fn stop_reason(o: &Observed<'_>) -> Option<CancelReason> {
@@ -428,12 +491,7 @@ fn stop(o: &Observed<'_>, session: SessionRef, reason: CancelReason) -> Plan {
         if o.session.deleting.is_some() {
             return let_go(&session, "its provider cannot stop it: left running");
         }
-        let mut draft = draft(o);
-        draft.stalled(
-            Reason::CancelUnsupported,
-            "the provider cannot stop this session; it ends by itself",
-        );
-        return Plan::store(o, draft.finish());
+        return followed_to_its_end(o, reason);
     }
     match &o.readiness {
         Readiness::Ready(_) => {}
@@ -507,6 +565,27 @@ fn stop(o: &Observed<'_>, session: SessionRef, reason: CancelReason) -> Plan {
         }
         None => Plan::act(Effect::Cancel(session)),
     }
+}
+
+/// Somebody wants it stopped and the provider cannot: that is said, and how the session fares is shown on.
+fn followed_to_its_end(o: &Observed<'_>, reason: CancelReason) -> Plan {
+    let mut draft = draft(o);
+    if let Some(Ok(snapshot)) = o.look.map(|look| &look.result) {
+        standing(&mut draft, o, snapshot);
+    }
+    draft.stalled(Reason::CancelUnsupported, cannot_be_stopped(reason));
+    store_if_seen(o, draft.finish())
+}
+
+/// Said of a session that its provider cannot stop.
+pub(super) fn cannot_be_stopped(reason: CancelReason) -> String {
+    let why = match reason {
+        CancelReason::Deadline => "it runs longer than activeDeadlineSeconds, and ",
+        CancelReason::User | CancelReason::Delete | CancelReason::Duplicate => "",
+    };
+    format!(
+        "{why}its provider cannot stop it: it goes on until it ends by itself. Stop it on the provider's page if there is a way"
+    )
 }
 
 fn is_stalled(o: &Observed<'_>) -> bool {

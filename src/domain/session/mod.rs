@@ -4,7 +4,7 @@
 //! effect comes from [`record`], from the plan and the outcome alone.
 //!
 //! ```text
-//! no launch record, or Rejected   → unlaunched   what keeps it waiting, finalizer, claim + launch
+//! no launch record, or Rejected   → unlaunched   what keeps it waiting, finalizer, (look,) claim + launch
 //! Claimed or Unknown              → open_claim   look for it, adopt, send again only when proven absent
 //! Confirmed, phase not terminal   → active       follow, stop
 //! phase terminal                  → ended        release the finalizer, time to live
@@ -15,17 +15,19 @@ mod ended;
 mod observed;
 mod open_claim;
 mod plan;
+mod preflight;
 mod record;
 #[cfg(test)]
 mod tests;
 mod unlaunched;
 
 pub use observed::{
-    AgentView, Connected, Inputs, Look, Lookups, Observed, Origin, Place, ProviderFacts, Readiness,
-    SessionView,
+    AgentView, Connected, Inputs, Look, Lookups, Observed, Origin, Place, Preflight, ProviderFacts,
+    Readiness, SessionView, Turn,
 };
 pub use plan::{Effect, Guard, LaunchPlan, Level, Note, Outcome, Plan, Recorded, StatusWrite};
 pub use record::record;
+pub(super) use unlaunched::CREATED_BEFORE;
 
 use super::ids::{RunId, SessionId};
 use super::remote::SessionRef;

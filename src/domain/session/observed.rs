@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use super::super::effective::Objection;
 use super::super::ids::{AccountFingerprint, InstallationId, LaunchKey};
-use super::super::remote::{Capability, ProviderError, Recovery, ScanState};
+use super::super::remote::{Capability, ProviderError, Recovery, ScanState, StopShown};
 use super::super::snapshot::Snapshot;
 use super::super::timing::Timing;
 use crate::api::{CodeSessionSpec, CodeSessionStatus, Effective, ProviderKind};
@@ -29,6 +29,10 @@ pub struct Observed<'a> {
     pub readiness: Readiness,
     /// Whether there is a free place among the agent's sessions.
     pub place: Place,
+    /// Whether it is this session's turn at what it works on.
+    pub turn: Turn,
+    /// What the newest look before a launch of this session showed.
+    pub preflight: Option<&'a Preflight>,
     /// Whether this process has a request of the current claim in its hands.
     pub in_flight: bool,
     /// When, by `uptime`, this process first saw the current claim.
@@ -142,6 +146,8 @@ pub struct ProviderFacts {
     pub api_version: &'static str,
     /// How a lost launch is found.
     pub recovery: Recovery,
+    /// How a stop shows.
+    pub stop_shown: StopShown,
     /// What it can do.
     pub capabilities: BTreeSet<Capability>,
 }
@@ -184,6 +190,8 @@ pub struct Inputs {
     pub prompt: String,
     /// Digest of the request.
     pub digest: String,
+    /// The provider's template to launch from, where it has templates.
+    pub template_id: Option<String>,
 }
 
 /// A place among the agent's sessions.
@@ -198,6 +206,36 @@ pub enum Place {
     },
 }
 
+/// A turn among the sessions that work on the same issue.
+///
+/// A lost launch is found there by what is new at the issue, which tells nothing if several launches are open at once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// None is needed: what is launched is told apart in other ways, or nothing is in sight to be launched.
+    Unneeded,
+    /// It is this session's.
+    Ours {
+        /// Since when, by uptime.
+        since: Duration,
+    },
+    /// Another session's launch is open.
+    Taken {
+        /// Whose, for people.
+        by: String,
+    },
+}
+
+/// What a look before a launch showed, in this process.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Preflight {
+    /// The account that looked.
+    pub account: AccountFingerprint,
+    /// When, by uptime, it was begun.
+    pub begun: Duration,
+    /// What later looks are compared with; `Ok(None)` where there is nothing to compare.
+    pub result: Result<Option<String>, ProviderError>,
+}
+
 /// What looks for a launch have shown so far, in this process.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Lookups {
@@ -205,6 +243,8 @@ pub struct Lookups {
     pub account: Option<AccountFingerprint>,
     /// When, by uptime, each complete look that found nothing was begun, oldest first.
     pub absent: Vec<Duration>,
+    /// When, by uptime, the newest complete look was begun that tells neither that it is there nor that it is not.
+    pub fruitless: Option<Duration>,
     /// When, by uptime, the scan under way was begun.
     pub begun: Option<Duration>,
     /// How far it has come.
@@ -222,7 +262,8 @@ pub struct Look {
     pub result: Result<Snapshot, ProviderError>,
     /// The account that looked.
     pub account: AccountFingerprint,
-    /// When, by uptime, the first of the looks was begun that have failed in the same way since.
+    /// When, by uptime, the first of the looks was begun that have shown the same since: this very snapshot, or a failure of
+    /// this class.
     pub alike_since: Duration,
 }
 

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use super::super::ids::SessionId;
 use super::super::remote::{Recovery, SessionRef};
-use super::observed::{AgentView, Observed, Origin, ProviderFacts, Readiness, keys};
+use super::observed::{AgentView, Connected, Observed, Origin, ProviderFacts, Readiness, keys};
 use super::plan::{Effect, Note, Plan};
-use super::unlaunched::{CREATED_BEFORE, claim};
+use super::preflight::{self, Standing};
+use super::unlaunched::{self, CREATED_BEFORE, claim};
 use super::{
     deletion_overdue, deletion_policy, draft, had_its_chance, record, set_state, stop_wanted,
 };
@@ -43,15 +44,22 @@ pub(super) fn decide(o: &Observed<'_>, open: &SendRecord) -> Plan {
     let (Some(provider), Readiness::Ready(connected)) = (&o.provider, &o.readiness) else {
         return not_ready(o);
     };
-    if provider.recovery == Recovery::None {
-        return unknowable(o, open, provider, effective);
-    }
     let same_account = connected.account.as_str() == open.target.account;
-    if same_account && proven_absent(o, open) {
-        return absent(o, open, provider, effective);
+    if same_account {
+        match provider.recovery {
+            Recovery::ClientId | Recovery::Marker if proven_absent(o, open) => {
+                return absent(o, open, provider, effective);
+            }
+            Recovery::None if looked_in_vain(o, open) => {
+                return unknowable(o, open, provider, connected, effective);
+            }
+            Recovery::ClientId | Recovery::Marker | Recovery::None => {}
+        }
     }
     if let Some(wait) = until_next_look(o, open) {
-        return following(o, open, same_account).again(wait);
+        return following(o, open, same_account)
+            .again(wait)
+            .no_later_than(until_fence(o, open));
     }
     if o.stopping {
         return Plan::nothing();
@@ -69,6 +77,8 @@ fn look(o: &Observed<'_>, open: &SendRecord, effective: &Effective) -> Effect {
     Effect::Lookup {
         keys: keys(&o.session, open.attempt),
         repository: effective.repository.clone(),
+        template_id: open.target.template_id.clone(),
+        baseline: open.baseline.clone(),
         created_from: open.claimed_at - CREATED_BEFORE,
         created_until: open.claimed_at + o.timing.fence_after(open.posts) + o.timing.clock_margin,
         client_id_honoured,
@@ -91,6 +101,24 @@ fn past_fence(o: &Observed<'_>, open: &SendRecord) -> Option<Duration> {
         .checked_sub(after_window)
         .filter(|_| o.now > open.not_after);
     by_monotonic.max(by_wall)
+}
+
+/// How long it is until the fence, by one's own clock; `None` once it was passed.
+fn until_fence(o: &Observed<'_>, open: &SendRecord) -> Option<Duration> {
+    let seen = o.claim_first_seen?;
+    (seen + o.timing.fence_after(open.posts))
+        .checked_sub(o.uptime)
+        .filter(|left| !left.is_zero())
+}
+
+/// A look that was begun after the fence told nothing. What has not shown by then is not waited for any longer, but that
+/// is no proof of anything.
+fn looked_in_vain(o: &Observed<'_>, open: &SendRecord) -> bool {
+    let fence_at = past_fence(o, open).map(|past| o.uptime.saturating_sub(past));
+    let newest = o.own_lookups().and_then(|looks| looks.fruitless);
+    fence_at
+        .zip(newest)
+        .is_some_and(|(fence_at, begun)| begun >= fence_at)
 }
 
 /// Two complete looks, both begun after the fence and one consistency window apart, found nothing.
@@ -221,26 +249,29 @@ fn send_again(
     claim(o, provider, connected, inputs, effective, attempt, posts)
 }
 
-/// A provider that offers no way to look: only time tells, and only whoever said so pays twice.
+/// A provider at which nothing can be proven absent: only whoever said so pays twice.
 fn unknowable(
     o: &Observed<'_>,
     open: &SendRecord,
     provider: &ProviderFacts,
+    connected: &Connected,
     effective: &Effective,
 ) -> Plan {
-    let Some(_) = past_fence(o, open) else {
-        return following(o, open, true).again(o.timing.fault_wait_max);
-    };
     let retry = effective.on_unknown_launch == OnUnknownLaunch::Retry
         && open.attempt == 1
         && !stop_wanted(o);
-    if retry {
-        return send_again(o, provider, effective, open.attempt + 1, 1);
+    if !retry {
+        return give_up(
+            o,
+            "it could not be found out whether the launch arrived: its issue does not show exactly one new session of nobody else",
+        );
     }
-    give_up(
-        o,
-        "the provider offers no way to find out whether the launch arrived",
-    )
+    match preflight::standing(o, provider, connected) {
+        Standing::Done(_) => send_again(o, provider, effective, open.attempt + 1, 1),
+        Standing::Due if o.stopping => Plan::nothing(),
+        Standing::Due => unlaunched::preflight(o),
+        Standing::Failed(_, wait) => following(o, open, true).again(wait),
+    }
 }
 
 /// The state while looking goes on: written once, when somebody would want to know.

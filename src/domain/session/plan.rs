@@ -9,7 +9,7 @@ use super::super::remote::{
     AdoptAnswer, CancelAnswer, LaunchOutcome, ProviderError, ScanState, SessionRef,
 };
 use super::super::snapshot::Snapshot;
-use super::observed::Observed;
+use super::observed::{Lookups, Observed, Preflight};
 use crate::api::{CodeSessionStatus, Effective, Reason};
 
 /// The next step.
@@ -118,6 +118,11 @@ pub enum Effect {
     DeleteObject,
     /// Asks the provider who the key belongs to.
     VerifyCredentials,
+    /// Reads what a lost launch would be compared with, before anything is claimed.
+    Preflight {
+        /// The issue that is to be launched on.
+        issue: Option<String>,
+    },
     /// Sends the launch that was just claimed. **The paid call.**
     Launch(Box<LaunchPlan>),
     /// Looks for a launch.
@@ -126,6 +131,10 @@ pub enum Effect {
         keys: Vec<LaunchKey>,
         /// URL of the repository.
         repository: Option<String>,
+        /// The provider's template that was launched from, as pinned in the claim.
+        template_id: Option<String>,
+        /// What was there before the launch, as recorded in the claim.
+        baseline: Option<String>,
         /// Candidates are not older than this.
         created_from: Timestamp,
         /// Candidates are not younger than this.
@@ -158,6 +167,8 @@ pub struct LaunchPlan {
     pub issue: Option<String>,
     /// The person on whose behalf it runs.
     pub on_behalf_of: Option<String>,
+    /// The provider's template to launch from, as pinned in the claim.
+    pub template_id: Option<String>,
 }
 
 /// What came of an effect.
@@ -169,6 +180,13 @@ pub struct LaunchPlan {
 pub enum Outcome {
     /// A launch was sent, or not.
     Launched(LaunchOutcome),
+    /// A look before a launch ended.
+    Preflighted {
+        /// When, by uptime, it was begun.
+        begun: Duration,
+        /// What it showed.
+        result: Result<Option<String>, ProviderError>,
+    },
     /// A lookup ended.
     LookedUp {
         /// When, by uptime, this look was begun.
@@ -195,7 +213,9 @@ pub struct Recorded {
     /// What people are told.
     pub notes: Vec<Note>,
     /// The new memory of looks; `None` leaves it.
-    pub lookups: Option<super::observed::Lookups>,
+    pub lookups: Option<Lookups>,
+    /// What a look before a launch showed; `None` leaves what is remembered.
+    pub preflight: Option<Preflight>,
     /// When to look again.
     pub again: Option<Duration>,
     /// Whether this was a passing fault, for waiting times.

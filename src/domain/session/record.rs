@@ -5,18 +5,18 @@ use std::time::Duration;
 use jiff::SignedDuration;
 
 use super::super::remote::{
-    AdoptAnswer, CancelAnswer, ErrorClass, Found, LaunchOutcome, Launched, ProviderError, Sent,
-    Subject,
+    AdoptAnswer, CancelAnswer, ErrorClass, Found, LaunchOutcome, Launched, ProviderError, Recovery,
+    Sent, Subject,
 };
 use super::super::snapshot::RemotePhase;
 use super::super::status::{Draft, clip};
-use super::active::{apply, pull_request_condition, wants_pull_request};
-use super::observed::{AgentView, Lookups, Observed, Readiness};
+use super::active::{apply, cannot_be_stopped, pull_request_condition, pull_request_wish};
+use super::observed::{AgentView, Lookups, Observed, Preflight, Readiness};
 use super::plan::{Effect, Guard, Note, Outcome, Plan, Recorded, StatusWrite};
 use super::{draft, session_ref, set_state};
 use crate::api::{
-    CodeSessionStatus, ConditionStatus, ProviderKind, ProviderStatus, Reason, RefusalRecord,
-    SendRecord, SendState, SendTarget, SessionCondition, SessionPhase,
+    CancelReason, CodeSessionStatus, ConditionStatus, ProviderKind, ProviderStatus, Reason,
+    RefusalRecord, SendRecord, SendState, SendTarget, SessionCondition, SessionPhase,
 };
 
 /// What is to be stored and remembered after `outcome`.
@@ -25,6 +25,9 @@ use crate::api::{
 pub fn record(o: &Observed<'_>, effect: &Effect, outcome: &Outcome) -> Recorded {
     match (effect, outcome) {
         (Effect::Launch(plan), Outcome::Launched(outcome)) => launched(o, &plan.claim_id, outcome),
+        (Effect::Preflight { .. }, Outcome::Preflighted { begun, result }) => {
+            preflighted(o, *begun, result)
+        }
         (Effect::Lookup { .. }, Outcome::LookedUp { begun, answer }) => {
             looked_up(o, *begun, answer)
         }
@@ -55,6 +58,7 @@ pub fn record(o: &Observed<'_>, effect: &Effect, outcome: &Outcome) -> Recorded 
             | Effect::ReleaseFinalizer
             | Effect::DeleteObject
             | Effect::VerifyCredentials
+            | Effect::Preflight { .. }
             | Effect::Launch(_)
             | Effect::Lookup { .. }
             | Effect::Cancel(_)
@@ -169,7 +173,7 @@ fn accepted(o: &Observed<'_>, launched: &Launched) -> Recorded {
     let chooses = o
         .provider
         .as_ref()
-        .is_some_and(|facts| facts.recovery == super::super::remote::Recovery::ClientId);
+        .is_some_and(|facts| facts.recovery == Recovery::ClientId);
     if chooses && asked.as_deref() != Some(launched.session_id.as_str()) {
         recorded.notes.push(Note::warning(
             Reason::Accepted,
@@ -187,7 +191,7 @@ fn under_way(o: &Observed<'_>, mut draft: Draft, phase: SessionPhase) -> Recorde
         Reason::NotBlocked,
         "",
     );
-    pull_request_condition(&mut draft, wants_pull_request(o));
+    pull_request_condition(&mut draft, pull_request_wish(o));
     if phase == SessionPhase::Running {
         draft.reconciling(Reason::Running, "the agent works");
     } else {
@@ -308,6 +312,8 @@ fn verdict(error: &ProviderError, own_model: bool) -> Verdict {
             (Reason::ModelUnavailable, MendedBy::Surroundings)
         }
         (_, Some(Subject::Repository)) => (Reason::RepositoryInaccessible, MendedBy::Surroundings),
+        (_, Some(Subject::Issue)) => (Reason::InvalidRequest, MendedBy::Nothing),
+        (_, Some(Subject::CodingAgent)) => (Reason::CodingAgentNotFound, MendedBy::Surroundings),
         (ErrorClass::QuotaExhausted, _) => (Reason::QuotaExhausted, MendedBy::Surroundings),
         (ErrorClass::Unauthorized | ErrorClass::Forbidden, _) => {
             (Reason::CredentialsInvalid, MendedBy::Surroundings)
@@ -392,6 +398,27 @@ fn settle(o: &Observed<'_>, refusal: RefusalRecord) -> (CodeSessionStatus, Optio
     (draft.finish(), Some(Note::warning(reason, message)))
 }
 
+/// Nothing is stored: the next decision says what keeps the session waiting, or claims.
+fn preflighted(
+    o: &Observed<'_>,
+    begun: Duration,
+    result: &Result<Option<String>, ProviderError>,
+) -> Recorded {
+    let Readiness::Ready(connected) = &o.readiness else {
+        return Recorded::default();
+    };
+    Recorded {
+        preflight: Some(Preflight {
+            account: connected.account.clone(),
+            begun,
+            result: result.clone(),
+        }),
+        again: Some(Duration::ZERO),
+        fault: result.is_err(),
+        ..Recorded::default()
+    }
+}
+
 fn looked_up(
     o: &Observed<'_>,
     begun: Duration,
@@ -403,9 +430,15 @@ fn looked_up(
         Readiness::Ready(connected) => Some(connected.account.clone()),
         Readiness::NotGathered | Readiness::Unverified | Readiness::Blocked { .. } => None,
     };
+    // Where looks compare, nobody promises that what is there shows: that it does not is no proof.
+    let provable = o
+        .provider
+        .as_ref()
+        .is_some_and(|provider| provider.recovery != Recovery::None);
     let mut lookups = Lookups {
         account,
         absent: so_far.map(|looks| looks.absent.clone()).unwrap_or_default(),
+        fruitless: so_far.and_then(|looks| looks.fruitless),
         last: Some(o.uptime),
         ..Lookups::default()
     };
@@ -418,7 +451,7 @@ fn looked_up(
                 ..Recorded::default()
             },
         },
-        Ok(AdoptAnswer::Absent) => {
+        Ok(AdoptAnswer::Absent) if provable => {
             lookups.absent.push(begun);
             // Only the newest matter: two that lie a consistency window apart.
             let surplus = lookups.absent.len().saturating_sub(16);
@@ -426,6 +459,15 @@ fn looked_up(
             Recorded {
                 lookups: Some(lookups),
                 again: Some(Duration::ZERO),
+                ..Recorded::default()
+            }
+        }
+        Ok(AdoptAnswer::Absent | AdoptAnswer::Unknowable) => {
+            lookups.fruitless = Some(begun);
+            Recorded {
+                lookups: Some(lookups),
+                again: Some(Duration::ZERO),
+                fault: true,
                 ..Recorded::default()
             }
         }
@@ -467,7 +509,7 @@ fn looked_up(
                 .push(Note::warning(Reason::AgentIdConflict, message));
             recorded
         }
-        Ok(AdoptAnswer::Unknowable) | Err(_) => {
+        Err(_) => {
             let wait = o.timing.fault_wait(o.faults.saturating_add(1));
             Recorded {
                 lookups: Some(lookups),
@@ -635,10 +677,9 @@ fn stopped(o: &Observed<'_>, answer: &Result<CancelAnswer, ProviderError>) -> Re
         },
         Ok(CancelAnswer::Unsupported) => {
             let mut draft = draft(o);
-            draft.stalled(
-                Reason::CancelUnsupported,
-                "the provider cannot stop this session; it ends by itself",
-            );
+            let stop = draft.status().cancel.as_ref();
+            let reason = stop.map_or(CancelReason::User, |cancel| cancel.reason);
+            draft.stalled(Reason::CancelUnsupported, cannot_be_stopped(reason));
             store(o, draft.finish())
         }
         Err(_) => {

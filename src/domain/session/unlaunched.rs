@@ -7,9 +7,10 @@ use super::super::ids::LaunchKey;
 use super::super::remote::Recovery;
 use super::super::status::Draft;
 use super::observed::{
-    AgentView, Connected, Inputs, Observed, Origin, Place, ProviderFacts, Readiness, keys,
+    AgentView, Connected, Inputs, Observed, Origin, Place, ProviderFacts, Readiness, Turn, keys,
 };
 use super::plan::{Effect, Guard, LaunchPlan, Note, Plan, StatusWrite};
+use super::preflight::{self, Standing};
 use super::record;
 use crate::api::{
     ConditionStatus, DesiredState, Effective, ProviderStatus, QueueStatus, Reason, SendRecord,
@@ -17,7 +18,7 @@ use crate::api::{
 };
 
 /// How far before the claim a session of ours may seem to have been created: clocks differ.
-pub(super) const CREATED_BEFORE: SignedDuration = SignedDuration::from_mins(10);
+pub(in crate::domain) const CREATED_BEFORE: SignedDuration = SignedDuration::from_mins(10);
 
 pub(super) fn decide(o: &Observed<'_>) -> Plan {
     if o.session.deleting.is_some() {
@@ -114,6 +115,12 @@ pub(super) fn decide(o: &Observed<'_>) -> Plan {
     if let Place::Taken { position } = o.place {
         return queued(o, position);
     }
+    if let Turn::Taken { by } = &o.turn {
+        let message = format!(
+            "waits for {by}, whose launch on the same issue is open: the provider's issue could not tell two of them apart"
+        );
+        return waiting(o, Reason::WaitingForIssue, &message).again(o.timing.recheck);
+    }
     if o.stopping {
         return Plan::nothing();
     }
@@ -127,6 +134,8 @@ pub(super) fn decide(o: &Observed<'_>) -> Plan {
         return Plan::act(Effect::Lookup {
             keys: keys(&o.session, recorded(o).map_or(1, |record| record.attempt)),
             repository: effective.repository.clone(),
+            template_id: inputs.template_id.clone(),
+            baseline: None,
             created_from: recorded(o).map_or(o.session.created_at, |record| record.claimed_at)
                 - CREATED_BEFORE,
             created_until: o.now + o.timing.fence(),
@@ -134,9 +143,24 @@ pub(super) fn decide(o: &Observed<'_>) -> Plan {
             resume: o.own_lookups().and_then(|looks| looks.resume.clone()),
         });
     }
+    match preflight::standing(o, provider, connected) {
+        Standing::Done(_) => {}
+        Standing::Due => return preflight(o),
+        Standing::Failed(error, wait) => {
+            let message = format!("waits, the provider cannot be used right now: {error}");
+            return waiting(o, preflight::outage(error), &message).again(wait);
+        }
+    }
     let attempt = recorded(o).map_or(1, |record| record.attempt);
     // A settled refusal proves that nothing with this key is under way: counting begins anew (docs/reliability.md).
     claim(o, provider, connected, inputs, effective, attempt, 1)
+}
+
+/// Looks at what is there before the launch.
+pub(super) fn preflight(o: &Observed<'_>) -> Plan {
+    Plan::act(Effect::Preflight {
+        issue: o.session.spec.issue.clone(),
+    })
 }
 
 /// Claims an attempt and sends it.
@@ -169,10 +193,13 @@ pub(super) fn claim(
                 "{}/{}",
                 effective.credentials_ref.name, effective.credentials_ref.key
             ),
-            template_id: None,
+            template_id: inputs.template_id.clone(),
             issue: spec.issue.clone(),
         },
-        baseline: None,
+        baseline: match preflight::standing(o, provider, connected) {
+            Standing::Done(baseline) => baseline.map(str::to_owned),
+            Standing::Due | Standing::Failed(..) => None,
+        },
         request_digest: inputs.digest.clone(),
         refusal: recorded(o)
             .filter(|_| posts == 1)
@@ -212,6 +239,7 @@ pub(super) fn claim(
             prompt: inputs.prompt.clone(),
             issue: spec.issue.clone(),
             on_behalf_of: spec.on_behalf_of.clone(),
+            template_id: inputs.template_id.clone(),
         }))),
         notes: Vec::new(),
         again: None,

@@ -9,9 +9,11 @@ use std::sync::Arc;
 
 use url::Url;
 
-use super::contract::{Capability, Connection, ListDetail, Provider, ProviderType, Recovery};
+use super::contract::{
+    Capability, Connection, ListDetail, Provider, ProviderType, Recovery, StopShown,
+};
 use super::error::ProviderError;
-use crate::api::{CursorApiVersion, ProviderKind, ProviderSpec};
+use crate::api::{CursorApiVersion, CursorSpec, ProviderKind, ProviderSpec};
 
 /// What is known of Cursor without talking to it.
 #[derive(Clone, Copy, Debug)]
@@ -55,10 +57,45 @@ impl ProviderType for Cursor {
         }
     }
 
+    fn offered_later(&self, spec: &ProviderSpec) -> BTreeSet<Capability> {
+        match version(spec) {
+            CursorApiVersion::V1 => v1::OFFERED_LATER.into(),
+            CursorApiVersion::V0 => v0::OFFERED_LATER.into(),
+        }
+    }
+
+    fn variant(&self, spec: &ProviderSpec) -> Option<&'static str> {
+        Some(match version(spec) {
+            CursorApiVersion::V1 => "apiVersion: v1",
+            CursorApiVersion::V0 => "apiVersion: v0",
+        })
+    }
+
+    fn variants(&self) -> Vec<ProviderSpec> {
+        let settings = |version| ProviderSpec {
+            cursor: Some(CursorSpec {
+                api_version: Some(version),
+                endpoint: None,
+            }),
+            ..ProviderSpec::default()
+        };
+        vec![
+            settings(CursorApiVersion::V1),
+            settings(CursorApiVersion::V0),
+        ]
+    }
+
     fn recovery(&self, spec: &ProviderSpec) -> Recovery {
         match version(spec) {
             CursorApiVersion::V1 => Recovery::ClientId,
             CursorApiVersion::V0 => Recovery::Marker,
+        }
+    }
+
+    fn stop_shown(&self, spec: &ProviderSpec) -> StopShown {
+        match version(spec) {
+            CursorApiVersion::V1 => StopShown::InStatus,
+            CursorApiVersion::V0 => StopShown::PerhapsNowhere,
         }
     }
 

@@ -16,8 +16,8 @@ use url::Url;
 use self::wire::{Agent, AgentList};
 use super::contract::{
     API_KEY, Account, AdoptAnswer, AdoptRequest, CancelAnswer, Capability, Connection, ItemDetail,
-    LaunchOutcome, LaunchRequest, Launched, ListDetail, ListItem, PageToken, Provider,
-    ProviderType, Recovery, SessionPage, SessionRef,
+    LaunchOutcome, LaunchRequest, Launched, ListDetail, ListItem, MarkedPage, MarkedRequest,
+    PageToken, Provider, ProviderType, Recovery, SessionPage, SessionRef,
 };
 use super::error::{ErrorClass, ProviderError};
 use super::http::{Api, Auth, Operation, judge_launch};
@@ -37,6 +37,14 @@ const CAPABILITIES: [Capability; 9] = [
     Capability::Cancel,
     Capability::List,
     Capability::Artifacts,
+];
+
+/// Documented in October 2026: `prompt.images`, `…/followup`, `…/conversation`, `webhook`.
+const OFFERED_LATER: [Capability; 4] = [
+    Capability::Images,
+    Capability::FollowUp,
+    Capability::Events,
+    Capability::Webhooks,
 ];
 
 /// No 409 of `POST /v0/agents` is documented.
@@ -71,6 +79,10 @@ impl ProviderType for Firebender {
 
     fn capabilities(&self, _: &ProviderSpec) -> BTreeSet<Capability> {
         CAPABILITIES.into()
+    }
+
+    fn offered_later(&self, _: &ProviderSpec) -> BTreeSet<Capability> {
+        OFFERED_LATER.into()
     }
 
     /// Its documentation (October 2026) shows no request without `source.ref` and names no default.
@@ -224,6 +236,10 @@ impl Provider for FirebenderV0 {
 
     async fn adopt(&self, request: &AdoptRequest) -> Result<AdoptAnswer, ProviderError> {
         adopt::adopt(self, request).await
+    }
+
+    async fn marked(&self, request: &MarkedRequest) -> Result<MarkedPage, ProviderError> {
+        adopt::marked(self, request).await
     }
 
     /// A stopped agent is `FINISHED` like any other: only the caller knows whether it asked for the stop.

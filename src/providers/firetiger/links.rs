@@ -45,23 +45,46 @@ impl Baseline {
     }
 }
 
-/// The baseline of an issue, if its links can be read now.
-pub(super) async fn baseline(firetiger: &Firetiger, issue: &str) -> Option<String> {
+/// The baseline of an issue; none if there are no links to be read, an error if there may be.
+pub(super) async fn baseline(
+    firetiger: &Firetiger,
+    issue: &str,
+) -> Result<Option<String>, ProviderError> {
     let links = match links(firetiger, issue).await {
-        Ok(links) => links?,
+        Ok(Some(links)) => links,
+        Ok(None) => return Ok(None),
+        Err(error) if passes(error.class) => return Err(error),
         Err(error) => {
             tracing::debug!(
                 class = error.class.as_str(),
                 "the links of an issue cannot be read"
             );
-            return None;
+            return Ok(None);
         }
     };
-    Baseline {
+    let baseline = Baseline {
         issue: issue.to_owned(),
         links: links.iter().map(|link| digest(link)).collect(),
+    };
+    Ok(baseline.written())
+}
+
+/// Whether waiting, or a mended key, may make readable what this failure hid. Anything else says that issues are not what
+/// they are assumed to be.
+fn passes(class: ErrorClass) -> bool {
+    match class {
+        ErrorClass::Unavailable
+        | ErrorClass::Timeout
+        | ErrorClass::RateLimited
+        | ErrorClass::Unauthorized => true,
+        ErrorClass::InvalidRequest
+        | ErrorClass::Forbidden
+        | ErrorClass::NotFound
+        | ErrorClass::Conflict
+        | ErrorClass::QuotaExhausted
+        | ErrorClass::Unknown
+        | ErrorClass::Protocol => false,
     }
-    .written()
 }
 
 /// Exactly one link more than before that leads to a session of nobody else is taken for ours; anything else tells nothing.
@@ -75,8 +98,8 @@ pub(super) async fn adopt(
     let links = match links(firetiger, &baseline.issue).await {
         Ok(Some(links)) => links,
         Ok(None) => return Ok(AdoptAnswer::Unknowable),
-        Err(error) if error.class == ErrorClass::NotFound => return Ok(AdoptAnswer::Unknowable),
-        Err(error) => return Err(error),
+        Err(error) if passes(error.class) => return Err(error),
+        Err(_) => return Ok(AdoptAnswer::Unknowable),
     };
     let unowned: Vec<(String, Option<SessionId>)> = links
         .into_iter()

@@ -18,7 +18,7 @@ use super::contract::{
     LaunchRequest, Launched, ListDetail, PageToken, Provider, ProviderType, Recovery, SessionPage,
     SessionRef,
 };
-use super::error::{ErrorClass, ProviderError};
+use super::error::{ErrorClass, ProviderError, Subject};
 use super::http::{Api, Auth, Operation, judge_launch};
 use super::wire::{link, raw_status};
 use crate::api::{ProviderKind, ProviderSpec};
@@ -61,6 +61,11 @@ impl ProviderType for FiretigerType {
 
     fn capabilities(&self, _: &ProviderSpec) -> BTreeSet<Capability> {
         CAPABILITIES.into()
+    }
+
+    /// Launching and looking is all that there is.
+    fn offered_later(&self, _: &ProviderSpec) -> BTreeSet<Capability> {
+        BTreeSet::new()
     }
 
     fn recovery(&self, _: &ProviderSpec) -> Recovery {
@@ -141,21 +146,7 @@ impl Firetiger {
 impl Provider for Firetiger {
     /// The account is a user and one coding agent: sessions of another agent are as unknown to it as those of another user.
     async fn verify(&self) -> Result<Account, ProviderError> {
-        let path = ["v1", "coding-agents", &self.agent_id];
-        let agent: CodingAgent =
-            self.api
-                .get(Operation::Verify, &path, &[])
-                .await
-                .map_err(|error| match error.class {
-                    ErrorClass::NotFound => ProviderError {
-                        message: format!(
-                            "there is no coding agent {}: no connection has this id, or it is of a type that is no coding agent",
-                            self.agent_id
-                        ),
-                        ..error
-                    },
-                    _ => error,
-                })?;
+        let agent = self.coding_agent().await?;
         Ok(Account {
             fingerprint: self.fingerprint.clone(),
             name: agent.display_name.map(|name| self.api.message(&name)),
@@ -170,8 +161,11 @@ impl Provider for Firetiger {
         ))
     }
 
-    async fn baseline(&self, request: &LaunchRequest) -> Option<String> {
-        links::baseline(self, request.issue.as_deref()?).await
+    async fn baseline(&self, issue: Option<&str>) -> Result<Option<String>, ProviderError> {
+        match issue {
+            Some(issue) => links::baseline(self, issue).await,
+            None => Ok(None),
+        }
     }
 
     async fn launch(&self, request: &LaunchRequest) -> LaunchOutcome {
@@ -201,10 +195,13 @@ impl Provider for Firetiger {
                 raw_status: snapshot.raw_status,
             })
         });
-        judge_launch(
-            launched.map_err(|error| self.explain(error, issue)),
-            &REFUSING_CONFLICTS,
-        )
+        let launched = match launched {
+            Err(error) if error.class == ErrorClass::NotFound => {
+                Err(self.what_is_missing(error, issue).await)
+            }
+            known => known,
+        };
+        judge_launch(launched, &REFUSING_CONFLICTS)
     }
 
     async fn adopt(&self, request: &AdoptRequest) -> Result<AdoptAnswer, ProviderError> {
@@ -229,17 +226,46 @@ impl Provider for Firetiger {
 }
 
 impl Firetiger {
-    /// "Not found" alone does not say what was not found.
-    fn explain(&self, error: ProviderError, issue: &str) -> ProviderError {
-        match error.class {
-            ErrorClass::NotFound => ProviderError {
-                message: self.api.message(&format!(
-                    "Firetiger knows no {issue}, or no coding agent {}: {}",
-                    self.agent_id, error.message
-                )),
-                ..error
-            },
+    async fn coding_agent(&self) -> Result<CodingAgent, ProviderError> {
+        let path = ["v1", "coding-agents", &self.agent_id];
+        let agent = self.api.get(Operation::Verify, &path, &[]).await;
+        agent.map_err(|error| match error.class {
+            ErrorClass::NotFound => self.no_coding_agent(error),
             _ => error,
+        })
+    }
+
+    fn no_coding_agent(&self, error: ProviderError) -> ProviderError {
+        ProviderError {
+            subject: Some(Subject::CodingAgent),
+            message: format!(
+                "there is no coding agent {}: no connection has this id, or it is of a type that is no coding agent",
+                self.agent_id
+            ),
+            ..error
+        }
+    }
+
+    /// A launch that is answered with "not found" alone does not say what was not found: issue or coding agent. A look at the
+    /// agent tells.
+    async fn what_is_missing(&self, error: ProviderError, issue: &str) -> ProviderError {
+        let (subject, known) = match self.coding_agent().await {
+            Ok(_) => (Some(Subject::Issue), format!("Firetiger knows no {issue}")),
+            Err(found) if found.class == ErrorClass::NotFound => {
+                return self.no_coding_agent(error);
+            }
+            Err(_) => (
+                None,
+                format!(
+                    "Firetiger knows no {issue}, or no coding agent {}",
+                    self.agent_id
+                ),
+            ),
+        };
+        ProviderError {
+            subject,
+            message: self.api.message(&format!("{known}: {}", error.message)),
+            ..error
         }
     }
 }

@@ -1,16 +1,16 @@
-//! Finding an interrupted launch again by the marker in the first prompt. The list tells no prompts, so that every candidate
-//! is looked at.
+//! Finding interrupted launches, and all of this installation's, by the marker in the first prompt. The list tells no
+//! prompts, so that every candidate is looked at.
 
 use async_trait::async_trait;
 
 use super::wire::Session;
 use super::{Flapjack, SESSIONS};
-use crate::providers::contract::{AdoptAnswer, AdoptRequest, PageToken};
+use crate::domain::snapshot::Snapshot;
+use crate::providers::contract::{AdoptAnswer, AdoptRequest, MarkedPage, MarkedRequest, PageToken};
 use crate::providers::error::ProviderError;
-use crate::providers::evidence::judge_prompts;
+use crate::providers::evidence::{PromptQuest, judge_prompts};
 use crate::providers::http::Operation;
-use crate::providers::repository::same_repository;
-use crate::providers::scan::{Candidate, Judge, Page, Verdict, scan};
+use crate::providers::scan::{Candidate, Judge, Page, Verdict, scan, search};
 use crate::providers::wire::Items;
 
 /// The "page" behind the only one that there is.
@@ -18,25 +18,37 @@ const ARCHIVED: &str = "archived";
 
 pub(super) async fn adopt(
     flapjack: &Flapjack,
-    request: &AdoptRequest,
+    quest: &AdoptRequest,
 ) -> Result<AdoptAnswer, ProviderError> {
-    scan(&ByMarker { flapjack, request }, request).await
+    scan(&ByMarker { flapjack, quest }).await
 }
 
-struct ByMarker<'a> {
+pub(super) async fn marked(
+    flapjack: &Flapjack,
+    quest: &MarkedRequest,
+) -> Result<MarkedPage, ProviderError> {
+    search(&ByMarker { flapjack, quest }).await
+}
+
+struct ByMarker<'a, Q> {
     flapjack: &'a Flapjack,
-    request: &'a AdoptRequest,
+    quest: &'a Q,
 }
 
 #[async_trait]
-impl Judge for ByMarker<'_> {
-    type Item = Session;
+impl<Q: PromptQuest> Judge for ByMarker<'_, Q> {
+    type Item = Snapshot;
+    type Quest = Q;
+
+    fn quest(&self) -> &Q {
+        self.quest
+    }
 
     /// The list has no pages. Whether it holds archived sessions when not asked about them is not documented, so they are
     /// asked for on a second one.
-    async fn page(&self, page: Option<&PageToken>) -> Result<Page<Session>, ProviderError> {
+    async fn page(&self, page: Option<&PageToken>) -> Result<Page<Snapshot>, ProviderError> {
         let mut query = self.flapjack.org_query();
-        let template = self.request.template_id.as_deref();
+        let template = self.quest.template_id();
         query.extend(template.map(|id| ("codeAgentId", id)));
         if page.is_some() {
             query.push(("archived", "true"));
@@ -52,24 +64,24 @@ impl Judge for ByMarker<'_> {
             candidates: sessions
                 .readable
                 .into_iter()
-                .map(|session| Candidate {
-                    id: session.id.clone().into(),
-                    created_at: session.created_at,
-                    item: session,
+                .map(|session| self.flapjack.snapshot(session))
+                .map(|snapshot| Candidate {
+                    id: snapshot.session_id.clone(),
+                    created_at: snapshot.created_at,
+                    item: snapshot,
                 })
                 .collect(),
         })
     }
 
-    fn possible(&self, session: &Session) -> bool {
-        // One whose repository the list leaves out may have any.
-        session
-            .repo_url
-            .as_deref()
-            .is_none_or(|theirs| same_repository(&self.request.repository, theirs))
+    fn possible(&self, candidate: &Candidate<Snapshot>) -> bool {
+        self.quest.possible(&candidate.item)
     }
 
-    async fn judge(&self, candidate: &Candidate<Session>) -> Result<Verdict, ProviderError> {
+    async fn judge(
+        &self,
+        candidate: &Candidate<Snapshot>,
+    ) -> Result<Verdict<Q::Found>, ProviderError> {
         let session = self.flapjack.session(&candidate.id).await?;
         let prompts: Vec<Option<String>> = session
             .messages
@@ -80,7 +92,7 @@ impl Judge for ByMarker<'_> {
             .collect();
         Ok(judge_prompts(
             prompts.iter().map(Option::as_deref),
-            self.request,
+            self.quest,
             self.flapjack.snapshot(session),
         ))
     }

@@ -18,8 +18,9 @@ use url::Url;
 use self::wire::{Message, Session, Started};
 use super::contract::{
     API_KEY, Account, AdoptAnswer, AdoptRequest, CancelAnswer, Capability, Connection, ItemDetail,
-    LaunchOutcome, LaunchRequest, Launched, ListDetail, ListItem, ModelChoice, PageToken, Provider,
-    ProviderType, PullRequestPolicy, Recovery, SessionPage, SessionRef,
+    LaunchOutcome, LaunchRequest, Launched, ListDetail, ListItem, MarkedPage, MarkedRequest,
+    ModelChoice, PageToken, Provider, ProviderType, PullRequestPolicy, Recovery, SessionPage,
+    SessionRef,
 };
 use super::credential::Credential;
 use super::error::{ErrorClass, ProviderError};
@@ -43,6 +44,14 @@ const CAPABILITIES: [Capability; 11] = [
     Capability::Cancel,
     Capability::List,
     Capability::Templates,
+];
+
+/// Documented in 2026: `…/messages`, `…/archive`, `…/events` (read again and again, not streamed), `webhookUrl`.
+const OFFERED_LATER: [Capability; 4] = [
+    Capability::FollowUp,
+    Capability::Archive,
+    Capability::Events,
+    Capability::Webhooks,
 ];
 
 /// The key of the Secret that holds the key of the Cursor account.
@@ -82,6 +91,10 @@ impl ProviderType for FlapjackType {
 
     fn capabilities(&self, _: &ProviderSpec) -> BTreeSet<Capability> {
         CAPABILITIES.into()
+    }
+
+    fn offered_later(&self, _: &ProviderSpec) -> BTreeSet<Capability> {
+        OFFERED_LATER.into()
     }
 
     fn recovery(&self, _: &ProviderSpec) -> Recovery {
@@ -253,6 +266,10 @@ impl Provider for Flapjack {
 
     async fn adopt(&self, request: &AdoptRequest) -> Result<AdoptAnswer, ProviderError> {
         adopt::adopt(self, request).await
+    }
+
+    async fn marked(&self, request: &MarkedRequest) -> Result<MarkedPage, ProviderError> {
+        adopt::marked(self, request).await
     }
 
     async fn get(&self, session: &SessionRef) -> Result<Snapshot, ProviderError> {

@@ -32,6 +32,8 @@ pub(crate) struct Firetiger {
     options: FiretigerOptions,
     /// Oldest first. Kept on behalf of the providers behind the agents: Firetiger itself keeps none.
     sessions: Vec<Session>,
+    /// Links that people have added, with the issues.
+    links: Vec<(String, String)>,
 }
 
 impl Firetiger {
@@ -39,6 +41,7 @@ impl Firetiger {
         Self {
             options,
             sessions: Vec::new(),
+            links: Vec::new(),
         }
     }
 
@@ -200,6 +203,12 @@ impl Firetiger {
             .filter(|session| session.issue == name && session.account == context.caller.account)
             .filter(|session| session.linked_from <= context.now)
             .map(Session::url)
+            .chain(
+                self.links
+                    .iter()
+                    .filter(|(issue, _)| *issue == name)
+                    .map(|(_, url)| url.clone()),
+            )
             .collect();
         Ok(self.body(json!({
             "name": name,
@@ -298,6 +307,14 @@ impl ProviderApi for Firetiger {
                 }],
             })
             .collect()
+    }
+
+    fn link_issue(&mut self, issue: &str, url: &str) -> bool {
+        let known = self.check_issue(issue).is_ok();
+        if known {
+            self.links.push((issue.to_owned(), url.to_owned()));
+        }
+        known
     }
 
     fn rescript(&mut self, session: &str, script: Script, now: Moment) -> bool {

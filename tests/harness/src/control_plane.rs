@@ -27,6 +27,7 @@ use crate::{
     component::Component,
     namespace::Namespace,
     process::Process,
+    snapshot::{self, SnapshotError},
 };
 
 /// How long a component may take to be ready. Seconds are usual; a machine that compiles at the same time needs more.
@@ -363,6 +364,35 @@ impl ControlPlane {
         self.start_component(component).await
     }
 
+    /// Writes a snapshot of the store to `file`, while everything runs.
+    ///
+    /// # Errors
+    ///
+    /// If etcd does not answer, or the file cannot be written.
+    pub async fn save(&self, file: &Path) -> Result<(), SnapshotError> {
+        snapshot::save(&self.etcd_endpoint(), file).await
+    }
+
+    /// Goes back to the snapshot in `file`: everything is stopped, the store is replaced and everything is started again.
+    /// The first time on a machine this builds etcdutl, which takes about a minute.
+    ///
+    /// # Errors
+    ///
+    /// If there is no etcdutl, the file holds no snapshot, or a component does not start again.
+    pub async fn restore(&mut self, file: &Path) -> Result<(), SnapshotError> {
+        for component in Component::ALL.into_iter().rev() {
+            self.stop_component(component)
+                .await
+                .map_err(SnapshotError::io("stopping the control plane"))?;
+        }
+        let (file, data, peer) = (file.to_owned(), self.files.etcd_data(), self.peer_url());
+        tokio::task::spawn_blocking(move || snapshot::restore(&file, &data, &peer))
+            .await
+            .map_err(io::Error::other)
+            .map_err(SnapshotError::io("restoring the store"))??;
+        Ok(self.start_all().await?)
+    }
+
     /// The process ids of the components that run.
     pub fn process_ids(&self) -> Vec<(Component, u32)> {
         let id = |component, process: &Option<Process>| {
@@ -381,6 +411,10 @@ impl ControlPlane {
     /// Where etcd listens, as `http://127.0.0.1:PORT`, without authentication.
     pub fn etcd_endpoint(&self) -> String {
         format!("http://127.0.0.1:{}", self.ports.etcd)
+    }
+
+    fn peer_url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.ports.etcd_peer)
     }
 
     /// Where etcd keeps its data. Change it only while etcd and the API server are stopped.
@@ -412,7 +446,7 @@ impl ControlPlane {
 
     fn etcd_arguments(&self) -> Vec<String> {
         let client_url = self.etcd_endpoint();
-        let peer_url = format!("http://127.0.0.1:{}", self.ports.etcd_peer);
+        let peer_url = self.peer_url();
         let mut arguments = vec![
             format!("--data-dir={}", self.files.etcd_data().display()),
             format!("--listen-client-urls={client_url}"),

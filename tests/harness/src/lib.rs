@@ -21,6 +21,7 @@
 //!   RBAC; whatever says something about permissions uses [`ControlPlane::user`] or
 //!   [`ControlPlane::service_account`].
 //! - [`AuditLog`] tells who asked the API server for what.
+//! - [`ControlPlane::save`] and [`ControlPlane::restore`] take the store back to an earlier state, as from a backup.
 //! - [`Sources`] says where the programs come from: found, or built once from upstream's source. [`HelmSources`] does
 //!   the same for helm.
 //!
@@ -32,6 +33,7 @@ mod binaries;
 mod certificates;
 mod component;
 mod control_plane;
+mod etcdutl;
 mod go_build;
 mod helm;
 mod manifests;
@@ -39,6 +41,7 @@ mod namespace;
 mod process;
 mod progress;
 mod shared;
+mod snapshot;
 
 use std::{
     error::Error,
@@ -55,6 +58,7 @@ pub use helm::HelmSources;
 pub use manifests::ApplyError;
 pub use namespace::Namespace;
 pub use shared::shared;
+pub use snapshot::SnapshotError;
 
 /// An error and all its causes, on one line each.
 fn report(error: &dyn Error) -> String {

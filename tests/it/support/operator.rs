@@ -25,6 +25,8 @@ impl Arguments {
     pub fn calm() -> Self {
         let arguments = [
             ("--bind-address", "127.0.0.1:0"),
+            // One that crashed would hold the Lease until its end.
+            ("--leader-election", "false"),
             ("--send-window", "20s"),
             ("--post-timeout", "20s"),
             ("--settle-time", "2s"),
@@ -37,6 +39,7 @@ impl Arguments {
             ("--poll-min", "50ms"),
             ("--poll-max", "300ms"),
             ("--refusal-wait", "2s"),
+            ("--stop-silence", "1s"),
             ("--counts-interval", "200ms"),
             ("--agent-recheck", "5s"),
         ];
@@ -73,8 +76,9 @@ impl Arguments {
         self
     }
 
-    fn parse(&self) -> RunOptions {
-        let mut words = vec!["codeagent-operator".to_owned(), "run".to_owned()];
+    /// The words of the command line, after the program's name.
+    pub fn words(&self) -> Vec<String> {
+        let mut words = vec!["run".to_owned()];
         for (name, values) in &self.0 {
             if values.is_empty() {
                 words.push(name.clone());
@@ -83,6 +87,11 @@ impl Arguments {
                 words.push(format!("{name}={value}"));
             }
         }
+        words
+    }
+
+    fn parse(&self) -> RunOptions {
+        let words = [vec!["codeagent-operator".to_owned()], self.words()].concat();
         match Cli::try_parse_from(words).unwrap().command {
             Command::Run(options) => *options,
             Command::Crds => unreachable!("the first word is run"),

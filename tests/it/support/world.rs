@@ -8,7 +8,7 @@ use codeagent_operator::api::{
     CodeAgent, CodeSession, Condition, ConditionStatus, SessionPhase, condition, crds,
 };
 use codeagent_operator::simulator::{
-    Key, Launch, LaunchFilter, Provider, SessionView, Simulator, SimulatorOptions,
+    Key, Launch, LaunchFilter, Provider, SessionView, Simulator, SimulatorOptions, Urls,
 };
 use k8s_openapi::api::authorization::v1::{
     ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec,
@@ -35,6 +35,14 @@ fn chart_rules() -> &'static str {
     rest.split_once("{{- end -}}").unwrap().0
 }
 
+/// The verbs that the chart gives for the operator's own Lease.
+fn lease_verbs() -> &'static str {
+    let role = include_str!("../../../charts/codeagent-operator/templates/rbac-lease.yaml");
+    let (_, rest) = role.split_once("resourceNames:").unwrap();
+    let (_, rest) = rest.split_once("verbs: ").unwrap();
+    rest.lines().next().unwrap()
+}
+
 /// Installs the definitions.
 async fn definitions(admin: &Access) {
     for crd in crds::all() {
@@ -53,9 +61,8 @@ pub fn demo_key(provider: Provider) -> &'static str {
     match provider {
         Provider::Cursor => "cursor-demo-key",
         Provider::Firebender => "firebender-demo-key",
-        Provider::Flapjack | Provider::Firetiger => {
-            unreachable!("no life of {provider:?} is tested here")
-        }
+        Provider::Flapjack => "fj_live_demo_key",
+        Provider::Firetiger => "demo:firetiger-demo-password",
     }
 }
 
@@ -64,7 +71,8 @@ pub struct World {
     pub admin: Access,
     pub namespace: Namespace,
     pub simulator: Simulator,
-    access: Access,
+    /// The operator's user.
+    pub access: Access,
     user: String,
 }
 
@@ -116,7 +124,7 @@ rules:
 {rules}
 - {{apiGroups: [\"\"], resources: [namespaces], resourceNames: [{namespace}], verbs: [get]}}
 - {{apiGroups: [coordination.k8s.io], resources: [leases], verbs: [create]}}
-- {{apiGroups: [coordination.k8s.io], resources: [leases], resourceNames: [codeagent-operator], verbs: [get, update, patch]}}
+- {{apiGroups: [coordination.k8s.io], resources: [leases], resourceNames: [codeagent-operator], verbs: {lease_verbs}}}
 ---
 apiVersion: rbac.authorization.k8s.io/v1
 kind: RoleBinding
@@ -125,6 +133,7 @@ roleRef: {{apiGroup: rbac.authorization.k8s.io, kind: Role, name: operator}}
 subjects: [{{apiGroup: rbac.authorization.k8s.io, kind: User, name: {user}}}]
 ",
             rules = chart_rules(),
+            lease_verbs = lease_verbs(),
             namespace = self.namespace.name(),
             user = self.user,
         );
@@ -168,23 +177,19 @@ subjects: [{{apiGroup: rbac.authorization.k8s.io, kind: User, name: {user}}}]
 
     /// Starts the operator in this namespace, against these simulated providers.
     pub async fn operator_with(&self, arguments: Arguments) -> Operator {
-        let urls = self.simulator.urls();
-        self.operator_against(arguments, &urls.cursor, &urls.firebender)
+        self.operator_against(arguments, self.simulator.urls())
             .await
     }
 
     /// Starts the operator against providers that are elsewhere.
-    pub async fn operator_against(
-        &self,
-        arguments: Arguments,
-        cursor: &str,
-        firebender: &str,
-    ) -> Operator {
-        let arguments = arguments
+    pub async fn operator_against(&self, arguments: Arguments, urls: &Urls) -> Operator {
+        let mut arguments = arguments
             .with("--namespace", self.name())
-            .with("--operator-namespace", self.name())
-            .and("--provider-endpoint", &format!("cursor={cursor}"))
-            .and("--provider-endpoint", &format!("firebender={firebender}"));
+            .with("--operator-namespace", self.name());
+        for provider in Provider::ALL {
+            let endpoint = format!("{}={}", provider.name(), urls.of(provider));
+            arguments = arguments.and("--provider-endpoint", &endpoint);
+        }
         Operator::start(self.access.config(), &arguments).await
     }
 
@@ -214,13 +219,24 @@ subjects: [{{apiGroup: rbac.authorization.k8s.io, kind: User, name: {user}}}]
         self.namespace.apply_manifests(&text).await.unwrap();
     }
 
-    /// A Secret with this key, marked for the operator.
-    pub async fn secret(&self, name: &str, key: &str) {
+    /// The Secret of the provider's CodeAgent, with this key, marked for the operator.
+    pub async fn secret(&self, provider: Provider, key: &str) {
+        let values = match provider {
+            Provider::Cursor | Provider::Firebender => json!({"api-key": key}),
+            Provider::Flapjack => json!({"api-key": key, "cursor-api-key": "cursor-demo-key"}),
+            Provider::Firetiger => {
+                let (username, password) = key.split_once(':').unwrap_or((key, "no password"));
+                json!({"username": username, "password": password})
+            }
+        };
         self.apply(json!({
             "apiVersion": "v1",
             "kind": "Secret",
-            "metadata": {"name": name, "labels": {"codeagents.dev/credential": "true"}},
-            "stringData": {"api-key": key},
+            "metadata": {
+                "name": agent_name(provider),
+                "labels": {"codeagents.dev/credential": "true"},
+            },
+            "stringData": values,
         }))
         .await;
     }
@@ -232,19 +248,28 @@ subjects: [{{apiGroup: rbac.authorization.k8s.io, kind: User, name: {user}}}]
 
     /// A provider's CodeAgent with more settings, and a Secret that the provider accepts.
     pub async fn agent_with(&self, provider: Provider, settings: Value) {
-        let name = agent_name(provider);
-        self.secret(name, demo_key(provider)).await;
+        self.secret(provider, demo_key(provider)).await;
         self.agent_alone(provider, settings).await;
     }
 
     /// A provider's CodeAgent, without its Secret.
     pub async fn agent_alone(&self, provider: Provider, settings: Value) {
         let name = agent_name(provider);
+        let own = match provider {
+            Provider::Cursor | Provider::Firebender | Provider::Flapjack => json!({}),
+            Provider::Firetiger => json!({"codingAgentId": "cursor-prod"}),
+        };
         let mut spec = json!({
-            "provider": {name: {}},
+            "provider": {name: own},
             "credentials": {"secretRef": {"name": name}},
-            "repository": {"url": "https://github.com/acme/app", "ref": "main"},
         });
+        match provider {
+            Provider::Cursor | Provider::Firebender | Provider::Flapjack => {
+                spec["repository"] = json!({"url": "https://github.com/acme/app", "ref": "main"});
+            }
+            // The issue says it.
+            Provider::Firetiger => {}
+        }
         merge(&mut spec, settings);
         self.apply(json!({
             "apiVersion": "codeagents.dev/v1alpha1",

@@ -399,14 +399,60 @@ fn orphan_leaves_it_running_and_says_so() {
 }
 
 #[test]
+fn a_provider_that_cannot_stop_says_so_and_the_session_is_shown_on_to_its_end() {
+    let mut given = Given::launched();
+    given.lacks(Capability::Cancel);
+    given.desires(DesiredState::Cancelled);
+    given.pass();
+    given.holds(SessionCondition::Stalled, Reason::CancelUnsupported);
+    assert_eq!(given.phase(), SessionPhase::Creating);
+    given.rests();
+    given.sees(snapshot(RemotePhase::Running));
+    given.pass();
+    assert_eq!(given.phase(), SessionPhase::Running);
+    given.holds(SessionCondition::Stalled, Reason::CancelUnsupported);
+    given.rests();
+    given.sees(snapshot(RemotePhase::Finished));
+    given.pass();
+    assert_eq!(given.phase(), SessionPhase::Finished);
+}
+
+#[test]
+fn a_deadline_that_the_provider_cannot_keep_is_told_as_one() {
+    let mut given = Given::running();
+    given.lacks(Capability::Cancel);
+    given.wait(seconds(7200));
+    given.pass();
+    given.holds(SessionCondition::Stalled, Reason::CancelUnsupported);
+    let message = &given.condition(SessionCondition::Stalled).message;
+    assert!(message.contains("activeDeadlineSeconds"), "{message}");
+}
+
+#[test]
+fn a_provider_that_tells_nothing_of_pull_requests_is_not_said_to_have_opened_none() {
+    let mut given = Given::ready();
+    given.lacks(Capability::AutoCreatePullRequest);
+    given.launch(&accepted());
+    for phase in [RemotePhase::Running, RemotePhase::Finished] {
+        given.is(
+            SessionCondition::PullRequestCreated,
+            ConditionStatus::Unknown,
+            Reason::NotReported,
+        );
+        given.sees(snapshot(phase));
+        given.pass();
+    }
+    given.is(
+        SessionCondition::PullRequestCreated,
+        ConditionStatus::Unknown,
+        Reason::NotReported,
+    );
+}
+
+#[test]
 fn a_provider_that_cannot_stop_does_not_hold_a_deletion() {
     let mut given = Given::running();
-    given
-        .provider
-        .as_mut()
-        .unwrap()
-        .capabilities
-        .remove(&Capability::Cancel);
+    given.lacks(Capability::Cancel);
     given.deleting = Some(given.now);
     let plan = given.pass();
     assert_eq!(plan.effect, Some(Effect::ReleaseFinalizer));
@@ -431,6 +477,107 @@ fn a_session_outlives_its_agent() {
     given.desires(DesiredState::Cancelled);
     given.stop(CancelAnswer::Accepted);
     given.sees(snapshot(RemotePhase::Cancelled));
+    given.pass();
+    assert_eq!(given.phase(), SessionPhase::Cancelled);
+}
+
+/// A session whose stop was taken by a provider that has no status for stopped sessions.
+fn stopped_where_it_shows_nowhere(reason: CancelReason) -> Given {
+    let mut given = Given::running();
+    given.provider.as_mut().unwrap().stop_shown = StopShown::PerhapsNowhere;
+    match reason {
+        CancelReason::Deadline => given.wait(seconds(7200)),
+        CancelReason::Delete => given.deleting = Some(given.now),
+        CancelReason::User | CancelReason::Duplicate => given.desires(DesiredState::Cancelled),
+    }
+    given.stop(CancelAnswer::Accepted);
+    given
+}
+
+#[test]
+fn a_stop_that_no_status_shows_counts_when_nothing_has_moved_for_two_minutes() {
+    for (reason, phase, why) in [
+        (
+            CancelReason::User,
+            SessionPhase::Cancelled,
+            Reason::Cancelled,
+        ),
+        (
+            CancelReason::Delete,
+            SessionPhase::Cancelled,
+            Reason::Cancelled,
+        ),
+        (
+            CancelReason::Deadline,
+            SessionPhase::Expired,
+            Reason::DeadlineExceeded,
+        ),
+    ] {
+        let mut given = stopped_where_it_shows_nowhere(reason);
+        given.wait(seconds(119));
+        given.sees(snapshot(RemotePhase::Running));
+        given.pass();
+        assert_eq!(given.phase(), SessionPhase::Running);
+        // Time alone says nothing: the look that counts is begun after it.
+        given.wait(seconds(1));
+        given.pass();
+        assert_eq!(given.phase(), SessionPhase::Running);
+        given.sees(snapshot(RemotePhase::Running));
+        given.pass();
+        assert_eq!(given.phase(), phase);
+        given.holds(SessionCondition::Completed, why);
+    }
+}
+
+#[test]
+fn what_moves_after_a_stop_was_not_stopped_yet() {
+    let mut given = stopped_where_it_shows_nowhere(CancelReason::User);
+    given.wait(seconds(100));
+    let mut moved = snapshot(RemotePhase::Running);
+    moved.pull_request_url = Some("https://github.com/acme/app/pull/42".into());
+    given.sees(moved.clone());
+    given.pass();
+    given.wait(seconds(119));
+    given.sees(moved.clone());
+    given.pass();
+    assert_eq!(given.phase(), SessionPhase::Running);
+    given.wait(seconds(1));
+    given.sees(moved);
+    given.pass();
+    assert_eq!(given.phase(), SessionPhase::Cancelled);
+}
+
+#[test]
+fn silence_counts_only_after_a_stop_that_was_taken_and_only_where_no_status_shows_it() {
+    // Its answer was lost.
+    let mut given = Given::running();
+    given.provider.as_mut().unwrap().stop_shown = StopShown::PerhapsNowhere;
+    given.desires(DesiredState::Cancelled);
+    let effect = given.pass().effect.unwrap();
+    given.outcome(&effect, &Outcome::Stopped(Err(error(ErrorClass::Timeout))));
+    given.wait(seconds(600));
+    given.sees(snapshot(RemotePhase::Running));
+    given.pass();
+    assert_eq!(given.phase(), SessionPhase::Running);
+    // Elsewhere the status tells.
+    let mut given = stopped_where_it_shows_nowhere(CancelReason::User);
+    given.provider.as_mut().unwrap().stop_shown = StopShown::InStatus;
+    given.wait(seconds(600));
+    given.sees(snapshot(RemotePhase::Running));
+    given.pass();
+    assert_eq!(given.phase(), SessionPhase::Running);
+}
+
+#[test]
+fn a_process_that_takes_over_after_a_silent_stop_sees_the_silence_for_itself() {
+    let mut given = stopped_where_it_shows_nowhere(CancelReason::User);
+    given.wait(seconds(600));
+    given.restart();
+    given.sees(snapshot(RemotePhase::Running));
+    given.stop(CancelAnswer::Accepted);
+    assert_eq!(given.phase(), SessionPhase::Running);
+    given.wait(seconds(120));
+    given.sees(snapshot(RemotePhase::Running));
     given.pass();
     assert_eq!(given.phase(), SessionPhase::Cancelled);
 }

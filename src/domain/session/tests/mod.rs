@@ -27,7 +27,7 @@ use super::super::effective::{Fault, Objection};
 use super::super::ids::{AccountFingerprint, InstallationId, LaunchKey, RunId, SessionId};
 use super::super::remote::{
     AdoptAnswer, CancelAnswer, Capability, ErrorClass, Found, LaunchOutcome, Launched,
-    ProviderError, Recovery, Sent,
+    ProviderError, Recovery, Sent, StopShown,
 };
 use super::super::snapshot::{Links, RemotePhase, Snapshot};
 use super::super::timing::Timing;
@@ -57,6 +57,8 @@ struct Given {
     provider: Option<ProviderFacts>,
     readiness: Readiness,
     place: Place,
+    turn: Turn,
+    preflight: Option<Preflight>,
     in_flight: bool,
     claim_first_seen: Option<Duration>,
     lookups: Lookups,
@@ -97,6 +99,7 @@ fn connected(name: &str) -> Connected {
         inputs: Some(Inputs {
             prompt: "Fix the login bug".into(),
             digest: "digest".into(),
+            template_id: None,
         }),
     }
 }
@@ -207,10 +210,18 @@ impl Given {
                 kind: ProviderKind::Cursor,
                 api_version: "v1",
                 recovery,
+                stop_shown: StopShown::InStatus,
                 capabilities: Capability::ALL.into_iter().collect::<BTreeSet<_>>(),
             }),
             readiness: Readiness::Ready(connected("ours")),
             place: Place::Free,
+            turn: match recovery {
+                Recovery::ClientId | Recovery::Marker => Turn::Unneeded,
+                Recovery::None => Turn::Ours {
+                    since: seconds(1000),
+                },
+            },
+            preflight: None,
             in_flight: false,
             claim_first_seen: None,
             lookups: Lookups::default(),
@@ -276,6 +287,8 @@ impl Given {
             provider: self.provider.clone(),
             readiness: self.readiness.clone(),
             place: self.place,
+            turn: self.turn.clone(),
+            preflight: self.preflight.as_ref(),
             in_flight: self.in_flight,
             claim_first_seen: self.claim_first_seen,
             lookups: &self.lookups,
@@ -339,16 +352,44 @@ impl Given {
         if let Some(lookups) = &recorded.lookups {
             self.lookups = lookups.clone();
         }
+        if let Some(preflight) = &recorded.preflight {
+            self.preflight = Some(preflight.clone());
+        }
         self.faults = if recorded.fault { self.faults + 1 } else { 0 };
         recorded
     }
 
+    /// Claims and sends, after the look before the launch where one is due.
+    fn send(&mut self) -> Effect {
+        let mut effect = self.pass().effect.expect("a launch");
+        if matches!(effect, Effect::Preflight { .. }) {
+            self.looked_before(&effect, Ok(Some("what is there".into())));
+            effect = self.pass().effect.expect("a launch");
+        }
+        assert!(matches!(effect, Effect::Launch(_)), "{effect:?}");
+        effect
+    }
+
     /// Claims, sends, and gets this answer.
     fn launch(&mut self, answer: &LaunchOutcome) -> Recorded {
-        let plan = self.pass();
-        let effect = plan.effect.unwrap();
-        assert!(matches!(effect, Effect::Launch(_)), "{effect:?}");
+        let effect = self.send();
         self.outcome(&effect, &Outcome::Launched(answer.clone()))
+    }
+
+    /// Looks before the launch and gets this answer.
+    fn look_before(&mut self, result: Result<Option<String>, ProviderError>) -> Recorded {
+        let effect = self.pass().effect.expect("a look before the launch");
+        assert!(matches!(effect, Effect::Preflight { .. }), "{effect:?}");
+        self.looked_before(&effect, result)
+    }
+
+    fn looked_before(
+        &mut self,
+        effect: &Effect,
+        result: Result<Option<String>, ProviderError>,
+    ) -> Recorded {
+        let begun = self.uptime;
+        self.outcome(effect, &Outcome::Preflighted { begun, result })
     }
 
     /// Looks for the launch and gets this answer.
@@ -376,11 +417,15 @@ impl Given {
 
     /// The newest look at the session shows this.
     fn sees(&mut self, snapshot: Snapshot) {
+        let alike = self
+            .look
+            .as_ref()
+            .filter(|look| look.result.as_ref() == Ok(&snapshot));
         self.look = Some(Look {
             begun: self.uptime,
-            result: Ok(snapshot),
             account: account("ours"),
-            alike_since: self.uptime,
+            alike_since: alike.map_or(self.uptime, |look| look.alike_since),
+            result: Ok(snapshot),
         });
     }
 
@@ -409,6 +454,10 @@ impl Given {
         self.in_flight = false;
         self.claim_first_seen = self.record().map(|_| self.uptime);
         self.lookups = Lookups::default();
+        self.preflight = None;
+        if let Turn::Ours { since } = &mut self.turn {
+            *since = self.uptime;
+        }
         self.look = None;
         self.last_stop = None;
         self.faults = 0;
@@ -424,6 +473,11 @@ impl Given {
         if let AgentView::Present { generation, .. } = &mut self.agent {
             *generation = new;
         }
+    }
+
+    fn lacks(&mut self, capability: Capability) {
+        let provider = self.provider.as_mut().unwrap();
+        provider.capabilities.remove(&capability);
     }
 
     fn effective(&mut self, change: impl FnOnce(&mut Effective)) {

@@ -289,6 +289,7 @@ fn a_launch_proven_absent_is_sent_again_with_what_its_sources_say_now() {
     changed.inputs = Some(Inputs {
         prompt: "Something else".into(),
         digest: "another digest".into(),
+        template_id: None,
     });
     given.readiness = Readiness::Ready(changed);
     let plan = given.pass();
@@ -334,6 +335,7 @@ fn fail_never_sends_a_second_time() {
         given.launch(&unknown());
         if recovery == Recovery::None {
             given.wait(given.timing.fence());
+            given.look_for(AdoptAnswer::Unknowable);
         } else {
             given.proves_absent();
         }
@@ -344,15 +346,70 @@ fn fail_never_sends_a_second_time() {
 }
 
 #[test]
-fn where_nothing_can_be_found_the_outcome_stays_unknown() {
+fn where_nothing_can_be_proven_it_is_looked_for_until_the_fence_and_then_unknown() {
+    for answer in [AdoptAnswer::Unknowable, AdoptAnswer::Absent] {
+        let mut given = Given::lost(Recovery::None);
+        // Two looks that find nothing would prove it absent elsewhere.
+        for _ in 0..2 {
+            given.look_for(answer.clone());
+            assert_eq!(given.pass().effect, None);
+            assert_eq!(given.phase(), SessionPhase::Creating);
+            given.holds(SessionCondition::Reconciling, Reason::RecoveringLaunch);
+            given.wait(seconds(60));
+        }
+        given.wait(given.timing.fence() - seconds(121));
+        given.look_for(answer.clone());
+        // It is looked at once more when the fence is reached: links may come late.
+        let plan = given.pass();
+        assert_eq!((plan.effect, plan.again), (None, Some(seconds(1))));
+        given.wait(seconds(15));
+        given.look_for(answer);
+        given.pass();
+        assert_eq!(given.phase(), SessionPhase::Error);
+        given.holds(SessionCondition::Stalled, Reason::LaunchOutcomeUnknown);
+        given.is(
+            SessionCondition::Launched,
+            ConditionStatus::Unknown,
+            Reason::LaunchOutcomeUnknown,
+        );
+    }
+}
+
+#[test]
+fn where_nothing_can_be_proven_what_is_found_is_adopted_all_the_same() {
+    for late in [seconds(0), seconds(250), seconds(400)] {
+        let mut given = Given::lost(Recovery::None);
+        given.wait(late);
+        given.look_for(found(RemotePhase::Running));
+        given.holds(SessionCondition::Launched, Reason::Adopted);
+        assert_eq!(given.phase(), SessionPhase::Running);
+    }
+}
+
+#[test]
+fn a_look_that_fails_or_was_begun_before_the_fence_is_no_verdict() {
     let mut given = Given::lost(Recovery::None);
-    given.wait(given.timing.fence() - seconds(1));
+    let effect = given.pass().effect.unwrap();
+    let begun = given.uptime;
+    given.wait(given.timing.fence());
+    // It took its time.
+    let answer = Ok(AdoptAnswer::Unknowable);
+    given.outcome(&effect, &Outcome::LookedUp { begun, answer });
     assert_eq!(given.pass().effect, None);
-    assert_eq!(given.phase(), SessionPhase::Creating);
-    given.wait(seconds(1));
+    given.wait(seconds(60));
+    let effect = given.pass().effect.unwrap();
+    let begun = given.uptime;
+    let answer = Err(error(ErrorClass::Unavailable));
+    given.outcome(&effect, &Outcome::LookedUp { begun, answer });
     given.pass();
-    assert_eq!(given.phase(), SessionPhase::Error);
+    assert_eq!(given.phase(), SessionPhase::Creating);
+    // Nor is one by another account.
+    given.wait(seconds(60));
+    given.readiness = Readiness::Ready(connected("another account"));
+    given.look_for(AdoptAnswer::Unknowable);
+    given.pass();
     given.holds(SessionCondition::Stalled, Reason::LaunchOutcomeUnknown);
+    assert_eq!(given.phase(), SessionPhase::Creating);
 }
 
 #[test]
@@ -360,12 +417,24 @@ fn retry_sends_once_more_with_another_key_and_then_gives_up() {
     let mut given = Given::launchable(Recovery::None);
     given.effective(|e| e.on_unknown_launch = OnUnknownLaunch::Retry);
     given.launch(&unknown());
-    given.wait(given.timing.fence());
+    given.wait(given.timing.fence() - seconds(1));
+    given.look_for(AdoptAnswer::Unknowable);
+    assert_eq!(given.pass().effect, None);
+    given.wait(seconds(60));
+    given.look_for(AdoptAnswer::Unknowable);
+    // The provider is down: nothing is claimed anew before it can be read.
+    given.look_before(Err(error(ErrorClass::Unavailable)));
+    assert_eq!(given.pass().effect, None);
+    assert_eq!(given.record().unwrap().attempt, 1);
+    given.wait(seconds(60));
+    given.look_before(Ok(Some("what is there now".into())));
     given.launch(&unknown());
     let record = given.record().unwrap();
     assert_eq!((record.attempt, record.posts), (2, 1));
     assert_eq!(record.key, key(2).as_uuid());
+    assert_eq!(record.baseline.as_deref(), Some("what is there now"));
     given.wait(given.timing.fence());
+    given.look_for(AdoptAnswer::Unknowable);
     assert_eq!(given.pass().effect, None);
     assert_eq!(given.phase(), SessionPhase::Error);
 }
@@ -377,6 +446,7 @@ fn retry_does_not_send_for_a_session_that_is_cancelled() {
     given.launch(&unknown());
     given.desires(DesiredState::Cancelled);
     given.wait(given.timing.fence());
+    given.look_for(AdoptAnswer::Unknowable);
     assert_eq!(given.pass().effect, None);
     assert_eq!(given.phase(), SessionPhase::Cancelled);
 }

@@ -308,8 +308,9 @@ fn an_answer_with_another_id_than_the_recorded_one_is_reported_as_a_duplicate() 
 #[test]
 fn an_accepted_answer_is_recorded_even_after_everybody_gave_up() {
     let mut given = Given::launchable(Recovery::None);
-    let effect = given.pass().effect.unwrap();
+    let effect = given.send();
     given.wait(given.timing.fence());
+    given.look_for(AdoptAnswer::Unknowable);
     given.pass();
     given.holds(SessionCondition::Stalled, Reason::LaunchOutcomeUnknown);
     assert_eq!(given.phase(), SessionPhase::Error);
@@ -317,4 +318,22 @@ fn an_accepted_answer_is_recorded_even_after_everybody_gave_up() {
     assert_eq!(given.record().unwrap().state, SendState::Confirmed);
     assert_eq!(given.phase(), SessionPhase::Creating);
     assert_eq!(given.status.as_ref().unwrap().error, None);
+}
+
+#[test]
+fn an_issue_that_the_provider_does_not_know_ends_the_session_and_a_missing_coding_agent_does_not() {
+    let refused = |subject| {
+        let mut given = Given::launchable(Recovery::None);
+        given.launch(&LaunchOutcome::Rejected(ProviderError {
+            subject: Some(subject),
+            ..error(ErrorClass::NotFound)
+        }));
+        given
+    };
+    let given = refused(Subject::Issue);
+    assert_eq!(given.phase(), SessionPhase::Error);
+    given.holds(SessionCondition::Stalled, Reason::InvalidRequest);
+    let given = refused(Subject::CodingAgent);
+    assert_eq!(given.phase(), SessionPhase::Pending);
+    given.holds(SessionCondition::Stalled, Reason::CodingAgentNotFound);
 }

@@ -16,6 +16,7 @@ enum Event {
     Secret(bool),
     Finalizer(bool),
     Place(bool),
+    Turn(bool),
     Look(RemotePhase),
     LookFails(ErrorClass),
     Generation,
@@ -105,6 +106,7 @@ fn event() -> impl Strategy<Value = Event> {
         1 => any::<bool>().prop_map(Event::Secret),
         1 => any::<bool>().prop_map(Event::Finalizer),
         1 => any::<bool>().prop_map(Event::Place),
+        1 => any::<bool>().prop_map(Event::Turn),
         2 => remote_phase().prop_map(Event::Look),
         1 => error_class().prop_map(Event::LookFails),
         1 => Just(Event::Generation),
@@ -144,6 +146,17 @@ fn happen(given: &mut Given, event: Event) {
                 Place::Taken { position: 1 }
             };
         }
+        Event::Turn(ours) => {
+            given.turn = if ours {
+                Turn::Ours {
+                    since: given.uptime,
+                }
+            } else {
+                Turn::Taken {
+                    by: "CodeSession other".into(),
+                }
+            };
+        }
         Event::Look(phase) if launched => given.sees(snapshot(phase)),
         Event::LookFails(class) if launched => given.sees_error(class, "ours"),
         Event::Look(_) | Event::LookFails(_) => {}
@@ -170,6 +183,14 @@ fn happen(given: &mut Given, event: Event) {
                     LaunchAnswer::Rejected(class) => rejected(class),
                     LaunchAnswer::Crash => return given.restart(),
                 }),
+                Effect::Preflight { .. } => Outcome::Preflighted {
+                    begun,
+                    result: match look {
+                        LookAnswer::Found(_) => Ok(Some("what is there".into())),
+                        LookAnswer::Absent | LookAnswer::Inconclusive => Ok(None),
+                        LookAnswer::Fails => Err(error(ErrorClass::Unavailable)),
+                    },
+                },
                 Effect::Lookup { .. } => Outcome::LookedUp {
                     begun,
                     answer: match look {

@@ -236,7 +236,113 @@ fn an_old_object_that_runs_already_is_adopted_without_a_launch() {
 fn where_nothing_can_be_looked_for_an_old_object_is_launched() {
     let mut given = Given::launchable(Recovery::None);
     given.older_than_process = true;
-    assert!(matches!(given.pass().effect, Some(Effect::Launch(_))));
+    given.send();
+}
+
+#[test]
+fn where_a_lost_launch_is_found_by_comparing_what_is_there_is_read_first_and_goes_into_the_claim() {
+    for baseline in [Some("issues/FT-42 0123".to_owned()), None] {
+        let mut given = Given::launchable(Recovery::None);
+        given.spec.issue = Some("issues/FT-42".into());
+        let plan = given.decide();
+        assert_eq!(
+            plan.effect,
+            Some(Effect::Preflight {
+                issue: Some("issues/FT-42".into())
+            })
+        );
+        assert_eq!(plan.before, None, "nothing is claimed yet");
+        given.look_before(Ok(baseline.clone()));
+        given.launch(&unknown());
+        assert_eq!(given.record().unwrap().baseline, baseline);
+        let Some(Effect::Lookup { baseline: kept, .. }) = given.decide().effect else {
+            panic!()
+        };
+        assert_eq!(kept, baseline);
+    }
+}
+
+#[test]
+fn what_was_read_too_long_ago_or_before_the_turn_or_by_another_account_is_read_again() {
+    let read = || {
+        let mut given = Given::launchable(Recovery::None);
+        given.look_before(Ok(Some("old".into())));
+        assert!(matches!(given.decide().effect, Some(Effect::Launch(_))));
+        given
+    };
+    let mut given = read();
+    given.wait(given.timing.send_window + seconds(1));
+    given.look_before(Ok(Some("new".into())));
+    given.launch(&unknown());
+    assert_eq!(given.record().unwrap().baseline.as_deref(), Some("new"));
+
+    let mut given = read();
+    given.wait(seconds(1));
+    given.turn = Turn::Ours {
+        since: given.uptime,
+    };
+    given.look_before(Ok(None));
+
+    let mut given = read();
+    given.readiness = Readiness::Ready(connected("another account"));
+    given.look_before(Ok(None));
+}
+
+#[test]
+fn an_outage_before_the_launch_claims_nothing_and_is_waited_out() {
+    for (class, reason) in [
+        (ErrorClass::Unavailable, Reason::ProviderUnavailable),
+        (ErrorClass::Timeout, Reason::ProviderUnavailable),
+        (ErrorClass::RateLimited, Reason::RateLimited),
+    ] {
+        let mut given = Given::launchable(Recovery::None);
+        for wait in [2, 4, 8] {
+            given.look_before(Err(error(class)));
+            let plan = given.pass();
+            assert_eq!((plan.effect, plan.again), (None, Some(seconds(wait))));
+            given.holds(SessionCondition::Reconciling, reason);
+            assert_eq!(
+                (given.phase(), given.record()),
+                (SessionPhase::Pending, None)
+            );
+            given.wait(seconds(wait));
+        }
+        assert_eq!(given.writes, 1, "waiting is said once");
+        given.launch(&accepted());
+    }
+}
+
+#[test]
+fn the_provider_s_own_waiting_time_is_kept_before_a_launch() {
+    let mut given = Given::launchable(Recovery::None);
+    given.look_before(Err(ProviderError {
+        retry_after: Some(seconds(90)),
+        ..error(ErrorClass::RateLimited)
+    }));
+    assert_eq!(given.pass().again, Some(seconds(90)));
+}
+
+#[test]
+fn a_session_waits_while_the_launch_of_another_one_on_its_issue_is_open() {
+    let mut given = Given::launchable(Recovery::None);
+    given.turn = Turn::Taken {
+        by: "CodeSession first".into(),
+    };
+    let plan = given.pass();
+    assert_eq!(
+        (plan.effect, plan.again),
+        (None, Some(given.timing.recheck))
+    );
+    given.holds(SessionCondition::Reconciling, Reason::WaitingForIssue);
+    let message = &given.condition(SessionCondition::Reconciling).message;
+    assert!(message.contains("CodeSession first"), "{message}");
+    assert_eq!(given.phase(), SessionPhase::Pending);
+    given.rests();
+    given.turn = Turn::Ours {
+        since: given.uptime,
+    };
+    given.launch(&accepted());
+    assert_eq!(given.phase(), SessionPhase::Creating);
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Finding an interrupted launch again by the marker in the first message of the user.
+//! Finding interrupted launches, and all of this installation's, by the marker in the first message of the user.
 
 use async_trait::async_trait;
 
@@ -6,29 +6,40 @@ use super::CursorV0;
 use super::wire::Conversation;
 use crate::domain::ids::SessionId;
 use crate::domain::snapshot::Snapshot;
-use crate::providers::contract::{AdoptAnswer, AdoptRequest, PageToken};
+use crate::providers::contract::{AdoptAnswer, AdoptRequest, MarkedPage, MarkedRequest, PageToken};
 use crate::providers::error::ProviderError;
-use crate::providers::evidence::judge_prompts;
+use crate::providers::evidence::{PromptQuest, judge_prompts};
 use crate::providers::http::Operation;
-use crate::providers::repository::same_repository;
-use crate::providers::scan::{Candidate, Judge, Page, Verdict, scan};
+use crate::providers::scan::{Candidate, Judge, Page, Verdict, scan, search};
 use crate::providers::wire::next_page;
 
 pub(super) async fn adopt(
     cursor: &CursorV0,
-    request: &AdoptRequest,
+    quest: &AdoptRequest,
 ) -> Result<AdoptAnswer, ProviderError> {
-    scan(&ByMarker { cursor, request }, request).await
+    scan(&ByMarker { cursor, quest }).await
 }
 
-struct ByMarker<'a> {
+pub(super) async fn marked(
+    cursor: &CursorV0,
+    quest: &MarkedRequest,
+) -> Result<MarkedPage, ProviderError> {
+    search(&ByMarker { cursor, quest }).await
+}
+
+struct ByMarker<'a, Q> {
     cursor: &'a CursorV0,
-    request: &'a AdoptRequest,
+    quest: &'a Q,
 }
 
 #[async_trait]
-impl Judge for ByMarker<'_> {
+impl<Q: PromptQuest> Judge for ByMarker<'_, Q> {
     type Item = Snapshot;
+    type Quest = Q;
+
+    fn quest(&self) -> &Q {
+        self.quest
+    }
 
     async fn page(&self, page: Option<&PageToken>) -> Result<Page<Snapshot>, ProviderError> {
         let list = self.cursor.page(page).await?;
@@ -49,26 +60,25 @@ impl Judge for ByMarker<'_> {
         })
     }
 
-    fn possible(&self, snapshot: &Snapshot) -> bool {
-        // The list may leave the repository out; then it may be any.
-        snapshot
-            .repository
-            .as_deref()
-            .is_none_or(|theirs| same_repository(&self.request.repository, theirs))
+    fn possible(&self, candidate: &Candidate<Snapshot>) -> bool {
+        self.quest.possible(&candidate.item)
     }
 
-    async fn judge(&self, candidate: &Candidate<Snapshot>) -> Result<Verdict, ProviderError> {
+    async fn judge(
+        &self,
+        candidate: &Candidate<Snapshot>,
+    ) -> Result<Verdict<Q::Found>, ProviderError> {
         let conversation = self.conversation(&candidate.id).await?;
         let prompts = conversation
             .messages
             .iter()
             .filter(|message| message.kind.as_deref() == Some("user_message"))
             .map(|message| message.text.as_deref());
-        Ok(judge_prompts(prompts, self.request, candidate.item.clone()))
+        Ok(judge_prompts(prompts, self.quest, candidate.item.clone()))
     }
 }
 
-impl ByMarker<'_> {
+impl<Q: PromptQuest> ByMarker<'_, Q> {
     async fn conversation(&self, id: &SessionId) -> Result<Conversation, ProviderError> {
         let path = ["v0", "agents", id.as_str(), "conversation"];
         self.cursor

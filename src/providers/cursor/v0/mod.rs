@@ -13,8 +13,8 @@ use crate::domain::ids::{AccountFingerprint, SessionId};
 use crate::domain::snapshot::{Links, RemotePhase, Snapshot};
 use crate::providers::contract::{
     API_KEY, Account, AdoptAnswer, AdoptRequest, CancelAnswer, Capability, Connection, ItemDetail,
-    LaunchOutcome, LaunchRequest, Launched, ListItem, MAX_MODELS, PageToken, Provider, SessionPage,
-    SessionRef,
+    LaunchOutcome, LaunchRequest, Launched, ListItem, MAX_MODELS, MarkedPage, MarkedRequest,
+    PageToken, Provider, SessionPage, SessionRef,
 };
 use crate::providers::error::{ErrorClass, ProviderError};
 use crate::providers::http::{Api, Auth, Operation, judge_launch};
@@ -32,6 +32,18 @@ pub(super) const CAPABILITIES: [Capability; 10] = [
     Capability::Cancel,
     Capability::List,
     Capability::ListModels,
+];
+
+/// In the OpenAPI of March 2026: `prompt.images`, `source.prUrl` and, with it alone, `target.autoBranch`; `…/followup`,
+/// `…/conversation`, `webhook`, `…/artifacts`.
+pub(super) const OFFERED_LATER: [Capability; 7] = [
+    Capability::Images,
+    Capability::FromPullRequest,
+    Capability::WorkOnCurrentBranch,
+    Capability::FollowUp,
+    Capability::Events,
+    Capability::Webhooks,
+    Capability::Artifacts,
 ];
 
 /// No 409 of `POST /v0/agents` is documented.
@@ -150,6 +162,10 @@ impl Provider for CursorV0 {
 
     async fn adopt(&self, request: &AdoptRequest) -> Result<AdoptAnswer, ProviderError> {
         adopt::adopt(self, request).await
+    }
+
+    async fn marked(&self, request: &MarkedRequest) -> Result<MarkedPage, ProviderError> {
+        adopt::marked(self, request).await
     }
 
     /// What a stop leaves as status is not documented; there is none for it. A stopped agent that is `FINISHED` looks like

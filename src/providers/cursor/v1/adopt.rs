@@ -3,13 +3,12 @@
 use async_trait::async_trait;
 
 use super::wire::Agent;
-use super::{CursorV1, agent_id, name_suffix};
+use super::{CursorV1, agent_id, named};
 use crate::domain::ids::SessionId;
 use crate::providers::contract::{AdoptAnswer, AdoptRequest, Found, PageToken};
 use crate::providers::error::{ErrorClass, ProviderError};
 use crate::providers::repository::same_repository;
 use crate::providers::scan::{Candidate, Judge, Page, Verdict, scan};
-use crate::providers::wire::next_page;
 
 /// Asks for the id of every attempt. Where this account has not been seen to honour our ids, a miss is followed by a scan for
 /// the name that we gave.
@@ -41,7 +40,7 @@ pub(super) async fn adopt(
     if request.client_id_honoured {
         return Ok(AdoptAnswer::Absent);
     }
-    scan(&ByName { cursor, request }, request).await
+    scan(&ByName { cursor, request }).await
 }
 
 enum LookUp {
@@ -94,36 +93,21 @@ struct ByName<'a> {
 #[async_trait]
 impl Judge for ByName<'_> {
     type Item = Agent;
+    type Quest = AdoptRequest;
+
+    fn quest(&self) -> &AdoptRequest {
+        self.request
+    }
 
     async fn page(&self, page: Option<&PageToken>) -> Result<Page<Agent>, ProviderError> {
-        let agents = self.cursor.page(page).await?;
-        Ok(Page {
-            unreadable: agents.items.unreadable,
-            next: next_page(agents.next_cursor)?,
-            candidates: agents
-                .items
-                .readable
-                .into_iter()
-                .map(|agent| Candidate {
-                    id: SessionId::new(agent.id.0.as_str()),
-                    created_at: agent.created_at,
-                    item: agent,
-                })
-                .collect(),
-        })
+        self.cursor.candidates(page).await
     }
 
-    fn possible(&self, agent: &Agent) -> bool {
-        // An agent whose name the list leaves out may have any.
-        agent.name.as_deref().is_none_or(|name| {
-            self.request
-                .keys
-                .iter()
-                .any(|key| name.ends_with(&name_suffix(key)))
-        })
+    fn possible(&self, candidate: &Candidate<Agent>) -> bool {
+        self.may_be_ours(&candidate.item)
     }
 
-    async fn judge(&self, candidate: &Candidate<Agent>) -> Result<Verdict, ProviderError> {
+    async fn judge(&self, candidate: &Candidate<Agent>) -> Result<Verdict<Found>, ProviderError> {
         let agent = match self.cursor.agent(candidate.id.as_str()).await {
             Ok(agent) => agent,
             // The list knows it.
@@ -133,7 +117,8 @@ impl Judge for ByName<'_> {
         match (agent.name.as_deref(), repository_of(&agent)) {
             (None, _) | (_, None) => Ok(Verdict::Undecided),
             (Some(_), Some(theirs))
-                if self.possible(&agent) && same_repository(&self.request.repository, theirs) =>
+                if self.may_be_ours(&agent)
+                    && same_repository(&self.request.repository, theirs) =>
             {
                 Ok(Verdict::Ours(Box::new(Found {
                     snapshot: self.cursor.look_at(agent).await?,
@@ -142,5 +127,17 @@ impl Judge for ByName<'_> {
             }
             (Some(_), Some(_)) => Ok(Verdict::Foreign),
         }
+    }
+}
+
+impl ByName<'_> {
+    fn may_be_ours(&self, agent: &Agent) -> bool {
+        // An agent whose name the list leaves out may have any.
+        agent.name.as_deref().is_none_or(|name| {
+            named(name).is_some_and(|named| {
+                named.installation == self.request.installation
+                    && self.request.keys.iter().any(|key| key.short() == named.key)
+            })
+        })
     }
 }

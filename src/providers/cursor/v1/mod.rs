@@ -4,6 +4,7 @@
 //! found by asking for it.
 
 mod adopt;
+mod marked;
 mod wire;
 
 use std::time::Duration;
@@ -15,16 +16,18 @@ use self::wire::{
     Agent, AgentList, Created, KeyInfo, ListedModel, ModelList, Run, RunError, RunList, UsageReport,
 };
 use crate::api::ProviderKind;
-use crate::domain::ids::{AccountFingerprint, LaunchKey, RunId, SessionId};
+use crate::domain::ids::{AccountFingerprint, InstallationId, LaunchKey, RunId, SessionId};
+use crate::domain::marker::Marker;
 use crate::domain::snapshot::{Links, RemotePhase, Snapshot, Usage};
 use crate::providers::contract::{
     API_KEY, Account, AdoptAnswer, AdoptRequest, CancelAnswer, Capability, Connection, ItemDetail,
-    LaunchOutcome, LaunchRequest, Launched, ListItem, MAX_MODELS, PageToken, Provider, SessionPage,
-    SessionRef,
+    LaunchOutcome, LaunchRequest, Launched, ListItem, MAX_MODELS, MarkedPage, MarkedRequest,
+    PageToken, Provider, SessionPage, SessionRef,
 };
 use crate::providers::error::{ErrorClass, ProviderError};
 use crate::providers::http::{Api, Auth, Operation, judge_launch};
 use crate::providers::repository::same_repository;
+use crate::providers::scan::{Candidate, Page};
 use crate::providers::wire::{link, next_page, raw_status};
 
 /// `BranchName` is not among them: Cursor's documentation dropped it between April and October 2026.
@@ -42,6 +45,18 @@ pub(super) const CAPABILITIES: [Capability; 13] = [
     Capability::ListModels,
     Capability::Usage,
     Capability::Cost,
+];
+
+/// Documented in October 2026: `prompt.images`, `repos[].prUrl`, `POST …/runs`, `…/archive`, `…/stream`, `…/artifacts`. Webhooks
+/// are announced there for later.
+pub(super) const OFFERED_LATER: [Capability; 7] = [
+    Capability::Images,
+    Capability::FromPullRequest,
+    Capability::FollowUp,
+    Capability::Archive,
+    Capability::Events,
+    Capability::Streaming,
+    Capability::Artifacts,
 ];
 
 /// No 409 of `POST /v1/agents` is known to say that nothing was started: `agent_id_conflict` says the opposite.
@@ -127,6 +142,24 @@ impl CursorV1 {
         self.api
             .get(Operation::List, &["v1", "agents"], &query)
             .await
+    }
+
+    async fn candidates(&self, page: Option<&PageToken>) -> Result<Page<Agent>, ProviderError> {
+        let agents = self.page(page).await?;
+        Ok(Page {
+            unreadable: agents.items.unreadable,
+            next: next_page(agents.next_cursor)?,
+            candidates: agents
+                .items
+                .readable
+                .into_iter()
+                .map(|agent| Candidate {
+                    id: SessionId::new(agent.id.0.as_str()),
+                    created_at: agent.created_at,
+                    item: agent,
+                })
+                .collect(),
+        })
     }
 
     /// Everything about an agent, with its newest run.
@@ -292,6 +325,10 @@ impl Provider for CursorV1 {
         adopt::adopt(self, request).await
     }
 
+    async fn marked(&self, request: &MarkedRequest) -> Result<MarkedPage, ProviderError> {
+        marked::marked(self, request).await
+    }
+
     async fn get(&self, session: &SessionRef) -> Result<Snapshot, ProviderError> {
         let id = session.session_id.as_str();
         let Some(run_id) = &session.run_id else {
@@ -354,13 +391,36 @@ fn agent_id(key: &LaunchKey) -> String {
     format!("bc-{key}")
 }
 
-/// What an agent's name ends with, for people and for the scan of accounts that do not honour our ids.
-fn name_suffix(key: &LaunchKey) -> String {
-    format!(" [{}]", key.short())
+/// What the end of an agent's name tells: v1 lets nobody read a prompt, and with it the marker.
+struct Named<'a> {
+    /// [`LaunchKey::short`] of its key.
+    key: &'a str,
+    installation: InstallationId,
+}
+
+/// What the name that we give an agent ends with, for people and for whoever looks for it.
+fn name_suffix(key: &LaunchKey, installation: Option<&InstallationId>) -> String {
+    match installation {
+        Some(installation) => format!(" [{} {installation}]", key.short()),
+        None => format!(" [{}]", key.short()),
+    }
+}
+
+/// Reads [`name_suffix`] again.
+fn named(name: &str) -> Option<Named<'_>> {
+    let (_, suffix) = name.strip_suffix(']')?.rsplit_once(" [")?;
+    let (key, installation) = suffix.split_once(' ')?;
+    let digits = |text: &str| text.len() == 8 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    (digits(key) && digits(installation)).then(|| Named {
+        key,
+        installation: InstallationId::new(installation),
+    })
 }
 
 fn create_agent(request: &LaunchRequest) -> wire::CreateAgent<'_> {
-    let suffix = name_suffix(&request.key);
+    let marker = Marker::find(&request.prompt);
+    let installation = marker.as_ref().map(|marker| &marker.installation);
+    let suffix = name_suffix(&request.key, installation);
     let room = LONGEST_NAME.saturating_sub(suffix.chars().count());
     let name: String = request.name.chars().take(room).collect();
     let policy = &request.pull_request;

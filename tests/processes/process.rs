@@ -1,0 +1,156 @@
+//! One process of the operator.
+
+use std::process::{ExitStatus, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::{Child, Command};
+
+use crate::crossing::Crossing;
+use crate::support::operator::Arguments;
+use crate::support::world::{PATIENCE, World};
+
+/// What a process can be told.
+#[derive(Clone, Copy, Debug)]
+pub enum Signal {
+    /// End at once.
+    Kill,
+    /// Stop in order.
+    Terminate,
+    /// Stand still.
+    Stop,
+    /// Go on.
+    Continue,
+}
+
+impl Signal {
+    fn flag(self) -> &'static str {
+        match self {
+            Self::Kill => "-KILL",
+            Self::Terminate => "-TERM",
+            Self::Stop => "-STOP",
+            Self::Continue => "-CONT",
+        }
+    }
+}
+
+/// One process of the operator. Dropping it kills it.
+pub struct Process {
+    child: Child,
+    log: Arc<Mutex<Vec<(Instant, String)>>>,
+}
+
+impl Process {
+    /// Starts the program as a Pod called `name`, whose every request goes through `crossing`. Does not wait.
+    pub fn start(world: &World, crossing: &Crossing, name: &str, arguments: &Arguments) -> Self {
+        let urls = world.simulator.urls();
+        let arguments = arguments
+            .clone()
+            .with("--namespace", world.name())
+            .with("--operator-namespace", world.name())
+            .and("--provider-endpoint", &format!("cursor={}", urls.cursor))
+            .and(
+                "--provider-endpoint",
+                &format!("firebender={}", urls.firebender),
+            );
+        let mut child = Command::new(env!("CARGO_BIN_EXE_codeagent-operator"))
+            .args(arguments.words())
+            .env("KUBECONFIG", crossing.kubeconfig())
+            .env("HOSTNAME", name)
+            .env("NO_COLOR", "1")
+            .env("ALL_PROXY", crossing.proxy_url())
+            .env_remove("HTTP_PROXY")
+            .env_remove("http_proxy")
+            .env_remove("NO_PROXY")
+            .env_remove("no_proxy")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        let log = Arc::new(Mutex::new(Vec::new()));
+        let (kept, mut lines) = (
+            Arc::clone(&log),
+            BufReader::new(child.stderr.take().unwrap()).lines(),
+        );
+        tokio::spawn(async move {
+            while let Ok(Some(line)) = lines.next_line().await {
+                kept.lock().unwrap().push((Instant::now(), line));
+            }
+        });
+        Self { child, log }
+    }
+
+    /// Waits until it has logged `text`; when that was.
+    pub async fn until_logged(&mut self, text: &str) -> Instant {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let found = {
+                let log = self.log.lock().unwrap();
+                log.iter()
+                    .find(|(_, line)| line.contains(text))
+                    .map(|(at, _)| *at)
+            };
+            if let Some(at) = found {
+                return at;
+            }
+            assert!(
+                Instant::now() < deadline,
+                "{text:?} is not logged:\n{}",
+                self.log()
+            );
+            if let Some(status) = self.child.try_wait().unwrap() {
+                panic!("ended with {status} before {text:?}:\n{}", self.log());
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// Waits until its caches are filled: it acts, or stands by.
+    pub async fn until_ready(&mut self) {
+        self.until_logged("caches are filled").await;
+    }
+
+    /// Waits until it leads.
+    pub async fn until_leading(&mut self) -> Instant {
+        self.until_logged(": leads").await
+    }
+
+    /// Everything it has logged until now.
+    pub fn log(&self) -> String {
+        let log = self.log.lock().unwrap();
+        log.iter().map(|(_, line)| format!("{line}\n")).collect()
+    }
+
+    /// Sends it a signal; when that was.
+    pub async fn signal(&self, signal: Signal) -> Instant {
+        let id = self.child.id().expect("it runs").to_string();
+        let sent = Instant::now();
+        let status = Command::new("kill").args([signal.flag(), &id]).status();
+        assert!(status.await.unwrap().success());
+        sent
+    }
+
+    /// Kills it and waits for its end.
+    pub async fn kill(mut self) {
+        self.child.kill().await.unwrap();
+    }
+
+    /// Waits until it has ended by itself.
+    pub async fn ended(&mut self) -> ExitStatus {
+        let ended = tokio::time::timeout(PATIENCE, self.child.wait()).await;
+        ended
+            .unwrap_or_else(|_| panic!("it does not end:\n{}", self.log()))
+            .unwrap()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("---- a process's log ----\n{}----", self.log());
+        }
+    }
+}

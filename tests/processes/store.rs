@@ -1,0 +1,180 @@
+//! A control plane that goes away, and one that goes back in time.
+
+use std::time::{Duration, Instant};
+
+use codeagent_harness::{Component, ControlPlane, Options};
+use codeagent_operator::api::{SendState, SessionPhase};
+use codeagent_operator::simulator::{Provider, SimulatorOptions};
+
+use crate::crossing::{Call, Crossing, Side};
+use crate::process::{Process, Signal};
+use crate::support::operator::Arguments;
+use crate::support::world::{World, pretty, session_id};
+
+/// Those that can find a launch again.
+const PROVIDERS: [Provider; 2] = [Provider::Cursor, Provider::Firebender];
+
+const LONG: &str = "sim: creating=200ms running=6s\nDo it";
+
+async fn control_plane() -> ControlPlane {
+    let options = Options {
+        controller_manager: false,
+        durable: true,
+        ..Options::default()
+    };
+    ControlPlane::start(options).await.unwrap()
+}
+
+async fn world_at(control_plane: &ControlPlane) -> World {
+    let world = World::at_own(control_plane, SimulatorOptions::for_tests()).await;
+    for provider in PROVIDERS {
+        world.agent(provider).await;
+    }
+    world
+}
+
+fn arguments() -> Arguments {
+    Arguments::impatient()
+        .with("--leader-election", "true")
+        // What is recorded after an outage is recorded long after it was sent.
+        .with("--settle-time", "5s")
+        .with("--deletion-bound", "60s")
+}
+
+/// It is away for longer than a lead lasts, while one session runs and one is being launched: the leader ends, having kept
+/// what it could not store; the next one goes on.
+#[tokio::test]
+async fn the_api_server_is_away_for_longer_than_a_lead_lasts() {
+    let mut control_plane = control_plane().await;
+    let world = world_at(&control_plane).await;
+    let crossing = Crossing::new(&world).await;
+    let hasty = arguments()
+        .with("--lease-duration", "3s")
+        .with("--renew-deadline", "2s")
+        .with("--retry-period", "500ms");
+    let mut first = Process::start(&world, &crossing, "first", &hasty);
+    first.until_leading().await;
+    for provider in PROVIDERS {
+        let running = format!("{provider}-running");
+        world.session(provider, &running, LONG).await;
+        world.until_phase(&running, SessionPhase::Running).await;
+    }
+    for provider in PROVIDERS {
+        let prompt = "sim: latency=1s creating=200ms running=500ms\nDo it";
+        let launching = format!("{provider}-launching");
+        let session = world.session(provider, &launching, prompt).await;
+        world
+            .until_true("the launch has arrived", || {
+                !world.launches(&session).is_empty()
+            })
+            .await;
+    }
+    control_plane
+        .stop_component(Component::ApiServer)
+        .await
+        .unwrap();
+    let away = Instant::now();
+    first
+        .until_logged("the lead was lost: the Lease could not be renewed")
+        .await;
+    println!("the lead was given up after {:?}", away.elapsed());
+    control_plane
+        .start_component(Component::ApiServer)
+        .await
+        .unwrap();
+    // It ends only when its answers are stored.
+    let status = first.ended().await;
+    assert!(!status.success());
+    for provider in PROVIDERS {
+        let launching = format!("{provider}-launching");
+        let recorded = world.sessions().get(&launching).await.unwrap();
+        assert_eq!(session_id(&recorded), world.at_provider(&recorded).id);
+    }
+    let crossing = Crossing::new(&world).await;
+    let mut again = Process::start(&world, &crossing, "first", &hasty);
+    again.until_leading().await;
+    for provider in PROVIDERS {
+        for name in [
+            format!("{provider}-running"),
+            format!("{provider}-launching"),
+        ] {
+            world.until_phase(&name, SessionPhase::Finished).await;
+            let done = world.until_settled(&name).await;
+            assert_eq!(session_id(&done), world.at_provider(&done).id);
+        }
+    }
+}
+
+/// The store goes back to a snapshot: of one session it knows no claim, of one a claim without its outcome. Both were
+/// launched meanwhile; neither is launched again.
+#[tokio::test]
+async fn the_store_is_restored_from_before_the_launches_were_recorded() {
+    let mut control_plane = control_plane().await;
+    let world = world_at(&control_plane).await;
+    let directory = tempfile::tempdir().unwrap();
+    let snapshot = directory.path().join("snapshot.db");
+    let endless = "sim: outcome=never\nGo on";
+    let unclaimed = |provider: Provider| format!("{provider}-unclaimed");
+    let claimed = |provider: Provider| format!("{provider}-claimed");
+    let mut launches = Vec::new();
+
+    // The first operator dies when the providers have the launches and their answers are on their way.
+    let crossing = Crossing::new(&world).await;
+    let alone = arguments().with("--leader-election", "false");
+    let mut process = Process::start(&world, &crossing, "first", &alone);
+    process.until_ready().await;
+    for provider in PROVIDERS {
+        let mut launch = crossing.hold(Side::After, 0, Call::acts_at_provider);
+        world.session(provider, &claimed(provider), endless).await;
+        launch.met().await;
+        if provider == PROVIDERS[1] {
+            process.signal(Signal::Kill).await;
+        }
+        launches.push(launch);
+    }
+    process.kill().await;
+    for provider in PROVIDERS {
+        world.session(provider, &unclaimed(provider), endless).await;
+    }
+    control_plane.save(&snapshot).await.unwrap();
+
+    let everything = || {
+        PROVIDERS
+            .map(|provider| [unclaimed(provider), claimed(provider)])
+            .concat()
+    };
+    let crossing = Crossing::new(&world).await;
+    let mut process = Process::start(&world, &crossing, "second", &arguments());
+    for name in everything() {
+        let running = world.until_phase(&name, SessionPhase::Running).await;
+        assert_eq!(session_id(&running), world.at_provider(&running).id);
+    }
+    process.signal(Signal::Terminate).await;
+    assert!(process.ended().await.success());
+
+    control_plane.restore(&snapshot).await.unwrap();
+    for provider in PROVIDERS {
+        let open = world.sessions().get(&claimed(provider)).await.unwrap();
+        let record = open.status.clone().unwrap().launch.unwrap();
+        assert!(
+            matches!(record.state, SendState::Claimed | SendState::Unknown),
+            "{}",
+            pretty(&open)
+        );
+        let untouched = world.sessions().get(&unclaimed(provider)).await.unwrap();
+        let launch = untouched
+            .status
+            .as_ref()
+            .and_then(|status| status.launch.as_ref());
+        assert!(launch.is_none(), "{}", pretty(&untouched));
+    }
+    let crossing = Crossing::new(&world).await;
+    let _process = Process::start(&world, &crossing, "third", &arguments());
+    for name in everything() {
+        let running = world.until_phase(&name, SessionPhase::Running).await;
+        // One launch each, before the restore and after it.
+        assert_eq!(session_id(&running), world.at_provider(&running).id);
+    }
+    let sent = crossing.calls(Instant::now() - Duration::from_secs(60));
+    assert!(!sent.iter().any(Call::acts_at_provider), "{sent:?}");
+}
