@@ -144,7 +144,10 @@ async fn singles(
     let mut screen = Screen::new("learning runs", lessons.len());
     run_all(cluster, lessons, arguments.parallel(), |row, outcome| {
         screen.ended(row, &outcome);
-        rows.extend(selection.further(row, &outcome.boundaries));
+        // What does not work without a fault teaches nothing about faults.
+        if outcome.violations.is_empty() {
+            rows.extend(selection.further(row, &outcome.boundaries));
+        }
         report.add(row, outcome);
     })
     .await?;

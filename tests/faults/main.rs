@@ -36,6 +36,7 @@ async fn every_single_fault_leaves_every_promise_kept() {
     let mut report = Report::default();
     let mut rows: Vec<Row> = Vec::new();
     run_all(&cluster, all.lessons(), parallel(), |row, outcome| {
+        assert_eq!(outcome.violations, [] as [&str; 0], "{row} without a fault");
         rows.extend(all.further(row, &outcome.boundaries));
         report.add(row, outcome);
     })

@@ -99,14 +99,14 @@ impl Lifecycle {
     }
 
     /// What the simulated session is told to do.
-    pub(crate) fn prompt(self) -> &'static str {
+    pub(crate) fn directive(self) -> &'static str {
         match self {
-            Self::Run | Self::CancelPending => "sim: creating=20ms setup=10ms running=150ms\nDo it",
-            Self::CancelLaunching | Self::DeleteLaunching => "sim: latency=150ms outcome=never\nGo on",
-            Self::CancelRunning | Self::DeleteRunning => "sim: creating=20ms outcome=never\nGo on",
+            Self::Run | Self::CancelPending => "creating=20ms setup=10ms running=150ms",
+            Self::CancelLaunching | Self::DeleteLaunching => "latency=150ms outcome=never",
+            Self::CancelRunning | Self::DeleteRunning => "creating=20ms outcome=never",
             // Long enough for the user to act meanwhile.
             Self::AgentDeleted | Self::SecretRotated => {
-                "sim: creating=20ms setup=10ms running=450ms\nDo it"
+                "creating=20ms setup=10ms running=450ms"
             }
         }
     }
@@ -272,12 +272,12 @@ impl Stage<'_> {
             .iter()
             .find(|key| key.provider == self.provider.simulated)
             .ok_or("the simulator has no key of this provider")?;
+        let (values, sent) = self.provider.rotated(NEW_KEY);
         self.simulator.add_key(Key {
-            secret: self.provider.rotated(NEW_KEY).1,
+            secret: sent,
             name: "rotated".to_owned(),
             ..old.clone()
         });
-        let (values, _) = self.provider.rotated(NEW_KEY);
         let secrets: Api<Secret> = self.api();
         let patch = Patch::Merge(json!({"stringData": values}));
         let name = self.provider.secret_name();

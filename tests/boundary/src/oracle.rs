@@ -65,7 +65,10 @@ pub(crate) fn deletion(took: Duration) -> Option<String> {
 
 /// Launches that the provider has seen.
 fn paid(evidence: &Evidence<'_>) -> Option<String> {
-    let promised = evidence.lifecycle.promise().launches;
+    let mut promised = evidence.lifecycle.promise().launches;
+    if unknowable(evidence) {
+        promised = 0..=*promised.end();
+    }
     let paid = evidence.launches.len();
     let ids: Vec<&str> = evidence
         .launches
@@ -88,7 +91,9 @@ fn end(evidence: &Evidence<'_>) -> Vec<String> {
     };
     let phase = phase_of(session);
     let truth = truth_of(evidence, session);
-    if phase != promised && !(promised == SessionPhase::Cancelled && never_known(evidence, session)) {
+    let said = unknowable(evidence) && outcome_unknown(session);
+    let excused = promised == SessionPhase::Cancelled && never_known(evidence, session);
+    if phase != promised && !said && !excused {
         let why = session
             .status
             .as_ref()
@@ -101,7 +106,7 @@ fn end(evidence: &Evidence<'_>) -> Vec<String> {
     }
     let recorded = recorded(session);
     let launched = evidence.launches.first().map(|launch| &launch.session);
-    if recorded != launched.map(String::as_str) {
+    if recorded != launched.map(String::as_str) && !said {
         violations.push(format!(
             "the status names the session {recorded:?}, the provider knows {launched:?}"
         ));
@@ -118,7 +123,9 @@ fn end(evidence: &Evidence<'_>) -> Vec<String> {
             .as_ref()
             .and_then(|status| status.pull_request.as_ref())
             .and_then(|pull_request| pull_request.url.as_ref());
-        if phase == SessionPhase::Finished && pull_request != truth.pull_request.as_ref() {
+        if evidence.provider.tells_pull_request
+            && phase == SessionPhase::Finished
+            && pull_request != truth.pull_request.as_ref() {
             violations.push(format!(
                 "the status has the pull request {pull_request:?}, the provider {:?}",
                 truth.pull_request
@@ -126,6 +133,17 @@ fn end(evidence: &Evidence<'_>) -> Vec<String> {
         }
     }
     violations
+}
+
+/// Documented in docs/reliability.md: at a provider that offers no way to look, what is lost may stay unknown, and is said to.
+fn unknowable(evidence: &Evidence<'_>) -> bool {
+    evidence.faults > 0 && !evidence.provider.finds_launches
+}
+
+fn outcome_unknown(session: &CodeSession) -> bool {
+    let status = session.status.as_ref();
+    let error = status.and_then(|status| status.error.as_ref());
+    error.is_some_and(|error| error.reason == "LaunchOutcomeUnknown")
 }
 
 fn recorded(session: &CodeSession) -> Option<&str> {
@@ -160,7 +178,7 @@ fn loose(evidence: &Evidence<'_>) -> Vec<String> {
         let by_event = evidence
             .published
             .iter()
-            .any(|event| event.note.contains(id));
+            .any(|event| event.note.contains(id) || event.reason == "LaunchOutcomeUnknown");
         // Where the object is gone there is nothing to attach an event to: a metric and the log tell.
         let by_log = evidence.log.lines().any(|line| {
             line.contains("a session was launched while its object was deleted")

@@ -30,6 +30,21 @@ pub struct UnderTest {
     pub stops: bool,
     /// Whether a session that was stopped says so, instead of being finished.
     pub says_stopped: bool,
+    /// What a session works on.
+    pub task: Task,
+    /// Whether a launch whose answer was lost can be found again; where not, a session may end with its outcome unknown.
+    pub finds_launches: bool,
+    /// Whether the pull request of a session is told.
+    pub tells_pull_request: bool,
+}
+
+/// What a session works on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Task {
+    /// A prompt of ours, in a repository.
+    Prompt,
+    /// An issue that the provider knows.
+    Issue(&'static str),
 }
 
 /// Every provider under test.
@@ -46,6 +61,9 @@ pub static ALL: &[UnderTest] = &[
         other_conflict: "run_not_cancellable",
         stops: true,
         says_stopped: true,
+        task: Task::Prompt,
+        finds_launches: true,
+        tells_pull_request: true,
     },
     UnderTest {
         name: "cursor-v0",
@@ -59,6 +77,9 @@ pub static ALL: &[UnderTest] = &[
         other_conflict: "conflict",
         stops: true,
         says_stopped: false,
+        task: Task::Prompt,
+        finds_launches: true,
+        tells_pull_request: true,
     },
     UnderTest {
         name: "firebender",
@@ -72,6 +93,28 @@ pub static ALL: &[UnderTest] = &[
         other_conflict: "conflict",
         stops: true,
         says_stopped: false,
+        task: Task::Prompt,
+        finds_launches: true,
+        tells_pull_request: true,
+    },
+    UnderTest {
+        name: "firetiger",
+        simulated: Provider::Firetiger,
+        member: "firetiger",
+        settings: r#"{"codingAgentId": "cursor-prod"}"#,
+        secret: &[
+            ("username", "demo"),
+            ("password", "firetiger-demo-password"),
+        ],
+        launch: "/v1/coding-agents/cursor-prod/sessions:launch",
+        lists: &[],
+        launch_conflict: "conflict",
+        other_conflict: "conflict",
+        stops: false,
+        says_stopped: false,
+        task: Task::Issue("issues/FT-42"),
+        finds_launches: false,
+        tells_pull_request: false,
     },
 ];
 
@@ -87,9 +130,32 @@ impl UnderTest {
         json!({self.member: settings})
     }
 
-    /// What its Secret holds when `key` takes the place of the first key, and what the simulated provider is then sent.
+    /// What `key` in place of the first key changes in its Secret, and what the provider is then sent.
     pub(crate) fn rotated(&self, key: &str) -> (Value, String) {
-        (json!({"api-key": key}), key.to_owned())
+        match self.simulated {
+            Provider::Cursor | Provider::Firebender | Provider::Flapjack => {
+                (json!({"api-key": key}), key.to_owned())
+            }
+            Provider::Firetiger => (json!({"password": key}), format!("demo:{key}")),
+        }
+    }
+
+    /// What only its CodeAgents must have.
+    pub(crate) fn agent_settings(&self) -> Value {
+        match self.task {
+            Task::Prompt => {
+                json!({"repository": {"url": "https://github.com/acme/app", "ref": "main"}})
+            }
+            Task::Issue(_) => json!({}),
+        }
+    }
+
+    /// What a session works on, as in its `spec`.
+    pub(crate) fn task_settings(&self) -> Value {
+        match self.task {
+            Task::Prompt => json!({"prompt": "Do it"}),
+            Task::Issue(issue) => json!({"issue": issue}),
+        }
     }
 
     /// The name of its Secret.

@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 use codeagent_harness::Namespace;
 use codeagent_operator::api::{CodeAgent, CodeSession};
 use codeagent_operator::cli::RunOptions;
-use codeagent_operator::simulator::{LaunchFilter, LaunchKind, Simulator, SimulatorOptions};
+use codeagent_operator::simulator::{
+    LaunchFilter, LaunchKind, Script, ScriptRule, Simulator, SimulatorOptions,
+};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
@@ -58,6 +60,10 @@ fn arguments() -> Arguments {
         ("--counts-interval", "700ms"),
         // As by default: a key that was accepted is not asked about again within a run.
         ("--agent-recheck", "10m"),
+        ("--stop-silence", "500ms"),
+        // One replica, and nothing that others have left.
+        ("--leader-election", "false"),
+        ("--sweep-interval", "0s"),
         ("--bind-address", "127.0.0.1:0"),
     ];
     let bound = format!("{}ms", DELETION_BOUND.as_millis());
@@ -148,6 +154,12 @@ pub async fn run(cluster: &Cluster, namespace: &Namespace, row: &Row) -> Result<
     let begun = Instant::now();
     let options = SimulatorOptions::for_tests();
     let simulator = Simulator::start(options).await?;
+    simulator.script(ScriptRule {
+        provider: Some(row.provider.simulated),
+        prompt_contains: None,
+        times: None,
+        script: Script::from_directive(row.lifecycle.directive())?,
+    });
     let (crash, crashes) = mpsc::unbounded_channel();
     let exchange = Exchange::new(
         cluster.upstream.clone(),
@@ -196,10 +208,9 @@ pub async fn run(cluster: &Cluster, namespace: &Namespace, row: &Row) -> Result<
     };
     let log = keeper.end().await;
     let versions = history.versions();
-    let uid = versions.newest().and_then(ResourceExt::uid);
+    // The simulator is this run's own, and so is every session in it.
     let launches = simulator.launches(&LaunchFilter {
         kind: Some(LaunchKind::Session),
-        marker: uid,
         ..LaunchFilter::default()
     });
     let made = exchange.made();
@@ -242,6 +253,14 @@ fn unique_name() -> String {
     format!("run-{}", NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
+/// The members of both objects.
+fn with(mut one: Value, other: Value) -> Value {
+    if let (Value::Object(all), Value::Object(more)) = (&mut one, other) {
+        all.extend(more);
+    }
+    one
+}
+
 async fn create_agent(
     client: &kube::Client,
     namespace: &str,
@@ -252,12 +271,11 @@ async fn create_agent(
         "apiVersion": "codeagents.dev/v1alpha1",
         "kind": "CodeAgent",
         "metadata": {"name": name},
-        "spec": {
+        "spec": with(row.provider.agent_settings(), json!({
             "provider": row.provider.spec(),
             "credentials": {"secretRef": {"name": row.provider.secret_name()}},
-            "repository": {"url": "https://github.com/acme/app", "ref": "main"},
             "suspend": row.lifecycle.suspended(),
-        },
+        })),
     }))?;
     let agents: Api<CodeAgent> = Api::namespaced(client.clone(), namespace);
     agents.create(&PostParams::default(), &agent).await?;
@@ -275,7 +293,7 @@ async fn live(stage: &Stage<'_>, row: &Row) -> Result<Option<Duration>, Trouble>
         "apiVersion": "codeagents.dev/v1alpha1",
         "kind": "CodeSession",
         "metadata": {"name": stage.name},
-        "spec": {"agentRef": {"name": stage.name}, "prompt": row.lifecycle.prompt()},
+        "spec": with(row.provider.task_settings(), json!({"agentRef": {"name": stage.name}})),
     }))?;
     let sessions: Api<CodeSession> = Api::namespaced(stage.client.clone(), stage.namespace);
     sessions.create(&PostParams::default(), &session).await?;
