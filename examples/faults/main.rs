@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use clap::Parser;
 use codeagent_boundary::cluster::Cluster;
-use codeagent_boundary::matrix::{Selection, run_all};
+use codeagent_boundary::matrix::{Selection, run_all, spread};
 use codeagent_boundary::provider::{self, UnderTest};
 use codeagent_boundary::report::Report;
 use codeagent_boundary::run::Row;
@@ -121,7 +121,11 @@ async fn work(arguments: &Arguments) -> Result<bool, Trouble> {
     if arguments.pairs {
         pairs::run(&cluster, arguments, singles, &mut report).await?;
     } else {
-        let rows = limited(singles, arguments.limit);
+        let all = singles.len();
+        let rows = spread(singles, arguments.limit.unwrap_or(all));
+        if rows.len() < all {
+            println!("{} of {all} rows are run", rows.len());
+        }
         let mut screen = Screen::new("single faults", rows.len());
         run_all(&cluster, rows, arguments.parallel(), |row, outcome| {
             screen.ended(row, &outcome);
@@ -154,25 +158,7 @@ async fn singles(
     Ok(rows)
 }
 
-/// Evenly spread over all, so that a part of them stands for the whole.
-fn limited(rows: Vec<Row>, limit: Option<usize>) -> Vec<Row> {
-    let all = rows.len();
-    let Some(limit) = limit.filter(|limit| *limit < all) else {
-        return rows;
-    };
-    println!("{limit} of {all} rows are run");
-    let spread = |index: usize| index * limit / all != (index + 1) * limit / all;
-    let chosen = rows.into_iter().enumerate();
-    chosen
-        .filter_map(|(index, row)| spread(index).then_some(row))
-        .collect()
-}
-
-async fn replay(
-    cluster: &Arc<Cluster>,
-    row: &Row,
-    arguments: &Arguments,
-) -> Result<bool, Trouble> {
+async fn replay(cluster: &Arc<Cluster>, row: &Row, arguments: &Arguments) -> Result<bool, Trouble> {
     let rows = vec![row.clone(); arguments.times.max(1)];
     let once = rows.len() == 1;
     let mut kept = true;
@@ -208,7 +194,12 @@ fn conclude(report: &Report, arguments: &Arguments) -> Result<bool, Trouble> {
     );
     let mut accounts = String::new();
     for violated in &report.violated {
-        accounts.push_str(&format!("==== {}\n{}\n{}\n", violated.row, violated.what.join("\n"), violated.account));
+        accounts.push_str(&format!(
+            "==== {}\n{}\n{}\n",
+            violated.row,
+            violated.what.join("\n"),
+            violated.account
+        ));
         println!("\n{}", violated.what.join("\n"));
         println!(
             "  cargo run --release --example faults -- --replay '{}'",

@@ -87,11 +87,20 @@ pub async fn run(
             break;
         }
         let mut rows = Vec::new();
-        run_all(cluster, part.to_vec(), arguments.parallel(), |row, outcome| {
-            let further = selection.further(row, &outcome.boundaries);
-            rows.extend(further.into_iter().filter(|row| !state.known.contains(&row.to_string())));
-            report.add(row, outcome);
-        })
+        run_all(
+            cluster,
+            part.to_vec(),
+            arguments.parallel(),
+            |row, outcome| {
+                let further = selection.further(row, &outcome.boundaries);
+                rows.extend(
+                    further
+                        .into_iter()
+                        .filter(|row| !state.known.contains(&row.to_string())),
+                );
+                report.add(row, outcome);
+            },
+        )
         .await?;
         rows.truncate(left);
         left -= rows.len();

@@ -180,9 +180,7 @@ impl FromStr for Boundary {
         let parse = || {
             let (call, number) = text.rsplit_once(" #")?;
             let (verb, target) = call.split_once(' ')?;
-            let verb = Verb::ALL
-                .into_iter()
-                .find(|known| known.as_str() == verb)?;
+            let verb = Verb::ALL.into_iter().find(|known| known.as_str() == verb)?;
             Some(Self {
                 call: Call {
                     verb,
@@ -237,7 +235,11 @@ mod tests {
                 base.to_owned() + "/one/status?",
                 "PATCH codesessions/status",
             ),
-            ("GET", "/api/v1/namespaces/team-a".to_owned(), "GET namespaces"),
+            (
+                "GET",
+                "/api/v1/namespaces/team-a".to_owned(),
+                "GET namespaces",
+            ),
             (
                 "GET",
                 "/api/v1/namespaces/team-a/secrets/key".to_owned(),
@@ -256,7 +258,10 @@ mod tests {
                 "/v1/agents/bc-0f3a9c1e-7a52-4f2c-9c0b-2f1e7c1d9b11/runs?limit=20",
                 "GET /v1/agents/{id}/runs",
             ),
-            ("/v1/coding-agents/cursor-prod", "GET /v1/coding-agents/cursor-prod"),
+            (
+                "/v1/coding-agents/cursor-prod",
+                "GET /v1/coding-agents/cursor-prod",
+            ),
         ] {
             assert_eq!(named(Side::Provider, "GET", uri), name);
         }
@@ -264,7 +269,10 @@ mod tests {
 
     #[test]
     fn a_boundary_is_read_as_it_is_written() {
-        for text in ["PATCH codesessions/status #2", "POST /v1/agents/{id}/stop #11"] {
+        for text in [
+            "PATCH codesessions/status #2",
+            "POST /v1/agents/{id}/stop #11",
+        ] {
             assert_eq!(text.parse::<Boundary>().unwrap().to_string(), text);
         }
         assert!("PATCH codesessions".parse::<Boundary>().is_err());

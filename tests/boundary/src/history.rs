@@ -7,8 +7,8 @@ use codeagent_operator::api::CodeSession;
 use futures::StreamExt;
 use kube::api::Api;
 use kube::{Client, ResourceExt};
-use kube_runtime::watcher::{self, Event, watcher};
 use kube_runtime::WatchStreamExt;
+use kube_runtime::watcher::{self, Event, watcher};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 

@@ -105,9 +105,7 @@ impl Lifecycle {
             Self::CancelLaunching | Self::DeleteLaunching => "latency=150ms outcome=never",
             Self::CancelRunning | Self::DeleteRunning => "creating=20ms outcome=never",
             // Long enough for the user to act meanwhile.
-            Self::AgentDeleted | Self::SecretRotated => {
-                "creating=20ms setup=10ms running=450ms"
-            }
+            Self::AgentDeleted | Self::SecretRotated => "creating=20ms setup=10ms running=450ms",
         }
     }
 
@@ -125,9 +123,7 @@ impl Lifecycle {
         };
         match self {
             // Finalizer, claim, launched, running, terminal, finalizer released.
-            Self::Run | Self::AgentDeleted => {
-                promise(End::Phase(SessionPhase::Finished), 1..=1, 6)
-            }
+            Self::Run | Self::AgentDeleted => promise(End::Phase(SessionPhase::Finished), 1..=1, 6),
             // That the key is refused, and that it no longer is: two more.
             Self::SecretRotated => promise(End::Phase(SessionPhase::Finished), 1..=1, 8),
             // Suspended, cancelled, and one in vain.
@@ -156,7 +152,9 @@ impl Lifecycle {
                 stage.cancel().await?;
             }
             Self::CancelRunning => {
-                stage.until("running", |session| at_least_running(session)).await?;
+                stage
+                    .until("running", |session| at_least_running(session))
+                    .await?;
                 stage.cancel().await?;
             }
             Self::DeleteLaunching => {
@@ -164,15 +162,21 @@ impl Lifecycle {
                 stage.delete().await?;
             }
             Self::DeleteRunning => {
-                stage.until("running", |session| at_least_running(session)).await?;
+                stage
+                    .until("running", |session| at_least_running(session))
+                    .await?;
                 stage.delete().await?;
             }
             Self::AgentDeleted => {
-                stage.until("running", |session| at_least_running(session)).await?;
+                stage
+                    .until("running", |session| at_least_running(session))
+                    .await?;
                 stage.delete_agent().await?;
             }
             Self::SecretRotated => {
-                stage.until("running", |session| at_least_running(session)).await?;
+                stage
+                    .until("running", |session| at_least_running(session))
+                    .await?;
                 stage.rotate_key().await?;
             }
         }
@@ -223,11 +227,7 @@ impl Stage<'_> {
         Api::namespaced(self.client.clone(), self.namespace)
     }
 
-    async fn until(
-        &self,
-        what: &str,
-        holds: impl Fn(&CodeSession) -> bool,
-    ) -> Result<(), Trouble> {
+    async fn until(&self, what: &str, holds: impl Fn(&CodeSession) -> bool) -> Result<(), Trouble> {
         let seen = |versions: &Versions| versions.newest().is_some_and(&holds);
         match tokio::time::timeout(STEP, self.history.until(seen)).await {
             Ok(_) => Ok(()),

@@ -79,6 +79,18 @@ impl Selection {
     }
 }
 
+/// At most `limit` of the rows, evenly spread, so that they stand for all of them.
+pub fn spread(rows: Vec<Row>, limit: usize) -> Vec<Row> {
+    let all = rows.len();
+    if limit >= all {
+        return rows;
+    }
+    let chosen = |index: usize| index * limit / all != (index + 1) * limit / all;
+    let rows = rows.into_iter().enumerate();
+    rows.filter_map(|(index, row)| chosen(index).then_some(row))
+        .collect()
+}
+
 /// Rows that wait to be run.
 #[derive(Default)]
 struct Waiting(Mutex<VecDeque<Row>>);

@@ -17,6 +17,43 @@ use tokio_util::sync::CancellationToken;
 pub struct Arguments(BTreeMap<String, Vec<String>>);
 
 impl Arguments {
+    /// For tests in which nothing is lost: looks are frequent, and no limit is so short that a slow machine meets it.
+    pub fn calm() -> Self {
+        let arguments = [
+            ("--bind-address", "127.0.0.1:0"),
+            // One that crashed would hold the Lease until its end.
+            ("--leader-election", "false"),
+            ("--send-window", "20s"),
+            ("--post-timeout", "20s"),
+            ("--settle-time", "2s"),
+            ("--consistency-window", "200ms"),
+            ("--clock-margin", "200ms"),
+            ("--deletion-bound", "60s"),
+            ("--deletion-slack", "1s"),
+            ("--fault-wait", "100ms"),
+            ("--recheck", "200ms"),
+            ("--poll-min", "50ms"),
+            ("--poll-max", "300ms"),
+            ("--refusal-wait", "2s"),
+            ("--stop-silence", "1s"),
+            ("--counts-interval", "200ms"),
+            ("--agent-recheck", "5s"),
+        ];
+        arguments
+            .into_iter()
+            .fold(Self::default(), |all, (name, value)| all.with(name, value))
+            .flag("--allow-http-endpoints")
+    }
+
+    /// For tests in which launches get lost: an absence is proven after four seconds.
+    pub fn impatient() -> Self {
+        Self::calm()
+            .with("--send-window", "1s")
+            .with("--post-timeout", "2s")
+            .with("--settle-time", "1s")
+            .with("--deletion-bound", "12s")
+    }
+
     /// Sets an option.
     #[must_use]
     pub fn with(mut self, name: &str, value: &str) -> Self {
@@ -39,12 +76,9 @@ impl Arguments {
         self
     }
 
-    /// The options, as the operator reads them.
-    ///
-    /// # Errors
-    /// If there is no such option or value.
-    pub fn parse(&self) -> Result<RunOptions, clap::Error> {
-        let mut words = vec!["codeagent-operator".to_owned(), "run".to_owned()];
+    /// The words of the command line, after the program's name.
+    pub fn words(&self) -> Vec<String> {
+        let mut words = vec!["run".to_owned()];
         for (name, values) in &self.0 {
             if values.is_empty() {
                 words.push(name.clone());
@@ -53,6 +87,15 @@ impl Arguments {
                 words.push(format!("{name}={value}"));
             }
         }
+        words
+    }
+
+    /// The options, as the operator reads them.
+    ///
+    /// # Errors
+    /// If there is no such option or value.
+    pub fn parse(&self) -> Result<RunOptions, clap::Error> {
+        let words = [vec!["codeagent-operator".to_owned()], self.words()].concat();
         match Cli::try_parse_from(words)?.command {
             Command::Run(options) => Ok(*options),
             Command::Crds => Err(clap::Error::new(clap::error::ErrorKind::InvalidSubcommand)),
@@ -149,6 +192,17 @@ impl Operator {
         match (&mut self.ended).await {
             Ok(result) => result,
             Err(_) => Err("the operator panicked".to_owned()),
+        }
+    }
+
+    /// How it ended, if it has. To be asked until it answers, and not again.
+    pub fn has_ended(&mut self) -> Option<End> {
+        match self.ended.try_recv() {
+            Ok(end) => Some(end),
+            Err(oneshot::error::TryRecvError::Empty) => None,
+            Err(oneshot::error::TryRecvError::Closed) => {
+                Some(Err("the operator panicked".to_owned()))
+            }
         }
     }
 

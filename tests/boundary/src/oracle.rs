@@ -4,9 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::time::{Duration, Instant};
 
-use codeagent_operator::api::{
-    CodeSession, ConditionStatus, SendState, SessionPhase, condition,
-};
+use codeagent_operator::api::{CodeSession, ConditionStatus, SendState, SessionPhase, condition};
 use codeagent_operator::simulator::{Launch, SessionView};
 use kube::ResourceExt;
 
@@ -75,9 +73,8 @@ fn paid(evidence: &Evidence<'_>) -> Option<String> {
         .iter()
         .map(|launch| launch.session.as_str())
         .collect();
-    (!promised.contains(&paid)).then(|| {
-        format!("launched {paid} times where {promised:?} was promised: {ids:?}")
-    })
+    (!promised.contains(&paid))
+        .then(|| format!("launched {paid} times where {promised:?} was promised: {ids:?}"))
 }
 
 /// The final status, and the provider's truth.
@@ -125,7 +122,8 @@ fn end(evidence: &Evidence<'_>) -> Vec<String> {
             .and_then(|pull_request| pull_request.url.as_ref());
         if evidence.provider.tells_pull_request
             && phase == SessionPhase::Finished
-            && pull_request != truth.pull_request.as_ref() {
+            && pull_request != truth.pull_request.as_ref()
+        {
             violations.push(format!(
                 "the status has the pull request {pull_request:?}, the provider {:?}",
                 truth.pull_request
@@ -202,9 +200,7 @@ fn budget(evidence: &Evidence<'_>) -> Option<String> {
         let call = &made.boundary.call;
         let refused = matches!(
             made.fault,
-            Some(
-                Fault::DropBefore | Fault::CrashBefore | Fault::Conflict | Fault::RateLimited
-            )
+            Some(Fault::DropBefore | Fault::CrashBefore | Fault::Conflict | Fault::RateLimited)
         );
         call.verb.is_write() && call.target.starts_with("codesessions") && !refused
     });
@@ -247,10 +243,7 @@ fn step_back(before: &CodeSession, after: &CodeSession) -> Vec<String> {
         violations.push(format!("the phase went back from {was:?} to {is:?}"));
     }
     if state(before) == Some(SendState::Confirmed) && state(after) != Some(SendState::Confirmed) {
-        violations.push(format!(
-            "a confirmed launch became {:?}",
-            state(after)
-        ));
+        violations.push(format!("a confirmed launch became {:?}", state(after)));
     }
     let id = |session: &CodeSession| {
         let provider = session.status.as_ref()?.provider.as_ref()?;
@@ -366,4 +359,130 @@ pub(crate) fn account(evidence: &Evidence<'_>, begun: Instant) -> String {
     let _ = writeln!(text, "at the provider: {}", shown(&evidence.sessions));
     let _ = writeln!(text, "the operator's log:\n{}", evidence.log);
     text
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::sync::Arc;
+
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::provider;
+
+    const UNPAID: &[Launch] = &[];
+
+    fn session(status: Value) -> Arc<CodeSession> {
+        let object = json!({
+            "apiVersion": "codeagents.dev/v1alpha1",
+            "kind": "CodeSession",
+            "metadata": {"name": "one", "namespace": "team-a", "uid": "1"},
+            "spec": {"agentRef": {"name": "agent"}, "prompt": "Do it"},
+            "status": status,
+        });
+        Arc::new(serde_json::from_value(object).unwrap())
+    }
+
+    fn evidence<'a>(versions: &'a Versions, sessions: &'a [SessionView]) -> Evidence<'a> {
+        Evidence {
+            provider: provider::named("cursor-v1").unwrap(),
+            lifecycle: Lifecycle::CancelPending,
+            faults: 0,
+            versions,
+            made: &[],
+            published: &[],
+            launches: UNPAID,
+            sessions,
+            unmet_at_provider: 0,
+            log: "",
+        }
+    }
+
+    fn phases(phases: &[&str]) -> Versions {
+        let stored = phases.iter().map(|phase| session(json!({"phase": phase})));
+        Versions {
+            stored: stored.collect(),
+            gone: false,
+        }
+    }
+
+    #[test]
+    fn what_was_promised_is_no_violation() {
+        let versions = phases(&["Pending", "Cancelled"]);
+        assert_eq!(judge(&evidence(&versions, &[])), [] as [&str; 0]);
+    }
+
+    #[test]
+    fn a_terminal_phase_that_is_left_is_one() {
+        let versions = phases(&["Finished", "Cancelled"]);
+        let found = judge(&evidence(&versions, &[]));
+        assert_eq!(found, ["left the terminal phase Finished for Cancelled"]);
+    }
+
+    #[test]
+    fn a_phase_that_goes_back_is_one_unless_the_launch_was_refused() {
+        let versions = phases(&["Creating", "Pending", "Cancelled"]);
+        let found = judge(&evidence(&versions, &[]));
+        assert_eq!(found, ["the phase went back from Creating to Pending"]);
+    }
+
+    #[test]
+    fn another_end_than_promised_is_one() {
+        let versions = phases(&["Pending", "Error"]);
+        let found = judge(&evidence(&versions, &[]));
+        assert!(found.concat().contains("ended Error"), "{found:?}");
+    }
+
+    #[test]
+    fn a_launch_too_few_is_one() {
+        let versions = phases(&["Finished"]);
+        let evidence = Evidence {
+            lifecycle: Lifecycle::Run,
+            ..evidence(&versions, &[])
+        };
+        let found = judge(&evidence);
+        assert!(found.concat().contains("launched 0 times"), "{found:?}");
+    }
+
+    #[test]
+    fn a_session_that_goes_on_is_one_until_somebody_is_told() {
+        let versions = phases(&["Cancelled"]);
+        let live = [SessionView {
+            provider: codeagent_operator::simulator::Provider::Cursor,
+            id: "bc-1".to_owned(),
+            account: "a".to_owned(),
+            status: "RUNNING".to_owned(),
+            active: true,
+            archived: false,
+            deleted: false,
+            repository: None,
+            pull_request: None,
+            on_behalf_of: None,
+            created_at: "2026-01-01T00:00:00Z".parse().unwrap(),
+            prompts: Vec::new(),
+        }];
+        let found = judge(&evidence(&versions, &live));
+        assert!(found.concat().contains("nobody was told"), "{found:?}");
+        let told = [Published {
+            reason: "Orphaned".to_owned(),
+            note: "session bc-1: left running".to_owned(),
+        }];
+        let evidence = Evidence {
+            published: &told,
+            ..evidence(&versions, &live)
+        };
+        assert_eq!(judge(&evidence), [] as [&str; 0]);
+    }
+
+    #[test]
+    fn a_key_in_a_log_is_one() {
+        let versions = phases(&["Cancelled"]);
+        let evidence = Evidence {
+            log: "the key is cursor-demo-key",
+            ..evidence(&versions, &[])
+        };
+        assert!(!judge(&evidence).is_empty());
+    }
 }

@@ -167,7 +167,8 @@ fn table(first: &str, rows: impl Iterator<Item = (String, Vec<String>)>) -> Stri
     let columns = lines.first().map_or(0, Vec::len);
     let widths: Vec<usize> = (0..columns)
         .map(|column| {
-            let width = |line: &Vec<String>| line.get(column).map_or(0, |cell| cell.chars().count());
+            let width =
+                |line: &Vec<String>| line.get(column).map_or(0, |cell| cell.chars().count());
             lines.iter().map(width).max().unwrap_or(0)
         })
         .collect();

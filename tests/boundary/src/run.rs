@@ -69,7 +69,9 @@ fn arguments() -> Arguments {
     let bound = format!("{}ms", DELETION_BOUND.as_millis());
     durations
         .into_iter()
-        .fold(Arguments::default(), |all, (name, value)| all.with(name, value))
+        .fold(Arguments::default(), |all, (name, value)| {
+            all.with(name, value)
+        })
         .with("--deletion-bound", &bound)
         .flag("--allow-http-endpoints")
 }
@@ -168,7 +170,11 @@ pub async fn run(cluster: &Cluster, namespace: &Namespace, row: &Row) -> Result<
         &row.faults,
         crash,
     );
-    if row.faults.iter().any(|(_, fault)| *fault == Fault::StaleList) {
+    if row
+        .faults
+        .iter()
+        .any(|(_, fault)| *fault == Fault::StaleList)
+    {
         let kinds = ["codesessions", "codeagents"];
         exchange.keep_lists(namespace.name(), &kinds).await?;
     }
@@ -310,10 +316,7 @@ async fn live(stage: &Stage<'_>, row: &Row) -> Result<Option<Duration>, Trouble>
     Ok((end == End::Gone).then(|| acted.elapsed()))
 }
 
-async fn until_over(
-    history: &History,
-    over: impl Fn(&Versions) -> bool,
-) -> Result<(), Trouble> {
+async fn until_over(history: &History, over: impl Fn(&Versions) -> bool) -> Result<(), Trouble> {
     if tokio::time::timeout(PATIENCE, history.until(over))
         .await
         .is_ok()
@@ -330,7 +333,10 @@ async fn until_over(
         )
     });
     let left = left.unwrap_or_else(|| "never seen".to_owned());
-    Err(format!("stuck: {PATIENCE:?} after the user's last deed the session is not over: {left}").into())
+    Err(
+        format!("stuck: {PATIENCE:?} after the user's last deed the session is not over: {left}")
+            .into(),
+    )
 }
 
 /// Waits until nothing is written any more; answers with what was, if it does not end.
@@ -452,7 +458,9 @@ async fn clean(
         let secrets: Api<Secret> = Api::namespaced(client.clone(), namespace.name());
         let secret = Patch::Merge(secret(row.provider));
         let name = row.provider.secret_name();
-        secrets.patch(name, &PatchParams::default(), &secret).await?;
+        secrets
+            .patch(name, &PatchParams::default(), &secret)
+            .await?;
     }
     Ok(!held)
 }
