@@ -25,6 +25,7 @@
 //! | [`run`] | one run |
 //! | [`oracle`] | what must hold after it |
 //! | [`matrix`] | all rows, side by side |
+//! | `load` | whether this machine keeps up |
 //! | [`report`] | the table of what came of them |
 
 pub mod boundary;
@@ -32,6 +33,7 @@ pub mod cluster;
 pub mod fault;
 pub mod history;
 pub mod lifecycle;
+mod load;
 pub mod matrix;
 pub mod operator;
 pub mod oracle;

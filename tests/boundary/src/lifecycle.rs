@@ -152,9 +152,7 @@ impl Lifecycle {
                 stage.cancel().await?;
             }
             Self::CancelRunning => {
-                stage
-                    .until("running", |session| at_least_running(session))
-                    .await?;
+                stage.until("running", at_least_running).await?;
                 stage.cancel().await?;
             }
             Self::DeleteLaunching => {
@@ -162,21 +160,15 @@ impl Lifecycle {
                 stage.delete().await?;
             }
             Self::DeleteRunning => {
-                stage
-                    .until("running", |session| at_least_running(session))
-                    .await?;
+                stage.until("running", at_least_running).await?;
                 stage.delete().await?;
             }
             Self::AgentDeleted => {
-                stage
-                    .until("running", |session| at_least_running(session))
-                    .await?;
+                stage.until("running", at_least_running).await?;
                 stage.delete_agent().await?;
             }
             Self::SecretRotated => {
-                stage
-                    .until("running", |session| at_least_running(session))
-                    .await?;
+                stage.until("running", at_least_running).await?;
                 stage.rotate_key().await?;
             }
         }

@@ -380,8 +380,8 @@ impl Forward {
         let task = tokio::spawn(async move {
             match self.call.side() {
                 Side::Api if self.call.verb == Verb::Watch => self.watch().await,
-                Side::Api => self.to_api_server().await,
-                Side::Provider => self.to_provider().await,
+                Side::Api => self.reach_api_server().await,
+                Side::Provider => self.reach_provider().await,
             }
         });
         task.await.unwrap_or(Err(Closed))
@@ -400,7 +400,7 @@ impl Forward {
         self.send().await
     }
 
-    async fn to_api_server(self) -> Answer {
+    async fn reach_api_server(self) -> Answer {
         let (head, body) = self.ask_api_server().await?.into_parts();
         let body = body.collect().await.map_err(|_| Closed)?.to_bytes();
         Ok(passed_on(head, full(body)))
@@ -419,7 +419,7 @@ impl Forward {
         answer.map_err(|_| Closed)
     }
 
-    async fn to_provider(self) -> Answer {
+    async fn reach_provider(self) -> Answer {
         let path = self.uri.path_and_query().map_or("/", |path| path.as_str());
         let uri = format!("{}{path}", self.exchange.provider_url);
         let mut request = Request::new(Full::new(self.body));

@@ -53,10 +53,13 @@ pub struct Violated {
     pub account: String,
 }
 
+/// Provider, life, and the call and the fault that it met there, if any.
+type Cell = (&'static str, Lifecycle, Option<Call>, Option<Fault>);
+
 /// What came of runs, added up.
 #[derive(Debug, Default)]
 pub struct Report {
-    cells: BTreeMap<(&'static str, Lifecycle, Option<Call>, Option<Fault>), Count>,
+    cells: BTreeMap<Cell, Count>,
     /// Runs that violated something.
     pub violated: Vec<Violated>,
 }

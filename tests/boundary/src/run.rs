@@ -349,9 +349,8 @@ async fn until_quiet(exchange: &Exchange) -> Option<String> {
             .rfind(|made| made.boundary.call.verb.is_write())
             .map_or(begun, |made| made.at)
             .max(begun);
-        let Some(wait) = QUIET.checked_sub(last.elapsed()) else {
-            return None;
-        };
+        // Nothing left to wait for: it is quiet.
+        let wait = QUIET.checked_sub(last.elapsed())?;
         if begun.elapsed() > UNREST {
             let what = made.last().map(|made| made.boundary.to_string());
             return Some(format!(
