@@ -2,17 +2,12 @@
 //! code, its manifests are the files of `examples/`.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
-mod provider_support;
-
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use codeagent_operator::api::{ProviderKind, ProviderSpec};
-use codeagent_operator::providers::contract::{
-    API_KEY, Capability, Connection, ProviderType, Recovery,
-};
+use codeagent_operator::api::ProviderSpec;
+use codeagent_operator::providers::contract::{API_KEY, Capability, ProviderType, Recovery};
 use codeagent_operator::providers::registry::Registry;
-use provider_support::*;
 
 const UPDATE: &str = "UPDATE_DOCS=1 cargo test --test provider_capabilities";
 
@@ -181,43 +176,4 @@ fn every_capability_is_listed_once_in_order_under_a_name_of_its_own() {
     let names: BTreeSet<_> = Capability::ALL.iter().map(|one| one.as_str()).collect();
     assert_eq!(names.len(), Capability::ALL.len());
     assert!(names.len() >= 20);
-}
-
-#[test]
-fn every_kind_that_a_manifest_can_name_can_be_talked_to() {
-    let known: Vec<ProviderKind> = Registry::all().iter().map(|one| one.kind()).collect();
-    assert_eq!(known, ProviderKind::ALL);
-}
-
-#[test]
-fn capabilities_and_behaviour_agree() {
-    let http = stack(settings());
-    for (provider, settings) in columns() {
-        let kind = provider.kind();
-        // What stands for all settings need not select the provider.
-        let spec = match settings.kind() {
-            Some(_) => settings,
-            None => spec(kind),
-        };
-        let capabilities = provider.capabilities(&spec);
-        let recovers = provider.recovery(&spec) != Recovery::None;
-        assert_eq!(
-            capabilities.contains(&Capability::RecoverLaunch),
-            recovers,
-            "{kind}"
-        );
-        let endpoint = provider.default_endpoint(&spec);
-        let connected = provider
-            .connect(Connection {
-                spec,
-                ..connection(&http, kind, &endpoint, KEY)
-            })
-            .unwrap();
-        let templates = connected.templates().is_some();
-        assert_eq!(
-            capabilities.contains(&Capability::Templates),
-            templates,
-            "{kind}"
-        );
-    }
 }

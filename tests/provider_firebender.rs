@@ -249,15 +249,6 @@ async fn a_look_tells_everything_but_the_token() {
 }
 
 #[tokio::test]
-async fn an_unknown_status_is_shown_and_decides_nothing() {
-    let server =
-        Server::start(|_| reply(200, json!({"id": "fb_1", "status": "HIBERNATING"}))).await;
-    let snapshot = firebender(&server).get(&session("fb_1")).await.unwrap();
-    assert_eq!(snapshot.phase, RemotePhase::Unrecognised);
-    assert_eq!(snapshot.raw_status, "HIBERNATING");
-}
-
-#[tokio::test]
 async fn a_stop_is_taken_or_there_is_nothing_to_stop() {
     for (status, answer) in [
         (200, Some(CancelAnswer::Accepted)),
@@ -358,28 +349,6 @@ async fn the_marker_in_the_first_message_decides_whatever_the_branch_is() {
         .collect();
     // Oldest first, with the attempt that the marker names.
     assert_eq!(attempts, [("fb_rewritten", Some(1)), ("fb_kept", Some(2))]);
-}
-
-#[tokio::test]
-async fn foreign_markers_are_not_ours() {
-    let server = with_conversations(
-        ["fb_1", "fb_2", "fb_3"]
-            .map(|id| agent(id, IN_WINDOW))
-            .into(),
-        |id| {
-            reply(
-                200,
-                conversation(&match id {
-                    "fb_1" => marked("ffffffff", "session-uid", 1),
-                    "fb_2" => marked("0a1b2c3d", "another-uid", 1),
-                    _ => "<!-- codeagents.dev/0a1b2c3d/session-uid/m/add-tests -->".to_owned(),
-                }),
-            )
-        },
-    )
-    .await;
-    let answer = firebender(&server).adopt(&adopt_request()).await.unwrap();
-    assert_eq!(answer, AdoptAnswer::Absent);
 }
 
 #[tokio::test]
@@ -506,46 +475,6 @@ async fn a_session_is_found_though_the_list_shifts_while_it_is_read() {
     looks.sort();
     looks.dedup();
     assert_eq!(looks.len(), all);
-}
-
-#[tokio::test]
-async fn a_long_list_takes_several_passes_and_is_absent_only_at_its_end() {
-    // 30 pages of 3 candidates each, none ours.
-    let server = Server::start(|seen| {
-        if seen.target.ends_with("/conversation") {
-            return reply(200, conversation("other"));
-        }
-        let page: usize = seen
-            .target
-            .split_once("cursor=")
-            .map_or(0, |(_, page)| page.parse().unwrap());
-        let agents: Vec<_> = (0..3)
-            .map(|n| agent(&format!("fb_{page}_{n}"), IN_WINDOW))
-            .collect();
-        reply(
-            200,
-            json!({"agents": agents, "nextCursor": (page < 29).then(|| (page + 1).to_string())}),
-        )
-    })
-    .await;
-    let provider = firebender(&server);
-    let mut request = adopt_request();
-    let mut passes = 1;
-    loop {
-        match provider.adopt(&request).await.unwrap() {
-            AdoptAnswer::Absent => break,
-            AdoptAnswer::Inconclusive { resume, .. } => request.resume = resume,
-            other => panic!("{other:?}"),
-        }
-        passes += 1;
-        assert!(passes < 10, "no end");
-    }
-    let looks = server
-        .lines()
-        .iter()
-        .filter(|line| line.ends_with("/conversation"))
-        .count();
-    assert_eq!((passes, looks), (3, 90));
 }
 
 #[tokio::test]

@@ -300,12 +300,55 @@ pub struct CodeAgentStatus {
     /// How many sessions there are. Written at most once in 10 seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sessions: Option<SessionCounts>,
+    /// The template at the provider that sessions are launched from, where the provider has templates (Flapjack).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub template: Option<TemplateStatus>,
     /// Sessions of this installation that run at the provider and that no CodeSession accounts for, the 20 oldest. Those that
     /// were left running on purpose come last.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 20), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["sessionId"]))]
     pub orphans: Vec<OrphanStatus>,
 }
+
+/// The template at the provider that the sessions of a CodeAgent are launched from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct TemplateStatus {
+    /// Whether sessions can be launched from it.
+    pub state: TemplateState,
+    /// The provider's id of it, once it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 256))]
+    pub id: Option<String>,
+    /// The endpoint at which it is.
+    #[schemars(length(max = 253))]
+    pub endpoint: String,
+    /// Digest of the account that it belongs to.
+    #[schemars(length(max = 64))]
+    pub account: String,
+    /// Tells this try to make it from others; absent where it was found and not made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub claim_id: Option<String>,
+    /// When it was tried to be made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "time_schema")]
+    pub claimed_at: Option<Timestamp>,
+    /// The generation of the spec that it was last brought in line with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+}
+
+/// Where a template stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum TemplateState {
+    /// About to be made, or it is not known yet whether it was made.
+    Claimed,
+    /// It is there: sessions are launched from it.
+    Ready,
+}
+
+words_schema!(TemplateState: Claimed, Ready);
 
 /// The most orphans that are kept in the status.
 pub const MAX_ORPHANS: usize = 20;

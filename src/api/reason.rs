@@ -68,6 +68,12 @@ words! {
         Suspended,
         /// Waits for a free place (maxConcurrentSessions).
         WaitingForCapacity,
+        /// Waits for the template that sessions are launched from to be there at the provider.
+        WaitingForTemplate,
+        /// The provider refuses to make or change the template.
+        TemplateRefused,
+        /// The template stays at the provider.
+        TemplateLeft,
         /// Waits for the open launch of another session on the same issue.
         WaitingForIssue,
         /// The Secret does not exist.

@@ -11,6 +11,8 @@ pub const VERSION: &str = "v1alpha1";
 
 /// Finalizer of a CodeSession: the provider session behind it is dealt with before the object goes.
 pub const FINALIZER: &str = "codeagents.dev/provider-session";
+/// Finalizer of a CodeAgent that has a template at its provider: the template goes before the object does.
+pub const TEMPLATE_FINALIZER: &str = "codeagents.dev/provider-template";
 /// Annotation that the finalizer's write sets: `<namespace>/<name>/<uid>` of the object that was launched. A restored copy
 /// carries another uid than its own.
 pub const ORIGIN_ANNOTATION: &str = "codeagents.dev/origin";

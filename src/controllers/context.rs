@@ -213,6 +213,11 @@ impl Shared {
         lock(&self.owned).retain(|_, owner| owner != uid);
     }
 
+    /// Whether a provider session is known to belong to the CodeSession with this uid.
+    pub fn owns_any(&self, uid: &str) -> bool {
+        lock(&self.owned).values().any(|owner| owner == uid)
+    }
+
     /// The provider sessions that belong to other CodeSessions than the one with this uid.
     pub fn owned_by_others(&self, uid: &str) -> BTreeSet<SessionId> {
         lock(&self.owned)

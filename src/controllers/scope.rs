@@ -15,6 +15,7 @@ use super::memory::IssueKey;
 use super::metrics::Controller;
 use crate::api::{CodeAgent, CodeSession, Reason, SendState, SessionCondition, condition};
 use crate::domain::ids::SessionId;
+use crate::domain::template::Seen as SeenTemplate;
 use crate::runtime::lock::lock;
 use crate::runtime::overlay::Overlay;
 use crate::runtime::watch::{self, Change, Queue};
@@ -38,6 +39,7 @@ pub struct Scope {
     waiting: Mutex<HashSet<String>>,
     counted: Mutex<HashMap<String, Instant>>,
     keys: Mutex<HashMap<String, ConnectionKey>>,
+    templates: Mutex<HashMap<String, SeenTemplate>>,
 }
 
 impl Scope {
@@ -59,6 +61,7 @@ impl Scope {
             waiting: Mutex::default(),
             counted: Mutex::default(),
             keys: Mutex::default(),
+            templates: Mutex::default(),
         }
     }
 
@@ -87,6 +90,32 @@ impl Scope {
         {
             self.context.accounts.forget(&before);
         }
+    }
+
+    /// Changes what is remembered of the template of the agent with this uid.
+    pub(super) fn change_template<T>(
+        &self,
+        uid: &str,
+        change: impl FnOnce(&mut SeenTemplate) -> T,
+    ) -> T {
+        change(lock(&self.templates).entry(uid.to_owned()).or_default())
+    }
+
+    /// The provider does not know the template of this agent: it is looked for again.
+    pub(super) fn doubt_template(&self, namespace: &str, name: &str) {
+        let reference = ObjectRef::new(name).within(namespace);
+        if let Some(uid) = self.agents.get(&reference).and_then(|agent| agent.uid()) {
+            self.change_template(&uid, |seen| seen.look = None);
+        }
+        self.agent_queue.push(reference);
+    }
+
+    /// Forgets an agent that is gone.
+    pub(super) fn forget_agent(&self, uid: &str) {
+        self.agents_overlay.forget(uid);
+        lock(&self.counted).remove(uid);
+        lock(&self.keys).remove(uid);
+        lock(&self.templates).remove(uid);
     }
 
     /// The key that the agent with this uid uses, as far as it was looked at.
@@ -171,9 +200,7 @@ impl Scope {
             Change::Deleted(agent) => {
                 self.wake_sessions(agent);
                 if let Some(uid) = agent.uid() {
-                    self.agents_overlay.forget(&uid);
-                    lock(&self.counted).remove(&uid);
-                    lock(&self.keys).remove(&uid);
+                    self.forget_agent(&uid);
                 }
             }
             Change::Complete => {

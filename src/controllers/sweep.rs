@@ -108,7 +108,8 @@ impl Sweeper {
     }
 }
 
-/// Sweeps until the context stops, while this process leads. To be begun once every scope's caches are filled: what they lack would look like nobody's.
+/// Sweeps until the context stops, while this process leads. To be begun once every scope's caches are filled: what they lack
+/// would look like nobody's.
 pub async fn run(context: Context) {
     let interval = context.settings.sweep_interval;
     if interval.is_zero() {
@@ -205,7 +206,8 @@ async fn round(context: &Context, accounts: &mut HashMap<String, Watched>) {
     context.metrics.keep_orphans(&present);
 }
 
-/// The accounts whose keys stand and whose sessions can be listed.
+/// The accounts whose sessions can be listed, also those whose keys do not stand right now: what is remembered of them would
+/// have to be found out again.
 fn staffs(context: &Context) -> BTreeMap<String, Staff> {
     let mut staffs: BTreeMap<String, Staff> = BTreeMap::new();
     for scope in context.sweeper.scopes() {
@@ -220,7 +222,7 @@ fn staffs(context: &Context) -> BTreeMap<String, Staff> {
             let (true, Some(key)) = (lists, key) else {
                 continue;
             };
-            let Some(Standing::Accepted(account)) = context.accounts.standing(&key) else {
+            let Some(account) = context.accounts.last_account(&key) else {
                 continue;
             };
             let name = format!(
@@ -307,7 +309,7 @@ async fn sweep(
         if !told {
             tell(context, employer, &ledger, &marked, &orphan).await;
         }
-        if stopping {
+        if stopping && context.may_begin() {
             stop(provider, &marked).await;
         }
         if orphan.stop == Stop::Ended || marked.snapshot.phase.is_terminal() {
@@ -335,9 +337,13 @@ async fn sweep(
     }
 }
 
-/// A connection with the key of any CodeAgent of the account.
+/// A connection with a key of the account that stands.
 async fn connect(context: &Context, staff: &Staff) -> Option<Linked> {
     for employer in &staff.employers {
+        let standing = context.accounts.standing(&employer.key);
+        if !matches!(standing, Some(Standing::Accepted(_))) {
+            continue;
+        }
         let agent = &employer.agent;
         let spec = &agent.spec.provider;
         let reference = &agent.spec.credentials.secret_ref;

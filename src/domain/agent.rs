@@ -6,9 +6,10 @@ use jiff::Timestamp;
 
 use super::remote::{Account, Capability, Recovery};
 use super::status::{MESSAGE_BYTES, clip, whole_seconds};
+use super::template::Standing;
 use crate::api::{
     AccountStatus, AgentCondition, ClientIdEvidence, CodeAgentStatus, Condition, ConditionStatus,
-    Guarantee, OrphanStatus, ProviderKind, Reason, SessionCounts, condition,
+    Guarantee, OrphanStatus, ProviderKind, Reason, SessionCounts, TemplateStatus, condition,
 };
 
 /// What was found out about a CodeAgent.
@@ -34,6 +35,10 @@ pub struct Findings {
     pub orphans: Option<Vec<OrphanStatus>>,
     /// Whether it is suspended.
     pub suspended: bool,
+    /// What is to be recorded of its template.
+    pub template: Option<TemplateStatus>,
+    /// How its template stands.
+    pub template_standing: Standing,
 }
 
 /// How a CodeAgent stands.
@@ -90,6 +95,7 @@ pub fn status(
     if let Some(counts) = findings.counts {
         status.sessions = Some(counts);
     }
+    status.template.clone_from(&findings.template);
     if let Some(orphans) = &findings.orphans {
         status.orphans.clone_from(orphans);
     }
@@ -173,12 +179,26 @@ fn conditions(
         Verdict<'_>,
         Verdict<'_>,
     ) = match &findings.health {
-        Health::Accepted(_) => (
-            (True, Reason::CredentialsAccepted, ""),
-            (True, Reason::ProviderAnswers, ""),
-            (False, Reason::Ready, ""),
-            (False, Reason::Ready, ""),
-        ),
+        Health::Accepted(_) => {
+            let (reconciling, stalled) = match &findings.template_standing {
+                Standing::NotNeeded | Standing::Ready => {
+                    ((False, Reason::Ready, ""), (False, Reason::Ready, ""))
+                }
+                Standing::Pending { reason, message } => {
+                    ((True, *reason, message.as_str()), (False, *reason, ""))
+                }
+                Standing::Refused { message, .. } => (
+                    (False, Reason::TemplateRefused, ""),
+                    (True, Reason::TemplateRefused, message.as_str()),
+                ),
+            };
+            (
+                (True, Reason::CredentialsAccepted, ""),
+                (True, Reason::ProviderAnswers, ""),
+                reconciling,
+                stalled,
+            )
+        }
         Health::Unreachable {
             reason,
             message,
@@ -211,7 +231,16 @@ fn conditions(
             Reason::AgentSuspended,
             "suspended: running sessions go on, no new one starts",
         ),
-        Health::Accepted(_) => (True, Reason::Ready, "sessions can start"),
+        Health::Accepted(_) => match &findings.template_standing {
+            Standing::NotNeeded | Standing::Ready | Standing::Refused { usable: true, .. } => {
+                (True, Reason::Ready, "sessions can start")
+            }
+            Standing::Pending { reason, message } => (False, *reason, message.as_str()),
+            Standing::Refused {
+                message,
+                usable: false,
+            } => (False, Reason::TemplateRefused, message.as_str()),
+        },
         Health::Unreachable {
             reason, message, ..
         }

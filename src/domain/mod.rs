@@ -15,4 +15,5 @@ pub mod requeue;
 pub mod session;
 pub mod snapshot;
 pub mod status;
+pub mod template;
 pub mod timing;

@@ -229,7 +229,7 @@ pub enum AdoptAnswer {
         /// Where to go on.
         resume: Option<ScanState>,
     },
-    /// Our id is taken by a session that is not ours.
+    /// The id of the newest attempt is taken by a session that is not ours.
     Foreign {
         /// What speaks against it being ours.
         why: String,

@@ -96,7 +96,7 @@ pub struct Connection {
 /// What a list page tells of each session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ListDetail {
-    /// Everything a [`Snapshot`] has: a page of the list replaces that many single looks.
+    /// Everything a [`Snapshot`] has but the live view, which may be told alone: a page of the list replaces that many single looks.
     Full,
     /// Of some or all sessions only whether something moved; what it is takes a [`Provider::get`].
     Hint,

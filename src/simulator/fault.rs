@@ -155,6 +155,8 @@ pub enum FaultKind {
     },
     /// The launch behaves as if the client had not chosen an id (an older server).
     IgnoreAgentId,
+    /// A page of a list holds at most this many items, whatever was asked for. Nothing where the list has no pages (Flapjack, Firetiger).
+    SmallPages { items: usize },
     /// A stream is cut, without an end, once this many bytes were sent: mid-event, mid-character.
     CutStream { after_bytes: usize },
     /// A stream answers with one `error` event, e.g. `stream_unavailable`, and ends.
@@ -179,6 +181,7 @@ impl FaultKind {
             Self::UnknownStatus { .. } => "unknown_status",
             Self::Lag { .. } => "lag",
             Self::IgnoreAgentId => "ignore_agent_id",
+            Self::SmallPages { .. } => "small_pages",
             Self::CutStream { .. } => "cut_stream",
             Self::StreamError { .. } => "stream_error",
         }

@@ -21,12 +21,14 @@ pub(crate) struct Call {
     pub(crate) tampering: Tampering,
 }
 
-/// What a fault changes about a launch itself.
+/// What a fault changes about a launch or a list itself.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Tampering {
     pub(crate) ignore_agent_id: bool,
     /// How long a new session stays out of lists and links, and its conversation empty.
     pub(crate) lag: Duration,
+    /// The most items that a page may hold, besides the provider's own limit.
+    pub(crate) largest_page: Option<usize>,
 }
 
 impl Call {

@@ -13,6 +13,7 @@ const MAX_LIMIT: usize = 100;
 /// The query of a request whose keys are all known.
 pub(crate) struct Query {
     pairs: Vec<(String, String)>,
+    largest_page: usize,
 }
 
 impl Query {
@@ -38,13 +39,17 @@ impl Query {
                 "{key}: Expected string, received array"
             )));
         }
-        Ok(Self { pairs })
+        Ok(Self {
+            pairs,
+            largest_page: largest_page(call),
+        })
     }
 
     /// Any further keys are ignored.
     pub(crate) fn lenient(call: &Call) -> Self {
         Self {
             pairs: call.query_pairs(),
+            largest_page: largest_page(call),
         }
     }
 
@@ -103,10 +108,16 @@ impl Query {
         Ok(Page {
             limit: self
                 .number("limit", 1..=MAX_LIMIT)?
-                .unwrap_or(DEFAULT_LIMIT),
+                .unwrap_or(DEFAULT_LIMIT)
+                .min(self.largest_page),
             cursor: self.string("cursor")?,
         })
     }
+}
+
+/// At least one item, so that every list has an end.
+fn largest_page(call: &Call) -> usize {
+    call.tampering.largest_page.unwrap_or(MAX_LIMIT).max(1)
 }
 
 /// Which page of a list was asked for. The cursor is the id of the last item of the page before, so items that appear in front move nothing.

@@ -286,6 +286,7 @@ impl WorldState {
         match &fault {
             Some(FaultKind::IgnoreAgentId) => call.tampering.ignore_agent_id = true,
             Some(FaultKind::Lag { duration }) => call.tampering.lag = *duration,
+            Some(FaultKind::SmallPages { items }) => call.tampering.largest_page = Some(*items),
             _ => {}
         }
 
@@ -492,6 +493,7 @@ fn fault_before(fault: &FaultKind, api: &dyn ProviderApi) -> Option<Delivery> {
         | FaultKind::UnknownStatus { .. }
         | FaultKind::Lag { .. }
         | FaultKind::IgnoreAgentId
+        | FaultKind::SmallPages { .. }
         | FaultKind::CutStream { .. }
         | FaultKind::StreamError { .. } => None,
     }
@@ -574,6 +576,7 @@ fn fault_after(fault: Option<&FaultKind>, mut answer: Answer, api: &dyn Provider
         }
         FaultKind::Lag { .. }
         | FaultKind::IgnoreAgentId
+        | FaultKind::SmallPages { .. }
         | FaultKind::LateCommit { .. }
         | FaultKind::DropBefore
         | FaultKind::Hang { .. }

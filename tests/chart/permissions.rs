@@ -78,10 +78,11 @@ async fn may_exactly(access: &Access, release: &Release, namespace: &str, expect
 }
 
 /// What the operator may do in a namespace that it serves.
-const SERVING: [&str; 15] = [
+const SERVING: [&str; 16] = [
     "get codeagents.codeagents.dev",
     "list codeagents.codeagents.dev",
     "watch codeagents.codeagents.dev",
+    "patch codeagents.codeagents.dev",
     "patch codeagents/status.codeagents.dev",
     "get codesessions.codeagents.dev",
     "list codesessions.codeagents.dev",

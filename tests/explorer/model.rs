@@ -179,7 +179,11 @@ impl World {
                 api_version: "v1",
                 recovery,
                 stop_shown: StopShown::InStatus,
-                capabilities: Capability::ALL.into_iter().collect::<BTreeSet<_>>(),
+                // A template is not part of the model: it decides nothing about what is paid.
+                capabilities: Capability::ALL
+                    .into_iter()
+                    .filter(|capability| *capability != Capability::Templates)
+                    .collect::<BTreeSet<_>>(),
             },
             running,
             cancelled,

@@ -52,9 +52,12 @@ async fn an_agent_says_who_it_is_and_what_it_can_do(provider: Provider) {
             assert!(can("BranchName"));
             Guarantee::ExactlyOnce
         }
-        Provider::Flapjack | Provider::Firetiger => {
-            unreachable!("no life of {provider:?} is tested here")
+        Provider::Flapjack => {
+            assert!(can("Templates"));
+            assert!(!can("BranchName"));
+            Guarantee::ExactlyOnce
         }
+        Provider::Firetiger => unreachable!("no life of {provider:?} is tested here"),
     };
     assert_eq!(status.launch_guarantee, Some(at_first));
 
@@ -125,10 +128,8 @@ async fn a_wrong_key_is_told_and_mends_by_itself(provider: Provider) {
     let message = &agent_condition(&agent, "CredentialsValid").unwrap().message;
     let said = match provider {
         Provider::Cursor => "Invalid",
-        Provider::Firebender => "nvalid",
-        Provider::Flapjack | Provider::Firetiger => {
-            unreachable!("no life of {provider:?} is tested here")
-        }
+        Provider::Firebender | Provider::Flapjack => "nvalid",
+        Provider::Firetiger => unreachable!("no life of {provider:?} is tested here"),
     };
     assert!(message.contains(said), "{message}");
     assert!(message.contains("Put a valid key into it"), "{message}");

@@ -24,7 +24,7 @@ async fn an_api_server_that_is_away_when_the_answer_comes() {
         .with("--deletion-bound", "120s");
     let _operator = world.operator_with(arguments).await;
     let mut sessions = Vec::new();
-    for provider in [Provider::Cursor, Provider::Firebender] {
+    for provider in [Provider::Cursor, Provider::Firebender, Provider::Flapjack] {
         world.agent(provider).await;
         let prompt = "sim: latency=3s creating=200ms running=500ms\nDo it";
         let session = world.session(provider, provider.name(), prompt).await;

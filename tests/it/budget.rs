@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use codeagent_harness::{AuditedRequest, Verb};
-use codeagent_operator::api::SessionPhase;
+use codeagent_operator::api::{CodeAgent, ConditionStatus, SessionPhase};
 use codeagent_operator::simulator::{OperationClass, Provider};
 use kube::ResourceExt;
 
 use crate::support::for_each_provider;
 use crate::support::operator::Arguments;
-use crate::support::world::World;
+use crate::support::world::{World, agent_is};
 
 /// Writes of a life to its object, when nothing can be seen on the way but the phases.
 const MOST_WRITES: usize = 6;
@@ -27,6 +27,7 @@ async fn a_life_costs_six_writes_and_the_reads_it_needs(provider: Provider) {
         .with("--recheck", "10s")
         .with("--agent-recheck", "10m");
     let _operator = world.operator_with(arguments).await;
+    until_ready(&world, provider).await;
     let prompt = "sim: creating=300ms setup=100ms running=600ms pr=true pr_after=300ms\nDo it";
     let created = world.session(provider, "one", prompt).await;
     world.until_phase("one", SessionPhase::Finished).await;
@@ -82,6 +83,12 @@ async fn a_life_costs_six_writes_and_the_reads_it_needs(provider: Provider) {
     assert_eq!(later.len(), 0, "{later:#?}");
 }
 
+/// Waiting for the CodeAgent would be told, and cost one more.
+async fn until_ready(world: &World, provider: Provider) {
+    let ready = |agent: &CodeAgent| agent_is(agent, "Ready", ConditionStatus::True, "Ready");
+    world.until_agent(provider, "ready", ready).await;
+}
+
 for_each_provider!(a_life_without_further_news_costs_six_writes);
 
 /// Without a pull request on the way there is nothing that a user could see but the phases.
@@ -90,6 +97,7 @@ async fn a_life_without_further_news_costs_six_writes(provider: Provider) {
     world.agent(provider).await;
     let log = world.audit_log().await;
     let _operator = world.operator().await;
+    until_ready(&world, provider).await;
     let prompt = "sim: creating=300ms setup=100ms running=600ms pr=true\nDo it";
     let created = world.session(provider, "one", prompt).await;
     world.until_settled("one").await;

@@ -23,4 +23,5 @@ mod races;
 mod rebirth;
 mod secrecy;
 mod support;
+mod templates;
 mod waiting;

@@ -111,21 +111,34 @@ async fn a_session_that_the_provider_lost_ends_as_lost(provider: Provider) {
     world.session(provider, "long", ENDLESS).await;
     world.until_phase("long", SessionPhase::Running).await;
     let id = session_id(&world.sessions().get("long").await.unwrap());
-    let (path, header, key) = match provider {
-        Provider::Cursor => ("v1", "authorization", "Bearer cursor-demo-key"),
-        Provider::Firebender => ("v0", "x-api-key", "firebender-demo-key"),
-        Provider::Flapjack | Provider::Firetiger => {
-            unreachable!("no life of {provider:?} is tested here")
-        }
-    };
-    let url = format!("{}/{path}/agents/{id}", world.simulator.url(provider));
-    let client = reqwest::Client::new();
-    let deleted = client.delete(url).header(header, key).send().await.unwrap();
-    assert!(deleted.status().is_success(), "{deleted:?}");
+    lose(&world, provider, &id).await;
     let lost = world.until_settled("long").await;
     let status = lost.status.clone().unwrap();
     assert_eq!(status.phase, SessionPhase::Error);
     assert_eq!(status.error.unwrap().reason, "SessionLost");
     assert_eq!(world.launches(&lost).len(), 1);
     world.until_event(&lost, "SessionLost").await;
+}
+
+/// From now on the provider knows the session no longer.
+async fn lose(world: &World, provider: Provider, id: &str) {
+    let (path, header, key) = match provider {
+        Provider::Cursor => ("v1", "authorization", "Bearer cursor-demo-key"),
+        Provider::Firebender => ("v0", "x-api-key", "firebender-demo-key"),
+        // Nobody can delete a session there.
+        Provider::Flapjack => {
+            let gone = FaultKind::Respond {
+                status: 404,
+                headers: Vec::new(),
+                body: r#"{"error": "NOT_FOUND", "detail": "Code session not found"}"#.to_owned(),
+            };
+            let get = Matcher::class(OperationClass::Get);
+            return world.simulator.inject(Fault::always(get, gone));
+        }
+        Provider::Firetiger => unreachable!("no life of {provider:?} is tested here"),
+    };
+    let url = format!("{}/{path}/agents/{id}", world.simulator.url(provider));
+    let client = reqwest::Client::new();
+    let deleted = client.delete(url).header(header, key).send().await.unwrap();
+    assert!(deleted.status().is_success(), "{deleted:?}");
 }

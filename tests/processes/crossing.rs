@@ -14,7 +14,7 @@ use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
-use codeagent_operator::simulator::Provider;
+use codeagent_operator::simulator::{Provider, Urls};
 use serde_json::json;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
@@ -53,6 +53,12 @@ impl Call {
     /// Whether it changes something at a provider.
     pub fn acts_at_provider(&self) -> bool {
         matches!(self.party, Party::Provider(_)) && self.method != Method::GET
+    }
+
+    /// Whether it starts a session, at any provider.
+    pub fn is_launch(&self) -> bool {
+        let of_sessions = ["/v0/agents", "/v1/agents", "/api/code-sessions"];
+        self.method == Method::POST && of_sessions.contains(&self.path.as_str())
     }
 
     /// Whether it is a step of a session's life: what comes of it must not be lost, and must not happen twice.
@@ -102,7 +108,7 @@ struct Shared {
     cut_off: AtomicBool,
     api_server: kube::Client,
     providers: reqwest::Client,
-    world_urls: [(Provider, String); 2],
+    urls: Urls,
 }
 
 /// Where everything passes that one process says.
@@ -118,7 +124,6 @@ impl Crossing {
     pub async fn new(world: &World) -> Self {
         let mut config = world.access.config();
         config.default_retry = false;
-        let urls = world.simulator.urls();
         let shared = Arc::new(Shared {
             calls: Mutex::default(),
             hold: Mutex::default(),
@@ -129,10 +134,7 @@ impl Crossing {
                 .no_proxy()
                 .build()
                 .unwrap(),
-            world_urls: [
-                (Provider::Cursor, urls.cursor.clone()),
-                (Provider::Firebender, urls.firebender.clone()),
-            ],
+            urls: world.simulator.urls().clone(),
         });
         let stop = CancellationToken::new();
         let api_server = serve(&shared, Front::ApiServer, &stop).await;
@@ -242,9 +244,8 @@ impl Shared {
 
     fn provider_at(&self, uri: &Uri) -> Option<Provider> {
         let authority = uri.authority()?.as_str();
-        let mut urls = self.world_urls.iter();
-        let (provider, _) = urls.find(|(_, url)| url.ends_with(authority))?;
-        Some(*provider)
+        let mut all = Provider::ALL.into_iter();
+        all.find(|provider| self.urls.of(*provider).ends_with(authority))
     }
 
     async fn forward(&self, party: Party, request: Request) -> Option<Response> {
@@ -264,7 +265,7 @@ impl Shared {
                 Some(Response::from_parts(parts, Body::new(body)))
             }
             Party::Provider(provider) => {
-                let (_, url) = self.world_urls.iter().find(|(kind, _)| *kind == provider)?;
+                let url = self.urls.of(provider);
                 let answer = self
                     .providers
                     .request(parts.method, format!("{url}{path}"))

@@ -4,6 +4,7 @@ use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use codeagent_operator::simulator::Provider;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
@@ -45,15 +46,14 @@ impl Process {
     /// Starts the program as a Pod called `name`, whose every request goes through `crossing`. Does not wait.
     pub fn start(world: &World, crossing: &Crossing, name: &str, arguments: &Arguments) -> Self {
         let urls = world.simulator.urls();
-        let arguments = arguments
+        let mut arguments = arguments
             .clone()
             .with("--namespace", world.name())
-            .with("--operator-namespace", world.name())
-            .and("--provider-endpoint", &format!("cursor={}", urls.cursor))
-            .and(
-                "--provider-endpoint",
-                &format!("firebender={}", urls.firebender),
-            );
+            .with("--operator-namespace", world.name());
+        for provider in Provider::ALL {
+            let endpoint = format!("{provider}={}", urls.of(provider));
+            arguments = arguments.and("--provider-endpoint", &endpoint);
+        }
         let mut child = Command::new(env!("CARGO_BIN_EXE_codeagent-operator"))
             .args(arguments.words())
             .env("KUBECONFIG", crossing.kubeconfig())
@@ -108,9 +108,31 @@ impl Process {
         }
     }
 
-    /// Waits until its caches are filled: it acts, or stands by.
+    /// Waits until it is ready: it acts, or stands by.
     pub async fn until_ready(&mut self) {
         self.until_logged("caches are filled").await;
+        let deadline = Instant::now() + PATIENCE;
+        while !self.ask("readyz").await.status().is_success() {
+            assert!(Instant::now() < deadline, "not ready:\n{}", self.log());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Whether its metrics say that it leads.
+    pub async fn says_that_it_leads(&self) -> bool {
+        let metrics = self.ask("metrics").await.text().await.unwrap();
+        let gauge = metrics
+            .lines()
+            .find_map(|line| line.strip_prefix("codeagent_leader "));
+        gauge.expect("there is a gauge") == "1"
+    }
+
+    async fn ask(&self, path: &str) -> reqwest::Response {
+        let log = self.log();
+        let (_, rest) = log.split_once("starts address=").expect("it serves");
+        let address = rest.split_whitespace().next().unwrap();
+        let url = format!("http://{address}/{path}");
+        reqwest::get(url).await.unwrap()
     }
 
     /// Waits until it leads.

@@ -68,10 +68,6 @@ fn at_providers(replica: &Replica, since: Instant) -> Vec<Call> {
         .collect()
 }
 
-fn is_launch(call: &Call) -> bool {
-    call.acts_at_provider()
-}
-
 async fn finished_once(world: &World, name: &str) {
     world.until_phase(name, SessionPhase::Finished).await;
     let done = world.until_settled(name).await;
@@ -94,7 +90,9 @@ async fn a_planned_hand_over_takes_no_time_and_loses_nothing(provider: Provider)
     let (mut first, mut second) = pair(&world, &elected(Arguments::calm())).await;
     // Who stands by says nothing to anybody.
     assert_eq!(at_providers(&second, Instant::now() - LEASE * 100).len(), 0);
-    let mut launch = first.crossing.hold(Side::Before, 0, is_launch);
+    assert!(first.process.says_that_it_leads().await);
+    assert!(!second.process.says_that_it_leads().await);
+    let mut launch = first.crossing.hold(Side::Before, 0, Call::is_launch);
     let one = world.session(provider, "one", TASK).await;
     launch.met().await;
 
@@ -106,6 +104,8 @@ async fn a_planned_hand_over_takes_no_time_and_loses_nothing(provider: Provider)
     );
     assert!(leads - told < Duration::from_secs(1) + SLACK);
     // The new one works, while the old one still waits for its answer.
+    assert!(second.process.says_that_it_leads().await);
+    assert!(!first.process.says_that_it_leads().await);
     world.session(provider, "two", TASK).await;
     finished_once(&world, "two").await;
     assert_eq!(world.launches(&one).len(), 0);
@@ -118,7 +118,7 @@ async fn a_planned_hand_over_takes_no_time_and_loses_nothing(provider: Provider)
     finished_once(&world, "one").await;
     // The new one has sent its own launch and no other.
     let sent = at_providers(&second, told);
-    assert_eq!(sent.iter().filter(|call| is_launch(call)).count(), 1);
+    assert_eq!(sent.iter().filter(|call| call.is_launch()).count(), 1);
 }
 
 /// Nothing was open: what is new is launched as soon as the Lease is over. The old leader ends without a word.
@@ -152,7 +152,7 @@ async fn a_launch_that_arrived_is_found_at_the_first_look(provider: Provider) {
     let world = World::new().await;
     world.agent(provider).await;
     let (mut first, _second) = pair(&world, &hasty(Arguments::impatient())).await;
-    let mut launch = first.crossing.hold(Side::After, 0, is_launch);
+    let mut launch = first.crossing.hold(Side::After, 0, Call::is_launch);
     let prompt = "sim: outcome=never\nGo on";
     let one = world.session(provider, "one", prompt).await;
     launch.met().await;
@@ -182,7 +182,7 @@ async fn a_launch_that_did_not_arrive_is_sent_again_after_the_fence(provider: Pr
     let world = World::new().await;
     world.agent(provider).await;
     let (mut first, second) = pair(&world, &hasty(Arguments::impatient())).await;
-    let mut launch = first.crossing.hold(Side::Before, 0, is_launch);
+    let mut launch = first.crossing.hold(Side::Before, 0, Call::is_launch);
     let one = world.session(provider, "one", TASK).await;
     launch.met().await;
     let claim = world.sessions().get("one").await.unwrap().status.unwrap();
@@ -199,7 +199,7 @@ async fn a_launch_that_did_not_arrive_is_sent_again_after_the_fence(provider: Pr
     assert_eq!(
         begun(&second, Instant::now() - LEASE * 100)
             .iter()
-            .filter(|call| is_launch(call))
+            .filter(|call| call.is_launch())
             .count(),
         1
     );
@@ -233,7 +233,7 @@ async fn a_leader_that_stood_still_right_before_sending_does_not_send(provider: 
     let continued = first.process.signal(Signal::Continue).await;
     assert!(!first.process.ended().await.success());
     let sent = at_providers(&first, continued);
-    assert!(!sent.iter().any(is_launch), "{sent:?}");
+    assert!(!sent.iter().any(Call::is_launch), "{sent:?}");
     let begun = Instant::now();
     finished_once(&world, "one").await;
     assert_eq!(world.launches(&one).len(), 1);

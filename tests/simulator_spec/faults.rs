@@ -313,6 +313,31 @@ async fn one_launch_can_behave_like_an_older_server() {
 }
 
 #[tokio::test]
+async fn a_page_can_be_smaller_than_what_was_asked_for_and_the_list_still_comes_to_its_end() {
+    let api = Api::cursor().await;
+    for _ in 0..5 {
+        api.post_json("/v1/agents", cursor_launch("Fix")).await;
+    }
+    for (items, sizes) in [(2, vec![2, 2, 1]), (0, vec![1; 5]), (9, vec![5])] {
+        api.simulator.clear_faults();
+        api.simulator.inject(Fault::always(
+            Matcher::class(OperationClass::List),
+            FaultKind::SmallPages { items },
+        ));
+        let (mut seen, mut path) = (Vec::new(), "/v1/agents?limit=100".to_owned());
+        loop {
+            let page = api.get(&path).await;
+            seen.push(page.body["items"].as_array().unwrap().len());
+            match page.body["nextCursor"].as_str() {
+                Some(next) => path = format!("/v1/agents?limit=100&cursor={next}"),
+                None => break,
+            }
+        }
+        assert_eq!(seen, sizes);
+    }
+}
+
+#[tokio::test]
 async fn a_stream_can_be_cut_in_the_middle_of_a_character_or_be_unavailable() {
     let api = Api::cursor().await;
     let body = json!({"prompt": {"text": "Fix\nsim: creating=0s running=0s result=\"ééééééééééééééééééééé\""}});

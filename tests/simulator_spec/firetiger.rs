@@ -246,6 +246,17 @@ async fn a_link_may_come_late_or_never() {
 }
 
 #[tokio::test]
+async fn people_add_links_to_issues_that_there_are() {
+    let api = Api::firetiger().await;
+    let page = "https://acme.slack.com/archives/1";
+    assert!(api.simulator.link_issue("issues/FT-42", page));
+    assert!(!api.simulator.link_issue("issues/FT-99", page));
+    assert_eq!(api.get(ISSUE).await.body["links"], json!([page]));
+    let session = launched(&api).await.text("/sessionUrl");
+    assert_eq!(api.get(ISSUE).await.body["links"], json!([session, page]));
+}
+
+#[tokio::test]
 async fn a_lost_answer_leaves_only_the_link() {
     let api = Api::firetiger().await;
     let lost = Matcher::class(OperationClass::Launch);

@@ -42,9 +42,10 @@ app.kubernetes.io/instance: {{ .Release.Name | quote }}
 
 {{/* All that the operator does in a namespace that it serves. Secrets are read by name only, never listed. */}}
 {{- define "codeagent-operator.rules" -}}
+# patch: the finalizer of those that have a template at their provider.
 - apiGroups: [codeagents.dev]
   resources: [codeagents]
-  verbs: [get, list, watch]
+  verbs: [get, list, watch, patch]
 - apiGroups: [codeagents.dev]
   resources: [codeagents/status]
   verbs: [patch]

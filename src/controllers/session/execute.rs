@@ -224,6 +224,15 @@ async fn launch(
         );
         let outcome = Outcome::Launched(outcome);
         note_failure(&scope, &linked.key, &outcome, object.namespace().as_deref());
+        let template_gone = matches!(
+            &outcome,
+            Outcome::Launched(LaunchOutcome::Rejected(error))
+                if plan.template_id.is_some() && error.class == ErrorClass::NotFound
+        );
+        if template_gone {
+            let namespace = object.namespace().unwrap_or_default();
+            scope.doubt_template(&namespace, &object.spec.agent_ref.name);
+        }
         let effect = Effect::Launch(Box::new(plan));
         let step = record_launch(
             &scope,
@@ -578,7 +587,12 @@ fn note_failure(scope: &Scope, key: &ConnectionKey, outcome: &Outcome, namespace
         }
         Outcome::Preflighted { result, .. } => result.as_ref().err(),
         Outcome::LookedUp { answer, .. } => answer.as_ref().err(),
-        Outcome::Stopped(answer) => answer.as_ref().err(),
+        // A stop that failed with words of the provider's own is about that session alone (Flapjack's
+        // `cursor_cancel_failed`).
+        Outcome::Stopped(answer) => answer
+            .as_ref()
+            .err()
+            .filter(|error| error.code.is_none() || error.class == ErrorClass::Unauthorized),
         Outcome::Examined { result, .. } => result.as_ref().err(),
     };
     let Some(error) = error else { return };

@@ -17,7 +17,7 @@ use super::super::scope::{Scope, open_claim, waits_for_place};
 use super::{attach, salted};
 use crate::api::{
     ADOPT_ANNOTATION, CodeAgent, CodeSession, DesiredState, FINALIZER, KeyReference,
-    ORIGIN_ANNOTATION, ProviderSpec, Reason, SendState, SessionPhase,
+    ORIGIN_ANNOTATION, ProviderSpec, Reason, SendState, SessionPhase, TemplateState,
 };
 use crate::domain::effective::{
     Fault, Objection, compose_prompt, objection, reference_missing, resolve,
@@ -26,8 +26,9 @@ use crate::domain::ids::{InstallationId, hex};
 use crate::domain::remote::{ErrorClass, Recovery};
 use crate::domain::session::{
     AgentView, Connected, Inputs, Observed, Origin, Place, ProviderFacts, Readiness, SessionView,
-    Turn,
+    Turn, template_missing,
 };
+use crate::domain::template::Site;
 use crate::domain::timing::Timing;
 use crate::providers::registry::offer;
 
@@ -117,7 +118,9 @@ pub(super) async fn gather(scope: &Arc<Scope>, object: &CodeSession) -> Result<F
     let remembered = remember_claim(scope, object, &uid, uptime);
     let agent = scope
         .agents
-        .get(&ObjectRef::new(&object.spec.agent_ref.name).within(&namespace));
+        .get(&ObjectRef::new(&object.spec.agent_ref.name).within(&namespace))
+        // One that is held until its template is gone starts nothing any more.
+        .filter(|agent| agent.metadata.deletion_timestamp.is_none());
     let need = need(object, &remembered);
     let namespace_uid =
         context
@@ -180,7 +183,10 @@ pub(super) async fn gather(scope: &Arc<Scope>, object: &CodeSession) -> Result<F
     let inputs = match need {
         // Without its CodeAgent a prompt has no preamble: it would be another one.
         Need::Launch => match &agent {
-            Some(agent) => Some(inputs(scope, object, agent, &namespace, &uid).await),
+            Some(agent) => {
+                let linked = linked.as_ref().and_then(|linked| linked.as_ref().ok());
+                Some(inputs(scope, object, agent, linked, &namespace, &uid).await)
+            }
             None => None,
         },
         Need::Nothing | Need::Connection => None,
@@ -207,7 +213,8 @@ pub(super) async fn gather(scope: &Arc<Scope>, object: &CodeSession) -> Result<F
         blocked.filter(|_| !launched),
         launched,
     );
-    let able = matches!(&readiness, Readiness::Ready(_))
+    let able = matches!(&readiness, Readiness::Ready(connected)
+            if !facts.as_ref().is_some_and(|facts| template_missing(facts, connected)))
         && matches!(
             &agent_view,
             AgentView::Present {
@@ -255,7 +262,8 @@ pub(super) async fn gather(scope: &Arc<Scope>, object: &CodeSession) -> Result<F
             .metadata
             .creation_timestamp
             .as_ref()
-            .is_some_and(|created| created.0 < context.started_at()),
+            .is_some_and(|created| created.0 < context.started_at())
+            || context.owns_any(&uid),
         agent: agent_view,
         provider: facts,
         readiness,
@@ -436,7 +444,8 @@ fn view_agent(
         needed.and_then(|()| {
             reference_missing(&object.spec, &effective, provider.kind().display_name())
         })
-    });
+    })
+    .or_else(|| template_elsewhere(scope, object, agent, linked?));
     let account = linked.and_then(|linked| context.accounts.last_account(&linked.key));
     let evidence = agent
         .status
@@ -469,6 +478,7 @@ async fn inputs(
     scope: &Scope,
     object: &CodeSession,
     agent: &CodeAgent,
+    linked: Option<&Linked>,
     namespace: &str,
     uid: &str,
 ) -> Result<Inputs, Missing> {
@@ -525,7 +535,44 @@ async fn inputs(
     Ok(Inputs {
         prompt,
         digest,
-        template_id: None,
+        template_id: linked.and_then(|linked| template_id(scope, agent, linked)),
+    })
+}
+
+/// The CodeAgent's template, if it is ready for the account that would launch.
+fn template_id(scope: &Scope, agent: &CodeAgent, linked: &Linked) -> Option<String> {
+    let context = &scope.context;
+    let provider = context.provider(&agent.spec.provider)?;
+    let account = context.accounts.last_account(&linked.key)?;
+    let site = Site {
+        endpoint: endpoint(context, provider, &agent.spec.provider),
+        account: account.fingerprint.as_str().to_owned(),
+    };
+    let record = agent.status.as_ref()?.template.as_ref()?;
+    match record.state {
+        TemplateState::Ready if site.has(record) => record.id.clone(),
+        TemplateState::Ready | TemplateState::Claimed => None,
+    }
+}
+
+/// What speaks against a session's own credentials where sessions are launched from the CodeAgent's template: another account
+/// does not have it.
+fn template_elsewhere(
+    scope: &Scope,
+    object: &CodeSession,
+    agent: &CodeAgent,
+    linked: &Linked,
+) -> Option<Objection> {
+    let own = object.spec.credentials.as_ref()?;
+    let record = agent.status.as_ref()?.template.as_ref()?;
+    let account = scope.context.accounts.last_account(&linked.key)?;
+    let elsewhere = own != &agent.spec.credentials
+        && record.state == TemplateState::Ready
+        && record.account != account.fingerprint.as_str();
+    elsewhere.then(|| Objection {
+        reason: Reason::CapabilityMissing,
+        message: "spec.credentials of the session belong to another account than the CodeAgent's, which has the template that sessions are launched from: remove them, or use a CodeAgent with these credentials".to_owned(),
+        fault: Fault::Surroundings,
     })
 }
 

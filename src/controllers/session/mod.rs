@@ -154,7 +154,11 @@ fn settle(scope: &Arc<Scope>, object: &Arc<CodeSession>) {
                 remembered.attached = None;
                 remembered.look = None;
             });
-            context.memory.leave_place(&uid);
+            // Who was woken by its end may have looked before its place was free.
+            if context.memory.leave_place(&uid) {
+                let namespace = object.namespace().unwrap_or_default();
+                scope.wake_waiting(&namespace, &object.spec.agent_ref.name);
+            }
         }
         return;
     };

@@ -28,6 +28,7 @@ pub use observed::{
 pub use plan::{Effect, Guard, LaunchPlan, Level, Note, Outcome, Plan, Recorded, StatusWrite};
 pub use record::record;
 pub(super) use unlaunched::CREATED_BEFORE;
+pub use unlaunched::template_missing;
 
 use super::ids::{RunId, SessionId};
 use super::remote::SessionRef;
@@ -101,6 +102,16 @@ pub fn session_ref(status: Option<&CodeSessionStatus>) -> Option<SessionRef> {
         .map(RunId::new);
     Some(SessionRef { session_id, run_id })
 }
+
+/// Whether an earlier attempt may have arrived, whatever became of the newest: another one is begun only where nothing can
+/// be proven absent.
+fn earlier_attempt_open(o: &Observed<'_>) -> bool {
+    let record = o.session.status.and_then(|status| status.launch.as_ref());
+    record.is_some_and(|record| record.attempt > 1)
+}
+
+/// What to do about a launch of unknown outcome.
+const IF_FOUND: &str = "If you find the session at the provider, annotate this object with codeagents.dev/adopt: <its id>; otherwise create a CodeSession with a new name";
 
 /// A new status that begins as the stored one.
 fn draft(o: &Observed<'_>) -> Draft {

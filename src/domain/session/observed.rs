@@ -102,7 +102,8 @@ pub struct SessionView<'a> {
     pub spec: &'a CodeSessionSpec,
     /// The status; `None` before the first write.
     pub status: Option<&'a CodeSessionStatus>,
-    /// Whether the object is older than this process.
+    /// Whether the object is older than this process, or this process knows of a launch of it: if it says nothing of one,
+    /// that may be lost, as with a store that was restored from a backup.
     pub older_than_process: bool,
 }
 

@@ -10,7 +10,8 @@ use super::plan::{Effect, Note, Plan};
 use super::preflight::{self, Standing};
 use super::unlaunched::{self, CREATED_BEFORE, claim};
 use super::{
-    deletion_overdue, deletion_policy, draft, had_its_chance, record, set_state, stop_wanted,
+    IF_FOUND, deletion_overdue, deletion_policy, draft, had_its_chance, record, set_state,
+    stop_wanted,
 };
 use crate::api::{
     ConditionStatus, DeletionPolicy, Effective, OnUnknownLaunch, Reason, SendRecord, SendState,
@@ -358,9 +359,7 @@ fn not_ready(o: &Observed<'_>) -> Plan {
 fn give_up(o: &Observed<'_>, why: &str) -> Plan {
     let mut draft = draft(o);
     set_state(&mut draft, SendState::Unknown);
-    let message = format!(
-        "{why}. If you find the session at the provider, annotate this object with codeagents.dev/adopt: <its id>; otherwise create a CodeSession with a new name"
-    );
+    let message = format!("{why}. {IF_FOUND}");
     draft.set(
         SessionCondition::Launched,
         ConditionStatus::Unknown,

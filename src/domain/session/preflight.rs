@@ -49,14 +49,15 @@ pub(super) fn standing<'a>(
     }
 }
 
-/// A look counts if it was begun in this session's turn, and not so long ago that others may have come in between.
+/// A look counts if it was begun in this session's turn, and not longer ago than a slow provider takes to answer: what came
+/// to be since is taken for ours.
 fn counts(o: &Observed<'_>, taken: &Preflight) -> bool {
     let in_turn = match o.turn {
         Turn::Unneeded => true,
         Turn::Ours { since } => taken.begun >= since,
         Turn::Taken { .. } => false,
     };
-    in_turn && o.uptime.saturating_sub(taken.begun) <= o.timing.send_window
+    in_turn && o.uptime.saturating_sub(taken.begun) <= o.timing.post_timeout
 }
 
 /// The reason that such an outage goes by.

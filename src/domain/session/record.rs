@@ -13,7 +13,7 @@ use super::super::status::{Draft, clip};
 use super::active::{apply, cannot_be_stopped, pull_request_condition, pull_request_wish};
 use super::observed::{AgentView, Lookups, Observed, Preflight, Readiness};
 use super::plan::{Effect, Guard, Note, Outcome, Plan, Recorded, StatusWrite};
-use super::{draft, session_ref, set_state};
+use super::{IF_FOUND, draft, earlier_attempt_open, session_ref, set_state};
 use crate::api::{
     CancelReason, CodeSessionStatus, ConditionStatus, ProviderKind, ProviderStatus, Reason,
     RefusalRecord, SendRecord, SendState, SendTarget, SessionCondition, SessionPhase,
@@ -253,10 +253,22 @@ fn refusal(o: &Observed<'_>, error: &ProviderError) -> RefusalRecord {
         .map_or(0, |refusal| refusal.count)
         .saturating_add(1);
     let own_model = o.session.spec.model.as_ref();
-    let verdict = verdict(
-        error,
-        own_model.is_some_and(|own| own.id.is_some() || !own.params.is_empty()),
-    );
+    let from_template = o
+        .session
+        .status
+        .and_then(|status| status.launch.as_ref())
+        .is_some_and(|record| record.target.template_id.is_some());
+    let verdict = match error.class {
+        // The template is gone; its keeper makes another one.
+        ErrorClass::NotFound if from_template => Verdict {
+            reason: Reason::WaitingForTemplate,
+            mended_by: MendedBy::Surroundings,
+        },
+        _ => verdict(
+            error,
+            own_model.is_some_and(|own| own.id.is_some() || !own.params.is_empty()),
+        ),
+    };
     let wait = match verdict.mended_by {
         MendedBy::Time => o.timing.fault_wait(count),
         MendedBy::Surroundings | MendedBy::Nothing => o.timing.refusal_wait(count),
@@ -357,6 +369,10 @@ pub(super) fn waits_after_refusal(draft: &mut Draft, refusal: &RefusalRecord) {
             reason,
             format!("not launched yet, goes on by itself: {said}"),
         ),
+        Reason::WaitingForTemplate => draft.reconciling(
+            reason,
+            format!("not launched yet, the template that sessions are launched from is looked for again: {said}"),
+        ),
         _ => draft.stalled(
             reason,
             format!("not launched: {said}. It is tried again when the CodeAgent or its credentials change, and after a while"),
@@ -384,16 +400,21 @@ fn settle(o: &Observed<'_>, refusal: RefusalRecord) -> (CodeSessionStatus, Optio
         waits_after_refusal(&mut draft, &refusal);
         return (draft.finish(), None);
     }
-    let message = format!(
-        "the provider refuses the session: {}. Create a CodeSession with a new name",
-        refusal.message
-    );
-    draft.set(
-        SessionCondition::Launched,
-        ConditionStatus::False,
-        reason,
-        &message,
-    );
+    let (launched, reason, message) = if earlier_attempt_open(o) {
+        let message = format!(
+            "the launch was repeated and refused ({}), and whether the first one arrived could not be found out. {IF_FOUND}",
+            refusal.message
+        );
+        let unknown = Reason::LaunchOutcomeUnknown;
+        (ConditionStatus::Unknown, unknown, message)
+    } else {
+        let message = format!(
+            "the provider refuses the session: {}. Create a CodeSession with a new name",
+            refusal.message
+        );
+        (ConditionStatus::False, reason, message)
+    };
+    draft.set(SessionCondition::Launched, launched, reason, &message);
     draft.end(SessionPhase::Error, false, reason, &message);
     (draft.finish(), Some(Note::warning(reason, message)))
 }
@@ -649,7 +670,9 @@ fn prepare_for_adoption(
                     )
                 })
                 .unwrap_or_default(),
-            template_id: None,
+            template_id: connected
+                .and_then(|connected| connected.inputs.as_ref())
+                .and_then(|inputs| inputs.template_id.clone()),
             issue: o.session.spec.issue.clone(),
         },
         baseline: None,

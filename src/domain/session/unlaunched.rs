@@ -4,14 +4,14 @@ use jiff::SignedDuration;
 
 use super::super::effective::{Fault, Objection};
 use super::super::ids::LaunchKey;
-use super::super::remote::Recovery;
+use super::super::remote::{Capability, Recovery};
 use super::super::status::Draft;
 use super::observed::{
     AgentView, Connected, Inputs, Observed, Origin, Place, ProviderFacts, Readiness, Turn, keys,
 };
 use super::plan::{Effect, Guard, LaunchPlan, Note, Plan, StatusWrite};
 use super::preflight::{self, Standing};
-use super::record;
+use super::{IF_FOUND, earlier_attempt_open, record};
 use crate::api::{
     ConditionStatus, DesiredState, Effective, ProviderStatus, QueueStatus, Reason, SendRecord,
     SendState, SendTarget, SessionCondition, SessionPhase,
@@ -22,7 +22,14 @@ pub(in crate::domain) const CREATED_BEFORE: SignedDuration = SignedDuration::fro
 
 pub(super) fn decide(o: &Observed<'_>) -> Plan {
     if o.session.deleting.is_some() {
-        return Plan::act(Effect::ReleaseFinalizer);
+        let mut plan = Plan::act(Effect::ReleaseFinalizer);
+        if earlier_attempt_open(o) {
+            plan.notes.push(Note::warning(
+                Reason::LaunchOutcomeUnknown,
+                "deleted without knowing whether its first launch had arrived: a session may be running at the provider",
+            ));
+        }
+        return plan;
     }
     match o.session.spec.desired_state {
         DesiredState::Cancelled => {
@@ -109,6 +116,13 @@ pub(super) fn decide(o: &Observed<'_>) -> Plan {
         }
         Readiness::Ready(connected) => connected,
     };
+    if template_missing(provider, connected) {
+        return waiting(
+            o,
+            Reason::WaitingForTemplate,
+            "waits for the template that sessions are launched from: the conditions of the CodeAgent tell how it stands",
+        );
+    }
     if let Some(hold) = held_by_refusal(o, connected, *generation) {
         return hold;
     }
@@ -134,7 +148,8 @@ pub(super) fn decide(o: &Observed<'_>) -> Plan {
         return Plan::act(Effect::Lookup {
             keys: keys(&o.session, recorded(o).map_or(1, |record| record.attempt)),
             repository: effective.repository.clone(),
-            template_id: inputs.template_id.clone(),
+            // An earlier life of the object may have used another template than there is now.
+            template_id: recorded(o).and_then(|record| record.target.template_id.clone()),
             baseline: None,
             created_from: recorded(o).map_or(o.session.created_at, |record| record.claimed_at)
                 - CREATED_BEFORE,
@@ -176,6 +191,11 @@ pub(super) fn claim(
     let key = LaunchKey::derive(o.session.namespace_uid, o.session.uid, attempt);
     let not_after = o.now + o.timing.send_window;
     let spec = o.session.spec;
+    // What was sent before is looked for under the template that it was sent with.
+    let template_id = match recorded(o) {
+        Some(record) if posts > 1 => record.target.template_id.clone(),
+        _ => inputs.template_id.clone(),
+    };
     let record = SendRecord {
         key: key.as_uuid().to_owned(),
         attempt,
@@ -193,7 +213,7 @@ pub(super) fn claim(
                 "{}/{}",
                 effective.credentials_ref.name, effective.credentials_ref.key
             ),
-            template_id: inputs.template_id.clone(),
+            template_id: template_id.clone(),
             issue: spec.issue.clone(),
         },
         baseline: match preflight::standing(o, provider, connected) {
@@ -239,7 +259,7 @@ pub(super) fn claim(
             prompt: inputs.prompt.clone(),
             issue: spec.issue.clone(),
             on_behalf_of: spec.on_behalf_of.clone(),
-            template_id: inputs.template_id.clone(),
+            template_id,
         }))),
         notes: Vec::new(),
         again: None,
@@ -274,6 +294,20 @@ fn waiting(o: &Observed<'_>, reason: Reason, message: &str) -> Plan {
 /// Ends a session that was never launched, as its spec asks.
 fn never_launched(o: &Observed<'_>, reason: Reason, message: &str) -> Plan {
     let mut draft = draft(o);
+    if earlier_attempt_open(o) {
+        let reason = Reason::LaunchOutcomeUnknown;
+        let message = format!(
+            "{message} again, and whether the first launch arrived could not be found out. {IF_FOUND}"
+        );
+        draft.set(
+            SessionCondition::Launched,
+            ConditionStatus::Unknown,
+            reason,
+            &message,
+        );
+        draft.end(SessionPhase::Cancelled, true, reason, &message);
+        return Plan::store(o, draft.finish()).telling(Note::warning(reason, message));
+    }
     draft.set(
         SessionCondition::Launched,
         ConditionStatus::False,
@@ -308,11 +342,26 @@ fn refuse(o: &Observed<'_>, objection: &Objection) -> Plan {
     }
 }
 
+/// Whether sessions of this provider are launched from a template, and it is not there for this account.
+pub fn template_missing(provider: &ProviderFacts, connected: &Connected) -> bool {
+    provider.capabilities.contains(&Capability::Templates)
+        && connected
+            .inputs
+            .as_ref()
+            .is_some_and(|inputs| inputs.template_id.is_none())
+}
+
 /// After a refusal nothing is sent until its circumstances change or its time is up.
 fn held_by_refusal(o: &Observed<'_>, connected: &Connected, agent_generation: i64) -> Option<Plan> {
-    let refusal = recorded(o).and_then(|record| record.refusal.as_ref())?;
-    let unchanged =
-        refusal.agent_generation == agent_generation && refusal.credential == connected.credential;
+    let record = recorded(o)?;
+    let refusal = record.refusal.as_ref()?;
+    let same_template = connected
+        .inputs
+        .as_ref()
+        .is_none_or(|inputs| inputs.template_id == record.target.template_id);
+    let unchanged = refusal.agent_generation == agent_generation
+        && refusal.credential == connected.credential
+        && same_template;
     let remaining = o.until(refusal.retry_at);
     (unchanged && !remaining.is_zero()).then(|| {
         // Something else may have stood in its place meanwhile.

@@ -10,7 +10,6 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use http::HeaderName;
-use serde::de::IgnoredAny;
 use url::Url;
 
 use self::wire::{Agent, AgentList};
@@ -194,7 +193,8 @@ impl FirebenderV0 {
 impl Provider for FirebenderV0 {
     /// Firebender does not say whose a key is, so the key itself makes the fingerprint: a rotated key is another account.
     async fn verify(&self) -> Result<Account, ProviderError> {
-        let _: IgnoredAny = self
+        // Whatever else answers with a 200 at this address does not know the key.
+        let _: AgentList = self
             .api
             .get(Operation::Verify, &["v0", "agents"], &[("limit", "1")])
             .await?;
@@ -334,22 +334,6 @@ mod tests {
             ("https://user:token@preview.daytona.app/", None),
         ] {
             assert_eq!(page_of(url).as_deref(), page, "{url}");
-        }
-    }
-
-    #[test]
-    fn every_documented_status_has_its_phase_and_any_other_none() {
-        for (status, phase) in [
-            ("CREATING", RemotePhase::Creating),
-            ("SETUP", RemotePhase::Creating),
-            ("RUNNING", RemotePhase::Running),
-            ("FINISHED", RemotePhase::Finished),
-            ("ERROR", RemotePhase::Error),
-            ("EXPIRED", RemotePhase::Expired),
-            ("PAUSED", RemotePhase::Unrecognised),
-            ("", RemotePhase::Unrecognised),
-        ] {
-            assert_eq!(phase_of(status), phase, "{status}");
         }
     }
 }

@@ -179,6 +179,7 @@ impl Flapjack {
 
     fn snapshot(&self, session: Session) -> Snapshot {
         let status = session.status.unwrap_or_default();
+        let phase = phase_of(&status);
         let newest = session
             .messages
             .unwrap_or_default()
@@ -195,10 +196,15 @@ impl Flapjack {
                 )
             });
         Snapshot {
-            phase: phase_of(&status),
+            phase,
             raw_status: raw_status(&status),
             session_id: session.id.into(),
-            run_id: session.latest_run_id.or(run_id).map(|id| RunId::new(id.0)),
+            // It comes a moment after the session; nothing needs it, and alone it would be worth no write.
+            run_id: session
+                .latest_run_id
+                .or(run_id)
+                .filter(|_| phase != RemotePhase::Creating)
+                .map(|id| RunId::new(id.0)),
             repository: session.repo_url,
             // None is documented.
             url: None,
@@ -222,7 +228,8 @@ impl Flapjack {
 impl Provider for Flapjack {
     /// Flapjack does not say whose a key is, so the key itself makes the fingerprint: a rotated key is another account.
     async fn verify(&self) -> Result<Account, ProviderError> {
-        let _: IgnoredAny = self
+        // Whatever else answers with a 200 at this address does not know the key.
+        let _: Vec<IgnoredAny> = self
             .api
             .get(
                 Operation::Verify,

@@ -20,7 +20,7 @@ use reqwest::redirect;
 pub use answer::class_of_status;
 pub(in crate::providers) use api::{Api, Auth};
 pub use limit::RateLimit;
-pub use outcome::{REFUSING_STATUSES, judge_launch};
+pub use outcome::{REFUSING_STATUSES, judge_launch, nothing_was_started};
 pub(in crate::providers) use reqwest::Method;
 
 use super::error::ErrorClass;

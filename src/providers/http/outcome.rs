@@ -22,7 +22,8 @@ pub fn judge_launch(
     }
 }
 
-fn nothing_was_started(error: &ProviderError, refusing_conflicts: &[&str]) -> bool {
+/// Whether a failed POST proves that it started nothing, by rule 1. `refusing_conflicts` as in [`judge_launch`].
+pub fn nothing_was_started(error: &ProviderError, refusing_conflicts: &[&str]) -> bool {
     match (error.sent, error.status) {
         (Sent::Nothing, _) => true,
         (Sent::Possibly, Some(409)) => error

@@ -451,7 +451,11 @@ async fn clean(
         let parameters = PatchParams::default();
         gone(sessions.patch(name, &parameters, &release).await)?;
     }
+    // Where templates are kept at the provider, the operator holds the CodeAgent until its template is gone. It has ended.
+    let release: Patch<Value> = Patch::Merge(json!({"metadata": {"finalizers": null}}));
+    let parameters = PatchParams::default();
     gone(agents.delete(name, &now).await)?;
+    gone(agents.patch(name, &parameters, &release).await)?;
     gone(leases.delete(name, &now).await)?;
     if row.lifecycle == Lifecycle::SecretRotated {
         let secrets: Api<Secret> = Api::namespaced(client.clone(), namespace.name());

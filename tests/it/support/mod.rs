@@ -18,6 +18,11 @@ macro_rules! for_each_provider {
             async fn firebender() {
                 super::$specification(Provider::Firebender).await;
             }
+
+            #[tokio::test]
+            async fn flapjack() {
+                super::$specification(Provider::Flapjack).await;
+            }
         })+
     };
 }

@@ -211,7 +211,11 @@ impl Given {
                 api_version: "v1",
                 recovery,
                 stop_shown: StopShown::InStatus,
-                capabilities: Capability::ALL.into_iter().collect::<BTreeSet<_>>(),
+                // Templates are a matter of a few tests of their own.
+                capabilities: Capability::ALL
+                    .into_iter()
+                    .filter(|capability| *capability != Capability::Templates)
+                    .collect::<BTreeSet<_>>(),
             }),
             readiness: Readiness::Ready(connected("ours")),
             place: Place::Free,

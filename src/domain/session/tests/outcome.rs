@@ -337,3 +337,43 @@ fn an_issue_that_the_provider_does_not_know_ends_the_session_and_a_missing_codin
     assert_eq!(given.phase(), SessionPhase::Pending);
     given.holds(SessionCondition::Stalled, Reason::CodingAgentNotFound);
 }
+
+/// A session whose first launch was lost, and whose second one, under another key, was refused.
+fn repeated_and_refused(class: ErrorClass) -> Given {
+    let mut given = Given::launchable(Recovery::None);
+    given.effective(|e| e.on_unknown_launch = crate::api::OnUnknownLaunch::Retry);
+    given.launch(&unknown());
+    given.wait(given.timing.fence());
+    given.look_for(AdoptAnswer::Unknowable);
+    given.launch(&rejected(class));
+    given
+}
+
+#[test]
+fn a_refusal_of_a_repeated_launch_does_not_settle_the_first_one() {
+    let given = repeated_and_refused(ErrorClass::InvalidRequest);
+    assert_eq!(given.phase(), SessionPhase::Error);
+    given.is(
+        SessionCondition::Launched,
+        ConditionStatus::Unknown,
+        Reason::LaunchOutcomeUnknown,
+    );
+
+    let mut given = repeated_and_refused(ErrorClass::QuotaExhausted);
+    assert_eq!(given.phase(), SessionPhase::Pending);
+    given.desires(DesiredState::Cancelled);
+    let plan = given.pass();
+    assert_eq!(plan.notes[0].reason, Reason::LaunchOutcomeUnknown);
+    assert_eq!(given.phase(), SessionPhase::Cancelled);
+    given.is(
+        SessionCondition::Launched,
+        ConditionStatus::Unknown,
+        Reason::LaunchOutcomeUnknown,
+    );
+
+    let mut given = repeated_and_refused(ErrorClass::QuotaExhausted);
+    given.deleting = Some(given.now);
+    let plan = given.pass();
+    assert_eq!(plan.effect, Some(Effect::ReleaseFinalizer));
+    assert_eq!(plan.notes[0].reason, Reason::LaunchOutcomeUnknown);
+}

@@ -271,7 +271,7 @@ fn what_was_read_too_long_ago_or_before_the_turn_or_by_another_account_is_read_a
         given
     };
     let mut given = read();
-    given.wait(given.timing.send_window + seconds(1));
+    given.wait(given.timing.post_timeout + seconds(1));
     given.look_before(Ok(Some("new".into())));
     given.launch(&unknown());
     assert_eq!(given.record().unwrap().baseline.as_deref(), Some("new"));
@@ -486,4 +486,56 @@ fn deleted_before_the_launch_goes_at_once_whatever_is_missing() {
         assert_eq!(given.pass().effect, Some(Effect::ReleaseFinalizer));
         given.rests();
     }
+}
+
+/// A provider whose sessions are launched from a template, which is there under this id.
+fn from_template(id: Option<&str>) -> Given {
+    let mut given = Given::ready();
+    given
+        .provider
+        .as_mut()
+        .unwrap()
+        .capabilities
+        .insert(Capability::Templates);
+    template_is(&mut given, id);
+    given
+}
+
+fn template_is(given: &mut Given, id: Option<&str>) {
+    let Readiness::Ready(connected) = &mut given.readiness else {
+        panic!()
+    };
+    connected.inputs.as_mut().unwrap().template_id = id.map(str::to_owned);
+}
+
+#[test]
+fn without_its_template_a_session_waits_and_the_claim_pins_it_once_it_is_there() {
+    let mut given = waits(from_template(None), Reason::WaitingForTemplate);
+    given.rests();
+    template_is(&mut given, Some("ca-1"));
+    let plan = given.pass();
+    let Some(Effect::Launch(launch)) = plan.effect else {
+        panic!("{plan:?}")
+    };
+    assert_eq!(launch.template_id.as_deref(), Some("ca-1"));
+    let target = given.status.unwrap().launch.unwrap().target;
+    assert_eq!(target.template_id.as_deref(), Some("ca-1"));
+}
+
+#[test]
+fn a_template_that_is_gone_is_waited_for_and_another_one_launches_at_once() {
+    let mut given = from_template(Some("ca-1"));
+    given.launch(&rejected(ErrorClass::NotFound));
+    // Not the same one again: that it is gone is known.
+    let mut given = waits(given, Reason::WaitingForTemplate);
+    template_is(&mut given, None);
+    let mut given = waits(given, Reason::WaitingForTemplate);
+    template_is(&mut given, Some("ca-2"));
+    let plan = given.pass();
+    let Some(Effect::Launch(launch)) = plan.effect else {
+        panic!("{plan:?}")
+    };
+    assert_eq!(launch.template_id.as_deref(), Some("ca-2"));
+    let record = given.status.unwrap().launch.unwrap();
+    assert_eq!((record.attempt, record.posts), (1, 1));
 }

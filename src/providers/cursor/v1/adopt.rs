@@ -10,7 +10,7 @@ use crate::providers::error::{ErrorClass, ProviderError};
 use crate::providers::repository::same_repository;
 use crate::providers::scan::{Candidate, Judge, Page, Verdict, scan};
 
-/// Asks for the id of every attempt. Where this account has not been seen to honour our ids, a miss is followed by a scan for
+/// Asks for the id of every attempt, newest first. That somebody else has the id of an older one is why there was a newer. Where this account has not been seen to honour our ids, a miss is followed by a scan for
 /// the name that we gave.
 pub(super) async fn adopt(
     cursor: &CursorV1,
@@ -19,11 +19,11 @@ pub(super) async fn adopt(
     let mut found = Vec::new();
     let mut foreign = None;
     let mut failed = None;
-    for key in &request.keys {
+    for (age, key) in request.keys.iter().enumerate() {
         match look_up(cursor, request, &agent_id(key)).await {
             Ok(LookUp::Ours(ours)) => found.push(*ours),
-            Ok(LookUp::Foreign(why)) => foreign = Some(why),
-            Ok(LookUp::Absent) => {}
+            Ok(LookUp::Foreign(why)) if age == 0 => foreign = Some(why),
+            Ok(LookUp::Foreign(_) | LookUp::Absent) => {}
             Err(error) => failed = Some(error),
         }
     }

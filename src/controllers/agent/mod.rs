@@ -1,4 +1,7 @@
-//! The controller of CodeAgents: is the Secret there, is the key accepted, what can the provider do, how many sessions.
+//! The controller of CodeAgents: is the Secret there, is the key accepted, what can the provider do, how many sessions, and is
+//! the template there that they are launched from.
+
+mod template;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -11,6 +14,7 @@ use kube_runtime::controller::Action;
 use serde_json::json;
 use tracing::Instrument;
 
+use self::template::{Kept, keep, keeps_templates, recorded, take_away};
 use super::accounts::Standing;
 use super::connection::{Linked, endpoint, link, obstacle, outage};
 use super::context::Context;
@@ -24,6 +28,7 @@ use crate::api::{
 use crate::domain::agent::{Findings, Health, status};
 use crate::domain::remote::{Capability, Recovery};
 use crate::domain::requeue::jittered;
+use crate::domain::template::{Place, Site, Standing as TemplateStanding};
 use crate::providers::contract::ProviderType;
 use crate::runtime::watch::in_namespace;
 use crate::runtime::write::{Write, WriteError};
@@ -71,8 +76,11 @@ pub fn on_error(agent: Arc<CodeAgent>, error: &PassError, scope: Arc<Scope>) -> 
 /// One pass; answers with when to look again.
 async fn pass(scope: &Arc<Scope>, agent: &Arc<CodeAgent>) -> Result<Duration, PassError> {
     let context = &scope.context;
-    if agent.metadata.deletion_timestamp.is_some() || !context.may_begin() {
+    if !context.may_begin() {
         return Ok(context.settings.agent_recheck);
+    }
+    if agent.metadata.deletion_timestamp.is_some() {
+        return take_away(scope, agent).await;
     }
     let namespace = agent.namespace().unwrap_or_default();
     let spec = &agent.spec.provider;
@@ -92,15 +100,37 @@ async fn pass(scope: &Arc<Scope>, agent: &Arc<CodeAgent>) -> Result<Duration, Pa
         counts,
         orphans: orphans(context, &agent.uid().unwrap_or_default()),
         suspended: agent.spec.suspend,
+        template: recorded(agent),
+        template_standing: TemplateStanding::NotNeeded,
     };
+    let mut agent = Arc::clone(agent);
     let mut again = context.settings.agent_recheck;
     if let Some(provider) = context.provider(spec) {
         findings.capabilities = provider.capabilities(spec);
         findings.recovery = Some(provider.recovery(spec));
         findings.endpoint = endpoint(context, provider, spec);
-        again = examine(scope, agent, provider, &namespace, &mut findings).await;
+        let (linked, next) = examine(scope, &agent, provider, &namespace, &mut findings).await;
+        again = next;
         findings.client_id = client_id_evidence(provider.recovery(spec), &sessions);
+        if let Some(place) = place(provider, &agent, &findings) {
+            match keep(scope, &agent, &place, linked.as_ref()).await? {
+                Kept::Now {
+                    agent: newer,
+                    record,
+                    standing,
+                    again: next,
+                } => {
+                    agent = newer;
+                    findings.template = record;
+                    findings.template_standing = standing;
+                    again = again.min(next);
+                }
+                Kept::Stale => return Ok(Duration::from_millis(500)),
+                Kept::Gone => return Ok(again),
+            }
+        }
     }
+    let agent = &agent;
     let generation = agent.metadata.generation.unwrap_or(0);
     let stored = agent
         .status
@@ -140,20 +170,16 @@ fn disabled(asked: Option<ProviderKind>, enabled: &BTreeSet<ProviderKind>) -> St
     )
 }
 
-/// Finds out how the key stands; answers with when to look again.
+/// Finds out how the key stands; answers with the connection and when to look again.
 async fn examine(
     scope: &Scope,
     agent: &CodeAgent,
     provider: &dyn ProviderType,
     namespace: &str,
     findings: &mut Findings,
-) -> Duration {
+) -> (Option<Linked>, Duration) {
     let context = &scope.context;
-    let reference = &agent.spec.credentials.secret_ref;
-    let secret = KeyReference {
-        name: reference.name.clone(),
-        key: reference.key.clone(),
-    };
+    let secret = key_reference(agent);
     let linked = match link(context, namespace, provider, &agent.spec.provider, &secret).await {
         Ok(linked) => linked,
         Err(found) => {
@@ -161,7 +187,7 @@ async fn examine(
                 reason: found.objection.reason,
                 message: found.objection.message,
             };
-            return found.again;
+            return (None, found.again);
         }
     };
     scope.note_key(&agent.uid().unwrap_or_default(), &linked.key);
@@ -235,7 +261,29 @@ async fn examine(
             }
         }
     };
-    again
+    (Some(linked), again)
+}
+
+/// Where the CodeAgent's template belongs, if that can be told and acted on now.
+fn place(provider: &dyn ProviderType, agent: &CodeAgent, findings: &Findings) -> Option<Place> {
+    if !keeps_templates(provider, agent) {
+        return Some(Place::Nowhere);
+    }
+    match &findings.health {
+        Health::Accepted(account) => Some(Place::At(Site {
+            endpoint: findings.endpoint.clone(),
+            account: account.fingerprint.as_str().to_owned(),
+        })),
+        Health::Unreachable { .. } | Health::Refused { .. } | Health::Unusable { .. } => None,
+    }
+}
+
+fn key_reference(agent: &CodeAgent) -> KeyReference {
+    let reference = &agent.spec.credentials.secret_ref;
+    KeyReference {
+        name: reference.name.clone(),
+        key: reference.key.clone(),
+    }
 }
 
 /// Models are a comfort: a provider that does not list them now is asked again at the next check.

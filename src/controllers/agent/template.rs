@@ -1,0 +1,552 @@
+//! Keeps a CodeAgent's template in step at its provider: gathers, lets [`decide`] say the next step, does it, until there is
+//! nothing to do right now.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use kube::ResourceExt;
+use kube::api::Api;
+use serde_json::json;
+
+use super::super::accounts::Standing as KeyStanding;
+use super::super::connection::{Linked, endpoint, link, obstacle};
+use super::super::error::PassError;
+use super::super::scope::Scope;
+use super::key_reference;
+use crate::api::{AUTO_MODEL, CodeAgent, Reason, SendState, TEMPLATE_FINALIZER, TemplateStatus};
+use crate::domain::remote::{Capability, ErrorClass, ProviderError};
+use crate::domain::template::{
+    Found, Left, Look, Observed, Place, Request, Site, Standing, Step, Use, decide, failure,
+};
+use crate::providers::contract::{ModelChoice, ProviderType, PullRequestPolicy};
+use crate::providers::http::nothing_was_started;
+use crate::providers::templates::{StoredTemplate, Template, TemplateMark, Templates};
+use crate::runtime::watch::in_namespace;
+use crate::runtime::write::{Write, WriteError};
+
+/// Steps in a row in one pass: a template's whole life has fewer.
+const MOST_STEPS: usize = 10;
+
+/// What keeping the template came to.
+pub(super) enum Kept {
+    /// There is nothing more to do now.
+    Now {
+        /// The CodeAgent, as it was last stored.
+        agent: Arc<CodeAgent>,
+        /// What is to be recorded.
+        record: Option<TemplateStatus>,
+        /// How the template stands.
+        standing: Standing,
+        /// When to look again.
+        again: Duration,
+    },
+    /// The CodeAgent is not what it was: decide again.
+    Stale,
+    /// The CodeAgent is gone, or nothing of ours holds it any more.
+    Gone,
+}
+
+/// Keeps the template of a CodeAgent whose key is accepted, or whose provider has no templates.
+pub(super) async fn keep(
+    scope: &Scope,
+    agent: &Arc<CodeAgent>,
+    place: &Place,
+    linked: Option<&Linked>,
+) -> Result<Kept, PassError> {
+    let mut keeper = Keeper {
+        scope,
+        uid: agent.uid().unwrap_or_default(),
+        namespace: agent.namespace().unwrap_or_default(),
+        record: recorded(agent),
+        agent: Arc::clone(agent),
+        place,
+        linked,
+        seen_before: None,
+    };
+    for _ in 0..MOST_STEPS {
+        match keeper.step().await {
+            Ok(None) => {}
+            Ok(Some(kept)) => return Ok(kept),
+            Err(WriteError::Stale) => return Ok(Kept::Stale),
+            Err(WriteError::Gone) => return Ok(Kept::Gone),
+            Err(WriteError::Refused(why)) => return Ok(keeper.may_not(&why)),
+            Err(source @ WriteError::Failed(_)) => {
+                return Err(PassError::Write {
+                    what: "the claim or the finalizer of a template",
+                    source,
+                });
+            }
+        }
+    }
+    Ok(keeper.rest(scope.context.timing().fault_wait_min, Standing::Ready))
+}
+
+/// Takes away the template of a CodeAgent that is being deleted, and lets it go; answers with when to look again.
+pub(super) async fn take_away(
+    scope: &Scope,
+    agent: &Arc<CodeAgent>,
+) -> Result<Duration, PassError> {
+    let recheck = scope.context.settings.agent_recheck;
+    if !has_finalizer(agent) {
+        return Ok(recheck);
+    }
+    let (place, linked) = place_of_deleted(scope, agent).await;
+    Ok(match keep(scope, agent, &place, linked.as_ref()).await? {
+        Kept::Now { again, .. } => again,
+        Kept::Stale => scope.context.timing().fault_wait_min,
+        Kept::Gone => recheck,
+    })
+}
+
+/// Where the template of a CodeAgent is that is being deleted.
+async fn place_of_deleted(scope: &Scope, agent: &CodeAgent) -> (Place, Option<Linked>) {
+    let context = &scope.context;
+    let spec = &agent.spec.provider;
+    let barred = |why: String, passing, again| Place::Barred {
+        why,
+        passing,
+        again,
+    };
+    let Some(provider) = context.provider(spec) else {
+        let why = "this installation of the operator does not run its provider".to_owned();
+        return (barred(why, false, context.timing().recheck), None);
+    };
+    if !keeps_templates(provider, agent) {
+        return (Place::Nowhere, None);
+    }
+    let namespace = agent.namespace().unwrap_or_default();
+    let secret = key_reference(agent);
+    let linked = match link(context, &namespace, provider, spec, &secret).await {
+        Ok(linked) => linked,
+        Err(found) => {
+            let why = found.objection.message;
+            return (barred(why, found.passing, found.again), None);
+        }
+    };
+    if context.accounts.standing(&linked.key).is_none() {
+        let provider = linked.provider.as_ref();
+        context
+            .accounts
+            .ask(&linked.key, provider, Duration::ZERO)
+            .await;
+    }
+    let standing = context.accounts.standing(&linked.key);
+    let place = match &standing {
+        Some(KeyStanding::Accepted(account)) => Place::At(Site {
+            endpoint: endpoint(context, provider, spec),
+            account: account.fingerprint.as_str().to_owned(),
+        }),
+        Some(standing @ (KeyStanding::Refused { .. } | KeyStanding::Unreachable { .. })) => {
+            match obstacle(standing, &secret.name) {
+                Some(found) => barred(found.objection.message, found.passing, found.again),
+                None => Place::Nowhere,
+            }
+        }
+        None => barred(
+            "the key is being checked".to_owned(),
+            true,
+            context.timing().fault_wait_min,
+        ),
+    };
+    (place, Some(linked))
+}
+
+/// Whether sessions of this CodeAgent are launched from a template.
+pub(super) fn keeps_templates(provider: &dyn ProviderType, agent: &CodeAgent) -> bool {
+    provider
+        .capabilities(&agent.spec.provider)
+        .contains(&Capability::Templates)
+}
+
+/// What is recorded of the template, also before the first status is complete: a claim comes before it.
+pub(super) fn recorded(agent: &CodeAgent) -> Option<TemplateStatus> {
+    agent
+        .status
+        .as_ref()
+        .and_then(|status| status.template.clone())
+}
+
+fn has_finalizer(agent: &CodeAgent) -> bool {
+    agent
+        .finalizers()
+        .iter()
+        .any(|finalizer| finalizer == TEMPLATE_FINALIZER)
+}
+
+/// One CodeAgent's template in one pass.
+struct Keeper<'a> {
+    scope: &'a Scope,
+    uid: String,
+    namespace: String,
+    agent: Arc<CodeAgent>,
+    record: Option<TemplateStatus>,
+    place: &'a Place,
+    linked: Option<&'a Linked>,
+    /// The template as the newest look of this pass found it.
+    seen_before: Option<StoredTemplate>,
+}
+
+impl Keeper<'_> {
+    /// Takes the next step; answers once there is none.
+    async fn step(&mut self) -> Result<Option<Kept>, WriteError> {
+        match self.decide() {
+            Step::Rest { again, standing } => return Ok(Some(self.rest(again, standing))),
+            Step::AddFinalizer => self.add_finalizer().await?,
+            Step::ReleaseFinalizer(left) => return self.release_finalizer(left).await,
+            Step::Record(record) => self.record = Some(record),
+            Step::Forget(left) => {
+                self.store(None).await?;
+                self.report(&left).await;
+            }
+            Step::Find => self.find().await,
+            Step::Create(claim, left) => self.create(claim, left).await?,
+            Step::Update => self.update().await,
+            Step::Delete(id) => self.delete(&id).await,
+        }
+        Ok(None)
+    }
+
+    fn decide(&self) -> Step {
+        self.observing(decide)
+    }
+
+    /// What is known now, as a decision sees it.
+    fn observing<T>(&self, look: impl FnOnce(&Observed<'_>) -> T) -> T {
+        let context = &self.scope.context;
+        let claim = self.record.as_ref().and_then(|it| it.claim_id.clone());
+        let uptime = context.uptime();
+        let seen = self.scope.change_template(&self.uid, |seen| {
+            if seen.claim.as_ref().map(|(id, _)| id) != claim.as_ref() {
+                seen.claim = claim.map(|id| (id, uptime));
+            }
+            seen.clone()
+        });
+        look(&Observed {
+            now: Timestamp::now(),
+            uptime,
+            generation: self.agent.metadata.generation.unwrap_or(0),
+            deleting: self
+                .agent
+                .metadata
+                .deletion_timestamp
+                .as_ref()
+                .map(|time| time.0),
+            has_finalizer: has_finalizer(&self.agent),
+            record: self.record.as_ref(),
+            place: self.place,
+            seen: &seen,
+            in_use: &self.in_use(),
+            recheck: context.settings.agent_recheck,
+            fresh_claim_id: &uuid::Uuid::new_v4().simple().to_string(),
+            timing: context.timing(),
+        })
+    }
+
+    fn rest(&self, again: Duration, standing: Standing) -> Kept {
+        Kept::Now {
+            agent: Arc::clone(&self.agent),
+            record: self.record.clone(),
+            standing,
+            again,
+        }
+    }
+
+    /// The API server does not let the operator do its part.
+    fn may_not(&self, why: &str) -> Kept {
+        let message = format!(
+            "the template that sessions are launched from is not kept, its claim or finalizer cannot be stored: {why}"
+        );
+        tracing::warn!(message, "a template is not in step");
+        let standing = Standing::Refused {
+            message,
+            usable: false,
+        };
+        self.rest(self.scope.context.timing().fault_wait_max, standing)
+    }
+
+    /// The templates under which sessions are active, or may be.
+    fn in_use(&self) -> BTreeMap<String, Use> {
+        let mut in_use = BTreeMap::new();
+        for session in in_namespace(&self.scope.sessions, &self.namespace) {
+            let session = self.scope.sessions_overlay.newest(session);
+            let Some(status) = session.status.as_ref() else {
+                continue;
+            };
+            let Some(launch) = status.launch.as_ref().filter(|launch| match launch.state {
+                SendState::Claimed | SendState::Unknown | SendState::Confirmed => {
+                    !status.phase.is_terminal()
+                }
+                SendState::Rejected | SendState::Absent => false,
+            }) else {
+                continue;
+            };
+            let Some(id) = &launch.target.template_id else {
+                continue;
+            };
+            let found = in_use.entry(id.clone()).or_insert(Use::Leaving);
+            if session.metadata.deletion_timestamp.is_none() {
+                *found = match *found {
+                    Use::Leaving => Use::Staying(1),
+                    Use::Staying(count) => Use::Staying(count.saturating_add(1)),
+                };
+            }
+        }
+        in_use
+    }
+
+    fn templates(&self) -> Option<(&dyn Templates, Site)> {
+        let Place::At(site) = self.place else {
+            return None;
+        };
+        Some((self.linked?.provider.templates()?, site.clone()))
+    }
+
+    /// What the template is to say.
+    fn wanted(&self) -> Template {
+        let spec = &self.agent.spec;
+        let repository = spec.repository.as_ref();
+        let model = &spec.model;
+        let pull_request = &spec.pull_request;
+        Template {
+            mark: TemplateMark {
+                installation: self.scope.context.installation.clone(),
+                uid: self.uid.clone(),
+            },
+            name: spec
+                .display_name
+                .clone()
+                .unwrap_or_else(|| format!("{}/{}", self.namespace, self.agent.name_any())),
+            description: spec.description.clone(),
+            repository: repository.and_then(|repository| repository.url.clone()),
+            reference: repository.and_then(|repository| repository.reference.clone()),
+            model: (model.id != AUTO_MODEL || !model.params.is_empty()).then(|| ModelChoice {
+                id: model.id.clone(),
+                params: model.params.clone(),
+            }),
+            pull_request: PullRequestPolicy {
+                auto_create: pull_request.auto_create,
+                work_on_current_branch: pull_request.work_on_current_branch,
+                skip_reviewer_request: pull_request.skip_reviewer_request,
+                branch_name: pull_request.branch_name.clone(),
+            },
+        }
+    }
+
+    async fn find(&mut self) {
+        let Some((templates, site)) = self.templates() else {
+            return;
+        };
+        let begun = self.scope.context.uptime();
+        match templates.find(&self.wanted()).await {
+            Ok(found) => {
+                self.looked(begun, site, found.as_ref());
+                let listed = found.as_ref().map(|found| found.id.clone());
+                self.scope.change_template(&self.uid, |seen| {
+                    // What was listed once and is in this list no more is gone.
+                    if listed.is_some() {
+                        seen.listed = listed;
+                    }
+                });
+                self.seen_before = found;
+            }
+            Err(error) => self.failed(&site, Request::Find, &error),
+        }
+    }
+
+    /// Claims the creation, then makes the template. A lost answer leaves the claim; the template is found by it later.
+    async fn create(
+        &mut self,
+        claim: TemplateStatus,
+        left: Option<Left>,
+    ) -> Result<(), WriteError> {
+        let opened = Instant::now();
+        self.store(Some(claim)).await?;
+        if let Some(left) = left {
+            self.report(&left).await;
+        }
+        let Some((templates, site)) = self.templates() else {
+            return Ok(());
+        };
+        let begun = self.scope.context.uptime();
+        // A claim counts from when it was written: what is sent much later would turn up after its time.
+        let context = &self.scope.context;
+        if !context.may_begin() || opened.elapsed() >= context.timing().send_window {
+            self.forget_look();
+            return Ok(());
+        }
+        match templates.create(&self.wanted()).await {
+            Ok(id) => {
+                tracing::info!(template = id, "made the template");
+                let made = StoredTemplate {
+                    id,
+                    up_to_date: true,
+                    has_preamble: false,
+                };
+                self.looked(begun, site, Some(&made));
+                self.seen_before = Some(made);
+            }
+            Err(error) => {
+                self.failed(&site, Request::Create, &error);
+                if nothing_was_started(&error, &[]) {
+                    self.record = None;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn update(&mut self) {
+        let Some((templates, site)) = self.templates() else {
+            return;
+        };
+        // What a look of an earlier pass found is not known in full any more.
+        let Some(found) = self.seen_before.clone() else {
+            return self.forget_look();
+        };
+        let begun = self.scope.context.uptime();
+        match templates.update(&found, &self.wanted()).await {
+            Ok(()) => {
+                tracing::info!(template = found.id, "changed the template");
+                let changed = StoredTemplate {
+                    up_to_date: true,
+                    has_preamble: false,
+                    ..found
+                };
+                self.looked(begun, site, Some(&changed));
+            }
+            Err(error) if error.class == ErrorClass::NotFound => self.forget_look(),
+            Err(error) => self.failed(&site, Request::Update, &error),
+        }
+    }
+
+    async fn delete(&mut self, id: &str) {
+        let Some((templates, site)) = self.templates() else {
+            return;
+        };
+        match templates.delete(id).await {
+            Ok(()) => {
+                tracing::info!(template = id, "deleted the template");
+                // Its doubles go the same way.
+                self.forget_look();
+            }
+            Err(error) => self.failed(&site, Request::Delete, &error),
+        }
+    }
+
+    fn looked(&self, begun: Duration, site: Site, found: Option<&StoredTemplate>) {
+        let look = Look {
+            begun,
+            generation: self.agent.metadata.generation.unwrap_or(0),
+            site,
+            found: found.map(|found| Found {
+                id: found.id.clone(),
+                up_to_date: found.up_to_date,
+            }),
+        };
+        self.scope.change_template(&self.uid, |seen| {
+            seen.look = Some(look);
+            seen.failure = None;
+        });
+    }
+
+    fn forget_look(&self) {
+        self.scope
+            .change_template(&self.uid, |seen| seen.look = None);
+    }
+
+    fn failed(&self, site: &Site, request: Request, error: &ProviderError) {
+        let nothing_done = nothing_was_started(error, &[]);
+        let failed = self.observing(|o| failure(o, site, request, error, nothing_done));
+        tracing::warn!(message = failed.message, "a template is not in step");
+        self.scope.change_template(&self.uid, |seen| {
+            seen.failure = Some(failed);
+            seen.look = None;
+        });
+        if let (ErrorClass::Unauthorized, Some(linked)) = (error.class, self.linked) {
+            self.scope.context.accounts.doubt(&linked.key);
+        }
+    }
+
+    fn api(&self) -> Api<CodeAgent> {
+        Api::namespaced(self.scope.context.client.clone(), &self.namespace)
+    }
+
+    /// Stores what is recorded of the template, at once.
+    async fn store(&mut self, record: Option<TemplateStatus>) -> Result<(), WriteError> {
+        let mut status = self.agent.status.clone().unwrap_or_default();
+        status.template.clone_from(&record);
+        let newer = Write::if_unchanged(self.agent.as_ref())
+            .set(&["status"], json!(status))
+            .to_status(&self.api(), &self.agent.name_any())
+            .await?;
+        self.record = record;
+        self.stored(newer);
+        Ok(())
+    }
+
+    fn stored(&mut self, newer: CodeAgent) {
+        self.agent = Arc::new(newer);
+        self.scope.agents_overlay.keep(Arc::clone(&self.agent));
+    }
+
+    async fn add_finalizer(&mut self) -> Result<(), WriteError> {
+        let mut finalizers = self.agent.finalizers().to_vec();
+        finalizers.push(TEMPLATE_FINALIZER.to_owned());
+        let newer = self.write_finalizers(&finalizers).await?;
+        self.stored(newer);
+        Ok(())
+    }
+
+    /// Lets the CodeAgent go, or only its finalizer where it stays.
+    async fn release_finalizer(&mut self, left: Option<Left>) -> Result<Option<Kept>, WriteError> {
+        let others: Vec<String> = self
+            .agent
+            .finalizers()
+            .iter()
+            .filter(|finalizer| *finalizer != TEMPLATE_FINALIZER)
+            .cloned()
+            .collect();
+        let newer = self.write_finalizers(&others).await?;
+        if let Some(left) = left {
+            self.report(&left).await;
+        }
+        self.stored(newer);
+        if self.agent.metadata.deletion_timestamp.is_none() {
+            return Ok(None);
+        }
+        // Its removal may have been seen before the answer to our own write: nobody else would forget it then.
+        let reference = kube_runtime::reflector::ObjectRef::from_obj(self.agent.as_ref());
+        if self.scope.agents.get(&reference).is_none() {
+            self.scope.forget_agent(&self.uid);
+        }
+        Ok(Some(Kept::Gone))
+    }
+
+    async fn write_finalizers(&self, finalizers: &[String]) -> Result<CodeAgent, WriteError> {
+        Write::if_unchanged(self.agent.as_ref())
+            .set(&["metadata", "finalizers"], json!(finalizers))
+            .to_object(&self.api(), &self.agent.name_any())
+            .await
+    }
+
+    /// Tells people of a template that nobody keeps any more.
+    async fn report(&self, left: &Left) {
+        let which = left.id.as_deref().map_or_else(
+            || "a template".to_owned(),
+            |id| format!("the template {id}"),
+        );
+        let note = format!(
+            "{which} stays at the provider: {}. Delete it there once nothing runs under it",
+            left.why
+        );
+        let reason = Reason::TemplateLeft.as_str();
+        tracing::warn!(reason, note, "reports");
+        self.scope
+            .context
+            .publisher
+            .publish(self.agent.as_ref(), true, reason, "Reconcile", &note)
+            .await;
+    }
+}

@@ -1,0 +1,552 @@
+//! The template that a CodeAgent has at its provider, where sessions are launched from one: from what was observed to the
+//! next step.
+//!
+//! [`decide`] is total, synchronous and deterministic, like that of sessions. A template costs nothing and two of them do
+//! no harm (the oldest is used), yet none is made on purpose while an earlier try may still turn up:
+//!
+//! ```text
+//! finalizer → find → claim → create → ready → (find → update) … → find → delete → finalizer released
+//!               └── found ────────────┘
+//! ```
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::remote::{ErrorClass, ProviderError};
+use super::status::{clip, whole_seconds};
+use super::timing::Timing;
+use crate::api::{Reason, TemplateState, TemplateStatus};
+
+/// Everything that a decision about one CodeAgent's template depends on.
+#[derive(Clone, Debug)]
+pub struct Observed<'a> {
+    /// Wall clock.
+    pub now: Timestamp,
+    /// Monotonic clock: time since this process started.
+    pub uptime: Duration,
+    /// Generation of the CodeAgent's spec.
+    pub generation: i64,
+    /// When the CodeAgent's deletion was asked for.
+    pub deleting: Option<Timestamp>,
+    /// Whether the CodeAgent carries the finalizer of its template.
+    pub has_finalizer: bool,
+    /// What is recorded.
+    pub record: Option<&'a TemplateStatus>,
+    /// Where the template belongs.
+    pub place: &'a Place,
+    /// What this process has seen of it.
+    pub seen: &'a Seen,
+    /// Templates under which sessions are active, by id.
+    pub in_use: &'a BTreeMap<String, Use>,
+    /// How often a template that is there is looked at again.
+    pub recheck: Duration,
+    /// A claim id for the case that one is needed; drawn outside, because decisions have no randomness.
+    pub fresh_claim_id: &'a str,
+    /// The durations.
+    pub timing: &'a Timing,
+}
+
+/// Where a template belongs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// Nowhere: the CodeAgent's provider has no templates.
+    Nowhere,
+    /// With this account.
+    At(Site),
+    /// Its provider cannot be asked.
+    Barred {
+        /// Why, for people.
+        why: String,
+        /// Whether it may pass by itself.
+        passing: bool,
+        /// When it is worth looking again.
+        again: Duration,
+    },
+}
+
+/// An account of a provider.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Site {
+    /// The base URL.
+    pub endpoint: String,
+    /// Digest of the account.
+    pub account: String,
+}
+
+impl Site {
+    /// Whether a template is recorded as being here.
+    pub fn has(&self, record: &TemplateStatus) -> bool {
+        record.endpoint == self.endpoint && record.account == self.account
+    }
+}
+
+/// Whether sessions that are active under a template are about to go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Use {
+    /// All of them are being deleted.
+    Leaving,
+    /// So many stay.
+    Staying(usize),
+}
+
+/// What a process has seen of a CodeAgent's template. May be lost: then it is seen again.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Seen {
+    /// When, by uptime, the recorded claim was first seen, by its id.
+    pub claim: Option<(String, Duration)>,
+    /// The newest look.
+    pub look: Option<Look>,
+    /// The template that a look has shown: one that is in no later list is gone.
+    pub listed: Option<String>,
+    /// The newest failure, until something succeeds.
+    pub failure: Option<Failure>,
+}
+
+/// A look for the template.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Look {
+    /// When, by uptime, it was begun.
+    pub begun: Duration,
+    /// The generation of the spec that what was found was compared with.
+    pub generation: i64,
+    /// Where it was looked for.
+    pub site: Site,
+    /// What was found.
+    pub found: Option<Found>,
+}
+
+/// A template that was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// The provider's id.
+    pub id: String,
+    /// Whether it says what is wanted.
+    pub up_to_date: bool,
+}
+
+/// A request that failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// How many in a row.
+    pub count: i32,
+    /// Nothing is asked before this, by uptime.
+    pub until: Duration,
+    /// The generation of the spec that failed.
+    pub generation: i64,
+    /// Where.
+    pub site: Site,
+    /// Whether somebody has to mend it.
+    pub refused: bool,
+    /// Why, as one word.
+    pub reason: Reason,
+    /// Why, for people.
+    pub message: String,
+}
+
+/// The next step.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Nothing until this time has passed or something changes.
+    Rest {
+        /// When to look again.
+        again: Duration,
+        /// How the template stands.
+        standing: Standing,
+    },
+    /// Add the finalizer.
+    AddFinalizer,
+    /// Remove the finalizer, and say what is left at the provider.
+    ReleaseFinalizer(Option<Left>),
+    /// Look for the template.
+    Find,
+    /// Store this claim, then make the template; say what is left elsewhere.
+    Create(TemplateStatus, Option<Left>),
+    /// Make the template that was found say what is wanted.
+    Update,
+    /// Delete the template with this id.
+    Delete(String),
+    /// Record this.
+    Record(TemplateStatus),
+    /// Record nothing any more, and say what is left at the provider.
+    Forget(Left),
+}
+
+/// A template that stays at its provider although nobody keeps it any more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Left {
+    /// Its id, where it is known.
+    pub id: Option<String>,
+    /// Why.
+    pub why: String,
+}
+
+/// How a template stands, for the conditions of its CodeAgent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// None is needed.
+    NotNeeded,
+    /// Sessions can be launched from it.
+    Ready,
+    /// It is not there yet; it goes on by itself.
+    Pending {
+        /// Why, as one word.
+        reason: Reason,
+        /// For people.
+        message: String,
+    },
+    /// The provider refuses to make or change it.
+    Refused {
+        /// For people.
+        message: String,
+        /// Whether sessions can be launched from it as it is.
+        usable: bool,
+    },
+}
+
+/// The next step for a CodeAgent's template.
+pub fn decide(o: &Observed<'_>) -> Step {
+    if o.deleting.is_some() {
+        return take_away(o);
+    }
+    let site = match o.place {
+        Place::At(site) => site,
+        Place::Nowhere => return give_up(o),
+        Place::Barred { again, .. } => return rest(*again, pending()),
+    };
+    if let Some(wait) = held(o, site) {
+        return wait;
+    }
+    if !o.has_finalizer {
+        return Step::AddFinalizer;
+    }
+    let Some(look) = current_look(o, site) else {
+        return Step::Find;
+    };
+    match &look.found {
+        Some(found) if !found.up_to_date => Step::Update,
+        Some(found) => found_ready(o, site, look, found),
+        None => missing(o, site, look),
+    }
+}
+
+fn rest(again: Duration, standing: Standing) -> Step {
+    Step::Rest { again, standing }
+}
+
+fn pending() -> Standing {
+    Standing::Pending {
+        reason: Reason::WaitingForTemplate,
+        message: "waits for the template that sessions are launched from".to_owned(),
+    }
+}
+
+/// The provider has no templates: what is recorded belongs to one that the CodeAgent had before.
+fn give_up(o: &Observed<'_>) -> Step {
+    match o.record {
+        Some(record) => Step::Forget(Left {
+            id: record.id.clone(),
+            why: format!(
+                "the CodeAgent has another provider now than {}",
+                record.endpoint
+            ),
+        }),
+        None if o.has_finalizer => Step::ReleaseFinalizer(None),
+        None => rest(o.recheck, Standing::NotNeeded),
+    }
+}
+
+/// After a failure nothing is asked until its time is up or its circumstances change.
+fn held(o: &Observed<'_>, site: &Site) -> Option<Step> {
+    let failure = o.seen.failure.as_ref()?;
+    let wait = failure.until.checked_sub(o.uptime).filter(|wait| {
+        !wait.is_zero() && failure.generation == o.generation && failure.site == *site
+    })?;
+    let usable = o
+        .record
+        .is_some_and(|record| record.state == TemplateState::Ready && site.has(record));
+    let standing = match (failure.refused, usable) {
+        (true, usable) => Standing::Refused {
+            message: failure.message.clone(),
+            usable,
+        },
+        // What is there is not made worse by a look that failed.
+        (false, true) => Standing::Ready,
+        (false, false) => Standing::Pending {
+            reason: failure.reason,
+            message: failure.message.clone(),
+        },
+    };
+    Some(rest(wait, standing))
+}
+
+/// The newest look, if it still tells how things are.
+fn current_look<'a>(o: &Observed<'a>, site: &Site) -> Option<&'a Look> {
+    let look = o.seen.look.as_ref()?;
+    let age = o.uptime.saturating_sub(look.begun);
+    let good_for = match look.found {
+        Some(_) => o.recheck,
+        None => o.timing.consistency_window,
+    };
+    (look.generation == o.generation && look.site == *site && age < good_for).then_some(look)
+}
+
+fn found_ready(o: &Observed<'_>, site: &Site, look: &Look, found: &Found) -> Step {
+    let age = o.uptime.saturating_sub(look.begun);
+    let made = o.record.filter(|record| {
+        // The claim is kept with the template that came of it: until a list has shown it, its absence means little.
+        record.claim_id.is_some()
+            && site.has(record)
+            && record.id.as_ref().is_none_or(|id| *id == found.id)
+    });
+    let ready = TemplateStatus {
+        state: TemplateState::Ready,
+        id: Some(found.id.clone()),
+        endpoint: site.endpoint.clone(),
+        account: site.account.clone(),
+        claim_id: made.and_then(|record| record.claim_id.clone()),
+        claimed_at: made.and_then(|record| record.claimed_at),
+        observed_generation: Some(o.generation),
+    };
+    if o.record == Some(&ready) {
+        rest(o.recheck.saturating_sub(age), Standing::Ready)
+    } else {
+        Step::Record(ready)
+    }
+}
+
+/// It was not found: it is made, unless an earlier try may still turn up.
+fn missing(o: &Observed<'_>, site: &Site, look: &Look) -> Step {
+    let age = o.uptime.saturating_sub(look.begun);
+    let settled_for = match o.record {
+        None => None,
+        Some(record) => match settled(o, record) {
+            Settled::For(since) => Some(since),
+            Settled::In(wait) => {
+                let pace = o.timing.consistency_window.saturating_sub(age);
+                return rest(pace.min(wait), unknown_outcome());
+            }
+        },
+    };
+    // What was seen before the earlier try had to be visible says nothing of it.
+    if settled_for.is_some_and(|since| since < age) {
+        return Step::Find;
+    }
+    let elsewhere = o
+        .record
+        .filter(|record| record.id.is_some() && !site.has(record));
+    let claim = TemplateStatus {
+        state: TemplateState::Claimed,
+        id: None,
+        endpoint: site.endpoint.clone(),
+        account: site.account.clone(),
+        claim_id: Some(o.fresh_claim_id.to_owned()),
+        claimed_at: Some(whole_seconds(o.now)),
+        observed_generation: None,
+    };
+    let left = elsewhere.map(|record| Left {
+        id: record.id.clone(),
+        why: "the CodeAgent's key or organisation is another one now and does not see it"
+            .to_owned(),
+    });
+    Step::Create(claim, left)
+}
+
+fn unknown_outcome() -> Standing {
+    Standing::Pending {
+        reason: Reason::WaitingForTemplate,
+        message: "it is not known whether the template that sessions are launched from was made; it is being looked for"
+            .to_owned(),
+    }
+}
+
+/// Whether everything that came of a try to make the template must be visible by now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Settled {
+    /// Since so long.
+    For(Duration),
+    /// Only after this.
+    In(Duration),
+}
+
+/// By one's own monotonic clock since one first saw the claim, or by wall clock with a margin, whichever is earlier.
+fn settled(o: &Observed<'_>, record: &TemplateStatus) -> Settled {
+    let (Some(claim), Some(claimed_at)) = (&record.claim_id, record.claimed_at) else {
+        return Settled::For(Duration::MAX);
+    };
+    if record.id.is_some() && record.id == o.seen.listed {
+        return Settled::For(Duration::MAX);
+    }
+    let fence = o.timing.fence();
+    let first_seen = o.seen.claim.as_ref().filter(|(id, _)| id == claim);
+    let by_monotonic =
+        first_seen.map_or(Duration::ZERO, |(_, since)| o.uptime.saturating_sub(*since));
+    let by_wall = Duration::try_from(o.now.duration_since(claimed_at))
+        .unwrap_or_default()
+        .saturating_sub(o.timing.clock_margin);
+    let passed = by_monotonic.max(by_wall);
+    match passed.checked_sub(fence) {
+        Some(since) => Settled::For(since),
+        None => Settled::In(fence.saturating_sub(passed)),
+    }
+}
+
+/// The CodeAgent is being deleted: its template goes first, if it can, and never holds it for ever.
+fn take_away(o: &Observed<'_>) -> Step {
+    if !o.has_finalizer {
+        return rest(o.recheck, Standing::NotNeeded);
+    }
+    let Some(record) = o.record else {
+        return Step::ReleaseFinalizer(None);
+    };
+    let leave = |id: Option<&String>, why: String| {
+        Step::ReleaseFinalizer(Some(Left {
+            id: id.or(record.id.as_ref()).cloned(),
+            why,
+        }))
+    };
+    let overdue = o.deleting.is_some_and(|since| {
+        Duration::try_from(o.now.duration_since(since)).unwrap_or_default()
+            >= o.timing.deletion_bound
+    });
+    if overdue {
+        return leave(None, "it could not be deleted in time".to_owned());
+    }
+    if let Some(Use::Staying(count)) = record.id.as_ref().and_then(|id| o.in_use.get(id)) {
+        return leave(None, in_use(*count));
+    }
+    let site = match o.place {
+        Place::At(site) => site,
+        Place::Nowhere => return leave(None, "the CodeAgent has another provider now".to_owned()),
+        Place::Barred {
+            why,
+            passing: false,
+            ..
+        } => return leave(None, why.clone()),
+        Place::Barred { again, .. } => return rest(*again, pending()),
+    };
+    match (held(o, site), &o.seen.failure) {
+        (Some(_), Some(failure)) if failure.refused => {
+            return leave(None, failure.message.clone());
+        }
+        (Some(wait), _) => return wait,
+        (None, _) => {}
+    }
+    let Some(look) = current_look(o, site) else {
+        return Step::Find;
+    };
+    match &look.found {
+        Some(found) => match o.in_use.get(&found.id) {
+            Some(Use::Staying(count)) => leave(Some(&found.id), in_use(*count)),
+            // Each of them wakes its CodeAgent when it goes.
+            Some(Use::Leaving) => rest(o.timing.recheck, pending()),
+            None => Step::Delete(found.id.clone()),
+        },
+        None => match settled(o, record) {
+            Settled::In(wait) => rest(
+                o.timing
+                    .consistency_window
+                    .saturating_sub(o.uptime.saturating_sub(look.begun))
+                    .min(wait),
+                unknown_outcome(),
+            ),
+            Settled::For(_) if record.id.is_some() && !site.has(record) => leave(
+                None,
+                "the CodeAgent's key or organisation is another one now and does not see it"
+                    .to_owned(),
+            ),
+            Settled::For(_) => Step::ReleaseFinalizer(None),
+        },
+    }
+}
+
+fn in_use(count: usize) -> String {
+    match count {
+        1 => "a session is active under it".to_owned(),
+        count => format!("{count} sessions are active under it"),
+    }
+}
+
+/// What was asked of a provider.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Request {
+    /// To find the template.
+    Find,
+    /// To make it.
+    Create,
+    /// To change it.
+    Update,
+    /// To delete it.
+    Delete,
+}
+
+/// What follows from a request that failed. `nothing_done` says that the failure proves that nothing was changed.
+pub fn failure(
+    o: &Observed<'_>,
+    site: &Site,
+    request: Request,
+    error: &ProviderError,
+    nothing_done: bool,
+) -> Failure {
+    let count = o
+        .seen
+        .failure
+        .as_ref()
+        .map_or(0, |failure| failure.count)
+        .saturating_add(1);
+    let refused = match error.class {
+        ErrorClass::InvalidRequest
+        | ErrorClass::Forbidden
+        | ErrorClass::NotFound
+        | ErrorClass::QuotaExhausted => nothing_done,
+        // The key is checked again, and what that shows is said instead.
+        ErrorClass::Unauthorized
+        | ErrorClass::Conflict
+        | ErrorClass::RateLimited
+        | ErrorClass::Unavailable
+        | ErrorClass::Timeout
+        | ErrorClass::Unknown
+        | ErrorClass::Protocol => false,
+    };
+    let wait = if refused {
+        o.timing.refusal_wait(count)
+    } else {
+        o.timing.fault_wait(count)
+    };
+    let reason = match error.class {
+        _ if request == Request::Create && !nothing_done => Reason::WaitingForTemplate,
+        ErrorClass::RateLimited => Reason::RateLimited,
+        ErrorClass::Protocol | ErrorClass::Unknown => Reason::ProviderProtocolError,
+        ErrorClass::InvalidRequest
+        | ErrorClass::Unauthorized
+        | ErrorClass::Forbidden
+        | ErrorClass::NotFound
+        | ErrorClass::Conflict
+        | ErrorClass::QuotaExhausted
+        | ErrorClass::Unavailable
+        | ErrorClass::Timeout => Reason::ProviderUnavailable,
+    };
+    let what = match request {
+        Request::Find => "cannot be looked for",
+        Request::Create if nothing_done => "cannot be made",
+        Request::Create => "may or may not have been made",
+        Request::Update => "cannot be changed",
+        Request::Delete => "cannot be deleted",
+    };
+    Failure {
+        count,
+        until: o.uptime + wait.max(error.retry_after.unwrap_or_default()),
+        generation: o.generation,
+        site: site.clone(),
+        refused,
+        reason,
+        message: clip(
+            &format!("the template that sessions are launched from {what}: {error}"),
+            768,
+        ),
+    }
+}

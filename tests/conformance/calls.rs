@@ -1,0 +1,94 @@
+//! Every call of the contract, made one after the other, to see what one kind of trouble does to all of them.
+
+use std::collections::BTreeSet;
+
+use codeagent_operator::providers::contract::{
+    AdoptAnswer, AdoptRequest, Capability, LaunchOutcome, MarkedRequest, Recovery, SessionRef,
+};
+use codeagent_operator::providers::error::ProviderError;
+
+use crate::bench::{Bench, reference, template};
+
+/// The outcome of a call; of a success what it looks like in a log.
+pub type Answer = Result<String, ProviderError>;
+
+/// What the calls are about.
+pub struct Calls {
+    pub session: SessionRef,
+    pub lookup: AdoptRequest,
+}
+
+impl Calls {
+    /// Launches a session to ask about, and lets it work.
+    pub async fn prepare(bench: &Bench) -> Self {
+        let lookup = AdoptRequest {
+            client_id_honoured: false,
+            ..bench.lookup().await
+        };
+        let launched = bench.launch(&bench.request()).await;
+        bench.begin_work();
+        Self {
+            session: reference(&launched.session_id),
+            lookup,
+        }
+    }
+
+    /// Whatever this installation launched while the lookup's launch was possible.
+    fn everything_marked(&self) -> MarkedRequest {
+        MarkedRequest {
+            installation: self.lookup.installation.clone(),
+            created_from: self.lookup.created_from,
+            created_until: self.lookup.created_until,
+            ended_from: self.lookup.created_from,
+            known: BTreeSet::new(),
+            resume: None,
+        }
+    }
+
+    /// Every call that sends something, by name. A call that answers without asking (no capability for it) is none.
+    pub async fn all(&self, bench: &Bench) -> Vec<(&'static str, Answer)> {
+        let (provider, subject) = (&bench.provider, bench.subject);
+        let mut answers = vec![
+            ("verify", shown(provider.verify().await)),
+            (
+                "launch",
+                launched(provider.launch(&bench.attempt("uid-2", 1)).await),
+            ),
+            ("get", shown(provider.get(&self.session).await)),
+        ];
+        match provider.adopt(&self.lookup).await {
+            // Evidence that cannot be read is none, where there is never more than evidence: no verdict, and no failure.
+            Ok(AdoptAnswer::Unknowable) => assert_eq!(subject.recovery(), Recovery::None),
+            answer => answers.push(("adopt", shown(answer))),
+        }
+        if subject.can(Capability::ListModels) {
+            answers.push(("models", shown(provider.models().await)));
+        }
+        if subject.can(Capability::List) {
+            answers.push(("list", shown(provider.list(None).await)));
+            let marked = provider.marked(&self.everything_marked()).await;
+            answers.push(("marked", shown(marked)));
+        }
+        if subject.can(Capability::Cancel) {
+            answers.push(("cancel", shown(provider.cancel(&self.session).await)));
+        }
+        if let Some(templates) = provider.templates() {
+            let known = templates.find(&template()).await;
+            answers.push(("find a template", shown(known)));
+            let created = templates.create(&template()).await;
+            answers.push(("create a template", shown(created)));
+        }
+        answers
+    }
+}
+
+fn shown<T: std::fmt::Debug>(answer: Result<T, ProviderError>) -> Answer {
+    answer.map(|answer| format!("{answer:?}"))
+}
+
+fn launched(outcome: LaunchOutcome) -> Answer {
+    match outcome {
+        LaunchOutcome::Accepted(launched) => Ok(format!("{launched:?}")),
+        LaunchOutcome::Rejected(error) | LaunchOutcome::Unknown(error) => Err(error),
+    }
+}

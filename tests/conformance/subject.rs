@@ -1,0 +1,176 @@
+//! Which adapters there are, and what their providers' documents say that the contract does not.
+
+use codeagent_operator::api::{CursorApiVersion, CursorSpec, ProviderKind, ProviderSpec};
+use codeagent_operator::domain::snapshot::RemotePhase;
+use codeagent_operator::providers::contract::{Capability, ProviderType, Recovery};
+use codeagent_operator::providers::credential::Credential;
+use codeagent_operator::providers::registry::Registry;
+use codeagent_operator::simulator;
+
+use crate::provider_support;
+
+/// Makes one test for every subject of each function, named `MODULE::FUNCTION::SUBJECT`. A subject that is missing here does not compile.
+macro_rules! contract {
+    ($($test:ident),+ $(,)?) => {
+        $(contract!(@subjects $test:
+            CursorV1 cursor_v1, CursorV0 cursor_v0, Firebender firebender, Flapjack flapjack, Firetiger firetiger
+        );)+
+    };
+    (@subjects $test:ident: $($subject:ident $name:ident),+) => {
+        mod $test {
+            use crate::subject::Subject;
+
+            const _: fn(Subject) = |subject| match subject {
+                $(Subject::$subject => {})+
+            };
+
+            $(#[tokio::test]
+            async fn $name() {
+                super::$test(Subject::$subject).await;
+            })+
+        }
+    };
+}
+
+/// An adapter: a provider and, where it has several that differ, the version of its API.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Subject {
+    CursorV1,
+    CursorV0,
+    Firebender,
+    Flapjack,
+    Firetiger,
+}
+
+impl Subject {
+    /// Every adapter of a kind.
+    pub fn of(kind: ProviderKind) -> &'static [Self] {
+        match kind {
+            ProviderKind::Cursor => &[Self::CursorV1, Self::CursorV0],
+            ProviderKind::Firebender => &[Self::Firebender],
+            ProviderKind::Flapjack => &[Self::Flapjack],
+            ProviderKind::Firetiger => &[Self::Firetiger],
+        }
+    }
+
+    pub fn kind(self) -> ProviderKind {
+        match self {
+            Self::CursorV1 | Self::CursorV0 => ProviderKind::Cursor,
+            Self::Firebender => ProviderKind::Firebender,
+            Self::Flapjack => ProviderKind::Flapjack,
+            Self::Firetiger => ProviderKind::Firetiger,
+        }
+    }
+
+    /// The simulated provider.
+    pub fn simulated(self) -> simulator::Provider {
+        match self.kind() {
+            ProviderKind::Cursor => simulator::Provider::Cursor,
+            ProviderKind::Firebender => simulator::Provider::Firebender,
+            ProviderKind::Flapjack => simulator::Provider::Flapjack,
+            ProviderKind::Firetiger => simulator::Provider::Firetiger,
+        }
+    }
+
+    /// The settings of a CodeAgent that select this adapter.
+    pub fn spec(self) -> ProviderSpec {
+        let version = match self {
+            Self::CursorV1 => CursorApiVersion::V1,
+            Self::CursorV0 => CursorApiVersion::V0,
+            Self::Firebender | Self::Flapjack | Self::Firetiger => {
+                return provider_support::spec(self.kind());
+            }
+        };
+        ProviderSpec {
+            cursor: Some(CursorSpec {
+                api_version: Some(version),
+                endpoint: None,
+            }),
+            ..ProviderSpec::default()
+        }
+    }
+
+    /// The values of its Secret: the canaries that must never be seen anywhere.
+    pub fn credential(self) -> Credential {
+        provider_support::credential(self.kind(), provider_support::KEY)
+    }
+
+    pub fn credential_of_another_account(self) -> Credential {
+        let theirs = provider_support::credential(self.kind(), "key_of_another_account");
+        match self.kind() {
+            ProviderKind::Cursor | ProviderKind::Firebender | ProviderKind::Flapjack => theirs,
+            ProviderKind::Firetiger => theirs.with("username", "robot-2"),
+        }
+    }
+
+    pub fn registered(self) -> &'static dyn ProviderType {
+        Registry::get(self.kind()).unwrap()
+    }
+
+    pub fn can(self, capability: Capability) -> bool {
+        self.registered()
+            .capabilities(&self.spec())
+            .contains(&capability)
+    }
+
+    pub fn recovery(self) -> Recovery {
+        self.registered().recovery(&self.spec())
+    }
+
+    /// Every status of a session (with Cursor v1, of a run) that the provider documents.
+    pub fn documented_statuses(self) -> &'static [(&'static str, RemotePhase)] {
+        match self {
+            Self::CursorV1 => &[
+                ("CREATING", RemotePhase::Creating),
+                ("RUNNING", RemotePhase::Running),
+                ("FINISHED", RemotePhase::Finished),
+                ("ERROR", RemotePhase::Error),
+                ("CANCELLED", RemotePhase::Cancelled),
+                ("EXPIRED", RemotePhase::Expired),
+            ],
+            // None for a stop: a stopped agent is said to be FINISHED.
+            Self::CursorV0 => &[
+                ("CREATING", RemotePhase::Creating),
+                ("RUNNING", RemotePhase::Running),
+                ("FINISHED", RemotePhase::Finished),
+                ("ERROR", RemotePhase::Error),
+                ("EXPIRED", RemotePhase::Expired),
+            ],
+            Self::Firebender => &[
+                ("CREATING", RemotePhase::Creating),
+                ("SETUP", RemotePhase::Creating),
+                ("RUNNING", RemotePhase::Running),
+                ("FINISHED", RemotePhase::Finished),
+                ("ERROR", RemotePhase::Error),
+                ("EXPIRED", RemotePhase::Expired),
+            ],
+            Self::Flapjack => &[
+                ("pending", RemotePhase::Creating),
+                ("creating", RemotePhase::Creating),
+                ("running", RemotePhase::Running),
+                ("finished", RemotePhase::Finished),
+                ("error", RemotePhase::Error),
+                ("cancelled", RemotePhase::Cancelled),
+                ("expired", RemotePhase::Expired),
+            ],
+            Self::Firetiger => &[
+                ("PENDING", RemotePhase::Creating),
+                ("RUNNING", RemotePhase::Running),
+                ("FINISHED", RemotePhase::Finished),
+                ("FAILED", RemotePhase::Error),
+            ],
+        }
+    }
+
+    /// How a person makes a session vanish from the list, as method and path; `None` where nobody can.
+    pub fn removal(self, session: &str) -> Option<(reqwest::Method, String)> {
+        match self {
+            Self::CursorV1 => Some((reqwest::Method::DELETE, format!("/v1/agents/{session}"))),
+            Self::CursorV0 | Self::Firebender => {
+                Some((reqwest::Method::DELETE, format!("/v0/agents/{session}")))
+            }
+            // Flapjack archives sessions that have ended and deletes none.
+            Self::Flapjack | Self::Firetiger => None,
+        }
+    }
+}
