@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use clap::Parser;
 use codeagent_boundary::cluster::Cluster;
-use codeagent_boundary::matrix::{Selection, run_all, spread};
+use codeagent_boundary::matrix::{Selection, learn, run_all, spread};
 use codeagent_boundary::provider::{self, UnderTest};
 use codeagent_boundary::report::Report;
 use codeagent_boundary::run::Row;
@@ -143,19 +143,12 @@ async fn singles(
     report: &mut Report,
 ) -> Result<Vec<Row>, Trouble> {
     let selection = arguments.selection();
-    let lessons = selection.lessons();
-    let mut rows = Vec::new();
-    let mut screen = Screen::new("learning runs", lessons.len());
-    run_all(cluster, lessons, arguments.parallel(), |row, outcome| {
+    let mut screen = Screen::new("learning runs", selection.lessons().len());
+    learn(cluster, &selection, arguments.parallel(), |row, outcome| {
         screen.ended(row, &outcome);
-        // What does not work without a fault teaches nothing about faults.
-        if outcome.violations.is_empty() {
-            rows.extend(selection.further(row, &outcome.boundaries));
-        }
         report.add(row, outcome);
     })
-    .await?;
-    Ok(rows)
+    .await
 }
 
 async fn replay(cluster: &Arc<Cluster>, row: &Row, arguments: &Arguments) -> Result<bool, Trouble> {

@@ -11,9 +11,8 @@
 use std::time::Instant;
 
 use codeagent_boundary::cluster::Cluster;
-use codeagent_boundary::matrix::{Selection, run_all, spread};
+use codeagent_boundary::matrix::{Selection, learn, run_all, spread};
 use codeagent_boundary::report::Report;
-use codeagent_boundary::run::Row;
 use codeagent_boundary::{Fault, Lifecycle, provider};
 
 /// A number from the environment.
@@ -39,10 +38,8 @@ async fn every_single_fault_leaves_every_promise_kept() {
     };
     let begun = Instant::now();
     let mut report = Report::default();
-    let mut rows: Vec<Row> = Vec::new();
-    run_all(&cluster, all.lessons(), parallel(), |row, outcome| {
+    let rows = learn(&cluster, &all, parallel(), |row, outcome| {
         assert_eq!(outcome.violations, [] as [&str; 0], "{row} without a fault");
-        rows.extend(all.further(row, &outcome.boundaries));
         report.add(row, outcome);
     })
     .await

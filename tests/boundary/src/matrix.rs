@@ -22,6 +22,9 @@ const RUN_BOUND: Duration = Duration::from_secs(90);
 /// How often a row is run whose promise was not kept on a busy machine.
 const MOST_TRIES: usize = 6;
 
+/// Learning runs at the same time: on a busy machine a life has looks that it does not have later.
+const LEARNERS: usize = 2;
+
 /// Which part of the matrix is run.
 #[derive(Clone, Debug)]
 pub struct Selection {
@@ -81,6 +84,30 @@ impl Selection {
         let part = self.boundary.as_ref();
         part.is_none_or(|part| boundary.to_string().contains(part.as_str()))
     }
+}
+
+/// Makes the learning runs and tells `done` of each; answers with the rows with one fault that they bring.
+///
+/// A life that fails by itself teaches nothing about faults, and brings none.
+///
+/// # Errors
+/// If there are no namespaces to run in.
+pub async fn learn(
+    cluster: &Arc<Cluster>,
+    selection: &Selection,
+    parallel: usize,
+    mut done: impl FnMut(&Row, Outcome),
+) -> Result<Vec<Row>, Trouble> {
+    let mut rows = Vec::new();
+    let parallel = parallel.min(LEARNERS);
+    run_all(cluster, selection.lessons(), parallel, |row, outcome| {
+        if outcome.violations.is_empty() {
+            rows.extend(selection.further(row, &outcome.boundaries));
+        }
+        done(row, outcome);
+    })
+    .await?;
+    Ok(rows)
 }
 
 /// At most `limit` of the rows, evenly spread, so that they stand for all of them.
