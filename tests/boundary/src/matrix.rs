@@ -1,0 +1,207 @@
+//! All rows: what there is to run is learned, and run side by side.
+
+use std::collections::{HashSet, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use crate::Trouble;
+use crate::boundary::Boundary;
+use crate::cluster::Cluster;
+use crate::fault::Fault;
+use crate::lifecycle::Lifecycle;
+use crate::load::Load;
+use crate::provider::UnderTest;
+use crate::run::{Outcome, Row, run};
+
+/// How long a run may take altogether before it is given up: the sum of what it may wait for.
+const RUN_BOUND: Duration = Duration::from_secs(90);
+
+/// How often a row is run whose promise was not kept on a busy machine.
+const MOST_TRIES: usize = 6;
+
+/// Learning runs at the same time: on a busy machine a life has looks that it does not have later.
+const LEARNERS: usize = 2;
+
+/// Which part of the matrix is run.
+#[derive(Clone, Debug)]
+pub struct Selection {
+    /// At these providers.
+    pub providers: Vec<&'static UnderTest>,
+    /// These lives.
+    pub lifecycles: Vec<Lifecycle>,
+    /// These faults.
+    pub faults: Vec<Fault>,
+    /// Boundaries whose name contains this.
+    pub boundary: Option<String>,
+}
+
+impl Selection {
+    /// The learning runs.
+    pub fn lessons(&self) -> Vec<Row> {
+        let mut rows = Vec::new();
+        for provider in &self.providers {
+            for lifecycle in &self.lifecycles {
+                if lifecycle.applies(provider) {
+                    rows.push(Row {
+                        provider,
+                        lifecycle: *lifecycle,
+                        faults: Vec::new(),
+                    });
+                }
+            }
+        }
+        rows
+    }
+
+    /// The rows with one fault more than `row`, at each boundary that its run had after its last fault.
+    pub fn further(&self, row: &Row, boundaries: &[Boundary]) -> Vec<Row> {
+        let last = row.faults.last().map(|(boundary, _)| boundary);
+        let after = last.map_or(0, |last| {
+            let met = boundaries.iter().position(|boundary| boundary == last);
+            met.map_or(boundaries.len(), |met| met + 1)
+        });
+        let mut rows = Vec::new();
+        let mut seen = HashSet::new();
+        for boundary in boundaries.iter().skip(after) {
+            if !self.selects(boundary) || !seen.insert(boundary) {
+                continue;
+            }
+            for fault in &self.faults {
+                if fault.applies(boundary, row.provider) {
+                    let mut row = row.clone();
+                    row.faults.push((boundary.clone(), *fault));
+                    rows.push(row);
+                }
+            }
+        }
+        rows
+    }
+
+    fn selects(&self, boundary: &Boundary) -> bool {
+        let part = self.boundary.as_ref();
+        part.is_none_or(|part| boundary.to_string().contains(part.as_str()))
+    }
+}
+
+/// Makes the learning runs and tells `done` of each; answers with the rows with one fault that they bring.
+///
+/// A life that fails by itself teaches nothing about faults, and brings none.
+///
+/// # Errors
+/// If there are no namespaces to run in.
+pub async fn learn(
+    cluster: &Arc<Cluster>,
+    selection: &Selection,
+    parallel: usize,
+    mut done: impl FnMut(&Row, Outcome),
+) -> Result<Vec<Row>, Trouble> {
+    let mut rows = Vec::new();
+    let parallel = parallel.min(LEARNERS);
+    run_all(cluster, selection.lessons(), parallel, |row, outcome| {
+        if outcome.violations.is_empty() {
+            rows.extend(selection.further(row, &outcome.boundaries));
+        }
+        done(row, outcome);
+    })
+    .await?;
+    Ok(rows)
+}
+
+/// At most `limit` of the rows, evenly spread, so that they stand for all of them.
+pub fn spread(rows: Vec<Row>, limit: usize) -> Vec<Row> {
+    let all = rows.len();
+    if limit >= all {
+        return rows;
+    }
+    let chosen = |index: usize| index * limit / all != (index + 1) * limit / all;
+    let rows = rows.into_iter().enumerate();
+    rows.filter_map(|(index, row)| chosen(index).then_some(row))
+        .collect()
+}
+
+/// Rows that wait to be run.
+#[derive(Default)]
+struct Waiting(Mutex<VecDeque<Row>>);
+
+impl Waiting {
+    fn lock(&self) -> MutexGuard<'_, VecDeque<Row>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Runs all `rows`, at most `parallel` at a time, and tells `done` of each in the order in which they end.
+///
+/// A run on a machine that is too busy to keep the times that the promises assume proves nothing when a promise is not kept; it is
+/// repeated a few times, and counts in the end as it ended.
+///
+/// # Errors
+/// If there are no namespaces to run in.
+pub async fn run_all(
+    cluster: &Arc<Cluster>,
+    rows: impl IntoIterator<Item = Row>,
+    parallel: usize,
+    mut done: impl FnMut(&Row, Outcome),
+) -> Result<(), Trouble> {
+    let waiting = Arc::new(Waiting(Mutex::new(rows.into_iter().collect())));
+    let workers = parallel.clamp(1, waiting.lock().len().max(1));
+    let load = Load::watch();
+    let (sender, mut outcomes) = mpsc::unbounded_channel();
+    let mut tasks: JoinSet<Result<(), Trouble>> = JoinSet::new();
+    for _ in 0..workers {
+        let (cluster, waiting) = (Arc::clone(cluster), Arc::clone(&waiting));
+        let (sender, load) = (sender.clone(), Arc::clone(&load));
+        tasks.spawn(async move {
+            let mut slot = cluster.slot().await?;
+            loop {
+                let Some(row) = waiting.lock().pop_front() else {
+                    return Ok(());
+                };
+                let mut tries = 1;
+                let outcome = loop {
+                    load.until_idle().await;
+                    let begun = Instant::now();
+                    let outcome = bounded(&cluster, &slot, &row).await;
+                    if !outcome.clean {
+                        slot = cluster.slot().await?;
+                    }
+                    let void = !outcome.violations.is_empty() && load.was_busy_since(begun);
+                    if !void || tries == MOST_TRIES {
+                        break outcome;
+                    }
+                    tries += 1;
+                };
+                if sender.send((row, outcome)).is_err() {
+                    return Ok(());
+                }
+            }
+        });
+    }
+    drop(sender);
+    while let Some((row, outcome)) = outcomes.recv().await {
+        done(&row, outcome);
+    }
+    while let Some(ended) = tasks.join_next().await {
+        ended??;
+    }
+    Ok(())
+}
+
+/// A run that ends, and whose troubles count as violations: what could not be tried is not proven.
+async fn bounded(cluster: &Cluster, slot: &codeagent_harness::Namespace, row: &Row) -> Outcome {
+    let failed = |why: String| Outcome {
+        violations: vec![why],
+        met: 0,
+        boundaries: Vec::new(),
+        took: RUN_BOUND,
+        account: String::new(),
+        clean: false,
+    };
+    match tokio::time::timeout(RUN_BOUND, run(cluster, slot, row)).await {
+        Ok(Ok(outcome)) => outcome,
+        Ok(Err(trouble)) => failed(format!("it could not be tried: {trouble}")),
+        Err(_) => failed(format!("it did not end within {RUN_BOUND:?}")),
+    }
+}

@@ -1,0 +1,488 @@
+//! What must hold after every run.
+
+use std::collections::BTreeSet;
+use std::fmt::Write;
+use std::time::{Duration, Instant};
+
+use codeagent_operator::api::{CodeSession, ConditionStatus, SendState, SessionPhase, condition};
+use codeagent_operator::simulator::{Launch, SessionView};
+use kube::ResourceExt;
+
+use crate::fault::Fault;
+use crate::history::Versions;
+use crate::lifecycle::{End, Lifecycle, NEW_KEY, phase_of};
+use crate::provider::UnderTest;
+use crate::proxy::{Made, Published};
+use crate::run::DELETION_BOUND;
+
+/// Writes of a session that one fault may cost more: the write that is repeated, that the outcome is being looked for, and that the
+/// provider or the key is waited for and there again.
+const WRITES_PER_FAULT: usize = 4;
+/// Writes that another claim costs: itself, its outcome, and what is said of it.
+const WRITES_PER_CLAIM: usize = 3;
+/// Claims beyond the first, whatever goes wrong: the window of one may close on a busy machine before it is used.
+const MOST_CLAIMS: usize = 4;
+/// What a busy machine may add to the deletion's bound.
+const BUSY: Duration = Duration::from_secs(3);
+
+/// All that is known of a run that is over.
+pub(crate) struct Evidence<'a> {
+    pub provider: &'static UnderTest,
+    pub lifecycle: Lifecycle,
+    pub faults: usize,
+    pub versions: &'a Versions,
+    pub made: &'a [Made],
+    pub published: &'a [Published],
+    pub launches: &'a [Launch],
+    pub sessions: &'a [SessionView],
+    /// Faults that were handed to the simulated provider and hit nothing.
+    pub unmet_at_provider: usize,
+    pub log: &'a str,
+}
+
+/// Everything that does not hold.
+pub(crate) fn judge(evidence: &Evidence<'_>) -> Vec<String> {
+    let mut violations = Vec::new();
+    violations.extend(paid(evidence));
+    violations.extend(end(evidence));
+    violations.extend(loose(evidence));
+    violations.extend(budget(evidence));
+    violations.extend(forward_only(evidence.versions));
+    violations.extend(secrecy(evidence));
+    if evidence.unmet_at_provider > 0 {
+        violations.push("a fault of the simulated provider hit nothing".to_owned());
+    }
+    violations
+}
+
+/// A deletion that took longer than its bound.
+pub(crate) fn deletion(took: Duration) -> Option<String> {
+    let most = DELETION_BOUND + BUSY;
+    (took > most).then(|| format!("the deletion took {took:?}, its bound is {DELETION_BOUND:?}"))
+}
+
+/// Launches that the provider has seen.
+fn paid(evidence: &Evidence<'_>) -> Option<String> {
+    let mut promised = evidence.lifecycle.promise().launches;
+    if unknowable(evidence) {
+        promised = 0..=*promised.end();
+    }
+    let paid = evidence.launches.len();
+    let ids: Vec<&str> = evidence
+        .launches
+        .iter()
+        .map(|launch| launch.session.as_str())
+        .collect();
+    (!promised.contains(&paid))
+        .then(|| format!("launched {paid} times where {promised:?} was promised: {ids:?}"))
+}
+
+/// The final status, and the provider's truth.
+fn end(evidence: &Evidence<'_>) -> Vec<String> {
+    let mut violations = Vec::new();
+    let End::Phase(promised) = evidence.lifecycle.promise().end else {
+        return violations;
+    };
+    let Some(session) = evidence.versions.newest() else {
+        return vec!["the session was never seen".to_owned()];
+    };
+    let phase = phase_of(session);
+    let truth = truth_of(evidence, session);
+    let said = unknowable(evidence) && outcome_unknown(session);
+    let excused = promised == SessionPhase::Cancelled && never_known(evidence, session);
+    if phase != promised && !said && !excused {
+        let why = session
+            .status
+            .as_ref()
+            .and_then(|status| condition(&status.conditions, "Succeeded"))
+            .map(|condition| format!("{}: {}", condition.reason, condition.message));
+        violations.push(format!(
+            "ended {phase:?} where {promised:?} was promised ({})",
+            why.unwrap_or_default()
+        ));
+    }
+    let recorded = recorded(session);
+    let launched = evidence.launches.first().map(|launch| &launch.session);
+    if recorded != launched.map(String::as_str) && !said {
+        violations.push(format!(
+            "the status names the session {recorded:?}, the provider knows {launched:?}"
+        ));
+    }
+    if let Some(truth) = truth {
+        if truth.active {
+            violations.push(format!(
+                "the status says {phase:?}, at the provider it is {}",
+                truth.status
+            ));
+        }
+        let pull_request = session
+            .status
+            .as_ref()
+            .and_then(|status| status.pull_request.as_ref())
+            .and_then(|pull_request| pull_request.url.as_ref());
+        if evidence.provider.tells_pull_request
+            && phase == SessionPhase::Finished
+            && pull_request != truth.pull_request.as_ref()
+        {
+            violations.push(format!(
+                "the status has the pull request {pull_request:?}, the provider {:?}",
+                truth.pull_request
+            ));
+        }
+    }
+    violations
+}
+
+/// Documented in docs/reliability.md: at a provider that offers no way to look, what is lost may stay unknown, and is said to.
+fn unknowable(evidence: &Evidence<'_>) -> bool {
+    evidence.faults > 0 && !evidence.provider.finds_launches
+}
+
+fn outcome_unknown(session: &CodeSession) -> bool {
+    let status = session.status.as_ref();
+    let error = status.and_then(|status| status.error.as_ref());
+    error.is_some_and(|error| error.reason == "LaunchOutcomeUnknown")
+}
+
+fn recorded(session: &CodeSession) -> Option<&str> {
+    let provider = session.status.as_ref()?.provider.as_ref()?;
+    provider.session_id.as_deref()
+}
+
+/// The session at the provider that the status names.
+fn truth_of<'a>(evidence: &Evidence<'a>, session: &CodeSession) -> Option<&'a SessionView> {
+    let recorded = recorded(session)?;
+    evidence.sessions.iter().find(|view| view.id == recorded)
+}
+
+/// Documented in docs/reliability.md: where a provider calls a stopped session finished, and the fault took away what was answered to the
+/// stop, nobody can tell whether it was stopped or had finished before. Then the provider's word counts.
+fn never_known(evidence: &Evidence<'_>, session: &CodeSession) -> bool {
+    let accepted = session
+        .status
+        .as_ref()
+        .and_then(|status| status.cancel.as_ref())
+        .is_some_and(|cancel| cancel.accepted_at.is_some());
+    evidence.faults > 0
+        && !evidence.provider.says_stopped
+        && !accepted
+        && phase_of(session) == SessionPhase::Finished
+}
+
+/// Sessions that go on at the provider although no object stands for them, and that nobody was told of.
+fn loose(evidence: &Evidence<'_>) -> Vec<String> {
+    let live = evidence.sessions.iter().filter(|view| view.active);
+    let told = |id: &str| {
+        let by_event = evidence
+            .published
+            .iter()
+            .any(|event| event.note.contains(id) || event.reason == "LaunchOutcomeUnknown");
+        // Where the object is gone there is nothing to attach an event to: a metric and the log tell.
+        let by_log = evidence.log.lines().any(|line| {
+            line.contains("a session was launched while its object was deleted")
+                && line.contains(id)
+        });
+        by_event || by_log
+    };
+    live.filter(|view| !told(&view.id))
+        .map(|view| {
+            format!(
+                "the session {} goes on at the provider ({}), and nobody was told",
+                view.id, view.status
+            )
+        })
+        .collect()
+}
+
+/// Writes of the session.
+fn budget(evidence: &Evidence<'_>) -> Option<String> {
+    let arrived = evidence.made.iter().filter(|made| {
+        let call = &made.boundary.call;
+        let refused = matches!(
+            made.fault,
+            Some(Fault::DropBefore | Fault::CrashBefore | Fault::Conflict | Fault::RateLimited)
+        );
+        call.verb.is_write() && call.target.starts_with("codesessions") && !refused
+    });
+    let written = arrived.count();
+    let claims = evidence.versions.stored.iter().filter_map(|session| {
+        let launch = session.status.as_ref()?.launch.as_ref()?;
+        Some(launch.claim_id.as_str())
+    });
+    let further = claims.collect::<BTreeSet<_>>().len().saturating_sub(1);
+    let most = evidence.lifecycle.promise().writes
+        + WRITES_PER_FAULT * evidence.faults
+        + WRITES_PER_CLAIM * further.min(MOST_CLAIMS);
+    (written > most).then(|| {
+        format!("{written} writes of the session with {further} further claims, {most} at most")
+    })
+}
+
+/// Nothing that people or scripts have seen goes back.
+fn forward_only(versions: &Versions) -> Vec<String> {
+    let pairs = versions.stored.iter().zip(versions.stored.iter().skip(1));
+    let mut violations = BTreeSet::new();
+    for (before, after) in pairs {
+        violations.extend(step_back(before, after));
+    }
+    violations.into_iter().collect()
+}
+
+fn step_back(before: &CodeSession, after: &CodeSession) -> Vec<String> {
+    let mut violations = Vec::new();
+    let (was, is) = (phase_of(before), phase_of(after));
+    let state = |session: &CodeSession| {
+        let launch = session.status.as_ref()?.launch.as_ref()?;
+        Some(launch.state)
+    };
+    // Documented: a refused launch waits again.
+    let refused = state(after) == Some(SendState::Rejected);
+    if was.is_terminal() && is != was {
+        violations.push(format!("left the terminal phase {was:?} for {is:?}"));
+    } else if rank(is) < rank(was) && !refused {
+        violations.push(format!("the phase went back from {was:?} to {is:?}"));
+    }
+    if state(before) == Some(SendState::Confirmed) && state(after) != Some(SendState::Confirmed) {
+        violations.push(format!("a confirmed launch became {:?}", state(after)));
+    }
+    let id = |session: &CodeSession| {
+        let provider = session.status.as_ref()?.provider.as_ref()?;
+        provider.session_id.clone()
+    };
+    if id(before).is_some() && id(before) != id(after) {
+        violations.push(format!(
+            "the session's id changed from {:?} to {:?}",
+            id(before),
+            id(after)
+        ));
+    }
+    let (Some(before), Some(after)) = (&before.status, &after.status) else {
+        return violations;
+    };
+    if after.observed_generation < before.observed_generation {
+        violations.push("observedGeneration went back".to_owned());
+    }
+    if before.completed_at.is_some() && after.completed_at != before.completed_at {
+        violations.push("completedAt changed".to_owned());
+    }
+    for kind in ["Launched", "Completed", "Succeeded"] {
+        let of = |status: &[_]| condition(status, kind).cloned();
+        let (Some(before), Some(after)) = (of(&before.conditions), of(&after.conditions)) else {
+            continue;
+        };
+        if before.status == ConditionStatus::True && after.status != ConditionStatus::True {
+            violations.push(format!("{kind} was True and is not any more"));
+        }
+        if after.last_transition_time < before.last_transition_time {
+            violations.push(format!("{kind} changed in the past"));
+        }
+    }
+    violations
+}
+
+fn rank(phase: SessionPhase) -> u8 {
+    match phase {
+        SessionPhase::Pending => 0,
+        SessionPhase::Creating => 1,
+        SessionPhase::Running => 2,
+        SessionPhase::Finished
+        | SessionPhase::Error
+        | SessionPhase::Cancelled
+        | SessionPhase::Expired => 3,
+    }
+}
+
+/// No key in anything that people see.
+fn secrecy(evidence: &Evidence<'_>) -> Vec<String> {
+    let keys = evidence.provider.secret.iter().map(|(_, value)| *value);
+    let mut violations = Vec::new();
+    for key in keys.chain([NEW_KEY]) {
+        let in_objects = evidence
+            .versions
+            .newest()
+            .is_some_and(|session| shown(session).contains(key));
+        let in_events = evidence
+            .published
+            .iter()
+            .any(|event| event.note.contains(key));
+        if evidence.log.contains(key) || in_objects || in_events {
+            violations.push("a key is in a log, an event or the status".to_owned());
+        }
+    }
+    violations
+}
+
+fn shown(object: &impl serde::Serialize) -> String {
+    serde_json::to_string(object).unwrap_or_default()
+}
+
+/// What happened, for people.
+pub(crate) fn account(evidence: &Evidence<'_>, begun: Instant) -> String {
+    let mut text = String::from("calls:\n");
+    // Writing to a String does not fail.
+    for made in evidence.made {
+        let at = made.at.saturating_duration_since(begun).as_millis();
+        let fault = made.fault.map(|fault| format!("   <- {fault}"));
+        let _ = writeln!(
+            text,
+            "{at:>6} ms  {}{}",
+            made.boundary,
+            fault.unwrap_or_default()
+        );
+    }
+    text.push_str("versions of the session:\n");
+    for session in &evidence.versions.stored {
+        let launch = session
+            .status
+            .as_ref()
+            .and_then(|status| status.launch.as_ref());
+        let _ = writeln!(
+            text,
+            "  {}  {:?}  launch {:?}  deleting {}  finalizers {}",
+            session.resource_version().unwrap_or_default(),
+            phase_of(session),
+            launch.map(|launch| (launch.state, launch.attempt, launch.posts)),
+            session.metadata.deletion_timestamp.is_some(),
+            session.finalizers().len(),
+        );
+    }
+    if evidence.versions.gone {
+        text.push_str("  gone\n");
+    }
+    if let Some(session) = evidence.versions.newest() {
+        let _ = writeln!(text, "status: {}", shown(&session.status));
+    }
+    text.push_str("events:\n");
+    for event in evidence.published {
+        let _ = writeln!(text, "  {}: {}", event.reason, event.note);
+    }
+    let _ = writeln!(text, "at the provider: {}", shown(&evidence.sessions));
+    let _ = writeln!(text, "the operator's log:\n{}", evidence.log);
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::sync::Arc;
+
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::provider;
+
+    const UNPAID: &[Launch] = &[];
+
+    fn session(status: Value) -> Arc<CodeSession> {
+        let object = json!({
+            "apiVersion": "codeagents.dev/v1alpha1",
+            "kind": "CodeSession",
+            "metadata": {"name": "one", "namespace": "team-a", "uid": "1"},
+            "spec": {"agentRef": {"name": "agent"}, "prompt": "Do it"},
+            "status": status,
+        });
+        Arc::new(serde_json::from_value(object).unwrap())
+    }
+
+    fn evidence<'a>(versions: &'a Versions, sessions: &'a [SessionView]) -> Evidence<'a> {
+        Evidence {
+            provider: provider::named("cursor-v1").unwrap(),
+            lifecycle: Lifecycle::CancelPending,
+            faults: 0,
+            versions,
+            made: &[],
+            published: &[],
+            launches: UNPAID,
+            sessions,
+            unmet_at_provider: 0,
+            log: "",
+        }
+    }
+
+    fn phases(phases: &[&str]) -> Versions {
+        let stored = phases.iter().map(|phase| session(json!({"phase": phase})));
+        Versions {
+            stored: stored.collect(),
+            gone: false,
+        }
+    }
+
+    #[test]
+    fn what_was_promised_is_no_violation() {
+        let versions = phases(&["Pending", "Cancelled"]);
+        assert_eq!(judge(&evidence(&versions, &[])), [] as [&str; 0]);
+    }
+
+    #[test]
+    fn a_terminal_phase_that_is_left_is_one() {
+        let versions = phases(&["Finished", "Cancelled"]);
+        let found = judge(&evidence(&versions, &[]));
+        assert_eq!(found, ["left the terminal phase Finished for Cancelled"]);
+    }
+
+    #[test]
+    fn a_phase_that_goes_back_is_one_unless_the_launch_was_refused() {
+        let versions = phases(&["Creating", "Pending", "Cancelled"]);
+        let found = judge(&evidence(&versions, &[]));
+        assert_eq!(found, ["the phase went back from Creating to Pending"]);
+    }
+
+    #[test]
+    fn another_end_than_promised_is_one() {
+        let versions = phases(&["Pending", "Error"]);
+        let found = judge(&evidence(&versions, &[]));
+        assert!(found.concat().contains("ended Error"), "{found:?}");
+    }
+
+    #[test]
+    fn a_launch_too_few_is_one() {
+        let versions = phases(&["Finished"]);
+        let evidence = Evidence {
+            lifecycle: Lifecycle::Run,
+            ..evidence(&versions, &[])
+        };
+        let found = judge(&evidence);
+        assert!(found.concat().contains("launched 0 times"), "{found:?}");
+    }
+
+    #[test]
+    fn a_session_that_goes_on_is_one_until_somebody_is_told() {
+        let versions = phases(&["Cancelled"]);
+        let live = [SessionView {
+            provider: codeagent_operator::simulator::Provider::Cursor,
+            id: "bc-1".to_owned(),
+            account: "a".to_owned(),
+            status: "RUNNING".to_owned(),
+            active: true,
+            archived: false,
+            deleted: false,
+            repository: None,
+            pull_request: None,
+            on_behalf_of: None,
+            created_at: "2026-01-01T00:00:00Z".parse().unwrap(),
+            prompts: Vec::new(),
+        }];
+        let found = judge(&evidence(&versions, &live));
+        assert!(found.concat().contains("nobody was told"), "{found:?}");
+        let told = [Published {
+            reason: "Orphaned".to_owned(),
+            note: "session bc-1: left running".to_owned(),
+        }];
+        let evidence = Evidence {
+            published: &told,
+            ..evidence(&versions, &live)
+        };
+        assert_eq!(judge(&evidence), [] as [&str; 0]);
+    }
+
+    #[test]
+    fn a_key_in_a_log_is_one() {
+        let versions = phases(&["Cancelled"]);
+        let evidence = Evidence {
+            log: "the key is cursor-demo-key",
+            ..evidence(&versions, &[])
+        };
+        assert!(!judge(&evidence).is_empty());
+    }
+}
