@@ -35,6 +35,8 @@ pub struct Remembered {
     pub look: Option<Look>,
     /// When a stop was last sent.
     pub last_stop: Option<Duration>,
+    /// Whether the provider has taken a stop.
+    pub stop_taken: bool,
     /// Passing faults in a row.
     pub faults: i32,
     /// The newest look before a launch.

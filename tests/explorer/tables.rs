@@ -572,6 +572,7 @@ impl World {
             lookups: &lookups,
             look: look.as_ref(),
             last_stop: sight.last_stop.map(|tick| TICK * u32::from(tick)),
+            stop_taken: false,
             faults: 0,
             installation: &self.installation,
             fresh_claim_id: &claim_id,

@@ -18,7 +18,9 @@ use crate::api::{
     AUTO_MODEL, CodeSession, CodeSessionStatus, DeletionPolicy, FINALIZER, ORIGIN_ANNOTATION,
     ProviderKind, Reason, SendState, SessionPhase,
 };
-use crate::domain::remote::{ErrorClass, LaunchOutcome, ProviderError, SessionRef, Subject};
+use crate::domain::remote::{
+    CancelAnswer, ErrorClass, LaunchOutcome, ProviderError, SessionRef, Subject,
+};
 use crate::domain::session::{
     Effect, Guard, LaunchPlan, Level, Note, Outcome, Plan, Recorded, StatusWrite, record,
     session_ref,
@@ -172,7 +174,14 @@ async fn ask(
             scope.context.memory.change(&facts.uid, |remembered| {
                 remembered.last_stop = Some(scope.context.uptime())
             });
-            Outcome::Stopped(provider.cancel(session).await)
+            let answer = provider.cancel(session).await;
+            if matches!(answer, Ok(CancelAnswer::Accepted)) {
+                scope
+                    .context
+                    .memory
+                    .change(&facts.uid, |remembered| remembered.stop_taken = true);
+            }
+            Outcome::Stopped(answer)
         }
         Effect::Examine(session) => {
             let account = facts

@@ -92,6 +92,7 @@ impl Facts {
             lookups: &self.remembered.lookups,
             look: self.remembered.look.as_ref(),
             last_stop: self.remembered.last_stop,
+            stop_taken: self.remembered.stop_taken,
             faults: self.remembered.faults,
             installation: &self.installation,
             fresh_claim_id: &self.fresh_claim_id,

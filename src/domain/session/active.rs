@@ -125,7 +125,9 @@ fn end(o: &Observed<'_>, snapshot: &Snapshot) -> Plan {
     // arrived stays finished.
     let stopped = match snapshot.phase {
         RemotePhase::Cancelled => true,
-        RemotePhase::Finished => cancel.is_some_and(|cancel| cancel.accepted_at.is_some()),
+        RemotePhase::Finished => {
+            cancel.is_some_and(|cancel| cancel.accepted_at.is_some() || o.stop_taken)
+        }
         RemotePhase::Error
         | RemotePhase::Expired
         | RemotePhase::Creating

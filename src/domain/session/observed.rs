@@ -43,6 +43,8 @@ pub struct Observed<'a> {
     pub look: Option<&'a Look>,
     /// When, by `uptime`, this process last sent a stop for this session.
     pub last_stop: Option<Duration>,
+    /// Whether this process has seen the provider take a stop for this session, also where that could not be stored.
+    pub stop_taken: bool,
     /// Passing faults in a row, for waiting times.
     pub faults: i32,
     /// This installation.

@@ -214,6 +214,18 @@ fn finished_becomes_cancelled_only_after_an_accepted_stop() {
     }
 }
 
+/// The write that should have recorded it failed, and then the provider calls the session finished.
+#[test]
+fn a_stop_that_was_taken_counts_also_where_that_could_not_be_stored() {
+    let mut given = Given::running();
+    given.desires(DesiredState::Cancelled);
+    given.pass();
+    given.stop_taken = true;
+    given.sees(snapshot(RemotePhase::Finished));
+    given.pass();
+    assert_eq!(given.phase(), SessionPhase::Cancelled);
+}
+
 #[test]
 fn a_session_that_finished_before_the_stop_was_sent_is_finished_and_not_stopped() {
     let mut given = Given::running();

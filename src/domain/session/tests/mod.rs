@@ -64,6 +64,7 @@ struct Given {
     lookups: Lookups,
     look: Option<Look>,
     last_stop: Option<Duration>,
+    stop_taken: bool,
     faults: i32,
     installation: InstallationId,
     timing: Timing,
@@ -231,6 +232,7 @@ impl Given {
             lookups: Lookups::default(),
             look: None,
             last_stop: None,
+            stop_taken: false,
             faults: 0,
             installation: InstallationId::new("0a1b2c3d"),
             timing: Timing::default(),
@@ -298,6 +300,7 @@ impl Given {
             lookups: &self.lookups,
             look: self.look.as_ref(),
             last_stop: self.last_stop,
+            stop_taken: self.stop_taken,
             faults: self.faults,
             installation: &self.installation,
             fresh_claim_id: &claim_id,
@@ -464,6 +467,7 @@ impl Given {
         }
         self.look = None;
         self.last_stop = None;
+        self.stop_taken = false;
         self.faults = 0;
         self.older_than_process = true;
     }
