@@ -8,6 +8,7 @@ use codeagent_operator::api::{CodeSession, ConditionStatus, SendState, SessionPh
 use codeagent_operator::simulator::{Launch, SessionView};
 use kube::ResourceExt;
 
+use crate::boundary::{Boundary, Side};
 use crate::fault::Fault;
 use crate::history::Versions;
 use crate::lifecycle::{End, Lifecycle, NEW_KEY, phase_of};
@@ -29,7 +30,7 @@ const BUSY: Duration = Duration::from_secs(3);
 pub(crate) struct Evidence<'a> {
     pub provider: &'static UnderTest,
     pub lifecycle: Lifecycle,
-    pub faults: usize,
+    pub faults: &'a [(Boundary, Fault)],
     pub versions: &'a Versions,
     pub made: &'a [Made],
     pub published: &'a [Published],
@@ -135,7 +136,7 @@ fn end(evidence: &Evidence<'_>) -> Vec<String> {
 
 /// Documented in docs/reliability.md: at a provider that offers no way to look, what is lost may stay unknown, and is said to.
 fn unknowable(evidence: &Evidence<'_>) -> bool {
-    evidence.faults > 0 && !evidence.provider.finds_launches
+    !evidence.faults.is_empty() && !evidence.provider.finds_launches
 }
 
 fn outcome_unknown(session: &CodeSession) -> bool {
@@ -163,7 +164,12 @@ fn never_known(evidence: &Evidence<'_>, session: &CodeSession) -> bool {
         .as_ref()
         .and_then(|status| status.cancel.as_ref())
         .is_some_and(|cancel| cancel.accepted_at.is_some());
-    evidence.faults > 0
+    // A process that goes on knows what it was answered, whatever becomes of its record.
+    let hidden = |(boundary, fault): &(Boundary, Fault)| {
+        let crashed = matches!(fault, Fault::CrashBefore | Fault::CrashAfter);
+        crashed || (boundary.call.side() == Side::Provider && boundary.call.verb.is_write())
+    };
+    evidence.faults.iter().any(hidden)
         && !evidence.provider.says_stopped
         && !accepted
         && phase_of(session) == SessionPhase::Finished
@@ -211,7 +217,8 @@ fn budget(evidence: &Evidence<'_>) -> Option<String> {
     });
     let further = claims.collect::<BTreeSet<_>>().len().saturating_sub(1);
     let most = evidence.lifecycle.promise().writes
-        + WRITES_PER_FAULT * evidence.faults
+        + usize::from(evidence.provider.has_templates)
+        + WRITES_PER_FAULT * evidence.faults.len()
         + WRITES_PER_CLAIM * further.min(MOST_CLAIMS);
     (written > most).then(|| {
         format!("{written} writes of the session with {further} further claims, {most} at most")
@@ -389,7 +396,7 @@ mod tests {
         Evidence {
             provider: provider::named("cursor-v1").unwrap(),
             lifecycle: Lifecycle::CancelPending,
-            faults: 0,
+            faults: &[],
             versions,
             made: &[],
             published: &[],

@@ -30,6 +30,8 @@ pub struct UnderTest {
     pub stops: bool,
     /// Whether a session that was stopped says so, instead of being finished.
     pub says_stopped: bool,
+    /// Whether sessions are launched from a template, for which one that is applied together with its CodeAgent waits.
+    pub has_templates: bool,
     /// What a session works on.
     pub task: Task,
     /// Whether a launch whose answer was lost can be found again; where not, a session may end with its outcome unknown.
@@ -61,6 +63,7 @@ pub static ALL: &[UnderTest] = &[
         other_conflict: "run_not_cancellable",
         stops: true,
         says_stopped: true,
+        has_templates: false,
         task: Task::Prompt,
         finds_launches: true,
         tells_pull_request: true,
@@ -77,6 +80,7 @@ pub static ALL: &[UnderTest] = &[
         other_conflict: "conflict",
         stops: true,
         says_stopped: false,
+        has_templates: false,
         task: Task::Prompt,
         finds_launches: true,
         tells_pull_request: true,
@@ -93,6 +97,7 @@ pub static ALL: &[UnderTest] = &[
         other_conflict: "conflict",
         stops: true,
         says_stopped: false,
+        has_templates: false,
         task: Task::Prompt,
         finds_launches: true,
         tells_pull_request: true,
@@ -112,6 +117,7 @@ pub static ALL: &[UnderTest] = &[
         other_conflict: "conflict",
         stops: true,
         says_stopped: true,
+        has_templates: true,
         task: Task::Prompt,
         finds_launches: true,
         tells_pull_request: true,
@@ -131,6 +137,7 @@ pub static ALL: &[UnderTest] = &[
         other_conflict: "conflict",
         stops: false,
         says_stopped: false,
+        has_templates: false,
         task: Task::Issue("issues/FT-42"),
         finds_launches: false,
         tells_pull_request: false,

@@ -223,7 +223,7 @@ pub async fn run(cluster: &Cluster, namespace: &Namespace, row: &Row) -> Result<
     let evidence = Evidence {
         provider: row.provider,
         lifecycle: row.lifecycle,
-        faults: row.faults.len(),
+        faults: &row.faults,
         versions: &versions,
         made: &made,
         published: &exchange.published(),
