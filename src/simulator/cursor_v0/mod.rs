@@ -228,6 +228,12 @@ impl CursorV0 {
         let agent = self.find_mut(id, context.caller)?;
         let current = &agent.turns.current(now).timeline;
         match (current.stage(now), current.script.cancel()) {
+            // A stop that is broken is broken for ended agents too. Here it matters: their stop is else taken.
+            (_, CancelBehaviour::Fails) => Err(Refusal::new(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "internal_error",
+                "Failed to stop agent",
+            )),
             (Stage::Ended(Ending::Expired), _) => Err(archived()),
             (Stage::Ended(_), _) => Ok(Answer::ok(json!({ "id": id }))),
             (_, CancelBehaviour::Accepted) => {
@@ -238,11 +244,6 @@ impl CursorV0 {
                 agent.turns.interrupt(now, Ending::Finished);
                 Ok(Answer::ok(json!({ "id": id })))
             }
-            (_, CancelBehaviour::Fails) => Err(Refusal::new(
-                StatusCode::INTERNAL_SERVER_ERROR,
-                "internal_error",
-                "Failed to stop agent",
-            )),
             (_, CancelBehaviour::Unsupported) => Err(Refusal::conflict(
                 "agent_not_stoppable",
                 "Agent cannot be stopped",
