@@ -72,6 +72,8 @@ words! {
         WaitingForTemplate,
         /// The provider refuses to make or change the template.
         TemplateRefused,
+        /// The CodeAgent is being deleted, and its template at the provider goes first.
+        RemovingTemplate,
         /// The template stays at the provider.
         TemplateLeft,
         /// Waits for the open launch of another session on the same issue.

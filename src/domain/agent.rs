@@ -121,6 +121,74 @@ pub fn status(
     status
 }
 
+/// The new status of a CodeAgent that is being deleted: what it waits for, and else what was last said.
+pub fn leaving(
+    stored: &CodeAgentStatus,
+    generation: i64,
+    template: Option<TemplateStatus>,
+    standing: &Standing,
+    now: Timestamp,
+) -> CodeAgentStatus {
+    let mut status = stored.clone();
+    status.template = template;
+    let Standing::Pending { reason, message } = standing else {
+        return status;
+    };
+    status.observed_generation = generation;
+    let verdicts = [
+        (
+            AgentCondition::Ready,
+            ConditionStatus::False,
+            message.as_str(),
+        ),
+        (
+            AgentCondition::Reconciling,
+            ConditionStatus::True,
+            message.as_str(),
+        ),
+        (AgentCondition::Stalled, ConditionStatus::False, ""),
+    ];
+    for (kind, holds, message) in verdicts {
+        let new = said(
+            &status.conditions,
+            kind,
+            (holds, *reason, message),
+            generation,
+            whole_seconds(now),
+        );
+        match status
+            .conditions
+            .iter_mut()
+            .find(|stored| stored.kind == new.kind)
+        {
+            Some(stored) => *stored = new,
+            None => status.conditions.push(new),
+        }
+    }
+    status
+}
+
+/// A condition, with the time since when it has held.
+fn said(
+    stored: &[Condition],
+    kind: AgentCondition,
+    (holds, reason, message): (ConditionStatus, Reason, &str),
+    generation: i64,
+    now: Timestamp,
+) -> Condition {
+    let since = condition(stored, kind.as_str())
+        .filter(|stored| stored.status == holds)
+        .map_or(now, |stored| stored.last_transition_time);
+    Condition {
+        kind: kind.as_str().to_owned(),
+        status: holds,
+        observed_generation: Some(generation),
+        last_transition_time: since,
+        reason: reason.as_str().to_owned(),
+        message: clip(message, MESSAGE_BYTES),
+    }
+}
+
 /// Evidence holds for the endpoint and the account that gave it; the newest counts.
 fn remember_client_id(status: &mut CodeAgentStatus, findings: &Findings) {
     let account = status
@@ -250,24 +318,14 @@ fn conditions(
     AgentCondition::ALL
         .iter()
         .map(|kind| {
-            let (holds, reason, message) = match kind {
+            let verdict = match kind {
                 AgentCondition::Ready => ready,
                 AgentCondition::CredentialsValid => credentials,
                 AgentCondition::ProviderReachable => reachable,
                 AgentCondition::Reconciling => reconciling,
                 AgentCondition::Stalled => stalled,
             };
-            let since = condition(&status.conditions, kind.as_str())
-                .filter(|stored| stored.status == holds)
-                .map_or(now, |stored| stored.last_transition_time);
-            Condition {
-                kind: kind.as_str().to_owned(),
-                status: holds,
-                observed_generation: Some(generation),
-                last_transition_time: since,
-                reason: reason.as_str().to_owned(),
-                message: clip(message, MESSAGE_BYTES),
-            }
+            said(&status.conditions, *kind, verdict, generation, now)
         })
         .collect()
 }

@@ -218,8 +218,8 @@ pub fn decide(o: &Observed<'_>) -> Step {
         Place::Nowhere => return give_up(o),
         Place::Barred { again, .. } => return rest(*again, pending()),
     };
-    if let Some(wait) = held(o, site) {
-        return wait;
+    if let Some((failure, wait)) = held(o, site) {
+        return rest(wait, standing_after(o, site, failure));
     }
     if !o.has_finalizer {
         return Step::AddFinalizer;
@@ -261,15 +261,19 @@ fn give_up(o: &Observed<'_>) -> Step {
 }
 
 /// After a failure nothing is asked until its time is up or its circumstances change.
-fn held(o: &Observed<'_>, site: &Site) -> Option<Step> {
+fn held<'a>(o: &Observed<'a>, site: &Site) -> Option<(&'a Failure, Duration)> {
     let failure = o.seen.failure.as_ref()?;
     let wait = failure.until.checked_sub(o.uptime).filter(|wait| {
         !wait.is_zero() && failure.generation == o.generation && failure.site == *site
     })?;
+    Some((failure, wait))
+}
+
+fn standing_after(o: &Observed<'_>, site: &Site, failure: &Failure) -> Standing {
     let usable = o
         .record
         .is_some_and(|record| record.state == TemplateState::Ready && site.has(record));
-    let standing = match (failure.refused, usable) {
+    match (failure.refused, usable) {
         (true, usable) => Standing::Refused {
             message: failure.message.clone(),
             usable,
@@ -280,8 +284,7 @@ fn held(o: &Observed<'_>, site: &Site) -> Option<Step> {
             reason: failure.reason,
             message: failure.message.clone(),
         },
-    };
-    Some(rest(wait, standing))
+    }
 }
 
 /// The newest look, if it still tells how things are.
@@ -427,14 +430,12 @@ fn take_away(o: &Observed<'_>) -> Step {
             passing: false,
             ..
         } => return leave(None, why.clone()),
-        Place::Barred { again, .. } => return rest(*again, pending()),
+        Place::Barred { why, again, .. } => return rest(*again, removing(why)),
     };
-    match (held(o, site), &o.seen.failure) {
-        (Some(_), Some(failure)) if failure.refused => {
-            return leave(None, failure.message.clone());
-        }
-        (Some(wait), _) => return wait,
-        (None, _) => {}
+    match held(o, site) {
+        Some((failure, _)) if failure.refused => return leave(None, failure.message.clone()),
+        Some((failure, wait)) => return rest(wait, removing(&failure.message)),
+        None => {}
     }
     let Some(look) = current_look(o, site) else {
         return Step::Find;
@@ -443,7 +444,10 @@ fn take_away(o: &Observed<'_>) -> Step {
         Some(found) => match o.in_use.get(&found.id) {
             Some(Use::Staying(count)) => leave(Some(&found.id), in_use(*count)),
             // Each of them wakes its CodeAgent when it goes.
-            Some(Use::Leaving) => rest(o.timing.recheck, pending()),
+            Some(Use::Leaving) => rest(
+                o.timing.recheck,
+                removing("sessions that run under it are being stopped"),
+            ),
             None => Step::Delete(found.id.clone()),
         },
         None => match settled(o, record) {
@@ -452,7 +456,7 @@ fn take_away(o: &Observed<'_>) -> Step {
                     .consistency_window
                     .saturating_sub(o.uptime.saturating_sub(look.begun))
                     .min(wait),
-                unknown_outcome(),
+                removing("it is not known whether it was made; it is being looked for"),
             ),
             Settled::For(_) if record.id.is_some() && !site.has(record) => leave(
                 None,
@@ -461,6 +465,14 @@ fn take_away(o: &Observed<'_>) -> Step {
             ),
             Settled::For(_) => Step::ReleaseFinalizer(None),
         },
+    }
+}
+
+/// The CodeAgent is being deleted: what its template waits for.
+fn removing(why: &str) -> Standing {
+    Standing::Pending {
+        reason: Reason::RemovingTemplate,
+        message: format!("is being deleted, after its template at the provider: {why}"),
     }
 }
 

@@ -167,7 +167,7 @@ impl Operator {
         let effect = |decided: &Decided| match world.tables.plan(decided.plan).effect {
             None => 0,
             Some(Effect::Launch(_)) => 1,
-            Some(Effect::Lookup { .. }) => 2,
+            Some(Effect::Lookup(_)) => 2,
             Some(Effect::Cancel(_)) => 3,
             Some(Effect::Preflight { .. }) => 4,
             Some(_) => 5,
@@ -238,7 +238,7 @@ impl Operator {
                         with(Luck::LostUndone);
                     }
                 }
-                Some(Effect::Lookup { .. }) => {
+                Some(Effect::Lookup(_)) => {
                     let (shown, hidden) = state.found(world, decided);
                     if hidden > 0 {
                         with(Luck::NotYet);
@@ -411,10 +411,10 @@ impl State {
                 let plan = world.tables.plan(decided.plan);
                 let answer = match &plan.effect {
                     Some(Effect::Launch(_)) => self.send(world, index, &decided, &plan, luck)?,
-                    Some(Effect::Lookup { baseline, .. }) if world.recovery == Recovery::None => {
-                        self.compare(&decided, baseline.as_deref(), luck)
+                    Some(Effect::Lookup(lookup)) if world.recovery == Recovery::None => {
+                        self.compare(&decided, lookup.baseline.as_deref(), luck)
                     }
-                    Some(Effect::Lookup { .. }) => self.look_up(world, &decided, luck),
+                    Some(Effect::Lookup(_)) => self.look_up(world, &decided, luck),
                     Some(Effect::Preflight { .. }) => self.preflight(&decided, luck),
                     Some(Effect::Cancel(session)) => {
                         let id = world.tables.id(session.session_id.as_str());

@@ -285,7 +285,7 @@ impl Tables {
                     .hash(&mut h);
             }
             // Its limits are the provider's business, which this model has another way to choose.
-            Some(Effect::Lookup { baseline, .. }) => (2_u8, baseline).hash(&mut h),
+            Some(Effect::Lookup(lookup)) => (2_u8, &lookup.baseline).hash(&mut h),
             Some(Effect::Cancel(session)) => (3_u8, session.session_id.as_str()).hash(&mut h),
             Some(other) => format!("{other:?}").hash(&mut h),
         }

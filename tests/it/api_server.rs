@@ -1,10 +1,12 @@
-//! An API server that goes away at the worst moment.
+//! An API server that goes away, or stores nothing, at the worst moment.
 
 use std::time::Duration;
 
 use codeagent_harness::{Component, ControlPlane, Options};
 use codeagent_operator::api::SessionPhase;
 use codeagent_operator::simulator::{Provider, SimulatorOptions};
+use kube::api::{Patch, PatchParams};
+use serde_json::json;
 
 use crate::support::operator::Arguments;
 use crate::support::world::{World, condition_of, session_id};
@@ -57,4 +59,77 @@ async fn an_api_server_that_is_away_when_the_answer_comes() {
         let launched = condition_of(&done, "Launched").unwrap();
         assert_eq!(launched.reason, "Accepted");
     }
+}
+
+/// Writes fail for some seconds while reads go on, here behind a webhook that nobody answers for: the outcome of the launch is
+/// kept until it can be stored.
+#[tokio::test]
+async fn a_store_that_takes_nothing_when_the_answer_comes() {
+    let world = World::new().await;
+    let arguments = Arguments::calm()
+        .with("--settle-time", "20s")
+        .with("--deletion-bound", "120s");
+    let _operator = world.operator_with(arguments).await;
+    world.agent(Provider::Cursor).await;
+    let prompt = "sim: latency=4s creating=200ms running=500ms\nDo it";
+    let session = world.session(Provider::Cursor, "one", prompt).await;
+    world
+        .until_true("the launch has arrived", || {
+            !world.launches(&session).is_empty()
+        })
+        .await;
+    let webhook = format!("nobody-{}", world.name());
+    let client_config = json!({"url": "https://127.0.0.1:9/"});
+    world
+        .apply(json!({
+            "apiVersion": "admissionregistration.k8s.io/v1",
+            "kind": "ValidatingWebhookConfiguration",
+            "metadata": {"name": webhook},
+            "webhooks": [{
+                "name": "nobody.example.com",
+                "admissionReviewVersions": ["v1"],
+                "sideEffects": "None",
+                "failurePolicy": "Fail",
+                "timeoutSeconds": 1,
+                "clientConfig": client_config,
+                "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": world.name()}},
+                "rules": [{
+                    "apiGroups": ["codeagents.dev"],
+                    "apiVersions": ["*"],
+                    "operations": ["UPDATE"],
+                    "resources": ["codesessions/status"],
+                }],
+            }],
+        }))
+        .await;
+    // Webhooks take effect a moment after they are stored.
+    let dry_run = PatchParams {
+        dry_run: true,
+        ..PatchParams::default()
+    };
+    let nothing = Patch::Merge(json!({"status": {}}));
+    let refusal = loop {
+        match world
+            .sessions()
+            .patch_status("one", &dry_run, &nothing)
+            .await
+        {
+            Ok(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+            Err(error) => break error,
+        }
+    };
+    assert!(refusal.to_string().contains("webhook"), "{refusal}");
+    let fetched = world.sessions().get("one").await.unwrap();
+    let provider = fetched.status.unwrap().provider;
+    let known = provider.and_then(|provider| provider.session_id);
+    assert_eq!(known, None, "the answer came before the store was broken");
+    tokio::time::sleep(Duration::from_secs(8)).await;
+    world
+        .kubectl(&["delete", "validatingwebhookconfiguration", &webhook])
+        .await;
+    world.until_phase("one", SessionPhase::Finished).await;
+    let done = world.until_settled("one").await;
+    assert_eq!(world.launches(&session).len(), 1);
+    let launched = condition_of(&done, "Launched").unwrap();
+    assert_eq!(launched.reason, "Accepted", "nobody had to look");
 }

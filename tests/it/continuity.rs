@@ -1,5 +1,7 @@
 //! A session that runs goes on, whatever becomes of the operator, its CodeAgent and its Secret.
 
+use std::time::Duration;
+
 use codeagent_operator::api::{ConditionStatus, SessionPhase};
 use codeagent_operator::simulator::{Provider, Script};
 use kube::ResourceExt;
@@ -69,6 +71,8 @@ async fn a_session_outlives_its_agent_and_its_secret(provider: Provider) {
     assert_eq!(done.status.as_ref().unwrap().phase, SessionPhase::Finished);
     assert_eq!(world.launches(&done).len(), 1);
 
+    // What was read of a Secret is good for `--recheck` (200 ms here).
+    tokio::time::sleep(Duration::from_millis(300)).await;
     // What was missing comes back: the new one goes on by itself.
     world.agent_alone(provider, json!({})).await;
     world.until_reason("new", "Stalled", "SecretNotFound").await;

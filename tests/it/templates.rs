@@ -474,6 +474,12 @@ async fn a_provider_that_is_down_does_not_hold_a_codeagent_for_ever() {
     world.simulator.inject(Fault::always(all, down));
     let begun = std::time::Instant::now();
     delete_agent(&world).await;
+    let what = "that it waits for its template";
+    world
+        .until_agent(FLAPJACK, what, |agent| {
+            agent_is(agent, "Ready", ConditionStatus::False, "RemovingTemplate")
+        })
+        .await;
     until_agent_gone(&world).await;
     assert!(
         begun.elapsed() >= Duration::from_secs(5),

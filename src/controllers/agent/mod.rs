@@ -22,10 +22,10 @@ use super::error::{Chain, PassError};
 use super::metrics::{Controller, PassOutcome};
 use super::scope::Scope;
 use crate::api::{
-    ClientIdEvidence, CodeAgent, CodeSession, KeyReference, OrphanStatus, ProviderKind, Reason,
-    SendState, SessionCounts, SessionPhase,
+    ClientIdEvidence, CodeAgent, CodeAgentStatus, CodeSession, KeyReference, OrphanStatus,
+    ProviderKind, Reason, SendState, SessionCounts, SessionPhase,
 };
-use crate::domain::agent::{Findings, Health, status};
+use crate::domain::agent::{Findings, Health, leaving, status};
 use crate::domain::remote::{Capability, Recovery};
 use crate::domain::requeue::jittered;
 use crate::domain::template::{Place, Site, Standing as TemplateStanding};
@@ -35,6 +35,8 @@ use crate::runtime::write::{Write, WriteError};
 
 /// Longest time one pass may take.
 const PASS_BOUND: Duration = Duration::from_secs(180);
+/// When to look again at a CodeAgent that was changed by somebody else, unless the watch is faster.
+const STALE_AGAIN: Duration = Duration::from_millis(500);
 
 /// Brings one CodeAgent's status up to date.
 ///
@@ -80,7 +82,7 @@ async fn pass(scope: &Arc<Scope>, agent: &Arc<CodeAgent>) -> Result<Duration, Pa
         return Ok(context.settings.agent_recheck);
     }
     if agent.metadata.deletion_timestamp.is_some() {
-        return take_away(scope, agent).await;
+        return take_leave(scope, agent).await;
     }
     let namespace = agent.namespace().unwrap_or_default();
     let spec = &agent.spec.provider;
@@ -125,7 +127,7 @@ async fn pass(scope: &Arc<Scope>, agent: &Arc<CodeAgent>) -> Result<Duration, Pa
                     findings.template_standing = standing;
                     again = again.min(next);
                 }
-                Kept::Stale => return Ok(Duration::from_millis(500)),
+                Kept::Stale => return Ok(STALE_AGAIN),
                 Kept::Gone => return Ok(again),
             }
         }
@@ -138,26 +140,77 @@ async fn pass(scope: &Arc<Scope>, agent: &Arc<CodeAgent>) -> Result<Duration, Pa
         .filter(|status| status.observed_generation >= 0);
     let new = status(stored, generation, &findings, Timestamp::now());
     if stored != Some(&new) {
-        let api: Api<CodeAgent> = Api::namespaced(context.client.clone(), &namespace);
-        let write = Write::if_unchanged(agent.as_ref()).set(&["status"], json!(new));
-        match write.to_status(&api, &agent.name_any()).await {
-            Ok(newer) => {
-                scope.agents_overlay.keep(Arc::new(newer));
-                if findings.counts.is_some() {
-                    scope.note_counts(&agent.uid().unwrap_or_default());
-                }
+        match store(scope, agent, &new).await? {
+            Stored::Yes if findings.counts.is_some() => {
+                scope.note_counts(&agent.uid().unwrap_or_default());
             }
-            Err(WriteError::Stale) => return Ok(Duration::from_millis(500)),
-            Err(WriteError::Gone) => return Ok(again),
-            Err(source) => {
-                return Err(PassError::Write {
-                    what: "the status of the CodeAgent",
-                    source,
-                });
-            }
+            Stored::Yes => {}
+            Stored::Stale => return Ok(STALE_AGAIN),
+            Stored::Gone => return Ok(again),
         }
     }
     Ok(counts_due.map_or(again, |due| again.min(due)))
+}
+
+/// One pass over a CodeAgent that is being deleted: its template goes first, and what that waits for is said.
+async fn take_leave(scope: &Scope, agent: &Arc<CodeAgent>) -> Result<Duration, PassError> {
+    let (agent, record, standing, again) = match take_away(scope, agent).await? {
+        None => return Ok(scope.context.settings.agent_recheck),
+        Some(Kept::Stale) => return Ok(STALE_AGAIN),
+        Some(Kept::Gone) => return Ok(scope.context.settings.agent_recheck),
+        Some(Kept::Now {
+            agent,
+            record,
+            standing,
+            again,
+        }) => (agent, record, standing, again),
+    };
+    let stored = agent
+        .status
+        .as_ref()
+        .filter(|status| status.observed_generation >= 0);
+    let Some(stored) = stored else {
+        return Ok(again);
+    };
+    let generation = agent.metadata.generation.unwrap_or(0);
+    let new = leaving(stored, generation, record, &standing, Timestamp::now());
+    if *stored == new {
+        return Ok(again);
+    }
+    Ok(match store(scope, &agent, &new).await? {
+        Stored::Yes | Stored::Gone => again,
+        Stored::Stale => STALE_AGAIN,
+    })
+}
+
+/// Whether a status was stored.
+enum Stored {
+    Yes,
+    /// The CodeAgent is not what it was.
+    Stale,
+    Gone,
+}
+
+async fn store(
+    scope: &Scope,
+    agent: &CodeAgent,
+    status: &CodeAgentStatus,
+) -> Result<Stored, PassError> {
+    let namespace = agent.namespace().unwrap_or_default();
+    let api: Api<CodeAgent> = Api::namespaced(scope.context.client.clone(), &namespace);
+    let write = Write::if_unchanged(agent).set(&["status"], json!(status));
+    match write.to_status(&api, &agent.name_any()).await {
+        Ok(newer) => {
+            scope.agents_overlay.keep(Arc::new(newer));
+            Ok(Stored::Yes)
+        }
+        Err(WriteError::Stale) => Ok(Stored::Stale),
+        Err(WriteError::Gone) => Ok(Stored::Gone),
+        Err(source @ (WriteError::Refused(_) | WriteError::Failed(_))) => Err(PassError::Write {
+            what: "the status of the CodeAgent",
+            source,
+        }),
+    }
 }
 
 /// Why nothing can be done with a provider that this installation does not run.

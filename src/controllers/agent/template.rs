@@ -83,21 +83,16 @@ pub(super) async fn keep(
     Ok(keeper.rest(scope.context.timing().fault_wait_min, Standing::Ready))
 }
 
-/// Takes away the template of a CodeAgent that is being deleted, and lets it go; answers with when to look again.
+/// Takes away the template of a CodeAgent that is being deleted, and lets it go; nothing if we do not hold it.
 pub(super) async fn take_away(
     scope: &Scope,
     agent: &Arc<CodeAgent>,
-) -> Result<Duration, PassError> {
-    let recheck = scope.context.settings.agent_recheck;
+) -> Result<Option<Kept>, PassError> {
     if !has_finalizer(agent) {
-        return Ok(recheck);
+        return Ok(None);
     }
     let (place, linked) = place_of_deleted(scope, agent).await;
-    Ok(match keep(scope, agent, &place, linked.as_ref()).await? {
-        Kept::Now { again, .. } => again,
-        Kept::Stale => scope.context.timing().fault_wait_min,
-        Kept::Gone => recheck,
-    })
+    keep(scope, agent, &place, linked.as_ref()).await.map(Some)
 }
 
 /// Where the template of a CodeAgent is that is being deleted.

@@ -2,6 +2,9 @@
 
 mod execute;
 mod gather;
+mod launch;
+mod queue;
+mod writes;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -25,7 +25,9 @@ pub use observed::{
     AgentView, Connected, Inputs, Look, Lookups, Observed, Origin, Place, Preflight, ProviderFacts,
     Readiness, SessionView, Turn,
 };
-pub use plan::{Effect, Guard, LaunchPlan, Level, Note, Outcome, Plan, Recorded, StatusWrite};
+pub use plan::{
+    Effect, Guard, LaunchPlan, Level, LookupPlan, Note, Outcome, Plan, Recorded, StatusWrite,
+};
 pub use record::record;
 pub(super) use unlaunched::CREATED_BEFORE;
 pub use unlaunched::template_missing;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::super::ids::SessionId;
 use super::super::remote::{Recovery, SessionRef};
 use super::observed::{AgentView, Connected, Observed, Origin, ProviderFacts, Readiness, keys};
-use super::plan::{Effect, Note, Plan};
+use super::plan::{Effect, LookupPlan, Note, Plan};
 use super::preflight::{self, Standing};
 use super::unlaunched::{self, CREATED_BEFORE, claim};
 use super::{
@@ -75,7 +75,7 @@ fn look(o: &Observed<'_>, open: &SendRecord, effective: &Effective) -> Effect {
         } => *client_id_honoured,
         AgentView::Missing => false,
     };
-    Effect::Lookup {
+    Effect::Lookup(Box::new(LookupPlan {
         keys: keys(&o.session, open.attempt),
         repository: effective.repository.clone(),
         template_id: open.target.template_id.clone(),
@@ -84,7 +84,7 @@ fn look(o: &Observed<'_>, open: &SendRecord, effective: &Effective) -> Effect {
         created_until: open.claimed_at + o.timing.fence_after(open.posts) + o.timing.clock_margin,
         client_id_honoured,
         resume: o.own_lookups().and_then(|looks| looks.resume.clone()),
-    }
+    }))
 }
 
 /// How long ago the fence of the newest request was passed; `None` before it.

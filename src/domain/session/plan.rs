@@ -126,24 +126,7 @@ pub enum Effect {
     /// Sends the launch that was just claimed. **The paid call.**
     Launch(Box<LaunchPlan>),
     /// Looks for a launch.
-    Lookup {
-        /// Keys of every attempt, newest first.
-        keys: Vec<LaunchKey>,
-        /// URL of the repository.
-        repository: Option<String>,
-        /// The provider's template that was launched from, as pinned in the claim.
-        template_id: Option<String>,
-        /// What was there before the launch, as recorded in the claim.
-        baseline: Option<String>,
-        /// Candidates are not older than this.
-        created_from: Timestamp,
-        /// Candidates are not younger than this.
-        created_until: Timestamp,
-        /// Whether our id is known to be used.
-        client_id_honoured: bool,
-        /// Where an unfinished scan goes on.
-        resume: Option<ScanState>,
-    },
+    Lookup(Box<LookupPlan>),
     /// Stops the newest message.
     Cancel(SessionRef),
     /// Looks at a session.
@@ -169,6 +152,27 @@ pub struct LaunchPlan {
     pub on_behalf_of: Option<String>,
     /// The provider's template to launch from, as pinned in the claim.
     pub template_id: Option<String>,
+}
+
+/// What to look for, and where.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LookupPlan {
+    /// Keys of every attempt, newest first.
+    pub keys: Vec<LaunchKey>,
+    /// URL of the repository.
+    pub repository: Option<String>,
+    /// The provider's template that was launched from, as pinned in the claim.
+    pub template_id: Option<String>,
+    /// What was there before the launch, as recorded in the claim.
+    pub baseline: Option<String>,
+    /// Candidates are not older than this.
+    pub created_from: Timestamp,
+    /// Candidates are not younger than this.
+    pub created_until: Timestamp,
+    /// Whether our id is known to be used.
+    pub client_id_honoured: bool,
+    /// Where an unfinished scan goes on.
+    pub resume: Option<ScanState>,
 }
 
 /// What came of an effect.

@@ -28,9 +28,7 @@ pub fn record(o: &Observed<'_>, effect: &Effect, outcome: &Outcome) -> Recorded 
         (Effect::Preflight { .. }, Outcome::Preflighted { begun, result }) => {
             preflighted(o, *begun, result)
         }
-        (Effect::Lookup { .. }, Outcome::LookedUp { begun, answer }) => {
-            looked_up(o, *begun, answer)
-        }
+        (Effect::Lookup(_), Outcome::LookedUp { begun, answer }) => looked_up(o, *begun, answer),
         (Effect::Cancel(_), Outcome::Stopped(answer)) => stopped(o, answer),
         (Effect::Examine(_), Outcome::Examined { account, result }) => match result {
             Ok(snapshot) => {
@@ -60,7 +58,7 @@ pub fn record(o: &Observed<'_>, effect: &Effect, outcome: &Outcome) -> Recorded 
             | Effect::VerifyCredentials
             | Effect::Preflight { .. }
             | Effect::Launch(_)
-            | Effect::Lookup { .. }
+            | Effect::Lookup(_)
             | Effect::Cancel(_)
             | Effect::Examine(_),
             _,

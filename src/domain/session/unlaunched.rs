@@ -9,7 +9,7 @@ use super::super::status::Draft;
 use super::observed::{
     AgentView, Connected, Inputs, Observed, Origin, Place, ProviderFacts, Readiness, Turn, keys,
 };
-use super::plan::{Effect, Guard, LaunchPlan, Note, Plan, StatusWrite};
+use super::plan::{Effect, Guard, LaunchPlan, LookupPlan, Note, Plan, StatusWrite};
 use super::preflight::{self, Standing};
 use super::{IF_FOUND, earlier_attempt_open, record};
 use crate::api::{
@@ -145,7 +145,7 @@ pub(super) fn decide(o: &Observed<'_>) -> Plan {
         return Plan::wait(o.timing.fault_wait_min);
     };
     if look_first(o, provider) {
-        return Plan::act(Effect::Lookup {
+        return Plan::act(Effect::Lookup(Box::new(LookupPlan {
             keys: keys(&o.session, recorded(o).map_or(1, |record| record.attempt)),
             repository: effective.repository.clone(),
             // An earlier life of the object may have used another template than there is now.
@@ -156,7 +156,7 @@ pub(super) fn decide(o: &Observed<'_>) -> Plan {
             created_until: o.now + o.timing.fence(),
             client_id_honoured: *client_id_honoured,
             resume: o.own_lookups().and_then(|looks| looks.resume.clone()),
-        });
+        })));
     }
     match preflight::standing(o, provider, connected) {
         Standing::Done(_) => {}

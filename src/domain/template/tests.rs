@@ -419,7 +419,13 @@ fn what_cannot_be_deleted_is_let_go_and_told() {
     no_secret.place = barred(false);
     let mut down = Given::ready().deleting();
     down.place = barred(true);
-    assert_eq!(rests(down.step()).0, seconds(10));
+    let (again, standing) = rests(down.step());
+    assert_eq!(again, seconds(10));
+    let Standing::Pending { reason, message } = standing else {
+        panic!("{standing:?}")
+    };
+    assert_eq!(reason, Reason::RemovingTemplate);
+    assert!(message.contains("the Secret is missing"), "{message}");
     down.passes(down.timing.deletion_bound);
     let mut refused = Given::ready().deleting();
     refused.fails(Request::Delete, ErrorClass::Forbidden, true);

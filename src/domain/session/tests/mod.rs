@@ -403,7 +403,7 @@ impl Given {
     fn look_for(&mut self, answer: AdoptAnswer) -> Recorded {
         let plan = self.pass();
         let effect = plan.effect.expect("a look for the launch");
-        assert!(matches!(effect, Effect::Lookup { .. }), "{effect:?}");
+        assert!(matches!(effect, Effect::Lookup(_)), "{effect:?}");
         let begun = self.uptime;
         self.outcome(
             &effect,

@@ -35,17 +35,11 @@ fn a_claim_that_nobody_answers_for_is_looked_for() {
         given.pass();
         given.restart();
         let plan = given.decide();
-        let Some(Effect::Lookup {
-            keys,
-            created_from,
-            created_until,
-            ..
-        }) = plan.effect
-        else {
+        let Some(Effect::Lookup(lookup)) = plan.effect else {
             panic!("{plan:?}")
         };
-        assert_eq!(keys, [key(1)]);
-        assert!(created_from < given.now && created_until > given.now);
+        assert_eq!(lookup.keys, [key(1)]);
+        assert!(lookup.created_from < given.now && lookup.created_until > given.now);
     }
 }
 
@@ -124,7 +118,7 @@ fn an_inconclusive_or_failed_look_never_leads_to_a_request() {
             given.wait(seconds(60));
             let plan = given.pass();
             if let Some(effect) = plan.effect {
-                assert!(matches!(effect, Effect::Lookup { .. }), "{effect:?}");
+                assert!(matches!(effect, Effect::Lookup(_)), "{effect:?}");
                 let answer = if failed {
                     Err(error(ErrorClass::Unavailable))
                 } else {
@@ -205,7 +199,7 @@ fn what_a_user_found_is_taken_over_while_it_is_still_being_looked_for() {
 fn after_an_hour_of_looking_the_session_ends_as_unknown() {
     let mut given = Given::lost(Recovery::Marker);
     given.wait(given.timing.fence() + given.timing.unknown_patience - seconds(1));
-    assert!(matches!(given.decide().effect, Some(Effect::Lookup { .. })));
+    assert!(matches!(given.decide().effect, Some(Effect::Lookup(_))));
     given.wait(seconds(1));
     let plan = given.pass();
     assert_eq!(plan.notes[0].reason, Reason::LaunchOutcomeUnknown);
@@ -273,7 +267,7 @@ fn a_scan_is_not_continued_by_another_account() {
     };
     given.look_for(unfinished);
     let resumes = |given: &Given| match given.decide().effect {
-        Some(Effect::Lookup { resume, .. }) => resume.is_some(),
+        Some(Effect::Lookup(lookup)) => lookup.resume.is_some(),
         other => panic!("{other:?}"),
     };
     assert!(resumes(&given));

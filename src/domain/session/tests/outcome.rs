@@ -57,7 +57,7 @@ fn a_lost_answer_is_looked_for_and_nothing_is_sent() {
             assert_eq!(given.record().unwrap().state, SendState::Unknown);
             given.holds(SessionCondition::Reconciling, Reason::RecoveringLaunch);
             assert_eq!(given.phase(), SessionPhase::Creating);
-            assert!(matches!(given.pass().effect, Some(Effect::Lookup { .. })));
+            assert!(matches!(given.pass().effect, Some(Effect::Lookup(_))));
         }
     }
 }

@@ -191,7 +191,7 @@ fn happen(given: &mut Given, event: Event) {
                         LookAnswer::Fails => Err(error(ErrorClass::Unavailable)),
                     },
                 },
-                Effect::Lookup { .. } => Outcome::LookedUp {
+                Effect::Lookup(_) => Outcome::LookedUp {
                     begun,
                     answer: match look {
                         LookAnswer::Found(phase) => Ok(found(phase)),

@@ -255,10 +255,10 @@ fn where_a_lost_launch_is_found_by_comparing_what_is_there_is_read_first_and_goe
         given.look_before(Ok(baseline.clone()));
         given.launch(&unknown());
         assert_eq!(given.record().unwrap().baseline, baseline);
-        let Some(Effect::Lookup { baseline: kept, .. }) = given.decide().effect else {
+        let Some(Effect::Lookup(lookup)) = given.decide().effect else {
             panic!()
         };
-        assert_eq!(kept, baseline);
+        assert_eq!(lookup.baseline, baseline);
     }
 }
 

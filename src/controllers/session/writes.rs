@@ -1,0 +1,138 @@
+//! What a pass writes to the API server: the status under its guard, the finalizer, Events.
+
+use std::sync::Arc;
+
+use kube::api::Api;
+use kube::{Resource, ResourceExt};
+use serde_json::{Value, json};
+
+use super::super::metrics::Loose;
+use super::super::scope::Scope;
+use crate::api::{
+    CodeSession, CodeSessionStatus, FINALIZER, ORIGIN_ANNOTATION, ProviderKind, Reason,
+    SessionPhase,
+};
+use crate::domain::session::{Guard, Level, Note, StatusWrite};
+use crate::runtime::write::{Write, WriteError};
+
+/// Stores a status under its guard.
+pub(super) async fn store(
+    scope: &Scope,
+    object: &Arc<CodeSession>,
+    write: &StatusWrite,
+) -> Result<Arc<CodeSession>, WriteError> {
+    let guarded = match &write.guard {
+        Guard::Unchanged => Write::if_unchanged(object.as_ref()),
+        // The version is tested as well: what else has changed since must not be lost.
+        Guard::Claim(claim) => Write::if_unchanged(object.as_ref())
+            .and_if(&["status", "launch", "claimId"], json!(claim)),
+    };
+    let status = serde_json::to_value(&*write.status).unwrap_or(Value::Null);
+    let newer = guarded
+        .set(&["status"], status)
+        .to_status(&api(scope, object), &object.name_any())
+        .await?;
+    count_end(scope, object, &write.status);
+    let newer = Arc::new(newer);
+    scope.sessions_overlay.keep(Arc::clone(&newer));
+    Ok(newer)
+}
+
+fn count_end(scope: &Scope, before: &CodeSession, after: &CodeSessionStatus) {
+    let was = before
+        .status
+        .as_ref()
+        .map_or(SessionPhase::Pending, |status| status.phase);
+    if after.phase.is_terminal() && !was.is_terminal() {
+        let kind = after.provider.as_ref().and_then(|provider| {
+            ProviderKind::ALL
+                .into_iter()
+                .find(|kind| kind.as_str() == provider.kind)
+        });
+        scope.context.metrics.ended(kind, after.phase.as_str());
+    }
+}
+
+/// Reports to the log, as Events and in the metrics.
+pub(super) async fn tell(scope: &Scope, object: &CodeSession, notes: Vec<Note>) {
+    for note in notes {
+        let warning = note.level == Level::Warning;
+        match note.reason {
+            Reason::Orphaned => scope.context.metrics.loose(Loose::Orphaned),
+            Reason::LaunchOutcomeUnknown => scope.context.metrics.loose(Loose::OutcomeUnknown),
+            Reason::DuplicateLaunch => scope.context.metrics.loose(Loose::Duplicate),
+            _ => {}
+        }
+        if warning {
+            tracing::warn!(
+                reason = note.reason.as_str(),
+                note = note.message,
+                "reports"
+            );
+        } else {
+            tracing::info!(
+                reason = note.reason.as_str(),
+                note = note.message,
+                "reports"
+            );
+        }
+        scope
+            .context
+            .publisher
+            .publish(
+                object,
+                warning,
+                note.reason.as_str(),
+                "Reconcile",
+                &note.message,
+            )
+            .await;
+    }
+}
+
+/// The sessions of the object's namespace.
+pub(super) fn api(scope: &Scope, object: &CodeSession) -> Api<CodeSession> {
+    Api::namespaced(
+        scope.context.client.clone(),
+        &object.namespace().unwrap_or_default(),
+    )
+}
+
+/// Adds the finalizer, and the annotation that tells a copy from what it was made of.
+pub(super) async fn add_finalizer(
+    scope: &Scope,
+    object: &CodeSession,
+) -> Result<CodeSession, WriteError> {
+    let mut finalizers = object.finalizers().to_vec();
+    if !finalizers.iter().any(|finalizer| finalizer == FINALIZER) {
+        finalizers.push(FINALIZER.to_owned());
+    }
+    let mut annotations = object.annotations().clone();
+    let origin = format!(
+        "{}/{}/{}",
+        object.namespace().unwrap_or_default(),
+        object.name_any(),
+        object.meta().uid.clone().unwrap_or_default()
+    );
+    annotations.insert(ORIGIN_ANNOTATION.to_owned(), origin);
+    Write::if_unchanged(object)
+        .set(&["metadata", "finalizers"], json!(finalizers))
+        .set(&["metadata", "annotations"], json!(annotations))
+        .to_object(&api(scope, object), &object.name_any())
+        .await
+}
+
+pub(super) async fn release_finalizer(
+    scope: &Scope,
+    object: &CodeSession,
+) -> Result<CodeSession, WriteError> {
+    let left: Vec<&String> = object
+        .finalizers()
+        .iter()
+        .filter(|finalizer| *finalizer != FINALIZER)
+        .collect();
+    Write::if_unchanged(object)
+        .set(&["metadata", "finalizers"], json!(left))
+        .to_object(&api(scope, object), &object.name_any())
+        .await
+}
