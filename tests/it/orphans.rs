@@ -177,14 +177,24 @@ async fn a_session_whose_object_was_removed_by_force_is_reported(provider: Provi
     assert_eq!(told.len(), 1, "{told:?}");
     assert!(told[0].contains(&id), "{told:?}");
 
-    // A restarted operator remembers by the status that people know.
+    // A restarted operator remembers by the status that people know, also while it cannot look.
     let since = orphans(&agent)[0].since;
     operator.stop().await;
+    let down = FaultKind::ErrorBefore {
+        status: 503,
+        code: "unavailable".to_owned(),
+    };
+    let lists = Matcher::class(OperationClass::List);
+    world.simulator.inject(Fault::always(lists, down));
     let operator = world.operator_with(arguments()).await;
-    tokio::time::sleep(Duration::from_secs(2)).await;
-    let agent = world.agents().get(agent_name(provider)).await.unwrap();
-    assert_eq!(orphans(&agent)[0].since, since);
-    assert_eq!(notes(&world, provider, "Orphaned").await.len(), 1);
+    for _ in 0..2 {
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        let agent = world.agents().get(agent_name(provider)).await.unwrap();
+        assert_eq!(orphans(&agent).len(), 1);
+        assert_eq!(orphans(&agent)[0].since, since);
+        assert_eq!(notes(&world, provider, "Orphaned").await.len(), 1);
+        world.simulator.clear_faults();
+    }
 
     // Once it has ended there is nothing to report any more.
     let finished = Script {

@@ -223,7 +223,15 @@ async fn sweep(
             });
     }
     for employer in &staff.employers {
-        let orphans = reports.remove(&employer.uid()).unwrap_or_default();
+        let mut orphans = reports.remove(&employer.uid()).unwrap_or_default();
+        if !watched.read_through {
+            // What an earlier process has reported was perhaps not come to again yet.
+            let before = employer.reported().iter().filter(|orphan| {
+                let id = SessionId::new(orphan.session_id.as_str());
+                !watched.knows(&id) && !ledger.recorded().contains(&id)
+            });
+            orphans.extend(before.cloned());
+        }
         publish(context, employer, orphans);
     }
 }

@@ -33,8 +33,17 @@ pub(super) struct Watched {
     pub loose: BTreeMap<SessionId, Tracked>,
     /// Where the list is read on.
     resume: Option<ScanState<Marked>>,
+    /// Whether the list has been read to its end by this process.
+    pub read_through: bool,
     /// What people have been told of.
     pub told: HashSet<(SessionId, bool)>,
+}
+
+impl Watched {
+    /// Whether it is known what becomes of the session.
+    pub fn knows(&self, session: &SessionId) -> bool {
+        self.settled.contains_key(session) || self.loose.contains_key(session)
+    }
 }
 
 pub(super) struct Tracked {
@@ -87,6 +96,7 @@ pub(super) async fn search(
                 }
                 watched.resume = page.resume;
                 if watched.resume.is_none() {
+                    watched.read_through = true;
                     return;
                 }
             }

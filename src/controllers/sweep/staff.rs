@@ -36,9 +36,14 @@ impl Employer {
         )
     }
 
+    /// The orphans that its status lists.
+    pub fn reported(&self) -> &[OrphanStatus] {
+        let status = self.agent.status.as_ref();
+        status.map_or(&[], |status| status.orphans.as_slice())
+    }
+
     pub fn stored(&self, session: &SessionId) -> Option<&OrphanStatus> {
-        let status = self.agent.status.as_ref()?;
-        let mut orphans = status.orphans.iter();
+        let mut orphans = self.reported().iter();
         orphans.find(|orphan| orphan.session_id == session.as_str())
     }
 }
