@@ -16,7 +16,7 @@ use codeagent_boundary::matrix::{Selection, learn, run_all, spread};
 use codeagent_boundary::report::Report;
 use codeagent_boundary::{Fault, Lifecycle, provider};
 
-/// Rows that are run unless `FAULTS_LIMIT` says otherwise: a row takes a quarter of a second of one core, these seven minutes on two.
+/// Rows that are run unless `FAULTS_LIMIT` says otherwise: a row takes a quarter to a third of a second of one core, these seven to nine minutes on two.
 const ROWS: usize = 2_900;
 
 /// A number from the environment.
