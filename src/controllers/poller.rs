@@ -376,21 +376,10 @@ fn deposit(
         }
     }
     let news = context.memory.change(&followed.uid, |remembered| {
-        let news = remembered
-            .look
-            .as_ref()
-            .is_none_or(|look| match (&look.result, &result) {
-                (Ok(before), Ok(now)) => before != now,
-                (Err(before), Err(now)) => before.class != now.class,
-                _ => true,
-            });
+        let before = remembered.look.as_ref();
+        let news = before.is_none_or(|look| !look.shows(&result));
         let account = followed.account.clone();
-        remembered.look = Some(Look::after(
-            remembered.look.as_ref(),
-            begun,
-            result,
-            account,
-        ));
+        remembered.look = Some(Look::after(before, begun, result, account));
         news
     });
     if news || pressing {

@@ -5,11 +5,11 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 
 use super::remote::{Account, Capability, Recovery};
-use super::status::{MESSAGE_BYTES, clip, whole_seconds};
+use super::status::{clip, said, whole_seconds};
 use super::template::Standing;
 use crate::api::{
     AccountStatus, AgentCondition, ClientIdEvidence, CodeAgentStatus, Condition, ConditionStatus,
-    Guarantee, OrphanStatus, ProviderKind, Reason, SessionCounts, TemplateStatus, condition,
+    Guarantee, OrphanStatus, ProviderKind, Reason, SessionCounts, TemplateStatus,
 };
 
 /// What was found out about a CodeAgent.
@@ -151,7 +151,7 @@ pub fn leaving(
     for (kind, holds, message) in verdicts {
         let new = said(
             &status.conditions,
-            kind,
+            kind.as_str(),
             (holds, *reason, message),
             generation,
             whole_seconds(now),
@@ -166,27 +166,6 @@ pub fn leaving(
         }
     }
     status
-}
-
-/// A condition, with the time since when it has held.
-fn said(
-    stored: &[Condition],
-    kind: AgentCondition,
-    (holds, reason, message): (ConditionStatus, Reason, &str),
-    generation: i64,
-    now: Timestamp,
-) -> Condition {
-    let since = condition(stored, kind.as_str())
-        .filter(|stored| stored.status == holds)
-        .map_or(now, |stored| stored.last_transition_time);
-    Condition {
-        kind: kind.as_str().to_owned(),
-        status: holds,
-        observed_generation: Some(generation),
-        last_transition_time: since,
-        reason: reason.as_str().to_owned(),
-        message: clip(message, MESSAGE_BYTES),
-    }
 }
 
 /// Evidence holds for the endpoint and the account that gave it; the newest counts.
@@ -325,7 +304,7 @@ fn conditions(
                 AgentCondition::Reconciling => reconciling,
                 AgentCondition::Stalled => stalled,
             };
-            said(&status.conditions, *kind, verdict, generation, now)
+            said(&status.conditions, kind.as_str(), verdict, generation, now)
         })
         .collect()
 }

@@ -41,6 +41,27 @@ pub fn clip(text: &str, bytes: usize) -> String {
     format!("{}…", clean.get(..end).unwrap_or_default())
 }
 
+/// A condition as it stands `now`, in whole seconds. Its transition time moves only if its status differs from the stored one.
+pub fn said(
+    stored: &[Condition],
+    kind: &str,
+    (status, reason, message): (ConditionStatus, Reason, &str),
+    generation: i64,
+    now: Timestamp,
+) -> Condition {
+    let since = condition(stored, kind)
+        .filter(|stored| stored.status == status)
+        .map_or(now, |stored| stored.last_transition_time);
+    Condition {
+        kind: kind.to_owned(),
+        status,
+        observed_generation: Some(generation),
+        last_transition_time: since,
+        reason: reason.as_str().to_owned(),
+        message: clip(message, MESSAGE_BYTES),
+    }
+}
+
 /// A status in the making.
 #[derive(Clone, Debug)]
 pub struct Draft {
@@ -77,17 +98,13 @@ impl Draft {
         reason: Reason,
         message: impl AsRef<str>,
     ) -> &mut Self {
-        let since = condition(&self.status.conditions, kind.as_str())
-            .filter(|stored| stored.status == status)
-            .map_or(self.now, |stored| stored.last_transition_time);
-        let new = Condition {
-            kind: kind.as_str().to_owned(),
-            status,
-            observed_generation: Some(self.generation),
-            last_transition_time: since,
-            reason: reason.as_str().to_owned(),
-            message: clip(message.as_ref(), MESSAGE_BYTES),
-        };
+        let new = said(
+            &self.status.conditions,
+            kind.as_str(),
+            (status, reason, message.as_ref()),
+            self.generation,
+            self.now,
+        );
         self.status
             .conditions
             .retain(|stored| stored.kind != new.kind);

@@ -17,6 +17,7 @@ mod flapjack;
 mod prompts;
 mod repository;
 mod scan;
+mod v0_agents;
 mod wire;
 
 pub use repository::same_repository;

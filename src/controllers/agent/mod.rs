@@ -134,10 +134,7 @@ async fn pass(scope: &Arc<Scope>, agent: &Arc<CodeAgent>) -> Result<Duration, Pa
     }
     let agent = &agent;
     let generation = agent.metadata.generation.unwrap_or(0);
-    let stored = agent
-        .status
-        .as_ref()
-        .filter(|status| status.observed_generation >= 0);
+    let stored = last_said(agent);
     let new = status(stored, generation, &findings, Timestamp::now());
     if stored != Some(&new) {
         match store(scope, agent, &new).await? {
@@ -155,9 +152,8 @@ async fn pass(scope: &Arc<Scope>, agent: &Arc<CodeAgent>) -> Result<Duration, Pa
 /// One pass over a CodeAgent that is being deleted: its template goes first, and what that waits for is said.
 async fn take_leave(scope: &Scope, agent: &Arc<CodeAgent>) -> Result<Duration, PassError> {
     let (agent, record, standing, again) = match take_away(scope, agent).await? {
-        None => return Ok(scope.context.settings.agent_recheck),
+        None | Some(Kept::Gone) => return Ok(scope.context.settings.agent_recheck),
         Some(Kept::Stale) => return Ok(STALE_AGAIN),
-        Some(Kept::Gone) => return Ok(scope.context.settings.agent_recheck),
         Some(Kept::Now {
             agent,
             record,
@@ -165,11 +161,7 @@ async fn take_leave(scope: &Scope, agent: &Arc<CodeAgent>) -> Result<Duration, P
             again,
         }) => (agent, record, standing, again),
     };
-    let stored = agent
-        .status
-        .as_ref()
-        .filter(|status| status.observed_generation >= 0);
-    let Some(stored) = stored else {
+    let Some(stored) = last_said(&agent) else {
         return Ok(again);
     };
     let generation = agent.metadata.generation.unwrap_or(0);
@@ -181,6 +173,12 @@ async fn take_leave(scope: &Scope, agent: &Arc<CodeAgent>) -> Result<Duration, P
         Stored::Yes | Stored::Gone => again,
         Stored::Stale => STALE_AGAIN,
     })
+}
+
+/// The status, if it is a whole one: the claim of a template is stored before.
+fn last_said(agent: &CodeAgent) -> Option<&CodeAgentStatus> {
+    let status = agent.status.as_ref();
+    status.filter(|status| status.observed_generation >= 0)
 }
 
 /// Whether a status was stored.

@@ -279,18 +279,22 @@ impl Look {
         account: AccountFingerprint,
     ) -> Self {
         let alike_since = before
-            .filter(|before| before.account == account)
-            .filter(|before| match (&before.result, &result) {
-                (Ok(before), Ok(now)) => before == now,
-                (Err(before), Err(now)) => before.class == now.class,
-                (Ok(_), Err(_)) | (Err(_), Ok(_)) => false,
-            })
+            .filter(|before| before.account == account && before.shows(&result))
             .map_or(begun, |before| before.alike_since);
         Self {
             begun,
             result,
             account,
             alike_since,
+        }
+    }
+
+    /// Whether it says the same as `result`.
+    pub fn shows(&self, result: &Result<Snapshot, ProviderError>) -> bool {
+        match (&self.result, result) {
+            (Ok(shown), Ok(now)) => shown == now,
+            (Err(shown), Err(now)) => shown.class == now.class,
+            (Ok(_), Err(_)) | (Err(_), Ok(_)) => false,
         }
     }
 }

@@ -2,7 +2,6 @@
 //!
 //! No id of ours and no idempotency key: a lost launch is found by the marker in the first message ([`prompts`]).
 
-mod prompted;
 mod wire;
 
 use std::collections::BTreeSet;
@@ -12,16 +11,17 @@ use async_trait::async_trait;
 use http::HeaderName;
 use url::Url;
 
-use self::wire::{Agent, AgentList};
+use self::wire::Agent;
 use super::contract::{
-    API_KEY, Account, AdoptAnswer, AdoptRequest, CancelAnswer, Capability, Connection, ItemDetail,
-    LaunchOutcome, LaunchRequest, Launched, ListDetail, ListItem, MarkedPage, MarkedRequest,
-    PageToken, Provider, ProviderType, Recovery, SessionPage, SessionRef,
+    API_KEY, Account, AdoptAnswer, AdoptRequest, CancelAnswer, Capability, Connection,
+    LaunchOutcome, LaunchRequest, Launched, ListDetail, MarkedPage, MarkedRequest, PageToken,
+    Provider, ProviderType, Recovery, SessionPage, SessionRef,
 };
 use super::error::{ErrorClass, ProviderError};
 use super::http::{Api, Auth, Operation, judge_launch};
-use super::prompts;
-use super::wire::{link, link_without_query, next_page, raw_status};
+use super::prompts::{self, Prompted, Snapshots, Told};
+use super::v0_agents::{self, AgentList, told_by_list};
+use super::wire::{link, link_without_query, raw_status};
 use crate::api::{FirebenderMode, FirebenderSpec, ProviderKind, ProviderSpec};
 use crate::domain::ids::{AccountFingerprint, SessionId};
 use crate::domain::snapshot::{Links, RemotePhase, Snapshot};
@@ -50,7 +50,6 @@ const OFFERED_LATER: [Capability; 4] = [
 /// No 409 of `POST /v0/agents` is documented.
 const REFUSING_CONFLICTS: [&str; 0] = [];
 const API_KEY_HEADER: HeaderName = HeaderName::from_static("x-api-key");
-const PAGE_SIZE: &str = "100";
 
 /// What is known of Firebender without talking to it.
 #[derive(Clone, Copy, Debug)]
@@ -123,14 +122,6 @@ struct FirebenderV0 {
 }
 
 impl FirebenderV0 {
-    async fn page(&self, page: Option<&PageToken>) -> Result<AgentList, ProviderError> {
-        let mut query = vec![("limit", PAGE_SIZE)];
-        query.extend(page.map(|token| ("cursor", token.0.as_str())));
-        self.api
-            .get(Operation::List, &["v0", "agents"], &query)
-            .await
-    }
-
     fn snapshot(&self, agent: Agent) -> Snapshot {
         let status = agent.status.unwrap_or_default();
         let target = agent.target;
@@ -191,11 +182,26 @@ impl FirebenderV0 {
 }
 
 #[async_trait]
+impl Prompted for FirebenderV0 {
+    async fn snapshots(
+        &self,
+        page: Option<&PageToken>,
+        _: Option<&str>,
+    ) -> Result<Snapshots, ProviderError> {
+        v0_agents::snapshots(&self.api, page, |agent| self.snapshot(agent)).await
+    }
+
+    async fn prompts(&self, listed: &Snapshot) -> Result<Told, ProviderError> {
+        v0_agents::prompts(&self.api, listed).await
+    }
+}
+
+#[async_trait]
 impl Provider for FirebenderV0 {
     /// Firebender does not say whose a key is, so the key itself makes the fingerprint: a rotated key is another account.
     async fn verify(&self) -> Result<Account, ProviderError> {
         // Whatever else answers with a 200 at this address does not know the key.
-        let _: AgentList = self
+        let _: AgentList<Agent> = self
             .api
             .get(Operation::Verify, &["v0", "agents"], &[("limit", "1")])
             .await?;
@@ -251,23 +257,7 @@ impl Provider for FirebenderV0 {
     }
 
     async fn list(&self, page: Option<&PageToken>) -> Result<SessionPage, ProviderError> {
-        let list = self.page(page).await?;
-        Ok(SessionPage {
-            next: next_page(list.next_cursor)?,
-            items: list
-                .agents
-                .readable
-                .into_iter()
-                .map(|agent| {
-                    let snapshot = self.snapshot(agent);
-                    ListItem {
-                        session_id: snapshot.session_id.clone(),
-                        created_at: snapshot.created_at,
-                        detail: ItemDetail::Full(Box::new(snapshot)),
-                    }
-                })
-                .collect(),
-        })
+        Ok(told_by_list(self.snapshots(page, None).await?))
     }
 
     async fn cancel(&self, session: &SessionRef) -> Result<CancelAnswer, ProviderError> {

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::api::FirebenderMode;
-use crate::providers::wire::{Items, WireId, lenient};
+use crate::providers::wire::{WireId, lenient};
 
 /// `POST /v0/agents`.
 #[derive(Debug, Serialize)]
@@ -82,26 +82,4 @@ pub(super) struct AgentTarget {
     pub(super) url: Option<String>,
     #[serde(default, deserialize_with = "lenient")]
     pub(super) pr_url: Option<String>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct AgentList {
-    pub(super) agents: Items<Agent>,
-    #[serde(default)]
-    pub(super) next_cursor: Option<String>,
-}
-
-/// `GET /v0/agents/{id}/conversation`.
-#[derive(Debug, Deserialize)]
-pub(super) struct Conversation {
-    pub(super) messages: Vec<Message>,
-}
-
-#[derive(Debug, Deserialize)]
-pub(super) struct Message {
-    #[serde(rename = "type", default, deserialize_with = "lenient")]
-    pub(super) kind: Option<String>,
-    #[serde(default, deserialize_with = "lenient")]
-    pub(super) text: Option<String>,
 }

@@ -22,7 +22,7 @@ const OPERATOR: &str = "operator-under-test";
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// The rules of the chart's role, as Helm would fill them in.
-fn chart_rules() -> Option<&'static str> {
+pub fn chart_rules() -> Option<&'static str> {
     let helpers = include_str!("../../../charts/codeagent-operator/templates/_helpers.tpl");
     let (_, rest) = helpers.split_once("{{- define \"codeagent-operator.rules\" -}}\n")?;
     let (rules, _) = rest.split_once("{{- end -}}")?;
@@ -59,7 +59,7 @@ impl Cluster {
         let rules = chart_rules().ok_or("the chart has no rules")?;
         admin.apply_manifests(&permissions(rules)).await?;
         let client = once_only(admin)?;
-        permitted(&client).await?;
+        permitted(&client, OPERATOR, "default", PATIENCE).await?;
         let operator = control_plane.user(OPERATOR, None)?;
         Ok(Arc::new(Self {
             upstream: Upstream::new(once_only(&operator)?),
@@ -135,13 +135,22 @@ subjects: [{{apiGroup: rbac.authorization.k8s.io, kind: User, name: {OPERATOR}}}
     )
 }
 
-/// Rules take effect a moment after they are stored.
-async fn permitted(admin: &kube::Client) -> Result<(), Trouble> {
+/// Waits until the operator's rules are in force for `user` in `namespace`, at most for `patience`: they take effect a moment after
+/// they are stored.
+///
+/// # Errors
+/// If they do not in time, or the API server cannot be asked.
+pub async fn permitted(
+    admin: &kube::Client,
+    user: &str,
+    namespace: &str,
+    patience: Duration,
+) -> Result<(), Trouble> {
     let question = SubjectAccessReview {
         spec: SubjectAccessReviewSpec {
-            user: Some(OPERATOR.to_owned()),
+            user: Some(user.to_owned()),
             resource_attributes: Some(ResourceAttributes {
-                namespace: Some("default".to_owned()),
+                namespace: Some(namespace.to_owned()),
                 verb: Some("create".to_owned()),
                 group: Some("coordination.k8s.io".to_owned()),
                 resource: Some("leases".to_owned()),
@@ -158,7 +167,7 @@ async fn permitted(admin: &kube::Client) -> Result<(), Trouble> {
         if answer.status.is_some_and(|status| status.allowed) {
             return Ok(());
         }
-        if begun.elapsed() > PATIENCE {
+        if begun.elapsed() > patience {
             return Err("the permissions do not take effect".into());
         }
         tokio::time::sleep(Duration::from_millis(40)).await;

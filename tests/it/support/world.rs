@@ -3,15 +3,13 @@
 
 use std::time::{Duration, Instant};
 
+use codeagent_boundary::cluster::{chart_rules, permitted};
 use codeagent_harness::{Access, AuditLog, AuditedRequest, ControlPlane, Namespace, shared};
 use codeagent_operator::api::{
     CodeAgent, CodeSession, Condition, ConditionStatus, SessionPhase, condition, crds,
 };
 use codeagent_operator::simulator::{
     Key, Launch, LaunchFilter, Provider, SessionView, Simulator, SimulatorOptions, Urls,
-};
-use k8s_openapi::api::authorization::v1::{
-    ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec,
 };
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::api::events::v1::Event;
@@ -25,15 +23,6 @@ use super::operator::{Arguments, Operator};
 /// How long a test waits for something that should happen at once, on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(40);
 const GLANCE: Duration = Duration::from_millis(40);
-
-/// The rules of the chart's Role, as Helm would fill them in.
-fn chart_rules() -> &'static str {
-    let helpers = include_str!("../../../charts/codeagent-operator/templates/_helpers.tpl");
-    let (_, rest) = helpers
-        .split_once("{{- define \"codeagent-operator.rules\" -}}\n")
-        .unwrap();
-    rest.split_once("{{- end -}}").unwrap().0
-}
 
 /// The verbs that the chart gives for the operator's own Lease.
 fn lease_verbs() -> &'static str {
@@ -132,37 +121,20 @@ metadata: {{name: operator}}
 roleRef: {{apiGroup: rbac.authorization.k8s.io, kind: Role, name: operator}}
 subjects: [{{apiGroup: rbac.authorization.k8s.io, kind: User, name: {user}}}]
 ",
-            rules = chart_rules(),
+            rules = chart_rules().unwrap(),
             lease_verbs = lease_verbs(),
             namespace = self.namespace.name(),
             user = self.user,
         );
         self.namespace.apply_manifests(&manifests).await.unwrap();
-        // Rules take effect a moment after they are stored.
-        let question = SubjectAccessReview {
-            spec: SubjectAccessReviewSpec {
-                user: Some(self.user.clone()),
-                resource_attributes: Some(ResourceAttributes {
-                    namespace: Some(self.namespace.name().to_owned()),
-                    verb: Some("create".to_owned()),
-                    group: Some("coordination.k8s.io".to_owned()),
-                    resource: Some("leases".to_owned()),
-                    ..ResourceAttributes::default()
-                }),
-                ..SubjectAccessReviewSpec::default()
-            },
-            ..SubjectAccessReview::default()
-        };
-        let reviews: Api<SubjectAccessReview> = Api::all(self.namespace.client());
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            let answer = reviews.create(&PostParams::default(), &question).await;
-            if answer.unwrap().status.is_some_and(|status| status.allowed) {
-                return;
-            }
-            assert!(Instant::now() < deadline, "the rules do not take effect");
-            tokio::time::sleep(GLANCE).await;
-        }
+        permitted(
+            &self.namespace.client(),
+            &self.user,
+            self.namespace.name(),
+            PATIENCE,
+        )
+        .await
+        .unwrap();
     }
 
     /// The name of the test's namespace.

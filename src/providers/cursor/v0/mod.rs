@@ -2,24 +2,24 @@
 //!
 //! No idempotency key either: a lost launch is found by the marker in the first message ([`prompts`]).
 
-mod prompted;
 mod wire;
 
 use async_trait::async_trait;
 
-use self::wire::{Agent, AgentList, KeyInfo, ModelList};
+use self::wire::{Agent, KeyInfo, ModelList};
 use crate::api::ProviderKind;
 use crate::domain::ids::{AccountFingerprint, SessionId};
 use crate::domain::snapshot::{Links, RemotePhase, Snapshot};
 use crate::providers::contract::{
-    API_KEY, Account, AdoptAnswer, AdoptRequest, CancelAnswer, Capability, Connection, ItemDetail,
-    LaunchOutcome, LaunchRequest, Launched, ListItem, MAX_MODELS, MarkedPage, MarkedRequest,
-    PageToken, Provider, SessionPage, SessionRef,
+    API_KEY, Account, AdoptAnswer, AdoptRequest, CancelAnswer, Capability, Connection,
+    LaunchOutcome, LaunchRequest, Launched, MAX_MODELS, MarkedPage, MarkedRequest, PageToken,
+    Provider, SessionPage, SessionRef,
 };
 use crate::providers::error::{ErrorClass, ProviderError};
 use crate::providers::http::{Api, Auth, Operation, judge_launch};
-use crate::providers::prompts;
-use crate::providers::wire::{link, next_page, raw_status};
+use crate::providers::prompts::{self, Prompted, Snapshots, Told};
+use crate::providers::v0_agents::{self, told_by_list};
+use crate::providers::wire::{link, raw_status};
 
 /// `WorkOnCurrentBranch` is not among them: v0 pushes to an existing branch only when it starts from a pull request.
 pub(super) const CAPABILITIES: [Capability; 10] = [
@@ -49,7 +49,6 @@ pub(super) const OFFERED_LATER: [Capability; 7] = [
 
 /// No 409 of `POST /v0/agents` is documented.
 const REFUSING_CONFLICTS: [&str; 0] = [];
-const PAGE_SIZE: &str = "100";
 
 /// A connection to Cursor's API v0.
 #[derive(Debug)]
@@ -73,14 +72,6 @@ impl CursorV0 {
         Ok(Self { api })
     }
 
-    async fn page(&self, page: Option<&PageToken>) -> Result<AgentList, ProviderError> {
-        let mut query = vec![("limit", PAGE_SIZE)];
-        query.extend(page.map(|token| ("cursor", token.0.as_str())));
-        self.api
-            .get(Operation::List, &["v0", "agents"], &query)
-            .await
-    }
-
     fn snapshot(&self, agent: Agent) -> Snapshot {
         let status = agent.status.unwrap_or_default();
         let target = agent.target.unwrap_or_default();
@@ -101,6 +92,21 @@ impl CursorV0 {
             duration: None,
             created_at: agent.created_at,
         }
+    }
+}
+
+#[async_trait]
+impl Prompted for CursorV0 {
+    async fn snapshots(
+        &self,
+        page: Option<&PageToken>,
+        _: Option<&str>,
+    ) -> Result<Snapshots, ProviderError> {
+        v0_agents::snapshots(&self.api, page, |agent| self.snapshot(agent)).await
+    }
+
+    async fn prompts(&self, listed: &Snapshot) -> Result<Told, ProviderError> {
+        v0_agents::prompts(&self.api, listed).await
     }
 }
 
@@ -178,23 +184,7 @@ impl Provider for CursorV0 {
     }
 
     async fn list(&self, page: Option<&PageToken>) -> Result<SessionPage, ProviderError> {
-        let list = self.page(page).await?;
-        Ok(SessionPage {
-            next: next_page(list.next_cursor)?,
-            items: list
-                .agents
-                .readable
-                .into_iter()
-                .map(|agent| {
-                    let snapshot = self.snapshot(agent);
-                    ListItem {
-                        session_id: snapshot.session_id.clone(),
-                        created_at: snapshot.created_at,
-                        detail: ItemDetail::Full(Box::new(snapshot)),
-                    }
-                })
-                .collect(),
-        })
+        Ok(told_by_list(self.snapshots(page, None).await?))
     }
 
     /// Looks before it stops: a stop of an agent that has ended is not documented to be refused, and a session that finished

@@ -76,28 +76,6 @@ pub(super) struct AgentTarget {
     pub(super) pr_url: Option<String>,
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct AgentList {
-    pub(super) agents: Items<Agent>,
-    #[serde(default)]
-    pub(super) next_cursor: Option<String>,
-}
-
-/// `GET /v0/agents/{id}/conversation`, in chronological order.
-#[derive(Debug, Deserialize)]
-pub(super) struct Conversation {
-    pub(super) messages: Vec<Message>,
-}
-
-#[derive(Debug, Deserialize)]
-pub(super) struct Message {
-    #[serde(rename = "type", default, deserialize_with = "lenient")]
-    pub(super) kind: Option<String>,
-    #[serde(default, deserialize_with = "lenient")]
-    pub(super) text: Option<String>,
-}
-
 /// `GET /v0/me`. Keys of service accounts have no user.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]

@@ -1,0 +1,77 @@
+//! Lists and conversations of agents as Cursor's API v0 tells them, and Firebender's, which is made after it.
+
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+use super::contract::{ItemDetail, ListItem, PageToken, SessionPage};
+use super::error::ProviderError;
+use super::http::{Api, Operation};
+use super::prompts::{Snapshots, Told};
+use super::wire::{Items, lenient, next_page};
+use crate::domain::snapshot::Snapshot;
+
+const PAGE_SIZE: &str = "100";
+
+/// `GET /v0/agents`.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", bound = "A: DeserializeOwned")]
+pub(super) struct AgentList<A> {
+    agents: Items<A>,
+    #[serde(default)]
+    next_cursor: Option<String>,
+}
+
+/// `GET /v0/agents/{id}/conversation`, in chronological order.
+#[derive(Debug, Deserialize)]
+struct Conversation {
+    messages: Vec<Message>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Message {
+    #[serde(rename = "type", default, deserialize_with = "lenient")]
+    kind: Option<String>,
+    #[serde(default, deserialize_with = "lenient")]
+    text: Option<String>,
+}
+
+/// One page of the list, each agent as `read` makes it.
+pub(super) async fn snapshots<A: DeserializeOwned>(
+    api: &Api,
+    page: Option<&PageToken>,
+    read: impl Fn(A) -> Snapshot,
+) -> Result<Snapshots, ProviderError> {
+    let mut query = vec![("limit", PAGE_SIZE)];
+    query.extend(page.map(|token| ("cursor", token.0.as_str())));
+    let list: AgentList<A> = api.get(Operation::List, &["v0", "agents"], &query).await?;
+    Ok(Snapshots {
+        unreadable: list.agents.unreadable,
+        next: next_page(list.next_cursor)?,
+        readable: list.agents.readable.into_iter().map(read).collect(),
+    })
+}
+
+/// What a list that tells all of a session says.
+pub(super) fn told_by_list(list: Snapshots) -> SessionPage {
+    let items = list.readable.into_iter().map(|snapshot| ListItem {
+        session_id: snapshot.session_id.clone(),
+        created_at: snapshot.created_at,
+        detail: ItemDetail::Full(Box::new(snapshot)),
+    });
+    SessionPage {
+        items: items.collect(),
+        next: list.next,
+    }
+}
+
+/// What the user said in a session's conversation.
+pub(super) async fn prompts(api: &Api, listed: &Snapshot) -> Result<Told, ProviderError> {
+    let path = ["v0", "agents", listed.session_id.as_str(), "conversation"];
+    let conversation: Conversation = api.get(Operation::Conversation, &path, &[]).await?;
+    let messages = conversation.messages.into_iter();
+    let users = messages.filter(|message| message.kind.as_deref() == Some("user_message"));
+    Ok(Told {
+        prompts: users.map(|message| message.text).collect(),
+        snapshot: listed.clone(),
+    })
+}
