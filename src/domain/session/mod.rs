@@ -5,18 +5,19 @@
 //!
 //! ```text
 //! no launch record, or Rejected   → unlaunched   what keeps it waiting, finalizer, (look,) claim + launch
-//! Claimed or Unknown              → open_claim   look for it, adopt, send again only when proven absent
+//! Claimed or Unknown              → recover      look for it, adopt, send again only when proven absent
 //! Confirmed, phase not terminal   → active       follow, stop
 //! phase terminal                  → ended        release the finalizer, time to live
 //! ```
 
 mod active;
 mod ended;
+mod launch;
 mod observed;
-mod open_claim;
 mod plan;
 mod preflight;
 mod record;
+mod recover;
 #[cfg(test)]
 mod tests;
 mod unlaunched;
@@ -51,7 +52,7 @@ pub fn decide(o: &Observed<'_>) -> Plan {
     let launch = status.and_then(|status| status.launch.as_ref());
     match launch.map(|record| (record, record.state)) {
         None | Some((_, SendState::Rejected | SendState::Absent)) => unlaunched::decide(o),
-        Some((record, SendState::Claimed | SendState::Unknown)) => open_claim::decide(o, record),
+        Some((record, SendState::Claimed | SendState::Unknown)) => recover::decide(o, record),
         Some((record, SendState::Confirmed)) => active::decide(o, record),
     }
 }

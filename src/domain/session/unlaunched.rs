@@ -3,18 +3,17 @@
 use jiff::SignedDuration;
 
 use super::super::effective::{Fault, Objection};
-use super::super::ids::LaunchKey;
 use super::super::remote::{Capability, Recovery};
 use super::super::status::Draft;
+use super::launch::{claim, next_look_at_refusal, preflight, waits_after_refusal};
 use super::observed::{
-    AgentView, Connected, Inputs, Observed, Origin, Place, ProviderFacts, Readiness, Turn, keys,
+    AgentView, Connected, Observed, Origin, Place, ProviderFacts, Readiness, Turn, keys,
 };
-use super::plan::{Effect, Guard, LaunchPlan, LookupPlan, Note, Plan, StatusWrite};
+use super::plan::{Effect, LookupPlan, Note, Plan};
 use super::preflight::{self, Standing};
-use super::{IF_FOUND, earlier_attempt_open, record};
+use super::{IF_FOUND, earlier_attempt_open};
 use crate::api::{
-    ConditionStatus, DesiredState, Effective, ProviderStatus, QueueStatus, Reason, SendRecord,
-    SendState, SendTarget, SessionCondition, SessionPhase,
+    ConditionStatus, DesiredState, QueueStatus, Reason, SendRecord, SessionCondition, SessionPhase,
 };
 
 /// How far before the claim a session of ours may seem to have been created: clocks differ.
@@ -171,107 +170,13 @@ pub(super) fn decide(o: &Observed<'_>) -> Plan {
     claim(o, provider, connected, inputs, effective, attempt, 1)
 }
 
-/// Looks at what is there before the launch.
-pub(super) fn preflight(o: &Observed<'_>) -> Plan {
-    Plan::act(Effect::Preflight {
-        issue: o.session.spec.issue.clone(),
-    })
-}
-
-/// Claims an attempt and sends it.
-pub(super) fn claim(
-    o: &Observed<'_>,
-    provider: &ProviderFacts,
-    connected: &Connected,
-    inputs: &Inputs,
-    effective: &Effective,
-    attempt: i32,
-    posts: i32,
-) -> Plan {
-    let key = LaunchKey::derive(o.session.namespace_uid, o.session.uid, attempt);
-    let not_after = o.now + o.timing.send_window;
-    let spec = o.session.spec;
-    // What was sent before is looked for under the template that it was sent with.
-    let template_id = match recorded(o) {
-        Some(record) if posts > 1 => record.target.template_id.clone(),
-        _ => inputs.template_id.clone(),
-    };
-    let record = SendRecord {
-        key: key.as_uuid().to_owned(),
-        attempt,
-        claim_id: o.fresh_claim_id.to_owned(),
-        posts,
-        state: SendState::Claimed,
-        claimed_at: o.now,
-        not_after,
-        target: SendTarget {
-            kind: provider.kind.as_str().to_owned(),
-            api_version: provider.api_version.to_owned(),
-            endpoint: effective.provider.endpoint.clone(),
-            account: connected.account.as_str().to_owned(),
-            secret_ref: format!(
-                "{}/{}",
-                effective.credentials_ref.name, effective.credentials_ref.key
-            ),
-            template_id: template_id.clone(),
-            issue: spec.issue.clone(),
-        },
-        baseline: match preflight::standing(o, provider, connected) {
-            Standing::Done(baseline) => baseline.map(str::to_owned),
-            Standing::Due | Standing::Failed(..) => None,
-        },
-        request_digest: inputs.digest.clone(),
-        refusal: recorded(o)
-            .filter(|_| posts == 1)
-            .and_then(|record| record.refusal.clone()),
-    };
-    let mut draft = draft(o);
-    let status = draft.status();
-    status.phase = SessionPhase::Creating;
-    status.queue = None;
-    status.effective = Some(effective.clone());
-    status.launch = Some(record);
-    status.provider = Some(ProviderStatus {
-        kind: provider.kind.as_str().to_owned(),
-        ..ProviderStatus::default()
-    });
-    draft.first_message().phase = SessionPhase::Creating;
-    draft.set(
-        SessionCondition::Launched,
-        ConditionStatus::Unknown,
-        Reason::Launching,
-        "the launch is under way",
-    );
-    draft.reconciling(
-        Reason::Launching,
-        format!("launching at {}", provider.kind.display_name()),
-    );
-    Plan {
-        before: Some(StatusWrite {
-            status: Box::new(draft.finish()),
-            guard: Guard::Unchanged,
-        }),
-        effect: Some(Effect::Launch(Box::new(LaunchPlan {
-            key,
-            claim_id: o.fresh_claim_id.to_owned(),
-            not_after,
-            effective: effective.clone(),
-            prompt: inputs.prompt.clone(),
-            issue: spec.issue.clone(),
-            on_behalf_of: spec.on_behalf_of.clone(),
-            template_id,
-        }))),
-        notes: Vec::new(),
-        again: None,
-    }
-}
-
-fn recorded<'a>(o: &Observed<'a>) -> Option<&'a SendRecord> {
+/// The record of the launch.
+pub(super) fn recorded<'a>(o: &Observed<'a>) -> Option<&'a SendRecord> {
     o.session.status.and_then(|status| status.launch.as_ref())
 }
 
 /// A draft in the phase before the launch.
-fn draft(o: &Observed<'_>) -> Draft {
+pub(super) fn draft(o: &Observed<'_>) -> Draft {
     let mut draft = Draft::new(o.session.status, o.session.generation, o.now);
     draft.status().phase = SessionPhase::Pending;
     // Whoever waits for a place says so anew.
@@ -366,8 +271,8 @@ fn held_by_refusal(o: &Observed<'_>, connected: &Connected, agent_generation: i6
     (unchanged && !remaining.is_zero()).then(|| {
         // Something else may have stood in its place meanwhile.
         let mut draft = draft(o);
-        record::waits_after_refusal(&mut draft, refusal);
-        Plan::store(o, draft.finish()).again(record::next_look_at_refusal(o, refusal))
+        waits_after_refusal(&mut draft, refusal);
+        Plan::store(o, draft.finish()).again(next_look_at_refusal(o, refusal))
     })
 }
 

@@ -12,9 +12,9 @@
 mod active;
 mod always;
 mod ended;
-mod open_claim;
 mod outcome;
 mod properties;
+mod recover;
 mod unlaunched;
 
 use std::collections::BTreeSet;

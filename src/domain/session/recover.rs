@@ -4,18 +4,24 @@
 use std::time::Duration;
 
 use super::super::ids::SessionId;
-use super::super::remote::{Recovery, SessionRef};
-use super::observed::{AgentView, Connected, Observed, Origin, ProviderFacts, Readiness, keys};
-use super::plan::{Effect, LookupPlan, Note, Plan};
+use super::super::remote::{AdoptAnswer, Found, ProviderError, Recovery, SessionRef};
+use super::super::snapshot::RemotePhase;
+use super::super::status::Draft;
+use super::active::apply;
+use super::launch::{self, claim, settle_stored_refusal, under_way};
+use super::observed::{
+    AgentView, Connected, Lookups, Observed, Origin, ProviderFacts, Readiness, keys,
+};
+use super::plan::{Effect, LookupPlan, Note, Plan, Recorded};
 use super::preflight::{self, Standing};
-use super::unlaunched::{self, CREATED_BEFORE, claim};
+use super::record::store;
+use super::unlaunched::CREATED_BEFORE;
 use super::{
-    IF_FOUND, deletion_overdue, deletion_policy, draft, had_its_chance, record, set_state,
-    stop_wanted,
+    IF_FOUND, deletion_overdue, deletion_policy, draft, had_its_chance, set_state, stop_wanted,
 };
 use crate::api::{
-    ConditionStatus, DeletionPolicy, Effective, OnUnknownLaunch, Reason, SendRecord, SendState,
-    SessionCondition, SessionPhase, condition,
+    ConditionStatus, DeletionPolicy, Effective, OnUnknownLaunch, ProviderKind, ProviderStatus,
+    Reason, SendRecord, SendState, SendTarget, SessionCondition, SessionPhase, condition,
 };
 
 /// Requests with one key after which nobody sends another.
@@ -192,7 +198,7 @@ fn absent(
     }
     if let (Some(refusal), true) = (&open.refusal, open.posts > 1) {
         // The last request was refused, and now the earlier ones are known not to have arrived either.
-        return record::settle_stored_refusal(o, refusal);
+        return settle_stored_refusal(o, refusal);
     }
     if effective.on_unknown_launch == OnUnknownLaunch::Fail {
         let mut draft = draft(o);
@@ -276,7 +282,7 @@ fn unknowable(
             ))
         }
         Standing::Due if o.stopping => Plan::nothing(),
-        Standing::Due => unlaunched::preflight(o),
+        Standing::Due => launch::preflight(o),
         Standing::Failed(_, wait) => following(o, open, true).again(wait),
     }
 }
@@ -398,4 +404,251 @@ fn let_go() -> Plan {
         "deleted while it was unknown whether the launch had arrived: a session may be running at the provider",
     ));
     plan
+}
+
+/// What is stored and remembered after a look for a launch.
+pub(super) fn looked_up(
+    o: &Observed<'_>,
+    begun: Duration,
+    answer: &Result<AdoptAnswer, ProviderError>,
+) -> Recorded {
+    let so_far = o.own_lookups();
+    let begun = so_far.and_then(|looks| looks.begun).unwrap_or(begun);
+    let account = match &o.readiness {
+        Readiness::Ready(connected) => Some(connected.account.clone()),
+        Readiness::NotGathered | Readiness::Unverified | Readiness::Blocked { .. } => None,
+    };
+    // Where looks compare, nobody promises that what is there shows: that it does not is no proof.
+    let provable = o
+        .provider
+        .as_ref()
+        .is_some_and(|provider| provider.recovery != Recovery::None);
+    let mut lookups = Lookups {
+        account,
+        absent: so_far.map(|looks| looks.absent.clone()).unwrap_or_default(),
+        fruitless: so_far.and_then(|looks| looks.fruitless),
+        last: Some(o.uptime),
+        ..Lookups::default()
+    };
+    match answer {
+        Ok(AdoptAnswer::Found(found)) => match found.split_first() {
+            Some((first, others)) => adopt(o, first, others.len(), None),
+            None => Recorded {
+                lookups: Some(lookups),
+                fault: true,
+                ..Recorded::default()
+            },
+        },
+        Ok(AdoptAnswer::Absent) if provable => {
+            lookups.absent.push(begun);
+            // Only the newest matter: two that lie a consistency window apart.
+            let surplus = lookups.absent.len().saturating_sub(16);
+            lookups.absent.drain(..surplus);
+            Recorded {
+                lookups: Some(lookups),
+                again: Some(Duration::ZERO),
+                ..Recorded::default()
+            }
+        }
+        Ok(AdoptAnswer::Absent | AdoptAnswer::Unknowable) => {
+            lookups.fruitless = Some(begun);
+            Recorded {
+                lookups: Some(lookups),
+                again: Some(Duration::ZERO),
+                fault: true,
+                ..Recorded::default()
+            }
+        }
+        Ok(AdoptAnswer::Inconclusive { resume, .. }) => {
+            let goes_on = resume.is_some();
+            lookups.begun = resume.as_ref().map(|_| begun);
+            lookups.resume.clone_from(resume);
+            let again = if goes_on {
+                Duration::ZERO
+            } else {
+                o.timing.fault_wait(o.faults.saturating_add(1))
+            };
+            Recorded {
+                lookups: Some(lookups),
+                again: Some(again),
+                fault: !goes_on,
+                ..Recorded::default()
+            }
+        }
+        Ok(AdoptAnswer::Foreign { why }) => {
+            let mut draft = draft(o);
+            let message =
+                format!("the id of this session is taken at the provider by another one: {why}");
+            draft.set(
+                SessionCondition::Launched,
+                ConditionStatus::False,
+                Reason::AgentIdConflict,
+                &message,
+            );
+            draft.end(
+                SessionPhase::Error,
+                false,
+                Reason::AgentIdConflict,
+                &message,
+            );
+            let mut recorded = store(o, draft.finish());
+            recorded
+                .notes
+                .push(Note::warning(Reason::AgentIdConflict, message));
+            recorded
+        }
+        Err(_) => {
+            let wait = o.timing.fault_wait(o.faults.saturating_add(1));
+            Recorded {
+                lookups: Some(lookups),
+                again: Some(wait),
+                fault: true,
+                ..Recorded::default()
+            }
+        }
+    }
+}
+
+/// Takes over a session that was found.
+///
+/// Stored only on the status it was decided on: an adoption can be repeated, and one that was decided on a stale status
+/// would overwrite what others recorded under the same claim since, such as the end.
+pub(super) fn adopt(
+    o: &Observed<'_>,
+    found: &Found,
+    duplicates: usize,
+    account: Option<&str>,
+) -> Recorded {
+    let snapshot = &found.snapshot;
+    let mut draft = draft(o);
+    let now = draft.now();
+    // A session that has ended meanwhile is first adopted, then ended by the next look: nothing is skipped.
+    let phase = match snapshot.phase {
+        RemotePhase::Creating | RemotePhase::Unrecognised => SessionPhase::Creating,
+        RemotePhase::Running
+        | RemotePhase::Finished
+        | RemotePhase::Error
+        | RemotePhase::Cancelled
+        | RemotePhase::Expired => SessionPhase::Running,
+    };
+    let Some(kind) = o.provider.as_ref().map(|facts| facts.kind) else {
+        return Recorded::default();
+    };
+    prepare_for_adoption(o, &mut draft, kind, account);
+    let status = draft.status();
+    status.phase = phase;
+    status.error = None;
+    status.completed_at = None;
+    status.started_at = status
+        .started_at
+        .or(snapshot.created_at.map(super::super::status::whole_seconds))
+        .or(Some(now));
+    let started = status.started_at;
+    if let Some(provider) = status.provider.as_mut() {
+        provider.session_id = Some(snapshot.session_id.as_str().to_owned());
+    }
+    if let Some(record) = status.launch.as_mut() {
+        record.state = SendState::Confirmed;
+        record.refusal = None;
+        record.attempt = found.attempt.unwrap_or(record.attempt);
+    }
+    let seen = super::super::snapshot::Snapshot {
+        phase: RemotePhase::Running,
+        ..snapshot.clone()
+    };
+    apply(&mut draft, &seen);
+    let message = draft.first_message();
+    message.phase = phase;
+    message.started_at = started;
+    message.completed_at = None;
+    draft.set(
+        SessionCondition::Launched,
+        ConditionStatus::True,
+        Reason::Adopted,
+        "an interrupted launch was found again",
+    );
+    let mut recorded = under_way(o, draft, phase);
+    recorded.notes.push(Note::normal(
+        Reason::Adopted,
+        format!("found again as {}", snapshot.session_id),
+    ));
+    if duplicates > 0 {
+        recorded.notes.push(Note::warning(
+            Reason::DuplicateLaunch,
+            format!("{duplicates} more session(s) of the same launch were found at the provider: look at them there, they may cost money"),
+        ));
+    }
+    recorded
+}
+
+/// Completes the record of a session that is adopted without a claim of its own (found before the first launch).
+fn prepare_for_adoption(
+    o: &Observed<'_>,
+    draft: &mut Draft,
+    kind: ProviderKind,
+    account: Option<&str>,
+) {
+    let key = super::observed::keys(&o.session, 1)
+        .first()
+        .map(|key| key.as_uuid().to_owned())
+        .unwrap_or_default();
+    let connected = match &o.readiness {
+        Readiness::Ready(connected) => Some(connected),
+        Readiness::NotGathered | Readiness::Unverified | Readiness::Blocked { .. } => None,
+    };
+    let status = draft.status();
+    if status.effective.is_none()
+        && let AgentView::Present { effective, .. } = &o.agent
+    {
+        status.effective = Some((**effective).clone());
+    }
+    status.provider.get_or_insert_with(|| ProviderStatus {
+        kind: kind.as_str().to_owned(),
+        ..ProviderStatus::default()
+    });
+    if let Some(record) = status.launch.as_mut() {
+        if let Some(account) = account {
+            record.target.account = account.to_owned();
+        }
+        return;
+    }
+    let effective = status.effective.as_ref();
+    status.launch = Some(SendRecord {
+        key,
+        attempt: 1,
+        claim_id: o.fresh_claim_id.to_owned(),
+        posts: 1,
+        state: SendState::Confirmed,
+        claimed_at: o.now,
+        not_after: o.now,
+        target: SendTarget {
+            kind: kind.as_str().to_owned(),
+            api_version: o
+                .provider
+                .as_ref()
+                .map(|facts| facts.api_version.to_owned())
+                .unwrap_or_default(),
+            endpoint: effective
+                .map(|effective| effective.provider.endpoint.clone())
+                .unwrap_or_default(),
+            account: connected
+                .map(|connected| connected.account.as_str().to_owned())
+                .unwrap_or_default(),
+            secret_ref: effective
+                .map(|effective| {
+                    format!(
+                        "{}/{}",
+                        effective.credentials_ref.name, effective.credentials_ref.key
+                    )
+                })
+                .unwrap_or_default(),
+            template_id: connected
+                .and_then(|connected| connected.inputs.as_ref())
+                .and_then(|inputs| inputs.template_id.clone()),
+            issue: o.session.spec.issue.clone(),
+        },
+        baseline: None,
+        request_digest: String::new(),
+        refusal: None,
+    });
 }

@@ -1,0 +1,493 @@
+//! The launch: the claim, and what its answer comes to.
+
+use std::time::Duration;
+
+use jiff::SignedDuration;
+
+use super::super::ids::LaunchKey;
+use super::super::remote::{
+    ErrorClass, LaunchOutcome, Launched, ProviderError, Recovery, Sent, Subject,
+};
+use super::super::snapshot::RemotePhase;
+use super::super::status::{Draft, clip};
+use super::active::{pull_request_condition, pull_request_wish};
+use super::observed::{
+    AgentView, Connected, Inputs, Observed, Preflight, ProviderFacts, Readiness,
+};
+use super::plan::{Effect, Guard, LaunchPlan, Note, Plan, Recorded, StatusWrite};
+use super::preflight::{self, Standing};
+use super::record::store;
+use super::unlaunched::{self, recorded};
+use super::{IF_FOUND, draft, earlier_attempt_open, session_ref, set_state};
+use crate::api::{
+    CodeSessionStatus, ConditionStatus, Effective, ProviderStatus, Reason, RefusalRecord,
+    SendRecord, SendState, SendTarget, SessionCondition, SessionPhase,
+};
+
+/// Looks at what is there before the launch.
+pub(super) fn preflight(o: &Observed<'_>) -> Plan {
+    Plan::act(Effect::Preflight {
+        issue: o.session.spec.issue.clone(),
+    })
+}
+
+/// Claims an attempt and sends it.
+pub(super) fn claim(
+    o: &Observed<'_>,
+    provider: &ProviderFacts,
+    connected: &Connected,
+    inputs: &Inputs,
+    effective: &Effective,
+    attempt: i32,
+    posts: i32,
+) -> Plan {
+    let key = LaunchKey::derive(o.session.namespace_uid, o.session.uid, attempt);
+    let not_after = o.now + o.timing.send_window;
+    let spec = o.session.spec;
+    // What was sent before is looked for under the template that it was sent with.
+    let template_id = match recorded(o) {
+        Some(record) if posts > 1 => record.target.template_id.clone(),
+        _ => inputs.template_id.clone(),
+    };
+    let record = SendRecord {
+        key: key.as_uuid().to_owned(),
+        attempt,
+        claim_id: o.fresh_claim_id.to_owned(),
+        posts,
+        state: SendState::Claimed,
+        claimed_at: o.now,
+        not_after,
+        target: SendTarget {
+            kind: provider.kind.as_str().to_owned(),
+            api_version: provider.api_version.to_owned(),
+            endpoint: effective.provider.endpoint.clone(),
+            account: connected.account.as_str().to_owned(),
+            secret_ref: format!(
+                "{}/{}",
+                effective.credentials_ref.name, effective.credentials_ref.key
+            ),
+            template_id: template_id.clone(),
+            issue: spec.issue.clone(),
+        },
+        baseline: match preflight::standing(o, provider, connected) {
+            Standing::Done(baseline) => baseline.map(str::to_owned),
+            Standing::Due | Standing::Failed(..) => None,
+        },
+        request_digest: inputs.digest.clone(),
+        refusal: recorded(o)
+            .filter(|_| posts == 1)
+            .and_then(|record| record.refusal.clone()),
+    };
+    let mut draft = unlaunched::draft(o);
+    let status = draft.status();
+    status.phase = SessionPhase::Creating;
+    status.queue = None;
+    status.effective = Some(effective.clone());
+    status.launch = Some(record);
+    status.provider = Some(ProviderStatus {
+        kind: provider.kind.as_str().to_owned(),
+        ..ProviderStatus::default()
+    });
+    draft.first_message().phase = SessionPhase::Creating;
+    draft.set(
+        SessionCondition::Launched,
+        ConditionStatus::Unknown,
+        Reason::Launching,
+        "the launch is under way",
+    );
+    draft.reconciling(
+        Reason::Launching,
+        format!("launching at {}", provider.kind.display_name()),
+    );
+    Plan {
+        before: Some(StatusWrite {
+            status: Box::new(draft.finish()),
+            guard: Guard::Unchanged,
+        }),
+        effect: Some(Effect::Launch(Box::new(LaunchPlan {
+            key,
+            claim_id: o.fresh_claim_id.to_owned(),
+            not_after,
+            effective: effective.clone(),
+            prompt: inputs.prompt.clone(),
+            issue: spec.issue.clone(),
+            on_behalf_of: spec.on_behalf_of.clone(),
+            template_id,
+        }))),
+        notes: Vec::new(),
+        again: None,
+    }
+}
+
+/// What is stored once the answer to a launch is there.
+pub(super) fn launched(o: &Observed<'_>, claim_id: &str, outcome: &LaunchOutcome) -> Recorded {
+    if let Some(recorded) = overtaken(o, outcome) {
+        return recorded;
+    }
+    let mut recorded = match outcome {
+        LaunchOutcome::Accepted(launched) => accepted(o, launched),
+        LaunchOutcome::Rejected(error) => rejected(o, error),
+        LaunchOutcome::Unknown(error) => {
+            let mut draft = draft(o);
+            set_state(&mut draft, SendState::Unknown);
+            draft.reconciling(
+                Reason::RecoveringLaunch,
+                format!("it is not known whether the launch arrived ({error}); it is being looked for at the provider"),
+            );
+            Recorded {
+                again: Some(o.timing.fault_wait_min),
+                ..store(o, draft.finish())
+            }
+        }
+    };
+    if let Some(write) = recorded.write.as_mut() {
+        write.guard = Guard::Claim(claim_id.to_owned());
+    }
+    recorded
+}
+
+/// What is left of an answer when somebody else has settled the claim meanwhile: a recorded id wins (rule 9), and only an
+/// acceptance is news to a session that has ended without one.
+fn overtaken(o: &Observed<'_>, outcome: &LaunchOutcome) -> Option<Recorded> {
+    let status = o.session.status?;
+    let recorded_id = session_ref(Some(status))
+        .filter(|_| {
+            status
+                .launch
+                .as_ref()
+                .is_some_and(|record| record.state == SendState::Confirmed)
+        })
+        .map(|session| session.session_id);
+    match (recorded_id, outcome) {
+        (Some(recorded_id), LaunchOutcome::Accepted(launched))
+            if recorded_id != launched.session_id =>
+        {
+            Some(Recorded {
+                notes: vec![Note::warning(
+                    Reason::DuplicateLaunch,
+                    format!(
+                        "the same launch was also accepted as {}: look at it at the provider, it may cost money",
+                        launched.session_id
+                    ),
+                )],
+                ..Recorded::default()
+            })
+        }
+        (Some(_), _) => Some(Recorded::default()),
+        (None, LaunchOutcome::Accepted(_)) => None,
+        (None, LaunchOutcome::Rejected(_) | LaunchOutcome::Unknown(_)) => {
+            status.phase.is_terminal().then(Recorded::default)
+        }
+    }
+}
+
+fn accepted(o: &Observed<'_>, launched: &Launched) -> Recorded {
+    let mut draft = draft(o);
+    let now = draft.now();
+    let phase = if launched.phase == RemotePhase::Running {
+        SessionPhase::Running
+    } else {
+        SessionPhase::Creating
+    };
+    let status = draft.status();
+    status.phase = phase;
+    status.started_at = Some(now);
+    // Others may have given up on it.
+    status.error = None;
+    status.completed_at = None;
+    if let Some(provider) = status.provider.as_mut() {
+        provider.session_id = Some(launched.session_id.as_str().to_owned());
+        provider.session_url.clone_from(&launched.url);
+        provider.raw_status = Some(launched.raw_status.clone());
+    }
+    let mut asked = None;
+    if let Some(record) = status.launch.as_mut() {
+        record.state = SendState::Confirmed;
+        record.refusal = None;
+        asked = Some(format!("bc-{}", record.key));
+    }
+    let message = draft.first_message();
+    message.run_id = launched.run_id.as_ref().map(|run| run.as_str().to_owned());
+    message.phase = phase;
+    message.started_at = Some(now);
+    message.completed_at = None;
+    draft.set(
+        SessionCondition::Launched,
+        ConditionStatus::True,
+        Reason::Accepted,
+        "the provider has the session",
+    );
+    let mut recorded = under_way(o, draft, phase);
+    recorded.notes.push(Note::normal(
+        Reason::Accepted,
+        format!("launched as {}", launched.session_id),
+    ));
+    let chooses = o
+        .provider
+        .as_ref()
+        .is_some_and(|facts| facts.recovery == Recovery::ClientId);
+    if chooses && asked.as_deref() != Some(launched.session_id.as_str()) {
+        recorded.notes.push(Note::warning(
+            Reason::Accepted,
+            "the provider did not use the session id that was asked for: an interrupted launch is found by its name instead",
+        ));
+    }
+    recorded
+}
+
+/// The conditions of a session that has just become known to run.
+pub(super) fn under_way(o: &Observed<'_>, mut draft: Draft, phase: SessionPhase) -> Recorded {
+    draft.set(
+        SessionCondition::Blocked,
+        ConditionStatus::False,
+        Reason::NotBlocked,
+        "",
+    );
+    pull_request_condition(&mut draft, pull_request_wish(o));
+    if phase == SessionPhase::Running {
+        draft.reconciling(Reason::Running, "the agent works");
+    } else {
+        draft.reconciling(Reason::Creating, "the provider prepares the machine");
+    }
+    store(o, draft.finish())
+}
+
+/// A refusal settles a launch only if it answers the only request there was with this key (rule 8).
+fn rejected(o: &Observed<'_>, error: &ProviderError) -> Recorded {
+    let refusal = refusal(o, error);
+    let only_one = o
+        .session
+        .status
+        .and_then(|status| status.launch.as_ref())
+        .is_some_and(|record| record.posts == 1);
+    if only_one {
+        let again = Some(next_look_at_refusal(o, &refusal));
+        let (status, note) = settle(o, refusal);
+        return Recorded {
+            again,
+            notes: note.into_iter().collect(),
+            ..store(o, status)
+        };
+    }
+    let mut draft = draft(o);
+    set_state(&mut draft, SendState::Unknown);
+    if let Some(record) = draft.status().launch.as_mut() {
+        record.refusal = Some(refusal);
+    }
+    draft.reconciling(
+        Reason::RecoveringLaunch,
+        format!("refused ({error}), but an earlier request may have arrived; it is being looked for at the provider"),
+    );
+    Recorded {
+        again: Some(o.timing.fault_wait_min),
+        ..store(o, draft.finish())
+    }
+}
+
+/// The refusal of the last of several requests, once the earlier ones are known not to have arrived.
+pub(super) fn settle_stored_refusal(o: &Observed<'_>, refusal: &RefusalRecord) -> Plan {
+    let again = next_look_at_refusal(o, refusal);
+    let (status, note) = settle(o, refusal.clone());
+    let plan = Plan::store(o, status).again(again);
+    match note {
+        Some(note) => plan.telling(note),
+        None => plan,
+    }
+}
+
+fn refusal(o: &Observed<'_>, error: &ProviderError) -> RefusalRecord {
+    let previous = o
+        .session
+        .status
+        .and_then(|status| status.launch.as_ref())
+        .and_then(|record| record.refusal.as_ref());
+    let count = previous
+        .map_or(0, |refusal| refusal.count)
+        .saturating_add(1);
+    let own_model = o.session.spec.model.as_ref();
+    let from_template = o
+        .session
+        .status
+        .and_then(|status| status.launch.as_ref())
+        .is_some_and(|record| record.target.template_id.is_some());
+    let verdict = match error.class {
+        // The template is gone; its keeper makes another one.
+        ErrorClass::NotFound if from_template => Verdict {
+            reason: Reason::WaitingForTemplate,
+            mended_by: MendedBy::Surroundings,
+        },
+        _ => verdict(
+            error,
+            own_model.is_some_and(|own| own.id.is_some() || !own.params.is_empty()),
+        ),
+    };
+    let wait = match verdict.mended_by {
+        MendedBy::Time => o.timing.fault_wait(count),
+        MendedBy::Surroundings | MendedBy::Nothing => o.timing.refusal_wait(count),
+    };
+    let wait = wait.max(error.retry_after.unwrap_or_default());
+    let agent_generation = match &o.agent {
+        AgentView::Present { generation, .. } => *generation,
+        AgentView::Missing => 0,
+    };
+    let credential = match &o.readiness {
+        Readiness::Ready(connected) => connected.credential.clone(),
+        Readiness::NotGathered | Readiness::Unverified | Readiness::Blocked { .. } => String::new(),
+    };
+    RefusalRecord {
+        class: error.class.as_str().to_owned(),
+        reason: verdict.reason.as_str().to_owned(),
+        message: clip(&error.to_string(), 512),
+        count,
+        retry_at: o.now + SignedDuration::try_from(wait).unwrap_or(SignedDuration::ZERO),
+        agent_generation,
+        credential,
+    }
+}
+
+/// What a refusal comes to.
+#[derive(Clone, Copy)]
+struct Verdict {
+    reason: Reason,
+    mended_by: MendedBy,
+}
+
+/// What makes a refused launch possible.
+#[derive(Clone, Copy)]
+enum MendedBy {
+    /// Waiting.
+    Time,
+    /// Somebody who changes the CodeAgent, the credentials or the account.
+    Surroundings,
+    /// Nothing: it is about the session's own fields, which never change.
+    Nothing,
+}
+
+fn verdict(error: &ProviderError, own_model: bool) -> Verdict {
+    let (reason, mended_by) = match (error.class, error.subject) {
+        (ErrorClass::RateLimited, _) => (Reason::RateLimited, MendedBy::Time),
+        (ErrorClass::Unavailable | ErrorClass::Timeout, _) => {
+            (Reason::ProviderUnavailable, MendedBy::Time)
+        }
+        (ErrorClass::Unknown | ErrorClass::Protocol, _) if error.sent == Sent::Nothing => {
+            (Reason::ProviderUnavailable, MendedBy::Time)
+        }
+        (_, Some(Subject::Model)) if !own_model => {
+            (Reason::ModelUnavailable, MendedBy::Surroundings)
+        }
+        (_, Some(Subject::Repository)) => (Reason::RepositoryInaccessible, MendedBy::Surroundings),
+        (_, Some(Subject::Issue)) => (Reason::InvalidRequest, MendedBy::Nothing),
+        (_, Some(Subject::CodingAgent)) => (Reason::CodingAgentNotFound, MendedBy::Surroundings),
+        (ErrorClass::QuotaExhausted, _) => (Reason::QuotaExhausted, MendedBy::Surroundings),
+        (ErrorClass::Unauthorized | ErrorClass::Forbidden, _) => {
+            (Reason::CredentialsInvalid, MendedBy::Surroundings)
+        }
+        // The endpoint does not know how to launch sessions: a matter of the CodeAgent.
+        (ErrorClass::NotFound, _) => (Reason::ProviderProtocolError, MendedBy::Surroundings),
+        (
+            ErrorClass::InvalidRequest
+            | ErrorClass::Conflict
+            | ErrorClass::Unknown
+            | ErrorClass::Protocol,
+            _,
+        ) => (Reason::InvalidRequest, MendedBy::Nothing),
+    };
+    Verdict { reason, mended_by }
+}
+
+fn reason_of(refusal: &RefusalRecord) -> Reason {
+    Reason::ALL
+        .iter()
+        .copied()
+        .find(|reason| reason.as_str() == refusal.reason)
+        .unwrap_or(Reason::InvalidRequest)
+}
+
+/// When a refused session is looked at again. A changed CodeAgent wakes it, a changed Secret does not.
+pub(super) fn next_look_at_refusal(o: &Observed<'_>, refusal: &RefusalRecord) -> Duration {
+    let remaining = o.until(refusal.retry_at);
+    match reason_of(refusal) {
+        Reason::RateLimited | Reason::ProviderUnavailable => remaining,
+        _ => remaining.min(o.timing.recheck),
+    }
+}
+
+/// The conditions of a session that waits after a refusal.
+pub(super) fn waits_after_refusal(draft: &mut Draft, refusal: &RefusalRecord) {
+    let reason = reason_of(refusal);
+    let said = &refusal.message;
+    match reason {
+        Reason::RateLimited | Reason::ProviderUnavailable => draft.reconciling(
+            reason,
+            format!("not launched yet, goes on by itself: {said}"),
+        ),
+        Reason::WaitingForTemplate => draft.reconciling(
+            reason,
+            format!("not launched yet, the template that sessions are launched from is looked for again: {said}"),
+        ),
+        _ => draft.stalled(
+            reason,
+            format!("not launched: {said}. It is tried again when the CodeAgent or its credentials change, and after a while"),
+        ),
+    };
+}
+
+/// The launch was refused and nothing of it is under way: wait, or end.
+fn settle(o: &Observed<'_>, refusal: RefusalRecord) -> (CodeSessionStatus, Option<Note>) {
+    let reason = reason_of(&refusal);
+    let mut draft = draft(o);
+    draft.status().phase = SessionPhase::Pending;
+    draft.first_message().phase = SessionPhase::Pending;
+    if let Some(record) = draft.status().launch.as_mut() {
+        record.state = SendState::Rejected;
+        record.refusal = Some(refusal.clone());
+    }
+    draft.set(
+        SessionCondition::Launched,
+        ConditionStatus::Unknown,
+        reason,
+        "not launched",
+    );
+    if reason != Reason::InvalidRequest {
+        waits_after_refusal(&mut draft, &refusal);
+        return (draft.finish(), None);
+    }
+    let (launched, reason, message) = if earlier_attempt_open(o) {
+        let message = format!(
+            "the launch was repeated and refused ({}), and whether the first one arrived could not be found out. {IF_FOUND}",
+            refusal.message
+        );
+        let unknown = Reason::LaunchOutcomeUnknown;
+        (ConditionStatus::Unknown, unknown, message)
+    } else {
+        let message = format!(
+            "the provider refuses the session: {}. Create a CodeSession with a new name",
+            refusal.message
+        );
+        (ConditionStatus::False, reason, message)
+    };
+    draft.set(SessionCondition::Launched, launched, reason, &message);
+    draft.end(SessionPhase::Error, false, reason, &message);
+    (draft.finish(), Some(Note::warning(reason, message)))
+}
+
+/// Nothing is stored: the next decision says what keeps the session waiting, or claims.
+pub(super) fn preflighted(
+    o: &Observed<'_>,
+    begun: Duration,
+    result: &Result<Option<String>, ProviderError>,
+) -> Recorded {
+    let Readiness::Ready(connected) = &o.readiness else {
+        return Recorded::default();
+    };
+    Recorded {
+        preflight: Some(Preflight {
+            account: connected.account.clone(),
+            begun,
+            result: result.clone(),
+        }),
+        again: Some(Duration::ZERO),
+        fault: result.is_err(),
+        ..Recorded::default()
+    }
+}
