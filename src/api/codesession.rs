@@ -526,6 +526,10 @@ pub struct SendRecord {
     /// When the claim was made.
     #[schemars(schema_with = "time_schema")]
     pub claimed_at: Timestamp,
+    /// When the first request that may yet be found was claimed, where this claim is not the first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "time_schema")]
+    pub first_claimed_at: Option<Timestamp>,
     /// When nothing of this claim is sent any more.
     #[schemars(schema_with = "time_schema")]
     pub not_after: Timestamp,
@@ -541,6 +545,13 @@ pub struct SendRecord {
     /// The refusal, while the state is Rejected.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refusal: Option<RefusalRecord>,
+}
+
+impl SendRecord {
+    /// When the first request that may yet be found was claimed.
+    pub fn first_claim(&self) -> Timestamp {
+        self.first_claimed_at.unwrap_or(self.claimed_at)
+    }
 }
 
 /// Where a send stands.

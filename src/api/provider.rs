@@ -111,6 +111,28 @@ impl ProviderSpec {
         }
     }
 
+    /// These settings, with the endpoint and the version of the API that a claim was sent to, whatever is the default now.
+    #[must_use]
+    pub fn pinned(mut self, endpoint: &str, api_version: &str) -> Self {
+        let member = [
+            self.cursor.as_mut().map(|spec| &mut spec.endpoint),
+            self.firebender.as_mut().map(|spec| &mut spec.endpoint),
+            self.flapjack.as_mut().map(|spec| &mut spec.endpoint),
+            self.firetiger.as_mut().map(|spec| &mut spec.endpoint),
+        ];
+        for pinned in member.into_iter().flatten() {
+            *pinned = Some(endpoint.to_owned());
+        }
+        if let Some(cursor) = &mut self.cursor {
+            cursor.api_version = match api_version {
+                "v0" => Some(CursorApiVersion::V0),
+                "v1" => Some(CursorApiVersion::V1),
+                _ => cursor.api_version,
+            };
+        }
+        self
+    }
+
     /// What decides besides the key whose sessions are seen: an organisation, or one of several agents.
     pub fn tenant(&self) -> Option<&str> {
         match self.kind()? {

@@ -9,6 +9,7 @@ use kube_runtime::reflector::ObjectRef;
 
 use super::accounts::ConnectionKey;
 use crate::api::CodeSession;
+use crate::domain::ids::ClaimId;
 use crate::domain::session::{Look, Lookups, Preflight};
 use crate::providers::contract::Provider;
 use crate::runtime::lock::lock;
@@ -27,8 +28,8 @@ pub struct Attached {
 /// What is remembered of one session.
 #[derive(Clone, Default)]
 pub struct Remembered {
-    /// The claim, and when it was first seen by this process's uptime.
-    pub claim: Option<(String, Duration)>,
+    /// The claim, and when it was first seen by this process's uptime: of a session without a claim, when that was seen.
+    pub claim: Option<(Option<ClaimId>, Duration)>,
     /// What looks for that claim have shown.
     pub lookups: Lookups,
     /// The newest look at the session.

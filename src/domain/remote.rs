@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::ids::{AccountFingerprint, RunId, SessionId};
+use super::send::answer::SendOutcome;
 use super::snapshot::{RemotePhase, Snapshot};
 use crate::api::Reason;
 
@@ -191,15 +192,7 @@ pub struct Account {
 }
 
 /// How a launch went.
-#[derive(Clone, Debug, PartialEq)]
-pub enum LaunchOutcome {
-    /// The provider has it.
-    Accepted(Launched),
-    /// Nothing was started, for certain.
-    Rejected(ProviderError),
-    /// It may have been started.
-    Unknown(ProviderError),
-}
+pub type LaunchOutcome = SendOutcome<Launched>;
 
 /// What the answer to an accepted launch says.
 #[derive(Clone, Debug, PartialEq)]
@@ -214,6 +207,8 @@ pub struct Launched {
     pub phase: RemotePhase,
     /// The same in the provider's words.
     pub raw_status: String,
+    /// Whether the session has the id that we chose; `None` where the provider takes none.
+    pub id_honoured: Option<bool>,
 }
 
 /// What a lookup found.
@@ -223,7 +218,7 @@ pub enum AdoptAnswer {
     Found(Vec<Found>),
     /// A complete look found nothing.
     Absent,
-    /// The look was not complete. `resume` goes on with it; `None` begins anew.
+    /// The look was not complete. `resume` goes on with it, or says that the next look begins anew; so does `None`.
     Inconclusive {
         /// Why, for people.
         why: String,
@@ -246,6 +241,8 @@ pub struct Found {
     pub snapshot: Snapshot,
     /// The attempt that launched it, where the marker says so.
     pub attempt: Option<i32>,
+    /// What is not as it was asked for, although the evidence says that it is ours: for people, as it follows "although".
+    pub doubt: Option<String>,
 }
 
 /// How far a scan over several passes has come. Kept in memory only; a restart begins anew.
@@ -259,6 +256,9 @@ pub struct ScanState<F = Found> {
     pub undecided: BTreeSet<SessionId>,
     /// Candidates that were judged and are not ours.
     pub rejected: BTreeSet<SessionId>,
+    /// Whether the round is over: the next pass begins at the first page, and only after a pause, because the same candidates
+    /// would be no clearer at once. Otherwise it goes on where this one stopped.
+    pub begin_anew: bool,
 }
 
 // Derived, it would ask for a default of what is found.
@@ -269,6 +269,7 @@ impl<F> Default for ScanState<F> {
             found: Vec::new(),
             undecided: BTreeSet::new(),
             rejected: BTreeSet::new(),
+            begin_anew: false,
         }
     }
 }

@@ -41,6 +41,7 @@ impl PromptQuest for AdoptRequest {
 
     fn found(snapshot: Snapshot, marker: Marker) -> Found {
         Found {
+            doubt: None,
             snapshot,
             attempt: match marker.subject {
                 MarkerSubject::Launch(attempt) => Some(attempt),

@@ -210,6 +210,7 @@ async fn walk<J: Judge>(
     state: &mut ScanState<FoundBy<J>>,
     time: Duration,
 ) -> Result<Halt, ProviderError> {
+    state.begin_anew = false;
     let begun_at = state.clone();
     let mut tokens: BTreeSet<PageToken> = state.next.iter().cloned().collect();
     let (mut looks, mut failures) = (0, 0);
@@ -308,6 +309,7 @@ fn begun_anew(state: ScanState) -> ScanState {
     ScanState {
         next: None,
         undecided: BTreeSet::new(),
+        begin_anew: true,
         ..state
     }
 }

@@ -2,8 +2,8 @@
 
 mod execute;
 mod gather;
-mod launch;
 mod queue;
+mod send;
 mod writes;
 
 use std::sync::Arc;

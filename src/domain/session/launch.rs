@@ -2,20 +2,16 @@
 
 use std::time::Duration;
 
-use jiff::SignedDuration;
-
-use super::super::ids::LaunchKey;
-use super::super::remote::{
-    ErrorClass, LaunchOutcome, Launched, ProviderError, Recovery, Sent, Subject,
-};
+use super::super::ids::{ClaimId, LaunchKey};
+use super::super::remote::{ErrorClass, LaunchOutcome, Launched, ProviderError};
+use super::super::send::baseline::{self, Baseline};
+use super::super::send::refusal::{self, Refused};
+use super::super::send::seen::Preflight;
 use super::super::snapshot::RemotePhase;
-use super::super::status::{Draft, clip};
+use super::super::status::Draft;
 use super::active::{pull_request_condition, pull_request_wish};
-use super::observed::{
-    AgentView, Connected, Inputs, Observed, Preflight, ProviderFacts, Readiness,
-};
+use super::observed::{AgentView, Connected, Inputs, Observed, ProviderFacts, Readiness, Turn};
 use super::plan::{Effect, Guard, LaunchPlan, Note, Plan, Recorded, StatusWrite};
-use super::preflight::{self, Standing};
 use super::record::store;
 use super::unlaunched::{self, recorded};
 use super::{IF_FOUND, draft, earlier_attempt_open, session_ref, set_state};
@@ -31,6 +27,38 @@ pub(super) fn preflight(o: &Observed<'_>) -> Plan {
     })
 }
 
+/// Where the reading of what is there before the launch stands.
+pub(super) fn baseline<'a>(
+    o: &'a Observed<'_>,
+    provider: &ProviderFacts,
+    connected: &Connected,
+) -> Baseline<'a> {
+    let turn_since = match o.turn {
+        Turn::Unneeded => Some(Duration::ZERO),
+        Turn::Ours { since } => Some(since),
+        Turn::Taken { .. } => None,
+    };
+    let account = &connected.account;
+    baseline::baseline(
+        provider.recovery,
+        o.preflight,
+        account,
+        turn_since,
+        o.faults,
+        o.clock(),
+    )
+}
+
+/// Whether a request under the record before a claim of so many `posts` may yet be found: then looks reach back to the
+/// first of them.
+fn may_have_arrived(before: &SendRecord, posts: i32) -> bool {
+    let rate_limited = before
+        .refusal
+        .as_ref()
+        .is_some_and(|refusal| refusal.class == ErrorClass::RateLimited.as_str());
+    posts > 1 || before.state != SendState::Rejected || rate_limited
+}
+
 /// Claims an attempt and sends it.
 pub(super) fn claim(
     o: &Observed<'_>,
@@ -41,21 +69,29 @@ pub(super) fn claim(
     attempt: i32,
     posts: i32,
 ) -> Plan {
-    let key = LaunchKey::derive(o.session.namespace_uid, o.session.uid, attempt);
+    let before = recorded(o);
+    let key = match before {
+        // A further request of an attempt has its key, whatever would be derived now.
+        Some(record) if posts > 1 => LaunchKey::recorded(record.key.clone()),
+        _ => LaunchKey::derive(o.session.namespace_uid, o.session.uid, attempt),
+    };
     let not_after = o.now + o.timing.send_window;
     let spec = o.session.spec;
     // What was sent before is looked for under the template that it was sent with.
-    let template_id = match recorded(o) {
+    let template_id = match before {
         Some(record) if posts > 1 => record.target.template_id.clone(),
         _ => inputs.template_id.clone(),
     };
     let record = SendRecord {
         key: key.as_uuid().to_owned(),
         attempt,
-        claim_id: o.fresh_claim_id.to_owned(),
+        claim_id: o.fresh_claim_id.as_str().to_owned(),
         posts,
         state: SendState::Claimed,
         claimed_at: o.now,
+        first_claimed_at: before
+            .filter(|record| may_have_arrived(record, posts))
+            .map(SendRecord::first_claim),
         not_after,
         target: SendTarget {
             kind: provider.kind.as_str().to_owned(),
@@ -69,12 +105,12 @@ pub(super) fn claim(
             template_id: template_id.clone(),
             issue: spec.issue.clone(),
         },
-        baseline: match preflight::standing(o, provider, connected) {
-            Standing::Done(baseline) => baseline.map(str::to_owned),
-            Standing::Due | Standing::Failed(..) => None,
+        baseline: match baseline(o, provider, connected) {
+            Baseline::Done(baseline) => baseline.map(str::to_owned),
+            Baseline::Due | Baseline::Failed(..) => None,
         },
         request_digest: inputs.digest.clone(),
-        refusal: recorded(o)
+        refusal: before
             .filter(|_| posts == 1)
             .and_then(|record| record.refusal.clone()),
     };
@@ -106,7 +142,7 @@ pub(super) fn claim(
         }),
         effect: Some(Effect::Launch(Box::new(LaunchPlan {
             key,
-            claim_id: o.fresh_claim_id.to_owned(),
+            claim_id: o.fresh_claim_id.clone(),
             not_after,
             effective: effective.clone(),
             prompt: inputs.prompt.clone(),
@@ -120,7 +156,7 @@ pub(super) fn claim(
 }
 
 /// What is stored once the answer to a launch is there.
-pub(super) fn launched(o: &Observed<'_>, claim_id: &str, outcome: &LaunchOutcome) -> Recorded {
+pub(super) fn launched(o: &Observed<'_>, claim_id: &ClaimId, outcome: &LaunchOutcome) -> Recorded {
     if let Some(recorded) = overtaken(o, outcome) {
         return recorded;
     }
@@ -141,7 +177,7 @@ pub(super) fn launched(o: &Observed<'_>, claim_id: &str, outcome: &LaunchOutcome
         }
     };
     if let Some(write) = recorded.write.as_mut() {
-        write.guard = Guard::Claim(claim_id.to_owned());
+        write.guard = Guard::Claim(claim_id.clone());
     }
     recorded
 }
@@ -200,11 +236,9 @@ fn accepted(o: &Observed<'_>, launched: &Launched) -> Recorded {
         provider.session_url.clone_from(&launched.url);
         provider.raw_status = Some(launched.raw_status.clone());
     }
-    let mut asked = None;
     if let Some(record) = status.launch.as_mut() {
         record.state = SendState::Confirmed;
         record.refusal = None;
-        asked = Some(format!("bc-{}", record.key));
     }
     let message = draft.first_message();
     message.run_id = launched.run_id.as_ref().map(|run| run.as_str().to_owned());
@@ -222,11 +256,7 @@ fn accepted(o: &Observed<'_>, launched: &Launched) -> Recorded {
         Reason::Accepted,
         format!("launched as {}", launched.session_id),
     ));
-    let chooses = o
-        .provider
-        .as_ref()
-        .is_some_and(|facts| facts.recovery == Recovery::ClientId);
-    if chooses && asked.as_deref() != Some(launched.session_id.as_str()) {
+    if launched.id_honoured == Some(false) {
         recorded.notes.push(Note::warning(
             Reason::Accepted,
             "the provider did not use the session id that was asked for: an interrupted launch is found by its name instead",
@@ -261,7 +291,7 @@ fn rejected(o: &Observed<'_>, error: &ProviderError) -> Recorded {
         .and_then(|status| status.launch.as_ref())
         .is_some_and(|record| record.posts == 1);
     if only_one {
-        let again = Some(next_look_at_refusal(o, &refusal));
+        let again = Some(refusal::next_look(&refusal, o.clock()));
         let (status, note) = settle(o, refusal);
         return Recorded {
             again,
@@ -286,7 +316,7 @@ fn rejected(o: &Observed<'_>, error: &ProviderError) -> Recorded {
 
 /// The refusal of the last of several requests, once the earlier ones are known not to have arrived.
 pub(super) fn settle_stored_refusal(o: &Observed<'_>, refusal: &RefusalRecord) -> Plan {
-    let again = next_look_at_refusal(o, refusal);
+    let again = refusal::next_look(refusal, o.clock());
     let (status, note) = settle(o, refusal.clone());
     let plan = Plan::store(o, status).again(again);
     match note {
@@ -296,125 +326,30 @@ pub(super) fn settle_stored_refusal(o: &Observed<'_>, refusal: &RefusalRecord) -
 }
 
 fn refusal(o: &Observed<'_>, error: &ProviderError) -> RefusalRecord {
-    let previous = o
-        .session
-        .status
-        .and_then(|status| status.launch.as_ref())
-        .and_then(|record| record.refusal.as_ref());
-    let count = previous
-        .map_or(0, |refusal| refusal.count)
-        .saturating_add(1);
+    let record = recorded(o);
     let own_model = o.session.spec.model.as_ref();
-    let from_template = o
-        .session
-        .status
-        .and_then(|status| status.launch.as_ref())
-        .is_some_and(|record| record.target.template_id.is_some());
-    let verdict = match error.class {
-        // The template is gone; its keeper makes another one.
-        ErrorClass::NotFound if from_template => Verdict {
-            reason: Reason::WaitingForTemplate,
-            mended_by: MendedBy::Surroundings,
+    refusal::record(
+        error,
+        Refused {
+            previous: record.and_then(|record| record.refusal.as_ref()),
+            own_model: own_model.is_some_and(|own| own.id.is_some() || !own.params.is_empty()),
+            from_template: record.is_some_and(|record| record.target.template_id.is_some()),
+            agent_generation: match &o.agent {
+                AgentView::Present { generation, .. } => *generation,
+                AgentView::Missing => 0,
+            },
+            credential: match &o.readiness {
+                Readiness::Ready(connected) => &connected.credential,
+                Readiness::NotGathered | Readiness::Unverified | Readiness::Blocked { .. } => "",
+            },
+            clock: o.clock(),
         },
-        _ => verdict(
-            error,
-            own_model.is_some_and(|own| own.id.is_some() || !own.params.is_empty()),
-        ),
-    };
-    let wait = match verdict.mended_by {
-        MendedBy::Time => o.timing.fault_wait(count),
-        MendedBy::Surroundings | MendedBy::Nothing => o.timing.refusal_wait(count),
-    };
-    let wait = wait.max(error.retry_after.unwrap_or_default());
-    let agent_generation = match &o.agent {
-        AgentView::Present { generation, .. } => *generation,
-        AgentView::Missing => 0,
-    };
-    let credential = match &o.readiness {
-        Readiness::Ready(connected) => connected.credential.clone(),
-        Readiness::NotGathered | Readiness::Unverified | Readiness::Blocked { .. } => String::new(),
-    };
-    RefusalRecord {
-        class: error.class.as_str().to_owned(),
-        reason: verdict.reason.as_str().to_owned(),
-        message: clip(&error.to_string(), 512),
-        count,
-        retry_at: o.now + SignedDuration::try_from(wait).unwrap_or(SignedDuration::ZERO),
-        agent_generation,
-        credential,
-    }
-}
-
-/// What a refusal comes to.
-#[derive(Clone, Copy)]
-struct Verdict {
-    reason: Reason,
-    mended_by: MendedBy,
-}
-
-/// What makes a refused launch possible.
-#[derive(Clone, Copy)]
-enum MendedBy {
-    /// Waiting.
-    Time,
-    /// Somebody who changes the CodeAgent, the credentials or the account.
-    Surroundings,
-    /// Nothing: it is about the session's own fields, which never change.
-    Nothing,
-}
-
-fn verdict(error: &ProviderError, own_model: bool) -> Verdict {
-    let (reason, mended_by) = match (error.class, error.subject) {
-        (ErrorClass::RateLimited, _) => (Reason::RateLimited, MendedBy::Time),
-        (ErrorClass::Unavailable | ErrorClass::Timeout, _) => {
-            (Reason::ProviderUnavailable, MendedBy::Time)
-        }
-        (ErrorClass::Unknown | ErrorClass::Protocol, _) if error.sent == Sent::Nothing => {
-            (Reason::ProviderUnavailable, MendedBy::Time)
-        }
-        (_, Some(Subject::Model)) if !own_model => {
-            (Reason::ModelUnavailable, MendedBy::Surroundings)
-        }
-        (_, Some(Subject::Repository)) => (Reason::RepositoryInaccessible, MendedBy::Surroundings),
-        (_, Some(Subject::Issue)) => (Reason::InvalidRequest, MendedBy::Nothing),
-        (_, Some(Subject::CodingAgent)) => (Reason::CodingAgentNotFound, MendedBy::Surroundings),
-        (ErrorClass::QuotaExhausted, _) => (Reason::QuotaExhausted, MendedBy::Surroundings),
-        (ErrorClass::Unauthorized | ErrorClass::Forbidden, _) => {
-            (Reason::CredentialsInvalid, MendedBy::Surroundings)
-        }
-        // The endpoint does not know how to launch sessions: a matter of the CodeAgent.
-        (ErrorClass::NotFound, _) => (Reason::ProviderProtocolError, MendedBy::Surroundings),
-        (
-            ErrorClass::InvalidRequest
-            | ErrorClass::Conflict
-            | ErrorClass::Unknown
-            | ErrorClass::Protocol,
-            _,
-        ) => (Reason::InvalidRequest, MendedBy::Nothing),
-    };
-    Verdict { reason, mended_by }
-}
-
-fn reason_of(refusal: &RefusalRecord) -> Reason {
-    Reason::ALL
-        .iter()
-        .copied()
-        .find(|reason| reason.as_str() == refusal.reason)
-        .unwrap_or(Reason::InvalidRequest)
-}
-
-/// When a refused session is looked at again. A changed CodeAgent wakes it, a changed Secret does not.
-pub(super) fn next_look_at_refusal(o: &Observed<'_>, refusal: &RefusalRecord) -> Duration {
-    let remaining = o.until(refusal.retry_at);
-    match reason_of(refusal) {
-        Reason::RateLimited | Reason::ProviderUnavailable => remaining,
-        _ => remaining.min(o.timing.recheck),
-    }
+    )
 }
 
 /// The conditions of a session that waits after a refusal.
 pub(super) fn waits_after_refusal(draft: &mut Draft, refusal: &RefusalRecord) {
-    let reason = reason_of(refusal);
+    let reason = refusal::reason(refusal);
     let said = &refusal.message;
     match reason {
         Reason::RateLimited | Reason::ProviderUnavailable => draft.reconciling(
@@ -434,7 +369,7 @@ pub(super) fn waits_after_refusal(draft: &mut Draft, refusal: &RefusalRecord) {
 
 /// The launch was refused and nothing of it is under way: wait, or end.
 fn settle(o: &Observed<'_>, refusal: RefusalRecord) -> (CodeSessionStatus, Option<Note>) {
-    let reason = reason_of(&refusal);
+    let reason = refusal::reason(&refusal);
     let mut draft = draft(o);
     draft.status().phase = SessionPhase::Pending;
     draft.first_message().phase = SessionPhase::Pending;

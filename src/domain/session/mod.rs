@@ -15,28 +15,32 @@ mod ended;
 mod launch;
 mod observed;
 mod plan;
-mod preflight;
 mod record;
 mod recover;
+mod restored;
 #[cfg(test)]
 mod tests;
 mod unlaunched;
 
+pub use super::send::seen::{Lookups, Preflight};
 pub use observed::{
-    AgentView, Connected, Inputs, Look, Lookups, Observed, Origin, Place, Preflight, ProviderFacts,
-    Readiness, SessionView, Turn,
+    AgentView, Connected, Inputs, Look, Observed, Origin, Place, ProviderFacts, Readiness,
+    SessionView, Turn,
 };
 pub use plan::{
-    Effect, Guard, LaunchPlan, Level, LookupPlan, Note, Outcome, Plan, Recorded, StatusWrite,
+    Effect, Guard, LaunchPlan, Level, LookupPlan, Note, Outcome, Owner, Plan, Recorded, StatusWrite,
 };
 pub use record::record;
-pub(super) use unlaunched::CREATED_BEFORE;
 pub use unlaunched::template_missing;
+
+use std::time::Duration;
 
 use super::ids::{RunId, SessionId};
 use super::remote::SessionRef;
 use super::status::Draft;
-use crate::api::{CodeSessionStatus, DeletionPolicy, DesiredState, SendState, SessionPhase};
+use crate::api::{
+    CodeSessionSpec, CodeSessionStatus, DeletionPolicy, DesiredState, SendState, SessionPhase,
+};
 
 /// The next step of a session.
 pub fn decide(o: &Observed<'_>) -> Plan {
@@ -45,6 +49,9 @@ pub fn decide(o: &Observed<'_>) -> Plan {
     if o.session.deleting.is_some() && !o.session.has_finalizer {
         // Nothing of ours holds it any more.
         return Plan::nothing();
+    }
+    if let Some(plan) = restored::decide(o) {
+        return plan;
     }
     if phase.is_terminal() {
         return ended::decide(o);
@@ -66,15 +73,18 @@ fn stop_wanted(o: &Observed<'_>) -> bool {
         )
 }
 
-/// What deleting this session does at the provider: the session may still change its mind, the agent may not.
+/// What deleting this session does at the provider.
 fn deletion_policy(o: &Observed<'_>) -> DeletionPolicy {
-    let recorded = o
-        .session
-        .status
-        .and_then(|status| status.effective.as_ref());
-    o.session
-        .spec
-        .deletion_policy
+    deletion_policy_of(o.session.spec, o.session.status)
+}
+
+/// What deleting a session does at the provider: the session may still change its mind, the agent may not.
+pub fn deletion_policy_of(
+    spec: &CodeSessionSpec,
+    status: Option<&CodeSessionStatus>,
+) -> DeletionPolicy {
+    let recorded = status.and_then(|status| status.effective.as_ref());
+    spec.deletion_policy
         .or(recorded.map(|effective| effective.deletion_policy))
         .unwrap_or_default()
 }
@@ -85,6 +95,17 @@ fn deletion_overdue(o: &Observed<'_>) -> bool {
         && o.session
             .deleting
             .is_some_and(|since| o.since(since) >= o.timing.deletion_bound)
+}
+
+/// How long it is until a deletion has used up its time.
+fn until_deletion_overdue(o: &Observed<'_>) -> Option<Duration> {
+    let bound = o
+        .timing
+        .deletion_bound
+        .saturating_sub(o.since(o.session.deleting?));
+    let had_its_chance =
+        (o.claim_first_seen.unwrap_or_default() + o.timing.deletion_slack).saturating_sub(o.uptime);
+    Some(bound.max(had_its_chance)).filter(|left| !left.is_zero())
 }
 
 /// Whether this process has had the session long enough to have looked for it and stopped it. Time that passed while

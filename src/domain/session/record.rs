@@ -1,12 +1,12 @@
 //! What is stored after an effect: from the plan's circumstances and the outcome alone.
 
-use super::super::remote::{CancelAnswer, Found, ProviderError};
+use super::super::remote::{CancelAnswer, ProviderError};
 use super::active::cannot_be_stopped;
 use super::draft;
 use super::launch::{launched, preflighted};
 use super::observed::Observed;
 use super::plan::{Effect, Guard, Outcome, Recorded, StatusWrite};
-use super::recover::{adopt, looked_up};
+use super::recover::{examined, looked_up};
 use crate::api::{CancelReason, CodeSessionStatus, Reason};
 
 /// What is to be stored and remembered after `outcome`.
@@ -20,27 +20,14 @@ pub fn record(o: &Observed<'_>, effect: &Effect, outcome: &Outcome) -> Recorded 
         }
         (Effect::Lookup(_), Outcome::LookedUp { begun, answer }) => looked_up(o, *begun, answer),
         (Effect::Cancel(_), Outcome::Stopped(answer)) => stopped(o, answer),
-        (Effect::Examine(_), Outcome::Examined { account, result }) => match result {
-            Ok(snapshot) => {
-                let found = Found {
-                    snapshot: snapshot.clone(),
-                    attempt: None,
-                };
-                adopt(o, &found, 0, Some(account.as_str()))
-            }
-            Err(error) => {
-                let mut draft = draft(o);
-                draft.stalled(
-                    Reason::LaunchOutcomeUnknown,
-                    format!("the session named by the annotation codeagents.dev/adopt cannot be read: {error}"),
-                );
-                Recorded {
-                    again: Some(o.timing.fault_wait_max),
-                    fault: true,
-                    ..store(o, draft.finish())
-                }
-            }
-        },
+        (
+            Effect::Examine(_),
+            Outcome::Examined {
+                account,
+                owner,
+                result,
+            },
+        ) => examined(o, account, owner.as_ref(), result),
         (
             Effect::AddFinalizer
             | Effect::ReleaseFinalizer

@@ -1,41 +1,42 @@
-//! A claim without a known outcome: the launch may or may not have arrived. Look, adopt, and send again only when it is
-//! proven absent (rules 6 to 8, 11 and 12 of the launch protocol).
+//! A launch without a known outcome: it may or may not have arrived. Look, adopt, and send again only when it is proven
+//! absent. What the next step is comes from [`OpenClaim`]; what is said and stored of it stands here.
 
 use std::time::Duration;
 
-use super::super::ids::SessionId;
+use super::super::ids::{AccountFingerprint, SessionId};
 use super::super::remote::{AdoptAnswer, Found, ProviderError, Recovery, SessionRef};
-use super::super::snapshot::RemotePhase;
-use super::super::status::Draft;
+use super::super::send::baseline::Baseline;
+use super::super::send::judge::{MOST_POSTS, Next, OpenClaim, created_from, lookup_keys};
+use super::super::send::seen::Lookups;
+use super::super::snapshot::{RemotePhase, Snapshot};
+use super::super::status::{Draft, whole_seconds};
 use super::active::apply;
 use super::launch::{self, claim, settle_stored_refusal, under_way};
 use super::observed::{
-    AgentView, Connected, Lookups, Observed, Origin, ProviderFacts, Readiness, keys,
+    AgentView, Connected, Inputs, Observed, Origin, ProviderFacts, Readiness, keys,
 };
-use super::plan::{Effect, LookupPlan, Note, Plan, Recorded};
-use super::preflight::{self, Standing};
+use super::plan::{Effect, LookupPlan, Note, Owner, Plan, Recorded};
 use super::record::store;
-use super::unlaunched::CREATED_BEFORE;
 use super::{
     IF_FOUND, deletion_overdue, deletion_policy, draft, had_its_chance, set_state, stop_wanted,
+    until_deletion_overdue,
 };
 use crate::api::{
-    ConditionStatus, DeletionPolicy, Effective, OnUnknownLaunch, ProviderKind, ProviderStatus,
-    Reason, SendRecord, SendState, SendTarget, SessionCondition, SessionPhase, condition,
+    ConditionStatus, DeletionPolicy, DesiredState, Effective, OnUnknownLaunch, ProviderKind,
+    ProviderStatus, Reason, SendRecord, SendState, SendTarget, SessionCondition, SessionPhase,
+    condition,
 };
 
-/// Requests with one key after which nobody sends another.
-const MOST_POSTS: i32 = 5;
-
 pub(super) fn decide(o: &Observed<'_>, open: &SendRecord) -> Plan {
-    if o.in_flight {
-        // Our own request is still under way; its outcome is recorded by whoever holds it.
-        return Plan::nothing();
-    }
+    // Before everything that may wait for an answer: a deletion is bounded, whatever hangs.
     if deletion_overdue(o)
         || (o.session.deleting.is_some() && deletion_policy(o) == DeletionPolicy::Orphan)
     {
         return let_go();
+    }
+    if o.in_flight {
+        // Our own request is still under way; its outcome is recorded by whoever holds it.
+        return Plan::nothing().no_later_than(until_deletion_overdue(o));
     }
     let Some(effective) = o
         .session
@@ -45,33 +46,48 @@ pub(super) fn decide(o: &Observed<'_>, open: &SendRecord) -> Plan {
         // A claim always comes with its settings; without them there is nothing to look with.
         return give_up(o, "the record of the launch is incomplete");
     };
-    if past_patience(o, open) {
-        return give_up(o, "it could not be found out whether the launch arrived");
-    }
-    let (Some(provider), Readiness::Ready(connected)) = (&o.provider, &o.readiness) else {
-        return not_ready(o);
-    };
-    let same_account = connected.account.as_str() == open.target.account;
-    if same_account {
-        match provider.recovery {
-            Recovery::ClientId | Recovery::Marker if proven_absent(o, open) => {
-                return absent(o, open, provider, effective);
-            }
-            Recovery::None if looked_in_vain(o, open) => {
-                return unknowable(o, open, provider, connected, effective);
-            }
-            Recovery::ClientId | Recovery::Marker | Recovery::None => {}
+    let claim = open_claim(o, open);
+    let plan = match claim.next() {
+        Next::OutOfPatience => {
+            return give_up(o, "it could not be found out whether the launch arrived");
         }
-    }
-    if let Some(wait) = until_next_look(o, open) {
-        return following(o, open, same_account)
+        Next::NotConnected => not_ready(o),
+        Next::Absent => absent(o, &claim, effective),
+        Next::Unknowable => unknowable(o, &claim, effective),
+        Next::Wait(wait) => following(o, &claim)
             .again(wait)
-            .no_later_than(until_fence(o, open));
+            .no_later_than(claim.until_fence()),
+        Next::Look if o.stopping => Plan::nothing(),
+        Next::Look => Plan::act(look(o, open, effective)),
+    };
+    plan.no_later_than(until_deletion_overdue(o))
+}
+
+/// The open claim, with what this process knows of it.
+fn open_claim<'a>(o: &'a Observed<'a>, record: &'a SendRecord) -> OpenClaim<'a> {
+    let account = match (&o.provider, &o.readiness) {
+        (Some(_), Readiness::Ready(connected)) => Some(&connected.account),
+        (None, _)
+        | (_, Readiness::NotGathered | Readiness::Unverified | Readiness::Blocked { .. }) => None,
+    };
+    OpenClaim {
+        record,
+        recovery: o
+            .provider
+            .as_ref()
+            .map_or(Recovery::None, |facts| facts.recovery),
+        first_seen: o.claim_first_seen,
+        lookups: o.lookups,
+        account,
+        faults: o.faults,
+        patience: if stop_wanted(o) {
+            o.timing.deletion_bound
+        } else {
+            o.timing.unknown_patience
+        },
+        had_its_chance: had_its_chance(o),
+        clock: o.clock(),
     }
-    if o.stopping {
-        return Plan::nothing();
-    }
-    Plan::act(look(o, open, effective))
 }
 
 fn look(o: &Observed<'_>, open: &SendRecord, effective: &Effective) -> Effect {
@@ -82,102 +98,20 @@ fn look(o: &Observed<'_>, open: &SendRecord, effective: &Effective) -> Effect {
         AgentView::Missing => false,
     };
     Effect::Lookup(Box::new(LookupPlan {
-        keys: keys(&o.session, open.attempt),
+        keys: lookup_keys(keys(&o.session, open.attempt), Some(open)),
         repository: effective.repository.clone(),
         template_id: open.target.template_id.clone(),
         baseline: open.baseline.clone(),
-        created_from: open.claimed_at - CREATED_BEFORE,
+        created_from: created_from(open),
         created_until: open.claimed_at + o.timing.fence_after(open.posts) + o.timing.clock_margin,
         client_id_honoured,
         resume: o.own_lookups().and_then(|looks| looks.resume.clone()),
     }))
 }
 
-/// How long ago the fence of the newest request was passed; `None` before it.
-///
-/// By one's own monotonic clock since one first saw the claim, or by wall clock with a margin, whichever is earlier.
-fn past_fence(o: &Observed<'_>, open: &SendRecord) -> Option<Duration> {
-    let fence = o.timing.fence_after(open.posts);
-    let by_monotonic = o
-        .claim_first_seen
-        .and_then(|seen| o.uptime.checked_sub(seen + fence));
-    // `not_after` lies one send window after the claim.
-    let after_window = fence.saturating_sub(o.timing.send_window) + o.timing.clock_margin;
-    let by_wall = o
-        .since(open.not_after)
-        .checked_sub(after_window)
-        .filter(|_| o.now > open.not_after);
-    by_monotonic.max(by_wall)
-}
-
-/// How long it is until the fence, by one's own clock; `None` once it was passed.
-fn until_fence(o: &Observed<'_>, open: &SendRecord) -> Option<Duration> {
-    let seen = o.claim_first_seen?;
-    (seen + o.timing.fence_after(open.posts))
-        .checked_sub(o.uptime)
-        .filter(|left| !left.is_zero())
-}
-
-/// A look that was begun after the fence told nothing. What has not shown by then is not waited for any longer, but that
-/// is no proof of anything.
-fn looked_in_vain(o: &Observed<'_>, open: &SendRecord) -> bool {
-    let fence_at = past_fence(o, open).map(|past| o.uptime.saturating_sub(past));
-    let newest = o.own_lookups().and_then(|looks| looks.fruitless);
-    fence_at
-        .zip(newest)
-        .is_some_and(|(fence_at, begun)| begun >= fence_at)
-}
-
-/// Two complete looks, both begun after the fence and one consistency window apart, found nothing.
-fn proven_absent(o: &Observed<'_>, open: &SendRecord) -> bool {
-    let Some(past) = past_fence(o, open) else {
-        return false;
-    };
-    let fence_at = o.uptime.saturating_sub(past);
-    let Some(looks) = o.own_lookups() else {
-        return false;
-    };
-    let mut after = looks.absent.iter().filter(|begun| **begun >= fence_at);
-    let first = after.next();
-    first.is_some_and(|first| {
-        after.any(|later| later.saturating_sub(*first) >= o.timing.consistency_window)
-    })
-}
-
-/// How long until the next look; `None` if it is due.
-fn until_next_look(o: &Observed<'_>, open: &SendRecord) -> Option<Duration> {
-    let last = o.lookups.last?;
-    if o.lookups.resume.is_some() {
-        return None;
-    }
-    let looks = i32::try_from(o.lookups.absent.len())
-        .unwrap_or(i32::MAX)
-        .saturating_add(o.faults);
-    let pace = match past_fence(o, open) {
-        Some(_) => o.timing.consistency_window,
-        None => o.timing.fault_wait(looks),
-    };
-    let due = last + pace;
-    due.checked_sub(o.uptime).filter(|wait| !wait.is_zero())
-}
-
-/// Whether nobody looks any longer.
-fn past_patience(o: &Observed<'_>, open: &SendRecord) -> bool {
-    let patience = if stop_wanted(o) {
-        o.timing.deletion_bound
-    } else {
-        o.timing.unknown_patience
-    };
-    had_its_chance(o) && past_fence(o, open).is_some_and(|past| past >= patience)
-}
-
 /// Nothing was launched, for certain.
-fn absent(
-    o: &Observed<'_>,
-    open: &SendRecord,
-    provider: &ProviderFacts,
-    effective: &Effective,
-) -> Plan {
+fn absent(o: &Observed<'_>, claim: &OpenClaim<'_>, effective: &Effective) -> Plan {
+    let open = claim.record;
     if stop_wanted(o) {
         let mut draft = draft(o);
         set_state(&mut draft, SendState::Absent);
@@ -219,21 +153,76 @@ fn absent(
         return Plan::store(o, draft.finish())
             .telling(Note::warning(Reason::LaunchOutcomeUnknown, message));
     }
-    if open.posts >= MOST_POSTS {
+    if claim.exhausted() {
         return still_looking(
             o,
-            open,
+            claim,
             effective,
             &format!("{MOST_POSTS} requests were sent and none was ever seen to arrive"),
         );
     }
-    send_again(o, provider, effective, open.attempt, open.posts + 1)
+    match ready_to_send(o) {
+        Some(ready) => send_again(o, ready, effective, open.attempt, open.posts + 1),
+        None => back_to_waiting(o),
+    }
+}
+
+/// What a further request needs, if nothing of what holds back a first one holds it back.
+struct Ready<'a> {
+    provider: &'a ProviderFacts,
+    connected: &'a Connected,
+    inputs: &'a Inputs,
+}
+
+fn ready_to_send<'a>(o: &'a Observed<'_>) -> Option<Ready<'a>> {
+    let wanted = match o.session.spec.desired_state {
+        DesiredState::Running => true,
+        DesiredState::Suspended | DesiredState::Cancelled | DesiredState::Archived => false,
+    };
+    let agreed = matches!(
+        &o.agent,
+        AgentView::Present {
+            suspended: false,
+            objection: None,
+            ..
+        }
+    );
+    let (Some(provider), Readiness::Ready(connected)) = (&o.provider, &o.readiness) else {
+        return None;
+    };
+    // They are missing if the CodeAgent or the source of the prompt is.
+    let inputs = connected.inputs.as_ref()?;
+    (wanted && agreed).then_some(Ready {
+        provider,
+        connected,
+        inputs,
+    })
+}
+
+/// Proven absent, and something holds a further request back: the session waits as it did before its first one, and says
+/// for what.
+fn back_to_waiting(o: &Observed<'_>) -> Plan {
+    let mut draft = draft(o);
+    set_state(&mut draft, SendState::Absent);
+    draft.status().phase = SessionPhase::Pending;
+    draft.first_message().phase = SessionPhase::Pending;
+    draft.set(
+        SessionCondition::Launched,
+        ConditionStatus::Unknown,
+        Reason::Pending,
+        "not launched: the request never reached the provider",
+    );
+    draft.reconciling(
+        Reason::Pending,
+        "the launch never reached the provider; it is sent again when nothing holds it back",
+    );
+    Plan::store(o, draft.finish())
 }
 
 /// Sends again, under a new claim.
 fn send_again(
     o: &Observed<'_>,
-    provider: &ProviderFacts,
+    ready: Ready<'_>,
     effective: &Effective,
     attempt: i32,
     posts: i32,
@@ -244,26 +233,17 @@ fn send_again(
     if !o.session.has_finalizer || o.session.origin == Origin::None {
         return Plan::act(Effect::AddFinalizer);
     }
-    let Readiness::Ready(connected) = &o.readiness else {
-        return not_ready(o);
-    };
-    let Some(inputs) = &connected.inputs else {
-        return still_unknown(
-            o,
-            "the launch did not arrive and cannot be composed again: its CodeAgent or the source of its prompt is missing",
-        );
-    };
+    let Ready {
+        provider,
+        connected,
+        inputs,
+    } = ready;
     claim(o, provider, connected, inputs, effective, attempt, posts)
 }
 
 /// A provider at which nothing can be proven absent: only whoever said so pays twice.
-fn unknowable(
-    o: &Observed<'_>,
-    open: &SendRecord,
-    provider: &ProviderFacts,
-    connected: &Connected,
-    effective: &Effective,
-) -> Plan {
+fn unknowable(o: &Observed<'_>, claim: &OpenClaim<'_>, effective: &Effective) -> Plan {
+    let open = claim.record;
     let retry = effective.on_unknown_launch == OnUnknownLaunch::Retry
         && open.attempt == 1
         && !stop_wanted(o);
@@ -273,23 +253,29 @@ fn unknowable(
             "it could not be found out whether the launch arrived: its issue does not show exactly one new session of nobody else",
         );
     }
-    match preflight::standing(o, provider, connected) {
+    let Some(ready) = ready_to_send(o) else {
+        return still_unknown(
+            o,
+            "it could not be found out whether the launch arrived, and what holds back a first request (a suspended CodeAgent or session, or what the CodeAgent objects to) holds back another one (onUnknownLaunch: Retry)",
+        );
+    };
+    match launch::baseline(o, ready.provider, ready.connected) {
         // The first one may be running, and nothing will ever follow it.
-        Standing::Done(_) => {
-            send_again(o, provider, effective, open.attempt + 1, 1).telling(Note::warning(
+        Baseline::Done(_) => {
+            send_again(o, ready, effective, open.attempt + 1, 1).telling(Note::warning(
                 Reason::LaunchOutcomeUnknown,
                 "it could not be found out whether the launch arrived; it is sent once more (onUnknownLaunch: Retry): look at the provider, there may be two sessions",
             ))
         }
-        Standing::Due if o.stopping => Plan::nothing(),
-        Standing::Due => launch::preflight(o),
-        Standing::Failed(_, wait) => following(o, open, true).again(wait),
+        Baseline::Due if o.stopping => Plan::nothing(),
+        Baseline::Due => launch::preflight(o),
+        Baseline::Failed(_, wait) => following(o, claim).again(wait),
     }
 }
 
 /// The state while looking goes on: written once, when somebody would want to know.
-fn following(o: &Observed<'_>, open: &SendRecord, same_account: bool) -> Plan {
-    if !same_account {
+fn following(o: &Observed<'_>, claim: &OpenClaim<'_>) -> Plan {
+    if !claim.same_account() {
         return still_unknown(
             o,
             "the credentials now belong to another account than the one the launch was sent to, where it cannot be found: restore them",
@@ -303,7 +289,7 @@ fn following(o: &Observed<'_>, open: &SendRecord, same_account: bool) -> Plan {
             },
         )
     });
-    if open.state == SendState::Claimed || !said {
+    if claim.record.state == SendState::Claimed || !said {
         let mut draft = draft(o);
         set_state(&mut draft, SendState::Unknown);
         draft.reconciling(
@@ -316,9 +302,14 @@ fn following(o: &Observed<'_>, open: &SendRecord, same_account: bool) -> Plan {
 }
 
 /// Proven absent, and yet nothing may be sent: says so once and goes on looking.
-fn still_looking(o: &Observed<'_>, open: &SendRecord, effective: &Effective, why: &str) -> Plan {
+fn still_looking(
+    o: &Observed<'_>,
+    claim: &OpenClaim<'_>,
+    effective: &Effective,
+    why: &str,
+) -> Plan {
     let plan = still_unknown(o, why);
-    match until_next_look(o, open) {
+    match claim.until_next_look() {
         _ if plan.before.is_some() || o.stopping => plan,
         Some(wait) => plan.again(wait),
         // Somebody has found it: that is looked at instead of searching on.
@@ -327,7 +318,7 @@ fn still_looking(o: &Observed<'_>, open: &SendRecord, effective: &Effective, why
                 session_id: SessionId::new(id),
                 run_id: None,
             }),
-            None => look(o, open, effective),
+            None => look(o, claim.record, effective),
         }),
     }
 }
@@ -368,7 +359,7 @@ fn not_ready(o: &Observed<'_>) -> Plan {
 }
 
 /// Nobody will find out any more.
-fn give_up(o: &Observed<'_>, why: &str) -> Plan {
+pub(super) fn give_up(o: &Observed<'_>, why: &str) -> Plan {
     let mut draft = draft(o);
     set_state(&mut draft, SendState::Unknown);
     let message = format!("{why}. {IF_FOUND}");
@@ -413,7 +404,11 @@ pub(super) fn looked_up(
     answer: &Result<AdoptAnswer, ProviderError>,
 ) -> Recorded {
     let so_far = o.own_lookups();
-    let begun = so_far.and_then(|looks| looks.begun).unwrap_or(begun);
+    // A round is as old as its first page; one that begins anew is another round.
+    let begun = so_far
+        .filter(|looks| looks.goes_on())
+        .and_then(|looks| looks.begun)
+        .unwrap_or(begun);
     let account = match &o.readiness {
         Readiness::Ready(connected) => Some(connected.account.clone()),
         Readiness::NotGathered | Readiness::Unverified | Readiness::Blocked { .. } => None,
@@ -460,18 +455,19 @@ pub(super) fn looked_up(
             }
         }
         Ok(AdoptAnswer::Inconclusive { resume, .. }) => {
-            let goes_on = resume.is_some();
-            lookups.begun = resume.as_ref().map(|_| begun);
+            let rounds = so_far.map_or(0, |looks| looks.inconclusive);
             lookups.resume.clone_from(resume);
-            let again = if goes_on {
+            let again = if lookups.goes_on() {
+                lookups.begun = Some(begun);
+                lookups.inconclusive = rounds;
                 Duration::ZERO
             } else {
-                o.timing.fault_wait(o.faults.saturating_add(1))
+                lookups.inconclusive = rounds.saturating_add(1);
+                o.timing.inconclusive_wait(lookups.inconclusive)
             };
             Recorded {
                 lookups: Some(lookups),
                 again: Some(again),
-                fault: !goes_on,
                 ..Recorded::default()
             }
         }
@@ -541,7 +537,7 @@ pub(super) fn adopt(
     status.completed_at = None;
     status.started_at = status
         .started_at
-        .or(snapshot.created_at.map(super::super::status::whole_seconds))
+        .or(snapshot.created_at.map(whole_seconds))
         .or(Some(now));
     let started = status.started_at;
     if let Some(provider) = status.provider.as_mut() {
@@ -552,7 +548,7 @@ pub(super) fn adopt(
         record.refusal = None;
         record.attempt = found.attempt.unwrap_or(record.attempt);
     }
-    let seen = super::super::snapshot::Snapshot {
+    let seen = Snapshot {
         phase: RemotePhase::Running,
         ..snapshot.clone()
     };
@@ -572,6 +568,15 @@ pub(super) fn adopt(
         Reason::Adopted,
         format!("found again as {}", snapshot.session_id),
     ));
+    if let Some(doubt) = &found.doubt {
+        recorded.notes.push(Note::warning(
+            Reason::Adopted,
+            format!(
+                "{} is taken over although {doubt}: look at it at the provider",
+                snapshot.session_id
+            ),
+        ));
+    }
     if duplicates > 0 {
         recorded.notes.push(Note::warning(
             Reason::DuplicateLaunch,
@@ -588,7 +593,7 @@ fn prepare_for_adoption(
     kind: ProviderKind,
     account: Option<&str>,
 ) {
-    let key = super::observed::keys(&o.session, 1)
+    let key = keys(&o.session, 1)
         .first()
         .map(|key| key.as_uuid().to_owned())
         .unwrap_or_default();
@@ -616,10 +621,11 @@ fn prepare_for_adoption(
     status.launch = Some(SendRecord {
         key,
         attempt: 1,
-        claim_id: o.fresh_claim_id.to_owned(),
+        claim_id: o.fresh_claim_id.as_str().to_owned(),
         posts: 1,
         state: SendState::Confirmed,
         claimed_at: o.now,
+        first_claimed_at: None,
         not_after: o.now,
         target: SendTarget {
             kind: kind.as_str().to_owned(),
@@ -651,4 +657,47 @@ fn prepare_for_adoption(
         request_digest: String::new(),
         refusal: None,
     });
+}
+
+/// A look at the session that the user handed over.
+pub(super) fn examined(
+    o: &Observed<'_>,
+    account: &AccountFingerprint,
+    owner: Option<&Owner>,
+    result: &Result<Snapshot, ProviderError>,
+) -> Recorded {
+    let refused = |why: String, fault| {
+        let mut draft = draft(o);
+        draft.stalled(Reason::LaunchOutcomeUnknown, why);
+        Recorded {
+            again: Some(o.timing.fault_wait_max),
+            fault,
+            ..store(o, draft.finish())
+        }
+    };
+    let named = "the session named by the annotation codeagents.dev/adopt";
+    match (owner, result) {
+        // Two objects on one session: the end of one would stop the other.
+        (Some(Owner::Named(name)), _) => refused(
+            format!(
+                "{named} belongs to CodeSession {name}, which follows it: name another session, or remove the annotation"
+            ),
+            false,
+        ),
+        (Some(Owner::Elsewhere), _) => refused(
+            format!(
+                "{named} belongs to a CodeSession of another namespace, which follows it: name another session, or remove the annotation"
+            ),
+            false,
+        ),
+        (None, Ok(snapshot)) => {
+            let found = Found {
+                snapshot: snapshot.clone(),
+                attempt: None,
+                doubt: None,
+            };
+            adopt(o, &found, 0, Some(account.as_str()))
+        }
+        (None, Err(error)) => refused(format!("{named} cannot be read: {error}"), true),
+    }
 }

@@ -1,23 +1,21 @@
 //! Before the launch: what keeps a session waiting, and the claim that ends the waiting.
 
-use jiff::SignedDuration;
-
 use super::super::effective::{Fault, Objection};
 use super::super::remote::{Capability, Recovery};
+use super::super::send::baseline::Baseline;
+use super::super::send::judge::{CLOCK_SKEW, created_from, lookup_keys};
+use super::super::send::refusal;
 use super::super::status::Draft;
-use super::launch::{claim, next_look_at_refusal, preflight, waits_after_refusal};
+use super::launch::{self, claim, preflight, waits_after_refusal};
 use super::observed::{
     AgentView, Connected, Observed, Origin, Place, ProviderFacts, Readiness, Turn, keys,
 };
 use super::plan::{Effect, LookupPlan, Note, Plan};
-use super::preflight::{self, Standing};
 use super::{IF_FOUND, earlier_attempt_open};
 use crate::api::{
-    ConditionStatus, DesiredState, QueueStatus, Reason, SendRecord, SessionCondition, SessionPhase,
+    ConditionStatus, DesiredState, QueueStatus, Reason, SendRecord, SendState, SessionCondition,
+    SessionPhase,
 };
-
-/// How far before the claim a session of ours may seem to have been created: clocks differ.
-pub(in crate::domain) const CREATED_BEFORE: SignedDuration = SignedDuration::from_mins(10);
 
 pub(super) fn decide(o: &Observed<'_>) -> Plan {
     if o.session.deleting.is_some() {
@@ -46,13 +44,6 @@ pub(super) fn decide(o: &Observed<'_>) -> Plan {
             );
         }
         DesiredState::Running | DesiredState::Suspended => {}
-    }
-    if o.session.origin == Origin::Copy {
-        return stalled(
-            o,
-            Reason::RestoredCopy,
-            "this object is a restored copy of a session that was already launched: remove the annotation codeagents.dev/origin to run it again, as a new paid session",
-        );
     }
     if o.session.spec.desired_state == DesiredState::Suspended {
         let mut draft = draft(o);
@@ -145,29 +136,36 @@ pub(super) fn decide(o: &Observed<'_>) -> Plan {
     };
     if look_first(o, provider) {
         return Plan::act(Effect::Lookup(Box::new(LookupPlan {
-            keys: keys(&o.session, recorded(o).map_or(1, |record| record.attempt)),
+            keys: lookup_keys(
+                keys(&o.session, recorded(o).map_or(1, |record| record.attempt)),
+                recorded(o),
+            ),
             repository: effective.repository.clone(),
             // An earlier life of the object may have used another template than there is now.
             template_id: recorded(o).and_then(|record| record.target.template_id.clone()),
             baseline: None,
-            created_from: recorded(o).map_or(o.session.created_at, |record| record.claimed_at)
-                - CREATED_BEFORE,
+            created_from: recorded(o).map_or(o.session.created_at - CLOCK_SKEW, created_from),
             created_until: o.now + o.timing.fence(),
             client_id_honoured: *client_id_honoured,
             resume: o.own_lookups().and_then(|looks| looks.resume.clone()),
         })));
     }
-    match preflight::standing(o, provider, connected) {
-        Standing::Done(_) => {}
-        Standing::Due => return preflight(o),
-        Standing::Failed(error, wait) => {
+    match launch::baseline(o, provider, connected) {
+        Baseline::Done(_) => {}
+        Baseline::Due => return preflight(o),
+        Baseline::Failed(error, wait) => {
             let message = format!("waits, the provider cannot be used right now: {error}");
             return waiting(o, error.outage(), &message).again(wait);
         }
     }
     let attempt = recorded(o).map_or(1, |record| record.attempt);
-    // A settled refusal proves that nothing with this key is under way: counting begins anew (docs/reliability.md).
-    claim(o, provider, connected, inputs, effective, attempt, 1)
+    let posts = match recorded(o) {
+        // What was proven absent may still arrive late: it stays one of the requests with this key.
+        Some(record) if record.state == SendState::Absent => record.posts.saturating_add(1),
+        // A settled refusal proves that nothing with this key is under way: counting begins anew (docs/protocol.md).
+        Some(_) | None => 1,
+    };
+    claim(o, provider, connected, inputs, effective, attempt, posts)
 }
 
 /// The record of the launch.
@@ -272,7 +270,7 @@ fn held_by_refusal(o: &Observed<'_>, connected: &Connected, agent_generation: i6
         // Something else may have stood in its place meanwhile.
         let mut draft = draft(o);
         waits_after_refusal(&mut draft, refusal);
-        Plan::store(o, draft.finish()).again(next_look_at_refusal(o, refusal))
+        Plan::store(o, draft.finish()).again(refusal::next_look(refusal, o.clock()))
     })
 }
 
@@ -296,10 +294,13 @@ fn look_first(o: &Observed<'_>, provider: &ProviderFacts) -> bool {
         Recovery::None => false,
     };
     let doubtful = match recorded(o) {
-        Some(record) => record
-            .refusal
-            .as_ref()
-            .is_some_and(|refusal| refusal.class == "RateLimited"),
+        Some(record) => {
+            record.state == SendState::Absent
+                || record
+                    .refusal
+                    .as_ref()
+                    .is_some_and(|refusal| refusal.class == "RateLimited")
+        }
         None => o.session.older_than_process || o.since(o.session.created_at) >= o.timing.stale_age,
     };
     let looked = o

@@ -70,6 +70,7 @@ async fn look_up(
         return Ok(LookUp::Foreign(format!("{id} works on another repository")));
     }
     Ok(LookUp::Ours(Box::new(Found {
+        doubt: None,
         snapshot: cursor.look_at(agent).await?,
         attempt: None,
     })))
@@ -121,6 +122,7 @@ impl Judge for ByName<'_> {
                     && same_repository(&self.request.repository, theirs) =>
             {
                 Ok(Verdict::Ours(Box::new(Found {
+                    doubt: None,
                     snapshot: self.cursor.look_at(agent).await?,
                     attempt: None,
                 })))
