@@ -314,7 +314,7 @@ fn need(object: &CodeSession, remembered: &Remembered) -> Need {
         Some(SendState::Claimed | SendState::Unknown) => Need::Launch,
         None | Some(SendState::Rejected | SendState::Absent) => {
             let idle = object.metadata.deletion_timestamp.is_some()
-                || object.spec.desired_state != DesiredState::Running;
+                || object.spec.desired_state() != DesiredState::Running;
             if idle { Need::Nothing } else { Need::Launch }
         }
     }

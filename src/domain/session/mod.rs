@@ -60,7 +60,7 @@ pub fn decide(o: &Observed<'_>) -> Plan {
 fn stop_wanted(o: &Observed<'_>) -> bool {
     o.session.deleting.is_some()
         || matches!(
-            o.session.spec.desired_state,
+            o.session.spec.desired_state(),
             DesiredState::Cancelled | DesiredState::Archived
         )
 }

@@ -31,7 +31,7 @@ pub(super) fn decide(o: &Observed<'_>) -> Plan {
         }
         return plan;
     }
-    match o.session.spec.desired_state {
+    match o.session.spec.desired_state() {
         DesiredState::Cancelled => {
             return never_launched(
                 o,
@@ -55,7 +55,7 @@ pub(super) fn decide(o: &Observed<'_>) -> Plan {
             "this object is a restored copy of a session that was already launched: remove the annotation codeagents.dev/origin to run it again, as a new paid session",
         );
     }
-    if o.session.spec.desired_state == DesiredState::Suspended {
+    if o.session.spec.desired_state() == DesiredState::Suspended {
         let mut draft = draft(o);
         draft.settled(
             Reason::Suspended,
