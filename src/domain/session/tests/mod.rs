@@ -15,7 +15,7 @@ mod ended;
 mod open_claim;
 mod outcome;
 mod properties;
-mod unlaunched;
+mod waiting;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
