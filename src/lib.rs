@@ -14,7 +14,6 @@
 //! - [`controllers`]: gather, execute, record.
 //! - [`cli`]: the command line.
 //! - [`operator`]: the process behind `run`.
-//! - [`simulator`]: the providers' HTTP APIs, for tests and for trying things out.
 //!
 //! The promises: one manifest pays for one session, whatever dies, times out or races; a stop is a stop at the provider;
 //! nothing gets stuck without saying why; no key leaves the process but towards its provider.
@@ -27,4 +26,3 @@ pub mod domain;
 pub mod operator;
 pub mod providers;
 pub mod runtime;
-pub mod simulator;

@@ -8,7 +8,7 @@ use codeagent_harness::Namespace;
 use codeagent_operator::api::{CodeAgent, CodeSession, Condition, Reason, SessionPhase, condition};
 use codeagent_operator::cli::{Cli, Command};
 use codeagent_operator::operator;
-use codeagent_operator::simulator::{
+use codeagent_simulator::{
     Fault, FaultKind, Key, Launch, LaunchFilter, Matcher, OperationClass, Provider, RequestRecord,
     Script, Simulator, SimulatorOptions,
 };
