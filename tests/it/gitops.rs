@@ -2,7 +2,7 @@
 //! does not mention them.
 
 use codeagent_operator::api::SessionPhase;
-use codeagent_operator::simulator::Provider;
+use codeagent_simulator::Provider;
 use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 
