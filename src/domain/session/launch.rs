@@ -1,24 +1,88 @@
-//! The launch: the claim, and what its answer comes to.
+//! The launch: the look before it where one is needed, the claim under which it is sent, and what its answer comes to.
 
 use std::time::Duration;
 
 use super::super::ids::{ClaimId, LaunchKey};
-use super::super::remote::{ErrorClass, LaunchOutcome, Launched, ProviderError};
+use super::super::remote::{
+    Capability, ErrorClass, LaunchOutcome, Launched, ProviderError, Recovery,
+};
 use super::super::send::baseline::{self, Baseline};
+use super::super::send::judge::{CLOCK_SKEW, created_from, lookup_keys};
 use super::super::send::refusal::{self, Refused};
 use super::super::send::seen::Preflight;
 use super::super::snapshot::RemotePhase;
 use super::super::status::Draft;
-use super::active::{pull_request_condition, pull_request_wish};
-use super::observed::{AgentView, Connected, Inputs, Observed, ProviderFacts, Readiness, Turn};
-use super::plan::{Effect, Guard, LaunchPlan, Note, Plan, Recorded, StatusWrite};
-use super::record::store;
-use super::unlaunched::{self, recorded};
-use super::{IF_FOUND, draft, earlier_attempt_open, session_ref, set_state};
+use super::observed::{
+    AgentView, Connected, Inputs, Observed, Origin, ProviderFacts, Readiness, Turn,
+};
+use super::plan::{Effect, Guard, LaunchPlan, LookupPlan, Note, Plan, Recorded, StatusWrite};
+use super::progress::{pull_request_condition, pull_request_wish};
+use super::view::{
+    IF_FOUND, draft, earlier_attempt_open, keys, recorded, session_ref, set_state, store,
+};
+use super::waiting::{self, waiting};
 use crate::api::{
     CodeSessionStatus, ConditionStatus, Effective, ProviderStatus, Reason, RefusalRecord,
     SendRecord, SendState, SendTarget, SessionCondition, SessionPhase,
 };
+
+/// No gate holds the session: finalizer, look, baseline, claim, in this order, one thing a pass.
+pub(super) fn decide(o: &Observed<'_>) -> Plan {
+    if o.stopping {
+        return Plan::nothing();
+    }
+    if !o.session.has_finalizer || o.session.origin != Origin::Own {
+        return Plan::act(Effect::AddFinalizer);
+    }
+    let (
+        AgentView::Present {
+            effective,
+            client_id_honoured,
+            ..
+        },
+        Some(provider),
+        Readiness::Ready(connected),
+    ) = (&o.agent, &o.provider, &o.readiness)
+    else {
+        // The gates have seen to it that all of it is there.
+        return Plan::nothing();
+    };
+    let Some(inputs) = &connected.inputs else {
+        return Plan::wait(o.timing.fault_wait_min);
+    };
+    if look_first(o, provider) {
+        return Plan::act(Effect::Lookup(Box::new(LookupPlan {
+            keys: lookup_keys(
+                keys(&o.session, recorded(o).map_or(1, |record| record.attempt)),
+                recorded(o),
+            ),
+            repository: effective.repository.clone(),
+            // An earlier life of the object may have used another template than there is now.
+            template_id: recorded(o).and_then(|record| record.target.template_id.clone()),
+            baseline: None,
+            created_from: recorded(o).map_or(o.session.created_at - CLOCK_SKEW, created_from),
+            created_until: o.now + o.timing.fence(),
+            client_id_honoured: *client_id_honoured,
+            resume: o.own_lookups().and_then(|looks| looks.resume.clone()),
+        })));
+    }
+    match baseline(o, provider, connected) {
+        Baseline::Done(_) => {}
+        Baseline::Due => return preflight(o),
+        Baseline::Failed(error, wait) => {
+            let message = format!("waits, the provider cannot be used right now: {error}");
+            return waiting(o, error.outage(), &message).again(wait);
+        }
+    }
+    let attempt = recorded(o).map_or(1, |record| record.attempt);
+    let posts = match recorded(o) {
+        // What was proven absent may still arrive late: it stays one of the requests with this key.
+        Some(record) if record.state == SendState::Absent => record.posts.saturating_add(1),
+        // A settled refusal proves that nothing with this key is under way: counting begins anew (docs/protocol.md).
+        Some(_) | None => 1,
+    };
+    claim(o, provider, connected, inputs, effective, attempt, posts)
+}
 
 /// Looks at what is there before the launch.
 pub(super) fn preflight(o: &Observed<'_>) -> Plan {
@@ -52,11 +116,14 @@ pub(super) fn baseline<'a>(
 /// Whether a request under the record before a claim of so many `posts` may yet be found: then looks reach back to the
 /// first of them.
 fn may_have_arrived(before: &SendRecord, posts: i32) -> bool {
-    let rate_limited = before
+    posts > 1 || before.state != SendState::Rejected || was_rate_limited(before)
+}
+
+fn was_rate_limited(record: &SendRecord) -> bool {
+    record
         .refusal
         .as_ref()
-        .is_some_and(|refusal| refusal.class == ErrorClass::RateLimited.as_str());
-    posts > 1 || before.state != SendState::Rejected || rate_limited
+        .is_some_and(|refusal| refusal.class == ErrorClass::RateLimited.as_str())
 }
 
 /// Claims an attempt and sends it.
@@ -114,7 +181,7 @@ pub(super) fn claim(
             .filter(|_| posts == 1)
             .and_then(|record| record.refusal.clone()),
     };
-    let mut draft = unlaunched::draft(o);
+    let mut draft = waiting::draft(o);
     let status = draft.status();
     status.phase = SessionPhase::Creating;
     status.queue = None;
@@ -153,6 +220,33 @@ pub(super) fn claim(
         notes: Vec::new(),
         again: None,
     }
+}
+
+/// Whether sessions of this provider are launched from a template, and it is not there for this account.
+pub fn template_missing(provider: &ProviderFacts, connected: &Connected) -> bool {
+    provider.capabilities.contains(&Capability::Templates)
+        && connected
+            .inputs
+            .as_ref()
+            .is_some_and(|inputs| inputs.template_id.is_none())
+}
+
+/// Whether the provider is looked at before the first request: a rate limit may have hidden an acceptance, what was proven
+/// absent long ago may have arrived since, and an old object without a claim may come from a backup that was made before the
+/// claim.
+fn look_first(o: &Observed<'_>, provider: &ProviderFacts) -> bool {
+    let findable = match provider.recovery {
+        Recovery::ClientId | Recovery::Marker => true,
+        Recovery::None => false,
+    };
+    let doubtful = match recorded(o) {
+        Some(record) => record.state == SendState::Absent || was_rate_limited(record),
+        None => o.session.older_than_process || o.since(o.session.created_at) >= o.timing.stale_age,
+    };
+    let looked = o
+        .own_lookups()
+        .is_some_and(|looks| !looks.absent.is_empty());
+    findable && doubtful && !looked
 }
 
 /// What is stored once the answer to a launch is there.

@@ -10,21 +10,18 @@ use super::super::send::judge::{MOST_POSTS, Next, OpenClaim, created_from, looku
 use super::super::send::seen::Lookups;
 use super::super::snapshot::{RemotePhase, Snapshot};
 use super::super::status::{Draft, whole_seconds};
-use super::active::apply;
+use super::gates;
 use super::launch::{self, claim, settle_stored_refusal, under_way};
-use super::observed::{
-    AgentView, Connected, Inputs, Observed, Origin, ProviderFacts, Readiness, keys,
-};
+use super::observed::{AgentView, Connected, Inputs, Observed, Origin, ProviderFacts, Readiness};
 use super::plan::{Effect, LookupPlan, Note, Owner, Plan, Recorded};
-use super::record::store;
-use super::{
-    IF_FOUND, deletion_overdue, deletion_policy, draft, had_its_chance, set_state, stop_wanted,
-    until_deletion_overdue,
+use super::progress::apply;
+use super::view::{
+    IF_FOUND, deletion_overdue, deletion_policy, draft, had_its_chance, keys, set_state,
+    stop_wanted, store, until_deletion_overdue,
 };
 use crate::api::{
-    ConditionStatus, DeletionPolicy, DesiredState, Effective, OnUnknownLaunch, ProviderKind,
-    ProviderStatus, Reason, SendRecord, SendState, SendTarget, SessionCondition, SessionPhase,
-    condition,
+    ConditionStatus, DeletionPolicy, Effective, OnUnknownLaunch, ProviderKind, ProviderStatus,
+    Reason, SendRecord, SendState, SendTarget, SessionCondition, SessionPhase, condition,
 };
 
 pub(super) fn decide(o: &Observed<'_>, open: &SendRecord) -> Plan {
@@ -175,24 +172,12 @@ struct Ready<'a> {
 }
 
 fn ready_to_send<'a>(o: &'a Observed<'_>) -> Option<Ready<'a>> {
-    let wanted = match o.session.spec.desired_state {
-        DesiredState::Running => true,
-        DesiredState::Suspended | DesiredState::Cancelled | DesiredState::Archived => false,
-    };
-    let agreed = matches!(
-        &o.agent,
-        AgentView::Present {
-            suspended: false,
-            objection: None,
-            ..
-        }
-    );
     let (Some(provider), Readiness::Ready(connected)) = (&o.provider, &o.readiness) else {
         return None;
     };
     // They are missing if the CodeAgent or the source of the prompt is.
     let inputs = connected.inputs.as_ref()?;
-    (wanted && agreed).then_some(Ready {
+    gates::open(o).then_some(Ready {
         provider,
         connected,
         inputs,

@@ -3,7 +3,8 @@
 
 use super::observed::{Observed, Origin};
 use super::plan::{Effect, Note, Plan};
-use super::{draft, recover, session_ref, stop_wanted};
+use super::recover;
+use super::view::{draft, session_ref, stop_wanted};
 use crate::api::{Reason, SendState, SessionPhase};
 
 /// What a copy waits for.

@@ -15,7 +15,7 @@ mod ended;
 mod outcome;
 mod properties;
 mod recover;
-mod unlaunched;
+mod waiting;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -33,8 +33,8 @@ use super::super::snapshot::{Links, RemotePhase, Snapshot};
 use super::super::timing::Timing;
 use super::*;
 use crate::api::{
-    CodeSessionSpec, CodeSessionStatus, Condition, ConditionStatus, Effective, ProviderKind,
-    Reason, SendRecord, SessionCondition, condition,
+    CodeSessionSpec, CodeSessionStatus, Condition, ConditionStatus, DeletionPolicy, DesiredState,
+    Effective, ProviderKind, Reason, SendRecord, SessionCondition, condition,
 };
 
 const NAMESPACE_UID: &str = "ns-uid";
@@ -473,7 +473,7 @@ impl Given {
     }
 
     fn desires(&mut self, state: DesiredState) {
-        self.spec.desired_state = state;
+        self.spec.desired_state = Some(state);
         self.generation += 1;
     }
 

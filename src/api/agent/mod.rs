@@ -1,0 +1,264 @@
+//! `CodeAgent`: a reusable template for sessions.
+
+mod status;
+
+pub use status::*;
+
+use std::collections::BTreeMap;
+
+use kube::CustomResource;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::api::provider::ProviderSpec;
+use crate::api::shared::{
+    DeletionPolicy, KEY_PATTERN, NAME_PATTERN, OnUnknownLaunch, params_schema, words_schema,
+};
+
+/// A template for sessions: provider, credentials, repository, model, preamble and pull request behaviour.
+#[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[kube(
+    group = "codeagents.dev",
+    version = "v1alpha1",
+    kind = "CodeAgent",
+    namespaced,
+    doc = "A reusable template for cloud coding agent sessions: provider, credentials, repository, model, preamble and pull request behaviour.",
+    status = "CodeAgentStatus",
+    derive = "PartialEq",
+    shortname = "cagent",
+    category = "codeagent-operator",
+    printcolumn(
+        name = "Provider",
+        type_ = "string",
+        json_path = ".status.provider",
+        description = "Which provider runs the sessions"
+    ),
+    printcolumn(
+        name = "Ready",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type=='Ready')].status",
+        description = "Whether sessions can start"
+    ),
+    printcolumn(
+        name = "Active",
+        type_ = "integer",
+        json_path = ".status.sessions.active",
+        description = "Sessions that run now"
+    ),
+    printcolumn(
+        name = "Model",
+        type_ = "string",
+        json_path = ".spec.model.id",
+        description = "The model"
+    ),
+    printcolumn(
+        name = "Age",
+        type_ = "date",
+        json_path = ".metadata.creationTimestamp"
+    )
+)]
+#[serde(rename_all = "camelCase")]
+pub struct CodeAgentSpec {
+    /// Name for people. Default: the object's name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 128))]
+    pub display_name: Option<String>,
+    /// What this agent is for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 1024))]
+    pub description: Option<String>,
+    /// Which provider runs the sessions: exactly one member.
+    pub provider: ProviderSpec,
+    /// The credentials for the provider.
+    pub credentials: Credentials,
+    /// The repository to work on. A session may choose another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repository: Option<RepositorySpec>,
+    /// The model. Default: auto, the provider's own choice.
+    #[serde(default)]
+    pub model: ModelSpec,
+    /// Text put before every prompt, at most 32 KiB of UTF-8.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 32768), extend("x-kubernetes-validations" = [{
+        "rule": "size(bytes(self)) <= 32768",
+        "message": "the preamble is larger than 32 KiB of UTF-8: shorten it, or put the text into the repository and refer to it"
+    }]))]
+    pub preamble: Option<String>,
+    /// What happens with branch and pull request.
+    #[serde(default)]
+    pub pull_request: PullRequestSpec,
+    /// Pause: running sessions go on, no new one starts. Default: false.
+    #[serde(default)]
+    pub suspend: bool,
+    /// How many sessions of this agent may be active at the same time, 1 to 1000; further ones wait. Default: no limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1000))]
+    pub max_concurrent_sessions: Option<i32>,
+    /// What happens with a session at the provider that was launched once more for a CodeSession of this agent, by a request
+    /// that took effect after it was given up: Report or Cancel. Sessions that no CodeSession accounts for are only ever
+    /// reported, in status.orphans. Default: Report.
+    #[serde(default)]
+    pub orphan_policy: OrphanPolicy,
+    /// Defaults for the sessions.
+    #[serde(default)]
+    pub session_defaults: SessionDefaults,
+}
+
+/// What happens with an extra session at the provider.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum OrphanPolicy {
+    /// It is reported and left alone.
+    #[default]
+    Report,
+    /// It is stopped, if it is ours beyond doubt.
+    Cancel,
+}
+
+words_schema!(OrphanPolicy: Report, Cancel);
+
+/// Where the credentials are.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Credentials {
+    /// The Secret, in the same namespace. It must carry the label codeagents.dev/credential: "true".
+    pub secret_ref: CredentialReference,
+}
+
+/// A Secret with a provider's credentials.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CredentialReference {
+    /// Name of the Secret.
+    #[schemars(length(min = 1, max = 253), regex(pattern = NAME_PATTERN))]
+    pub name: String,
+    /// Key of the API key within the Secret. Default: api-key. What else a provider needs has a fixed key in the same Secret
+    /// (flapjack: cursor-api-key; firetiger: username and password).
+    #[serde(default = "default_secret_key")]
+    #[schemars(length(min = 1, max = 253), regex(pattern = KEY_PATTERN))]
+    pub key: String,
+}
+
+fn default_secret_key() -> String {
+    "api-key".to_owned()
+}
+
+/// A repository and where to start in it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RepositorySpec {
+    /// URL, such as https://github.com/acme/app.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 8, max = 512), regex(pattern = r"^https://[^\s@?#]+$"))]
+    pub url: Option<String>,
+    /// Branch, tag or commit to start from. Default: the repository's default branch; Firebender needs one.
+    #[serde(default, rename = "ref", skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 255), regex(pattern = r"^[^\s]+$"))]
+    pub reference: Option<String>,
+}
+
+/// The model of a CodeAgent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ModelSpec {
+    /// The provider's id of the model, or auto for the provider's own choice. Default: auto.
+    #[serde(default = "default_model")]
+    #[schemars(length(min = 1, max = 128), regex(pattern = r"^[^\s]+$"))]
+    pub id: String,
+    /// Parameters of the model by name, at most 20. Default: none.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(schema_with = "params_schema")]
+    pub params: BTreeMap<String, String>,
+}
+
+/// The model id that leaves the choice to the provider.
+pub const AUTO_MODEL: &str = "auto";
+
+fn default_model() -> String {
+    AUTO_MODEL.to_owned()
+}
+
+impl Default for ModelSpec {
+    fn default() -> Self {
+        Self {
+            id: default_model(),
+            params: BTreeMap::new(),
+        }
+    }
+}
+
+/// What happens with branch and pull request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [{
+    "rule": "!(self.workOnCurrentBranch && has(self.branchName))",
+    "message": "workOnCurrentBranch and branchName exclude each other: remove one"
+}]))]
+pub struct PullRequestSpec {
+    /// Open a pull request when done. Default: true.
+    #[serde(default = "yes")]
+    pub auto_create: bool,
+    /// Push to the starting branch instead of a new one. Default: false.
+    #[serde(default)]
+    pub work_on_current_branch: bool,
+    /// Do not ask anyone for a review. Default: false.
+    #[serde(default)]
+    pub skip_reviewer_request: bool,
+    /// Name of the branch to create, where the provider lets us choose. Default: the provider's choice.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 255), regex(pattern = r"^[^\s]+$"))]
+    pub branch_name: Option<String>,
+}
+
+fn yes() -> bool {
+    true
+}
+
+impl Default for PullRequestSpec {
+    fn default() -> Self {
+        Self {
+            auto_create: true,
+            work_on_current_branch: false,
+            skip_reviewer_request: false,
+            branch_name: None,
+        }
+    }
+}
+
+/// Defaults for the sessions of a CodeAgent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SessionDefaults {
+    /// How long a session may run, in seconds from its launch, 60 to 604800; then it is cancelled and becomes Expired. Default: 7200.
+    #[serde(default = "default_deadline")]
+    #[schemars(range(min = 60, max = 604_800))]
+    pub active_deadline_seconds: i64,
+    /// How long a finished session is kept, in seconds, 0 to 31536000; then the object is deleted. Default: for ever. Leave it unset
+    /// where GitOps applies the sessions: it would create and run again what was deleted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 31_536_000))]
+    pub ttl_seconds_after_finished: Option<i64>,
+    /// What deleting an active session does at the provider: Cancel or Orphan. Default: Cancel.
+    #[serde(default)]
+    pub deletion_policy: DeletionPolicy,
+    /// What happens when a launch may or may not have arrived: Recover, Fail or Retry. Default: Recover.
+    #[serde(default)]
+    pub on_unknown_launch: OnUnknownLaunch,
+}
+
+/// Default of `activeDeadlineSeconds`.
+pub const DEFAULT_DEADLINE_SECONDS: i64 = 7200;
+
+fn default_deadline() -> i64 {
+    DEFAULT_DEADLINE_SECONDS
+}
+
+impl Default for SessionDefaults {
+    fn default() -> Self {
+        Self {
+            active_deadline_seconds: DEFAULT_DEADLINE_SECONDS,
+            ttl_seconds_after_finished: None,
+            deletion_policy: DeletionPolicy::default(),
+            on_unknown_launch: OnUnknownLaunch::default(),
+        }
+    }
+}

@@ -1,0 +1,541 @@
+//! Before the launch.
+
+use super::*;
+
+/// Nothing is sent; the session is stalled for this reason.
+#[track_caller]
+fn stalls(mut given: Given, reason: Reason) -> Given {
+    let plan = given.pass();
+    assert_eq!(plan.effect, None);
+    given.holds(SessionCondition::Stalled, reason);
+    assert_eq!(given.phase(), SessionPhase::Pending);
+    given
+}
+
+/// Nothing is sent; the session waits for this reason, and that is nobody's mistake.
+#[track_caller]
+fn waits(mut given: Given, reason: Reason) -> Given {
+    let plan = given.pass();
+    assert_eq!(plan.effect, None);
+    given.holds(SessionCondition::Reconciling, reason);
+    assert_eq!(given.phase(), SessionPhase::Pending);
+    given
+}
+
+#[test]
+fn without_its_agent_a_session_waits_for_somebody_to_create_it() {
+    let mut given = Given::ready();
+    given.agent = AgentView::Missing;
+    stalls(given, Reason::AgentNotFound).rests();
+}
+
+#[test]
+fn a_suspended_agent_starts_nothing() {
+    let mut given = Given::ready();
+    let AgentView::Present { suspended, .. } = &mut given.agent else {
+        panic!()
+    };
+    *suspended = true;
+    waits(given, Reason::AgentSuspended).rests();
+}
+
+#[test]
+fn a_suspended_session_is_settled_without_a_launch() {
+    let mut given = Given::ready();
+    given.spec.desired_state = Some(DesiredState::Suspended);
+    given.pass();
+    given.is(
+        SessionCondition::Reconciling,
+        ConditionStatus::False,
+        Reason::Suspended,
+    );
+    given.is(
+        SessionCondition::Stalled,
+        ConditionStatus::False,
+        Reason::Suspended,
+    );
+    given.rests();
+}
+
+#[test]
+fn a_restored_copy_is_never_launched() {
+    let mut given = Given::ready();
+    given.origin = Origin::Copy;
+    let mut given = stalls(given, Reason::RestoredCopy);
+    given.rests();
+    // The user removes the annotation: now it is a session of its own.
+    given.origin = Origin::None;
+    assert_eq!(given.pass().effect, Some(Effect::AddFinalizer));
+    assert!(matches!(given.pass().effect, Some(Effect::Launch(_))));
+}
+
+#[test]
+fn a_disabled_provider_stalls() {
+    let mut given = Given::ready();
+    given.provider = None;
+    stalls(given, Reason::ProviderDisabled).rests();
+}
+
+#[test]
+fn a_missing_capability_ends_the_session_only_if_the_session_asked_for_it() {
+    for (fault, phase) in [
+        (Fault::Session, SessionPhase::Error),
+        (Fault::Surroundings, SessionPhase::Pending),
+    ] {
+        let mut given = Given::ready();
+        let AgentView::Present { objection, .. } = &mut given.agent else {
+            panic!()
+        };
+        *objection = Some(Objection {
+            reason: Reason::CapabilityMissing,
+            message: "cannot".into(),
+            fault,
+        });
+        let plan = given.pass();
+        assert_eq!(plan.effect, None);
+        assert_eq!(given.phase(), phase);
+        given.holds(SessionCondition::Stalled, Reason::CapabilityMissing);
+        assert_eq!(plan.notes.len(), usize::from(phase == SessionPhase::Error));
+    }
+}
+
+#[test]
+fn a_missing_secret_stalls_and_is_looked_at_again() {
+    let mut given = Given::ready();
+    given.readiness = blocked(Reason::SecretNotFound, false);
+    let given = stalls(given, Reason::SecretNotFound);
+    let plan = given.decide();
+    assert_eq!((plan.before, plan.again), (None, Some(seconds(10))));
+}
+
+#[test]
+fn a_provider_that_is_down_is_waited_for() {
+    let mut given = Given::ready();
+    given.readiness = blocked(Reason::ProviderUnavailable, true);
+    waits(given, Reason::ProviderUnavailable);
+}
+
+#[test]
+fn an_unknown_account_is_verified_first() {
+    let mut given = Given::ready();
+    given.readiness = Readiness::Unverified;
+    assert_eq!(given.pass().effect, Some(Effect::VerifyCredentials));
+}
+
+#[test]
+fn a_full_agent_makes_the_session_wait_and_says_where_it_stands() {
+    let mut given = Given::ready();
+    given.place = Place::Taken { position: 3 };
+    let mut given = waits(given, Reason::WaitingForCapacity);
+    let since = given.now;
+    given.rests();
+    given.wait(seconds(60));
+    given.place = Place::Taken { position: 1 };
+    given.pass();
+    let queue = given.status.as_ref().unwrap().queue.clone().unwrap();
+    assert_eq!((queue.position, queue.since), (1, since));
+    given.place = Place::Free;
+    given.launch(&accepted());
+    assert_eq!(given.status.as_ref().unwrap().queue, None);
+}
+
+#[test]
+fn the_finalizer_comes_first_then_the_claim() {
+    let mut given = Given::ready();
+    given.has_finalizer = false;
+    given.origin = Origin::None;
+    let plan = given.pass();
+    assert_eq!(plan.before, None);
+    assert_eq!(plan.effect, Some(Effect::AddFinalizer));
+    let plan = given.pass();
+    assert!(plan.before.is_some());
+    assert!(matches!(plan.effect, Some(Effect::Launch(_))));
+}
+
+#[test]
+fn a_finalizer_without_the_origin_is_not_enough() {
+    let mut given = Given::ready();
+    given.origin = Origin::None;
+    assert_eq!(given.pass().effect, Some(Effect::AddFinalizer));
+}
+
+#[test]
+fn a_process_that_is_stopping_starts_nothing() {
+    for change in [
+        |given: &mut Given| given.has_finalizer = true,
+        |given: &mut Given| given.has_finalizer = false,
+        |given: &mut Given| given.readiness = Readiness::Unverified,
+    ] {
+        let mut given = Given::ready();
+        change(&mut given);
+        given.stopping = true;
+        given.rests();
+    }
+}
+
+#[test]
+fn the_claim_pins_all_that_a_later_request_look_or_stop_needs() {
+    let given = Given::ready();
+    let plan = given.decide();
+    let write = plan.before.unwrap();
+    assert_eq!(write.guard, Guard::Unchanged);
+    assert_eq!(write.status.phase, SessionPhase::Creating);
+    assert_eq!(write.status.effective, Some(effective()));
+    assert_eq!(write.status.messages[0].name, "prompt");
+    let record = write.status.launch.clone().unwrap();
+    assert_eq!(record.key, key(1).as_uuid());
+    assert_eq!((record.attempt, record.posts), (1, 1));
+    assert_eq!(record.state, SendState::Claimed);
+    assert_eq!(record.claim_id, "claim-1");
+    assert_eq!(record.claimed_at, given.now);
+    assert_eq!(record.not_after, given.now + given.timing.send_window);
+    assert_eq!(record.request_digest, "digest");
+    assert_eq!(record.target.kind, "cursor");
+    assert_eq!(record.target.api_version, "v1");
+    assert_eq!(record.target.endpoint, "https://api.cursor.com");
+    assert_eq!(record.target.account, "ours");
+    assert_eq!(record.target.secret_ref, "cursor/api-key");
+    let Some(Effect::Launch(launch)) = plan.effect else {
+        panic!()
+    };
+    assert_eq!(launch.key, key(1));
+    assert_eq!(launch.not_after, record.not_after);
+    assert_eq!(launch.prompt, "Fix the login bug");
+}
+
+#[test]
+fn an_old_object_without_a_claim_is_looked_for_before_it_is_launched() {
+    // It may come from a backup that was made before its claim.
+    for recovery in [Recovery::ClientId, Recovery::Marker] {
+        for old in [
+            |given: &mut Given| given.older_than_process = true,
+            |given: &mut Given| given.wait(seconds(600)),
+        ] {
+            let mut given = Given::launchable(recovery);
+            old(&mut given);
+            given.look_for(AdoptAnswer::Absent);
+            assert!(matches!(given.pass().effect, Some(Effect::Launch(_))));
+        }
+    }
+}
+
+#[test]
+fn an_old_object_that_runs_already_is_adopted_without_a_launch() {
+    let mut given = Given::ready();
+    given.older_than_process = true;
+    given.look_for(found(RemotePhase::Running));
+    given.holds(SessionCondition::Launched, Reason::Adopted);
+    let record = given.record().unwrap();
+    assert_eq!(record.state, SendState::Confirmed);
+    assert_eq!(record.target.account, "ours");
+    assert_eq!(record.key, key(1).as_uuid());
+    assert_eq!(given.status.as_ref().unwrap().effective, Some(effective()));
+}
+
+#[test]
+fn where_nothing_can_be_looked_for_an_old_object_is_launched() {
+    let mut given = Given::launchable(Recovery::None);
+    given.older_than_process = true;
+    given.send();
+}
+
+#[test]
+fn where_a_lost_launch_is_found_by_comparing_what_is_there_is_read_first_and_goes_into_the_claim() {
+    for baseline in [Some("issues/FT-42 0123".to_owned()), None] {
+        let mut given = Given::launchable(Recovery::None);
+        given.spec.issue = Some("issues/FT-42".into());
+        let plan = given.decide();
+        assert_eq!(
+            plan.effect,
+            Some(Effect::Preflight {
+                issue: Some("issues/FT-42".into())
+            })
+        );
+        assert_eq!(plan.before, None, "nothing is claimed yet");
+        given.look_before(Ok(baseline.clone()));
+        given.launch(&unknown());
+        assert_eq!(given.record().unwrap().baseline, baseline);
+        let Some(Effect::Lookup(lookup)) = given.decide().effect else {
+            panic!()
+        };
+        assert_eq!(lookup.baseline, baseline);
+    }
+}
+
+#[test]
+fn what_was_read_too_long_ago_or_before_the_turn_or_by_another_account_is_read_again() {
+    let read = || {
+        let mut given = Given::launchable(Recovery::None);
+        given.look_before(Ok(Some("old".into())));
+        assert!(matches!(given.decide().effect, Some(Effect::Launch(_))));
+        given
+    };
+    let mut given = read();
+    given.wait(given.timing.post_timeout + seconds(1));
+    given.look_before(Ok(Some("new".into())));
+    given.launch(&unknown());
+    assert_eq!(given.record().unwrap().baseline.as_deref(), Some("new"));
+
+    let mut given = read();
+    given.wait(seconds(1));
+    given.turn = Turn::Ours {
+        since: given.uptime,
+    };
+    given.look_before(Ok(None));
+
+    let mut given = read();
+    given.readiness = Readiness::Ready(connected("another account"));
+    given.look_before(Ok(None));
+}
+
+#[test]
+fn an_outage_before_the_launch_claims_nothing_and_is_waited_out() {
+    for (class, reason) in [
+        (ErrorClass::Unavailable, Reason::ProviderUnavailable),
+        (ErrorClass::Timeout, Reason::ProviderUnavailable),
+        (ErrorClass::RateLimited, Reason::RateLimited),
+    ] {
+        let mut given = Given::launchable(Recovery::None);
+        for wait in [2, 4, 8] {
+            given.look_before(Err(error(class)));
+            let plan = given.pass();
+            assert_eq!((plan.effect, plan.again), (None, Some(seconds(wait))));
+            given.holds(SessionCondition::Reconciling, reason);
+            assert_eq!(
+                (given.phase(), given.record()),
+                (SessionPhase::Pending, None)
+            );
+            given.wait(seconds(wait));
+        }
+        assert_eq!(given.writes, 1, "waiting is said once");
+        given.launch(&accepted());
+    }
+}
+
+#[test]
+fn the_provider_s_own_waiting_time_is_kept_before_a_launch() {
+    let mut given = Given::launchable(Recovery::None);
+    given.look_before(Err(ProviderError {
+        retry_after: Some(seconds(90)),
+        ..error(ErrorClass::RateLimited)
+    }));
+    assert_eq!(given.pass().again, Some(seconds(90)));
+}
+
+#[test]
+fn a_session_waits_while_the_launch_of_another_one_on_its_issue_is_open() {
+    let mut given = Given::launchable(Recovery::None);
+    given.turn = Turn::Taken {
+        by: "CodeSession first".into(),
+    };
+    let plan = given.pass();
+    assert_eq!(
+        (plan.effect, plan.again),
+        (None, Some(given.timing.recheck))
+    );
+    given.holds(SessionCondition::Reconciling, Reason::WaitingForIssue);
+    let message = &given.condition(SessionCondition::Reconciling).message;
+    assert!(message.contains("CodeSession first"), "{message}");
+    assert_eq!(given.phase(), SessionPhase::Pending);
+    given.rests();
+    given.turn = Turn::Ours {
+        since: given.uptime,
+    };
+    given.launch(&accepted());
+    assert_eq!(given.phase(), SessionPhase::Creating);
+}
+
+#[test]
+fn after_a_rate_limit_the_provider_is_looked_at_before_every_further_request() {
+    let mut given = Given::ready();
+    given.launch(&rejected(ErrorClass::RateLimited));
+    for _ in 0..3 {
+        given.wait(seconds(60));
+        given.look_for(AdoptAnswer::Absent);
+        given.launch(&rejected(ErrorClass::RateLimited));
+        // Each time the key is the same, and one request is under way at most.
+        let record = given.record().unwrap();
+        assert_eq!(record.key, key(1).as_uuid());
+        assert_eq!((record.attempt, record.posts), (1, 1));
+    }
+}
+
+#[test]
+fn a_refusal_holds_the_session_until_its_circumstances_change_or_its_time_is_up() {
+    let refused = || {
+        let mut given = Given::ready();
+        given.launch(&rejected(ErrorClass::Unauthorized));
+        given.wait(seconds(299));
+        given
+    };
+    let given = refused();
+    let plan = given.decide();
+    assert_eq!((plan.before, plan.effect), (None, None));
+    assert_eq!(plan.again, Some(seconds(1)));
+
+    for release in [
+        |given: &mut Given| given.wait(seconds(1)),
+        |given: &mut Given| given.agent_generation(2),
+        |given: &mut Given| given.readiness = Readiness::Ready(connected("another account")),
+        |given: &mut Given| {
+            let mut rotated = connected("ours");
+            rotated.credential = "another key of the same account".into();
+            given.readiness = Readiness::Ready(rotated);
+        },
+    ] {
+        let mut given = refused();
+        release(&mut given);
+        assert!(matches!(given.pass().effect, Some(Effect::Launch(_))));
+    }
+}
+
+#[test]
+fn a_refused_session_reads_its_secret_again_long_before_its_time_is_up() {
+    let mut given = Given::ready();
+    given.launch(&rejected(ErrorClass::Forbidden));
+    let plan = given.decide();
+    assert_eq!(plan.again, Some(given.timing.recheck));
+    assert!(given.timing.refusal_wait_min > given.timing.recheck);
+}
+
+#[test]
+fn refusals_in_a_row_wait_longer_each_time() {
+    let mut given = Given::ready();
+    let mut waits = Vec::new();
+    for _ in 0..6 {
+        given.launch(&rejected(ErrorClass::Unauthorized));
+        let refusal = given.record().unwrap().refusal.clone().unwrap();
+        let wait = given.observed(|o| o.until(refusal.retry_at));
+        waits.push(wait.as_secs() / 60);
+        given.wait(wait);
+    }
+    assert_eq!(waits, [5, 10, 20, 40, 60, 60]);
+}
+
+#[test]
+fn a_provider_that_says_when_to_come_back_is_believed() {
+    let mut given = Given::ready();
+    let mut error = error(ErrorClass::RateLimited);
+    error.retry_after = Some(seconds(777));
+    given.launch(&LaunchOutcome::Rejected(error));
+    assert_eq!(given.decide().again, Some(seconds(777)));
+}
+
+#[test]
+fn what_the_refusal_said_stands_again_after_something_else_stood_in_its_place() {
+    let mut given = Given::ready();
+    given.launch(&rejected(ErrorClass::QuotaExhausted));
+    given.holds(SessionCondition::Stalled, Reason::QuotaExhausted);
+    let said = given.condition(SessionCondition::Stalled).message.clone();
+
+    given.desires(DesiredState::Suspended);
+    given.pass();
+    given.is(
+        SessionCondition::Stalled,
+        ConditionStatus::False,
+        Reason::Suspended,
+    );
+    given.desires(DesiredState::Running);
+    given.pass();
+    given.holds(SessionCondition::Stalled, Reason::QuotaExhausted);
+    assert_eq!(given.condition(SessionCondition::Stalled).message, said);
+
+    given.readiness = blocked(Reason::SecretNotFound, false);
+    given.pass();
+    given.readiness = Readiness::Ready(connected("ours"));
+    given.pass();
+    given.holds(SessionCondition::Stalled, Reason::QuotaExhausted);
+    given.rests();
+}
+
+#[test]
+fn cancelled_or_archived_before_the_launch_means_never_launched() {
+    for (desired, reason) in [
+        (DesiredState::Cancelled, Reason::CancelledBeforeLaunch),
+        (DesiredState::Archived, Reason::ArchivedBeforeLaunch),
+    ] {
+        for refused in [false, true] {
+            let mut given = Given::ready();
+            if refused {
+                given.launch(&rejected(ErrorClass::QuotaExhausted));
+            }
+            given.desires(desired);
+            let plan = given.pass();
+            assert_eq!(plan.effect, None);
+            assert_eq!(given.phase(), SessionPhase::Cancelled);
+            given.is(SessionCondition::Launched, ConditionStatus::False, reason);
+            given.is(SessionCondition::Stalled, ConditionStatus::False, reason);
+            assert_eq!(given.pass().effect, Some(Effect::ReleaseFinalizer));
+            given.rests();
+        }
+    }
+}
+
+#[test]
+fn deleted_before_the_launch_goes_at_once_whatever_is_missing() {
+    for change in [
+        |_: &mut Given| {},
+        |given: &mut Given| given.agent = AgentView::Missing,
+        |given: &mut Given| given.readiness = blocked(Reason::SecretNotFound, false),
+        |given: &mut Given| given.provider = None,
+        |given: &mut Given| given.stopping = true,
+    ] {
+        let mut given = Given::ready();
+        change(&mut given);
+        given.deleting = Some(given.now);
+        assert_eq!(given.pass().effect, Some(Effect::ReleaseFinalizer));
+        given.rests();
+    }
+}
+
+/// A provider whose sessions are launched from a template, which is there under this id.
+fn from_template(id: Option<&str>) -> Given {
+    let mut given = Given::ready();
+    given
+        .provider
+        .as_mut()
+        .unwrap()
+        .capabilities
+        .insert(Capability::Templates);
+    template_is(&mut given, id);
+    given
+}
+
+fn template_is(given: &mut Given, id: Option<&str>) {
+    let Readiness::Ready(connected) = &mut given.readiness else {
+        panic!()
+    };
+    connected.inputs.as_mut().unwrap().template_id = id.map(str::to_owned);
+}
+
+#[test]
+fn without_its_template_a_session_waits_and_the_claim_pins_it_once_it_is_there() {
+    let mut given = waits(from_template(None), Reason::WaitingForTemplate);
+    given.rests();
+    template_is(&mut given, Some("ca-1"));
+    let plan = given.pass();
+    let Some(Effect::Launch(launch)) = plan.effect else {
+        panic!("{plan:?}")
+    };
+    assert_eq!(launch.template_id.as_deref(), Some("ca-1"));
+    let target = given.status.unwrap().launch.unwrap().target;
+    assert_eq!(target.template_id.as_deref(), Some("ca-1"));
+}
+
+#[test]
+fn a_template_that_is_gone_is_waited_for_and_another_one_launches_at_once() {
+    let mut given = from_template(Some("ca-1"));
+    given.launch(&rejected(ErrorClass::NotFound));
+    // Not the same one again: that it is gone is known.
+    let mut given = waits(given, Reason::WaitingForTemplate);
+    template_is(&mut given, None);
+    let mut given = waits(given, Reason::WaitingForTemplate);
+    template_is(&mut given, Some("ca-2"));
+    let plan = given.pass();
+    let Some(Effect::Launch(launch)) = plan.effect else {
+        panic!("{plan:?}")
+    };
+    assert_eq!(launch.template_id.as_deref(), Some("ca-2"));
+    let record = given.status.unwrap().launch.unwrap();
+    assert_eq!((record.attempt, record.posts), (1, 1));
+}
