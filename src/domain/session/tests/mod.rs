@@ -24,7 +24,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
 use super::super::effective::{Fault, Objection};
-use super::super::ids::{AccountFingerprint, InstallationId, LaunchKey, RunId, SessionId};
+use super::super::ids::{AccountFingerprint, ClaimId, InstallationId, LaunchKey, RunId, SessionId};
 use super::super::remote::{
     AdoptAnswer, CancelAnswer, Capability, ErrorClass, Found, LaunchOutcome, Launched,
     ProviderError, Recovery, Sent, StopShown,
