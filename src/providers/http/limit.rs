@@ -433,15 +433,7 @@ mod tests {
         let after = [a, b, c, d, e, f, g].map(|answer| answer.map(|time| time.as_secs()));
         assert_eq!(
             after,
-            [
-                Ok(0),
-                Ok(0),
-                Ok(0),
-                Ok(1),
-                Ok(2),
-                Err(3 * SECOND),
-                Ok(3)
-            ]
+            [Ok(0), Ok(0), Ok(0), Ok(1), Ok(2), Err(3 * SECOND), Ok(3)]
         );
     }
 
