@@ -409,7 +409,7 @@ impl Drop for Prepaid {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
     use super::*;
 
     fn rule() -> RateLimit {
@@ -485,8 +485,7 @@ mod tests {
             }
         }
         tokio::time::sleep(SECOND * u32::try_from(seconds).unwrap() + SECOND / 2).await;
-        let counts = *gone.lock().unwrap();
-        counts
+        *gone.lock().unwrap()
     }
 
     #[tokio::test(start_paused = true)]
