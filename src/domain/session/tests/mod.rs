@@ -143,6 +143,7 @@ fn key(attempt: i32) -> LaunchKey {
 
 fn accepted() -> LaunchOutcome {
     LaunchOutcome::Accepted(Launched {
+        id_honoured: Some(true),
         session_id: SessionId::new(format!("bc-{}", key(1))),
         run_id: Some(RunId::new("run-1")),
         url: Some("https://cursor.com/agents/1".into()),
@@ -161,6 +162,7 @@ fn rejected(class: ErrorClass) -> LaunchOutcome {
 
 fn found(phase: RemotePhase) -> AdoptAnswer {
     AdoptAnswer::Found(vec![Found {
+        doubt: None,
         snapshot: snapshot(phase),
         attempt: Some(1),
     }])
@@ -270,7 +272,7 @@ impl Given {
     }
 
     fn observed<R>(&self, with: impl FnOnce(&Observed<'_>) -> R) -> R {
-        let claim_id = format!("claim-{}", self.claims + 1);
+        let claim_id = ClaimId::new(format!("claim-{}", self.claims + 1));
         with(&Observed {
             now: self.now,
             uptime: self.uptime,

@@ -9,7 +9,7 @@ fn an_accepted_launch_is_recorded_under_its_claim() {
     let recorded = given.launch(&accepted());
     assert_eq!(
         recorded.write.unwrap().guard,
-        Guard::Claim("claim-1".into())
+        Guard::Claim(ClaimId::new("claim-1"))
     );
     assert_eq!(given.phase(), SessionPhase::Creating);
     given.holds(SessionCondition::Launched, Reason::Accepted);
