@@ -478,7 +478,7 @@ async fn a_conversation_and_a_session_give_an_altered_prompt_back() {
     let template = api
         .post_json(
             "/api/code-agents",
-            json!({"name": "t", "repoUrl": "https://github.com/acme/app"}),
+            json!({"name": "t", "defaultRepoUrl": "https://github.com/acme/app"}),
         )
         .await
         .text("/id");
