@@ -76,9 +76,7 @@ impl Context {
 
     async fn key(&self, namespace: &str, agent: &CodeAgent) -> Result<String, Error> {
         let secrets: Api<Secret> = Api::namespaced(self.client.clone(), namespace);
-        let secret = secrets
-            .get(&agent.spec.credentials.secret_ref.name)
-            .await?;
+        let secret = secrets.get(&agent.spec.credentials.secret_ref.name).await?;
         let bytes = secret
             .data
             .and_then(|mut data| data.remove("api-key"))
@@ -86,12 +84,18 @@ impl Context {
         String::from_utf8(bytes.0).map_err(|_| Error::Missing("a readable key"))
     }
 
-    async fn launch(&self, agent: &CodeAgent, key: &str, prompt: &str) -> Result<CreatedAgent, Error> {
+    async fn launch(
+        &self,
+        agent: &CodeAgent,
+        key: &str,
+        prompt: &str,
+    ) -> Result<CreatedAgent, Error> {
         let repository = agent.spec.repository.as_ref();
         let url = repository
             .map(|repository| repository.url.clone())
             .ok_or(Error::Missing("the repository"))?;
-        let body = json!({"prompt": {"text": prompt}, "repos": [{"url": url}], "autoCreatePR": true});
+        let body =
+            json!({"prompt": {"text": prompt}, "repos": [{"url": url}], "autoCreatePR": true});
         let answer = self.http.post(self.url("")).bearer_auth(key).json(&body);
         let answer = answer.send().await?.error_for_status()?;
         Ok(answer.json::<Created>().await?.agent)
@@ -187,8 +191,14 @@ async fn cleanup(session: &CodeSession, context: &Context) -> Result<Action, Err
     let Some(status) = status.filter(|status| !status.phase.is_terminal()) else {
         return Ok(Action::await_change());
     };
-    let id = status.provider.as_ref().and_then(|provider| provider.session_id.as_deref());
-    let run = status.messages.first().and_then(|message| message.run_id.as_deref());
+    let id = status
+        .provider
+        .as_ref()
+        .and_then(|provider| provider.session_id.as_deref());
+    let run = status
+        .messages
+        .first()
+        .and_then(|message| message.run_id.as_deref());
     if let (Some(id), Some(run)) = (id, run) {
         let agents: Api<CodeAgent> = Api::namespaced(context.client.clone(), &namespace);
         let agent = agents.get(&session.spec.agent_ref.name).await?;
@@ -227,7 +237,10 @@ fn on_error(session: Arc<CodeSession>, error: &Error, _: Arc<Context>) -> Action
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     // Without a provider installed reqwest's rustls panics.
-    if rustls::crypto::ring::default_provider().install_default().is_err() {
+    if rustls::crypto::ring::default_provider()
+        .install_default()
+        .is_err()
+    {
         return Err("a TLS provider is installed already".into());
     }
     let options = Options::parse();

@@ -73,13 +73,42 @@ pub fn checkout() -> &'static Path {
 /// If Cargo fails.
 pub async fn build(profile: Profile) -> Result<(Contestant, Contestant), Trouble> {
     let root = checkout();
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
-    cargo(root, &target, profile, &["--package", "codeagent-operator", "--bin", "codeagent-operator"]).await?;
-    cargo(root, &target, profile, &["--package", "codeagent-bench", "--bin", "baseline-controller"]).await?;
+    let target =
+        std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
+    cargo(
+        root,
+        &target,
+        profile,
+        &[
+            "--package",
+            "codeagent-operator",
+            "--bin",
+            "codeagent-operator",
+        ],
+    )
+    .await?;
+    cargo(
+        root,
+        &target,
+        profile,
+        &[
+            "--package",
+            "codeagent-bench",
+            "--bin",
+            "baseline-controller",
+        ],
+    )
+    .await?;
     let programs = target.join(profile.directory());
     Ok((
-        Contestant { kind: Kind::Current, program: programs.join("codeagent-operator") },
-        Contestant { kind: Kind::Baseline, program: programs.join("baseline-controller") },
+        Contestant {
+            kind: Kind::Current,
+            program: programs.join("codeagent-operator"),
+        },
+        Contestant {
+            kind: Kind::Baseline,
+            program: programs.join("baseline-controller"),
+        },
     ))
 }
 
@@ -95,17 +124,50 @@ pub async fn build_commit(commit: &str) -> Result<Contestant, Trouble> {
     if !source.join("Cargo.toml").exists() {
         std::fs::create_dir_all(&source)?;
         let archive = directory.join("source.tar");
-        run(Command::new("git").current_dir(root).args(["archive", "--format=tar", "--output"]).arg(&archive).arg(commit)).await?;
-        run(Command::new("tar").arg("--extract").arg("--file").arg(&archive).arg("--directory").arg(&source)).await?;
+        run(Command::new("git")
+            .current_dir(root)
+            .args(["archive", "--format=tar", "--output"])
+            .arg(&archive)
+            .arg(commit))
+        .await?;
+        run(Command::new("tar")
+            .arg("--extract")
+            .arg("--file")
+            .arg(&archive)
+            .arg("--directory")
+            .arg(&source))
+        .await?;
     }
-    cargo(&source, &target, Profile::Release, &["--package", "codeagent-operator", "--bin", "codeagent-operator"]).await?;
+    cargo(
+        &source,
+        &target,
+        Profile::Release,
+        &[
+            "--package",
+            "codeagent-operator",
+            "--bin",
+            "codeagent-operator",
+        ],
+    )
+    .await?;
     let program = target.join("release").join("codeagent-operator");
-    Ok(Contestant { kind: Kind::Earlier, program })
+    Ok(Contestant {
+        kind: Kind::Earlier,
+        program,
+    })
 }
 
-async fn cargo(source: &Path, target: &Path, profile: Profile, what: &[&str]) -> Result<(), Trouble> {
+async fn cargo(
+    source: &Path,
+    target: &Path,
+    profile: Profile,
+    what: &[&str],
+) -> Result<(), Trouble> {
     let mut cargo = Command::new("cargo");
-    cargo.current_dir(source).env("CARGO_TARGET_DIR", target).args(["build", "--locked", "--quiet"]);
+    cargo
+        .current_dir(source)
+        .env("CARGO_TARGET_DIR", target)
+        .args(["build", "--locked", "--quiet"]);
     if profile == Profile::Release {
         cargo.arg("--release");
     }
@@ -158,12 +220,20 @@ impl Contestant {
             Kind::Current | Kind::Earlier => {
                 let address = format!("127.0.0.1:{}", free_port()?);
                 command
-                    .args(["run", "--operator-namespace=default", "--allow-http-endpoints", "--log-level=error"])
+                    .args([
+                        "run",
+                        "--operator-namespace=default",
+                        "--allow-http-endpoints",
+                        "--log-level=error",
+                    ])
                     .args(["--poll-min=500ms", "--poll-max=2s", "--sweep-interval=0s"])
                     .arg(format!("--lease-name=bench-{}", self.kind))
                     .arg(format!("--bind-address={address}"))
                     .arg(format!("--provider-endpoint=cursor={}", site.cursor))
-                    .arg(format!("--provider-endpoint=firebender={}", site.firebender));
+                    .arg(format!(
+                        "--provider-endpoint=firebender={}",
+                        site.firebender
+                    ));
                 Some(address)
             }
         };
@@ -174,7 +244,12 @@ impl Contestant {
             .kill_on_drop(true)
             .spawn()?;
         let pid = child.id().ok_or("the program has ended at once")?;
-        let mut running = Running { child, pid, address, ready_after: Duration::ZERO };
+        let mut running = Running {
+            child,
+            pid,
+            address,
+            ready_after: Duration::ZERO,
+        };
         running.until_ready().await?;
         running.ready_after = begun.elapsed();
         Ok(running)
@@ -192,7 +267,11 @@ impl Running {
                 return Ok(());
             };
             let leads = match reqwest::get(format!("http://{address}/metrics")).await {
-                Ok(answer) => answer.text().await?.lines().any(|line| line == "codeagent_leader 1"),
+                Ok(answer) => answer
+                    .text()
+                    .await?
+                    .lines()
+                    .any(|line| line == "codeagent_leader 1"),
                 Err(_) => false,
             };
             let ready = match reqwest::get(format!("http://{address}/readyz")).await {
@@ -225,7 +304,10 @@ impl Running {
         let Some(address) = &self.address else {
             return Ok(0.0);
         };
-        let text = reqwest::get(format!("http://{address}/metrics")).await?.text().await?;
+        let text = reqwest::get(format!("http://{address}/metrics"))
+            .await?
+            .text()
+            .await?;
         Ok(crate::measure::sum_of(&text, name, &[labels]))
     }
 
@@ -241,5 +323,7 @@ impl Running {
 }
 
 fn free_port() -> Result<u16, Trouble> {
-    Ok(std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+    Ok(std::net::TcpListener::bind("127.0.0.1:0")?
+        .local_addr()?
+        .port())
 }

@@ -81,7 +81,11 @@ async fn main() -> ExitCode {
     // The simulator's and the operator's clients need one; nobody else could have installed it before.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let options = Options::parse();
-    let result = if options.short { short::run().await } else { full(&options).await };
+    let result = if options.short {
+        short::run().await
+    } else {
+        full(&options).await
+    };
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(trouble) => {
@@ -97,7 +101,10 @@ async fn full(options: &Options) -> Result<(), Trouble> {
         Some(commit) => Some(contestant::build_commit(commit).await?),
         None => None,
     };
-    let contestants: Vec<Contestant> = [Some(current), earlier, Some(baseline)].into_iter().flatten().collect();
+    let contestants: Vec<Contestant> = [Some(current), earlier, Some(baseline)]
+        .into_iter()
+        .flatten()
+        .collect();
     let before = measure::load_per_core()?;
     if before > BUSY && !options.busy {
         return Err(format!(
@@ -106,13 +113,18 @@ async fn full(options: &Options) -> Result<(), Trouble> {
         .into());
     }
     let mut world = World::start(Duration::from_millis(500)).await?;
-    let mut report = Report { earlier: options.earlier.clone(), load_per_core: [before, before], rows: Vec::new() };
+    let mut report = Report {
+        earlier: options.earlier.clone(),
+        load_per_core: [before, before],
+        rows: Vec::new(),
+    };
     let wanted = |scenario| options.scenarios.is_empty() || options.scenarios.contains(&scenario);
     for round in 0..options.rounds {
         for size in &options.sizes {
             for contestant in &contestants {
                 if wanted(Scenario::Life) {
-                    let row = scenario::life(&mut world, contestant, *size, options.sessions).await?;
+                    let row =
+                        scenario::life(&mut world, contestant, *size, options.sessions).await?;
                     show(&mut report, row);
                 }
                 if wanted(Scenario::Start) && round == 0 {
@@ -121,7 +133,10 @@ async fn full(options: &Options) -> Result<(), Trouble> {
                 }
             }
         }
-        for contestant in contestants.iter().filter(|contestant| scenario::has_queue(contestant.kind)) {
+        for contestant in contestants
+            .iter()
+            .filter(|contestant| scenario::has_queue(contestant.kind))
+        {
             if wanted(Scenario::Queue) {
                 for sessions in [250, 1000] {
                     let row = scenario::queue(&mut world, contestant, 50, sessions).await?;
@@ -149,7 +164,18 @@ async fn full(options: &Options) -> Result<(), Trouble> {
 }
 
 fn show(report: &mut Report, row: scenario::Row) {
-    let figures: Vec<String> = row.figures.iter().map(|(name, value)| format!("{name}={value:.2}")).collect();
-    eprintln!("{} {} store={} sessions={}: {}", row.scenario, row.program, row.store, row.sessions, figures.join(" "));
+    let figures: Vec<String> = row
+        .figures
+        .iter()
+        .map(|(name, value)| format!("{name}={value:.2}"))
+        .collect();
+    eprintln!(
+        "{} {} store={} sessions={}: {}",
+        row.scenario,
+        row.program,
+        row.store,
+        row.sessions,
+        figures.join(" ")
+    );
     report.rows.push(row);
 }

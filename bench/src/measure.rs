@@ -40,7 +40,9 @@ impl ProcessUsage {
         let kibibytes = |name: &str| -> u64 {
             let line = status.lines().find_map(|line| line.strip_prefix(name));
             let number = line.and_then(|rest| rest.split_whitespace().next());
-            number.and_then(|number| number.parse().ok()).unwrap_or_default()
+            number
+                .and_then(|number| number.parse().ok())
+                .unwrap_or_default()
         };
         Ok(Self {
             cpu: Duration::from_millis(cpu * 1000 / TICKS),
@@ -74,7 +76,8 @@ impl ApiRequests {
         let count = |labels: &[&str]| sum_of(&text, "apiserver_request_total", labels);
         let sessions = r#"resource="codesessions""#;
         Ok(Self {
-            session_writes: count(&[sessions, r#"verb="PATCH""#]) + count(&[sessions, r#"verb="PUT""#]),
+            session_writes: count(&[sessions, r#"verb="PATCH""#])
+                + count(&[sessions, r#"verb="PUT""#]),
             session_reads: count(&[sessions, r#"verb="GET""#]),
             events: count(&[r#"resource="events""#, r#"verb="POST""#])
                 + count(&[r#"resource="events""#, r#"verb="PATCH""#]),

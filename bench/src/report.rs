@@ -32,7 +32,11 @@ impl Report {
             }
         }
         for scenario in scenarios {
-            let rows: Vec<&Row> = self.rows.iter().filter(|row| row.scenario == scenario).collect();
+            let rows: Vec<&Row> = self
+                .rows
+                .iter()
+                .filter(|row| row.scenario == scenario)
+                .collect();
             // Writing to a String does not fail.
             let _ = write!(text, "\n{}", table(scenario, &rows));
         }
@@ -59,7 +63,11 @@ fn table(scenario: &str, rows: &[&Row]) -> String {
     }
     let _ = writeln!(text, "\n|---|---|---|{}", "---|".repeat(programs.len()));
     for ((store, sessions, name), line) in lines {
-        let _ = write!(text, "| {store} | {sessions} | {} |", name.replace('_', " "));
+        let _ = write!(
+            text,
+            "| {store} | {sessions} | {} |",
+            name.replace('_', " ")
+        );
         for program in &programs {
             match line.get(program).and_then(|values| mean(values)) {
                 Some(mean) => drop(write!(text, " {mean:.2} |")),
@@ -72,7 +80,9 @@ fn table(scenario: &str, rows: &[&Row]) -> String {
 }
 
 fn mean(values: &[f64]) -> Option<f64> {
-    let count = u32::try_from(values.len()).ok().filter(|count| *count > 0)?;
+    let count = u32::try_from(values.len())
+        .ok()
+        .filter(|count| *count > 0)?;
     Some(values.iter().sum::<f64>() / f64::from(count))
 }
 
@@ -92,11 +102,18 @@ mod tests {
         let report = Report {
             earlier: None,
             load_per_core: [0.0, 0.0],
-            rows: vec![row("current", 5.0), row("baseline", 6.0), row("current", 7.0)],
+            rows: vec![
+                row("current", 5.0),
+                row("baseline", 6.0),
+                row("current", 7.0),
+            ],
         };
         let expected = "| finished in the store | sessions | figure | current | baseline |";
         let text = report.markdown();
         assert!(text.contains(expected), "{text}");
-        assert!(text.contains("| 500 | 10 | writes per session | 6.00 | 6.00 |"), "{text}");
+        assert!(
+            text.contains("| 500 | 10 | writes per session | 6.00 | 6.00 |"),
+            "{text}"
+        );
     }
 }

@@ -55,20 +55,39 @@ impl Sample {
     /// Figures for each of `sessions` since `before`.
     fn since(&self, before: &Self, sessions: usize) -> BTreeMap<&'static str, f64> {
         let each = number(sessions);
-        let milliseconds = |now: Duration, then: Duration| now.saturating_sub(then).as_secs_f64() * 1000.0 / each;
+        let milliseconds =
+            |now: Duration, then: Duration| now.saturating_sub(then).as_secs_f64() * 1000.0 / each;
         let requests = self.requests.since(before.requests);
         let elapsed = self.at.duration_since(before.at).as_secs_f64();
         BTreeMap::from([
             ("sessions_per_second", each / elapsed),
-            ("cpu_ms_per_session", milliseconds(self.program.cpu, before.program.cpu)),
-            ("api_server_cpu_ms_per_session", milliseconds(self.control_plane.api_server, before.control_plane.api_server)),
-            ("etcd_cpu_ms_per_session", milliseconds(self.control_plane.store, before.control_plane.store)),
+            (
+                "cpu_ms_per_session",
+                milliseconds(self.program.cpu, before.program.cpu),
+            ),
+            (
+                "api_server_cpu_ms_per_session",
+                milliseconds(
+                    self.control_plane.api_server,
+                    before.control_plane.api_server,
+                ),
+            ),
+            (
+                "etcd_cpu_ms_per_session",
+                milliseconds(self.control_plane.store, before.control_plane.store),
+            ),
             ("writes_per_session", requests.session_writes / each),
             ("reads_per_session", requests.session_reads / each),
             ("events_per_session", requests.events / each),
             ("source_reads_per_session", requests.source_reads / each),
-            ("provider_requests_per_session", number_64(self.provider_requests - before.provider_requests) / each),
-            ("resident_mib", number_64(self.program.resident) / 1_048_576.0),
+            (
+                "provider_requests_per_session",
+                number_64(self.provider_requests - before.provider_requests) / each,
+            ),
+            (
+                "resident_mib",
+                number_64(self.program.resident) / 1_048_576.0,
+            ),
             ("peak_mib", number_64(self.program.peak) / 1_048_576.0),
         ])
     }
@@ -78,9 +97,18 @@ impl Sample {
 ///
 /// # Errors
 /// If something does not work.
-pub async fn life(world: &mut World, contestant: &Contestant, store: usize, sessions: usize) -> Result<Row, Trouble> {
+pub async fn life(
+    world: &mut World,
+    contestant: &Contestant,
+    store: usize,
+    sessions: usize,
+) -> Result<Row, Trouble> {
     world.fill(store).await?;
-    let agents = Agents { count: sessions.div_ceil(SESSIONS_A_KEY), provider: "cursor", limit: None };
+    let agents = Agents {
+        count: sessions.div_ceil(SESSIONS_A_KEY),
+        provider: "cursor",
+        limit: None,
+    };
     let mut round = world.round(agents).await?;
     let running = contestant.start(&world.site()).await?;
     let before = Sample::take(world, &running).await?;
@@ -99,8 +127,17 @@ pub async fn life(world: &mut World, contestant: &Contestant, store: usize, sess
 ///
 /// # Errors
 /// If something does not work.
-pub async fn queue(world: &mut World, contestant: &Contestant, agents: usize, sessions: usize) -> Result<Row, Trouble> {
-    let agents = Agents { count: agents, provider: "cursor", limit: Some(2) };
+pub async fn queue(
+    world: &mut World,
+    contestant: &Contestant,
+    agents: usize,
+    sessions: usize,
+) -> Result<Row, Trouble> {
+    let agents = Agents {
+        count: agents,
+        provider: "cursor",
+        limit: Some(2),
+    };
     let mut round = world.round(agents).await?;
     let running = contestant.start(&world.site()).await?;
     let before = Sample::take(world, &running).await?;
@@ -116,9 +153,17 @@ pub async fn queue(world: &mut World, contestant: &Contestant, agents: usize, se
 ///
 /// # Errors
 /// If something does not work.
-pub async fn start(world: &mut World, contestant: &Contestant, store: usize) -> Result<Row, Trouble> {
+pub async fn start(
+    world: &mut World,
+    contestant: &Contestant,
+    store: usize,
+) -> Result<Row, Trouble> {
     world.fill(store).await?;
-    let agents = Agents { count: 1, provider: "cursor", limit: None };
+    let agents = Agents {
+        count: 1,
+        provider: "cursor",
+        limit: None,
+    };
     let mut round = world.round(agents).await?;
     let launched = launches(world);
     round.apply(1, PROMPT).await?;
@@ -150,32 +195,68 @@ pub async fn start(world: &mut World, contestant: &Contestant, store: usize) -> 
 ///
 /// # Errors
 /// If something does not work.
-pub async fn hanging(world: &mut World, contestant: &Contestant, hanging: usize, stops: usize) -> Result<Row, Trouble> {
-    let mut elsewhere = world.round(Agents { count: 4, provider: "cursor", limit: Some(1000) }).await?;
-    let mut stuck = world.round(Agents { count: 4, provider: "firebender", limit: Some(1000) }).await?;
+pub async fn hanging(
+    world: &mut World,
+    contestant: &Contestant,
+    hanging: usize,
+    stops: usize,
+) -> Result<Row, Trouble> {
+    let mut elsewhere = world
+        .round(Agents {
+            count: 4,
+            provider: "cursor",
+            limit: Some(1000),
+        })
+        .await?;
+    let mut stuck = world
+        .round(Agents {
+            count: 4,
+            provider: "firebender",
+            limit: Some(1000),
+        })
+        .await?;
     let running = contestant.start(&world.site()).await?;
-    elsewhere.apply(stops, &format!("{PROMPT}\nsim: running=1h")).await?;
+    elsewhere
+        .apply(stops, &format!("{PROMPT}\nsim: running=1h"))
+        .await?;
     elsewhere.until(stops, &["Running"]).await?;
     let mut figures = BTreeMap::new();
     // Without them first: the same stops cannot be sent twice, so half of them is for either.
     let half = stops / 2;
-    figures.insert("stop_ms_alone", stop_latency(world, &elsewhere, 0, half).await?);
+    figures.insert(
+        "stop_ms_alone",
+        stop_latency(world, &elsewhere, 0, half).await?,
+    );
     world.simulator.inject(Fault {
-        when: Matcher { provider: Some(Provider::Firebender), class: Some(OperationClass::Launch), ..Matcher::default() },
+        when: Matcher {
+            provider: Some(Provider::Firebender),
+            class: Some(OperationClass::Launch),
+            ..Matcher::default()
+        },
         skip: 0,
         times: None,
-        fault: FaultKind::Hang { duration: Duration::from_secs(60) },
+        fault: FaultKind::Hang {
+            duration: Duration::from_secs(60),
+        },
     });
     stuck.apply(hanging, PROMPT).await?;
     stuck.until(hanging.min(60), &["Creating"]).await?;
-    figures.insert("stop_ms_beside_hanging_launches", stop_latency(world, &elsewhere, half, stops).await?);
+    figures.insert(
+        "stop_ms_beside_hanging_launches",
+        stop_latency(world, &elsewhere, half, stops).await?,
+    );
     world.simulator.clear_faults();
     drop(running);
     Ok(row("hanging", contestant, world, hanging, figures))
 }
 
 /// The longest time from a deletion until the provider has the stop.
-async fn stop_latency(world: &World, round: &crate::world::Round, from: usize, to: usize) -> Result<f64, Trouble> {
+async fn stop_latency(
+    world: &World,
+    round: &crate::world::Round,
+    from: usize,
+    to: usize,
+) -> Result<f64, Trouble> {
     let mut worst = Duration::ZERO;
     for n in from..to {
         let before = accepted_stops(world);
@@ -196,10 +277,22 @@ async fn stop_latency(world: &World, round: &crate::world::Round, from: usize, t
 ///
 /// # Errors
 /// If something does not work.
-pub async fn deletion(world: &mut World, contestant: &Contestant, sessions: usize) -> Result<Row, Trouble> {
-    let mut round = world.round(Agents { count: 1, provider: "cursor", limit: Some(1000) }).await?;
+pub async fn deletion(
+    world: &mut World,
+    contestant: &Contestant,
+    sessions: usize,
+) -> Result<Row, Trouble> {
+    let mut round = world
+        .round(Agents {
+            count: 1,
+            provider: "cursor",
+            limit: Some(1000),
+        })
+        .await?;
     let running = contestant.start(&world.site()).await?;
-    round.apply(sessions, &format!("{PROMPT}\nsim: running=1h")).await?;
+    round
+        .apply(sessions, &format!("{PROMPT}\nsim: running=1h"))
+        .await?;
     round.until(sessions, &["Running"]).await?;
     let before = Sample::take(world, &running).await?;
     let stops = stop_requests(world);
@@ -207,10 +300,30 @@ pub async fn deletion(world: &mut World, contestant: &Contestant, sessions: usiz
     round.until_gone().await?;
     let after = Sample::take(world, &running).await?;
     let mut figures = after.since(&before, sessions);
-    figures.insert("stops_per_session", (stop_requests(world) - stops) / number(sessions));
-    figures.insert("gone_after_s", after.at.duration_since(before.at).as_secs_f64());
-    let alive = world.simulator.sessions().iter().filter(|session| session.active).count();
+    figures.insert(
+        "stops_per_session",
+        (stop_requests(world) - stops) / number(sessions),
+    );
+    figures.insert(
+        "gone_after_s",
+        after.at.duration_since(before.at).as_secs_f64(),
+    );
+    let alive = world
+        .simulator
+        .sessions()
+        .iter()
+        .filter(|session| session.active)
+        .count();
     figures.insert("still_running", number(alive));
+    let mut orphaned = 0.0;
+    // The earlier build has another name for it.
+    for name in [
+        "codeagent_unaccounted_sessions_total",
+        "codeagent_loose_sessions_total",
+    ] {
+        orphaned += running.counter(name, "rphaned").await?;
+    }
+    figures.insert("reported_as_orphaned", orphaned);
     running.stop().await?;
     Ok(row("deletion", contestant, world, sessions, figures))
 }
@@ -221,12 +334,20 @@ fn launches(world: &World) -> usize {
 
 fn stop_requests(world: &World) -> f64 {
     let requests = world.simulator.requests();
-    number(requests.iter().filter(|request| request.class == Some(OperationClass::Cancel)).count())
+    number(
+        requests
+            .iter()
+            .filter(|request| request.class == Some(OperationClass::Cancel))
+            .count(),
+    )
 }
 
 fn accepted_stops(world: &World) -> usize {
     let requests = world.simulator.requests();
-    requests.iter().filter(|request| request.class == Some(OperationClass::Cancel) && request.accepted).count()
+    requests
+        .iter()
+        .filter(|request| request.class == Some(OperationClass::Cancel) && request.accepted)
+        .count()
 }
 
 fn row(
@@ -236,7 +357,13 @@ fn row(
     sessions: usize,
     figures: BTreeMap<&'static str, f64>,
 ) -> Row {
-    Row { scenario, program: contestant.kind.to_string(), store: world.finished(), sessions, figures }
+    Row {
+        scenario,
+        program: contestant.kind.to_string(),
+        store: world.finished(),
+        sessions,
+        figures,
+    }
 }
 
 /// Whether the program keeps a limit of sessions at a time; the baseline has none.

@@ -64,14 +64,18 @@ impl World {
     /// If something does not start.
     pub async fn start(running: Duration) -> Result<Self, Trouble> {
         // Nothing is collected in a round, and nothing but the programs shall look at the objects.
-        let options = Options { controller_manager: false, ..Options::default() };
+        let options = Options {
+            controller_manager: false,
+            ..Options::default()
+        };
         let control_plane = ControlPlane::start(options).await?;
         let admin = control_plane.admin();
         for crd in crds::all() {
             admin.apply_manifests(&crds::to_yaml(&crd)?).await?;
         }
         let providers = [Provider::Cursor, Provider::Firebender];
-        let keys = (0..KEYS).flat_map(|n| providers.map(|provider| Key::user(provider, &key(n), &key(n))));
+        let keys =
+            (0..KEYS).flat_map(|n| providers.map(|provider| Key::user(provider, &key(n), &key(n))));
         let script = Script {
             creating: Some(Duration::from_millis(50)),
             setup: Some(Duration::from_millis(50)),
@@ -88,7 +92,13 @@ impl World {
         let mut config = admin.config();
         config.default_retry = false;
         let client = Client::try_from(config)?;
-        let mut world = Self { control_plane, simulator, client, finished: 0, rounds: 0 };
+        let mut world = Self {
+            control_plane,
+            simulator,
+            client,
+            finished: 0,
+            rounds: 0,
+        };
         world.namespace(PAST).await?;
         Ok(world)
     }
@@ -139,10 +149,16 @@ impl World {
         stream::iter(self.finished..most)
             .map(|n| async move {
                 let name = format!("past-{n:06}");
-                let object: CodeSession = serde_json::from_value(session(&name, "past", "Fix the login bug in src/auth.ts, the JWT expiry check is off by one hour"))?;
+                let object: CodeSession = serde_json::from_value(session(
+                    &name,
+                    "past",
+                    "Fix the login bug in src/auth.ts, the JWT expiry check is off by one hour",
+                ))?;
                 sessions.create(&PostParams::default(), &object).await?;
                 let patch = Patch::Merge(json!({"status": finished_status(n)}));
-                sessions.patch_status(&name, &PatchParams::default(), &patch).await?;
+                sessions
+                    .patch_status(&name, &PatchParams::default(), &patch)
+                    .await?;
                 Ok::<(), Trouble>(())
             })
             .buffer_unordered(PARALLEL)
@@ -166,23 +182,36 @@ impl World {
                 "stringData": {"api-key": key(n % KEYS)},
             });
             self.create::<Secret>(&namespace, secret).await?;
-            self.create::<CodeAgent>(&namespace, agent(n, agents)).await?;
+            self.create::<CodeAgent>(&namespace, agent(n, agents))
+                .await?;
         }
-        Ok(Round { sessions: self.api(&namespace), agents: agents.count, applied: 0 })
+        Ok(Round {
+            sessions: self.api(&namespace),
+            agents: agents.count,
+            applied: 0,
+        })
     }
 
     async fn namespace(&mut self, name: &str) -> Result<(), Trouble> {
         let object = serde_json::from_value(json!({"metadata": {"name": name}}))?;
-        Api::<Namespace>::all(self.client.clone()).create(&PostParams::default(), &object).await?;
+        Api::<Namespace>::all(self.client.clone())
+            .create(&PostParams::default(), &object)
+            .await?;
         Ok(())
     }
 
     async fn create<K>(&self, namespace: &str, object: Value) -> Result<(), Trouble>
     where
-        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + std::fmt::Debug + Serialize + DeserializeOwned,
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
+            + Clone
+            + std::fmt::Debug
+            + Serialize
+            + DeserializeOwned,
     {
         let object: K = serde_json::from_value(object)?;
-        self.api::<K>(namespace).create(&PostParams::default(), &object).await?;
+        self.api::<K>(namespace)
+            .create(&PostParams::default(), &object)
+            .await?;
         Ok(())
     }
 
@@ -201,8 +230,12 @@ impl World {
         let begun = Instant::now();
         let mut next = String::new();
         loop {
-            let url = format!("/apis/codeagents.dev/v1alpha1/codesessions?limit=500&continue={next}");
-            let page = self.client.request_text(http::Request::get(url).body(Vec::new())?).await?;
+            let url =
+                format!("/apis/codeagents.dev/v1alpha1/codesessions?limit=500&continue={next}");
+            let page = self
+                .client
+                .request_text(http::Request::get(url).body(Vec::new())?)
+                .await?;
             #[derive(serde::Deserialize)]
             struct Page {
                 metadata: kube::core::ListMeta,
@@ -232,7 +265,11 @@ impl Round {
         let (sessions, agents) = (&self.sessions, self.agents);
         stream::iter(self.applied..self.applied + count)
             .map(|n| async move {
-                let object = session(&format!("s-{n:06}"), &format!("agent-{}", n % agents), prompt);
+                let object = session(
+                    &format!("s-{n:06}"),
+                    &format!("agent-{}", n % agents),
+                    prompt,
+                );
                 let object: CodeSession = serde_json::from_value(object)?;
                 sessions.create(&PostParams::default(), &object).await?;
                 Ok::<(), Trouble>(())
@@ -270,10 +307,16 @@ impl Round {
                 return Ok(());
             }
             if begun.elapsed() > PATIENCE {
-                return Err(format!("{there} of {count} sessions are in {phases:?} after {PATIENCE:?}").into());
+                return Err(format!(
+                    "{there} of {count} sessions are in {phases:?} after {PATIENCE:?}"
+                )
+                .into());
             }
             // Looking costs the API server as well: the more there are, the less often.
-            tokio::time::sleep(Duration::from_millis(100 + u64::try_from(self.applied / 10)?)).await;
+            tokio::time::sleep(Duration::from_millis(
+                100 + u64::try_from(self.applied / 10)?,
+            ))
+            .await;
         }
     }
 
@@ -282,7 +325,9 @@ impl Round {
     /// # Errors
     /// If the API server refuses.
     pub async fn delete_all(&self) -> Result<(), Trouble> {
-        self.sessions.delete_collection(&Default::default(), &ListParams::default()).await?;
+        self.sessions
+            .delete_collection(&Default::default(), &ListParams::default())
+            .await?;
         Ok(())
     }
 
@@ -291,7 +336,9 @@ impl Round {
     /// # Errors
     /// If the API server refuses.
     pub async fn delete(&self, n: usize) -> Result<(), Trouble> {
-        self.sessions.delete(&format!("s-{n:06}"), &Default::default()).await?;
+        self.sessions
+            .delete(&format!("s-{n:06}"), &Default::default())
+            .await?;
         Ok(())
     }
 
@@ -302,7 +349,10 @@ impl Round {
     pub async fn until_gone(&self) -> Result<(), Trouble> {
         let begun = Instant::now();
         loop {
-            let left = self.sessions.list_metadata(&ListParams::default().limit(1)).await?;
+            let left = self
+                .sessions
+                .list_metadata(&ListParams::default().limit(1))
+                .await?;
             if left.items.is_empty() {
                 return Ok(());
             }
@@ -332,7 +382,10 @@ fn agent(n: usize, agents: Agents) -> Value {
             "repository": {"url": "https://github.com/acme/app", "ref": "main"},
         },
     });
-    if let (Some(limit), Some(spec)) = (agents.limit, agent.get_mut("spec").and_then(Value::as_object_mut)) {
+    if let (Some(limit), Some(spec)) = (
+        agents.limit,
+        agent.get_mut("spec").and_then(Value::as_object_mut),
+    ) {
         spec.insert("maxConcurrentSessions".to_owned(), json!(limit));
     }
     agent
