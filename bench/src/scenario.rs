@@ -107,7 +107,7 @@ pub async fn life(
     let agents = Agents {
         count: sessions.div_ceil(SESSIONS_A_KEY),
         provider: "cursor",
-        limit: None,
+        limit: Some(1000),
     };
     let mut round = world.round(agents).await?;
     let running = contestant.start(&world.site()).await?;
@@ -162,7 +162,7 @@ pub async fn start(
     let agents = Agents {
         count: 1,
         provider: "cursor",
-        limit: None,
+        limit: Some(1000),
     };
     let mut round = world.round(agents).await?;
     let launched = launches(world);
