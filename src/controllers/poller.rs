@@ -719,7 +719,7 @@ async fn read_list(poller: Poller, covered: Vec<Covered>) -> Done {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::panic)]
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
     use std::sync::atomic::Ordering;
 
     use futures::StreamExt;
