@@ -158,9 +158,15 @@ fn absent(o: &Observed<'_>, claim: &OpenClaim<'_>, effective: &Effective) -> Pla
             &format!("{MOST_POSTS} requests were sent and none was ever seen to arrive"),
         );
     }
+    if !gates::open(o) {
+        return back_to_waiting(o);
+    }
     match ready_to_send(o) {
         Some(ready) => send_again(o, ready, effective, open.attempt, open.posts + 1),
-        None => back_to_waiting(o),
+        None => still_unknown(
+            o,
+            "the launch did not arrive and cannot be composed again: its CodeAgent or the source of its prompt is missing",
+        ),
     }
 }
 

@@ -37,6 +37,7 @@ fn an_ignored_id_is_told_once() {
         panic!()
     };
     launched.session_id = SessionId::new("bc-of-the-provider");
+    launched.id_honoured = Some(false);
     let recorded = given.launch(&LaunchOutcome::Accepted(launched));
     assert!(recorded.notes.iter().any(|n| n.level == Level::Warning));
     assert_eq!(given.record().unwrap().state, SendState::Confirmed);
