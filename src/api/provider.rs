@@ -233,3 +233,35 @@ pub struct FiretigerSpec {
     #[schemars(length(max = 253), regex(pattern = ENDPOINT_PATTERN))]
     pub endpoint: Option<String>,
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn spec(member: Value) -> ProviderSpec {
+        serde_json::from_value(member).unwrap()
+    }
+
+    #[test]
+    fn a_claim_pins_endpoint_and_version_whatever_is_set_or_default_now() {
+        for member in [
+            json!({"cursor": {}}),
+            json!({"cursor": {"endpoint": "https://now.example", "apiVersion": "v1"}}),
+            json!({"firebender": {}}),
+            json!({"flapjack": {"orgId": "org"}}),
+            json!({"firetiger": {"codingAgentId": "agent"}}),
+        ] {
+            let before = spec(member.clone());
+            let pinned = before.clone().pinned("https://then.example", "v0");
+            assert_eq!(pinned.kind(), before.kind(), "{member}");
+            assert_eq!(pinned.endpoint(), Some("https://then.example"), "{member}");
+            assert_eq!(pinned.tenant(), before.tenant(), "{member}");
+            if let Some(cursor) = pinned.cursor {
+                assert_eq!(cursor.api_version, Some(CursorApiVersion::V0), "{member}");
+            }
+        }
+    }
+}

@@ -43,11 +43,7 @@ pub(super) async fn launch(
     let Some(linked) = facts.linked.clone() else {
         return Ok(Step::Rest(Some(Duration::ZERO)));
     };
-    let uid = facts.uid.clone();
-    scope
-        .context
-        .memory
-        .change(&uid, |remembered| remembered.in_flight = true);
+    let held = InFlight::new(scope, &facts.uid);
     let reference = ObjectRef::from_obj(&*object);
     let (answered, answer_is_there) = oneshot::channel();
     let task_scope = Arc::clone(scope);
@@ -68,10 +64,7 @@ pub(super) async fn launch(
         };
         let step = recorder.record().await;
         // The claim stays ours until its outcome is stored: only then another pass may judge it.
-        scope
-            .context
-            .memory
-            .change(&facts.uid, |remembered| remembered.in_flight = false);
+        drop(held);
         scope.session_queue.push(reference);
         step
     };
@@ -85,15 +78,34 @@ pub(super) async fn launch(
         // The task is not aborted by anyone; a join error is a panic in it, which the claim outlives.
         step = &mut task => match step {
             Ok(step) => step,
-            Err(_) => {
-                scope
-                    .context
-                    .memory
-                    .change(&uid, |remembered| remembered.in_flight = false);
-                Ok(Step::Rest(Some(scope.context.timing().fault_wait_min)))
-            }
+            Err(_) => Ok(Step::Rest(Some(scope.context.timing().fault_wait_min))),
         },
         () = patience => Ok(Step::Rest(Some(scope.context.timing().fault_wait_min))),
+    }
+}
+
+/// A request of this process that is under way, or whose outcome is not stored: until this is dropped, also by a panic, no pass
+/// judges its claim.
+struct InFlight {
+    scope: Arc<Scope>,
+    uid: String,
+}
+
+impl InFlight {
+    fn new(scope: &Arc<Scope>, uid: &str) -> Self {
+        let memory = &scope.context.memory;
+        memory.change(uid, |remembered| remembered.in_flight = true);
+        Self {
+            scope: Arc::clone(scope),
+            uid: uid.to_owned(),
+        }
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        let memory = &self.scope.context.memory;
+        memory.change(&self.uid, |remembered| remembered.in_flight = false);
     }
 }
 
