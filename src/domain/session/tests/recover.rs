@@ -43,8 +43,10 @@ fn a_request_that_hangs_does_not_hold_a_deletion_beyond_its_bound() {
     assert_eq!(plan.notes[0].reason, Reason::LaunchOutcomeUnknown);
 }
 
-/// What holds back a request, and the reason that is then told.
-fn holds_back() -> Vec<(&'static str, fn(&mut Given), Reason)> {
+/// What holds back a request, how it comes to be, and the reason that is then told.
+type Hold = (&'static str, fn(&mut Given), Reason);
+
+fn holds_back() -> Vec<Hold> {
     vec![
         (
             "the session is suspended",
