@@ -101,7 +101,6 @@ async fn a_burst_claims_only_what_it_may_send() {
     const CROWD: usize = 60;
     let world = World::new().await;
     world.agent(Provider::Cursor).await;
-    let log = world.audit_log().await;
     // A burst of 20, then ten a second: the last one goes out four seconds after the first.
     let arguments = Arguments::calm().with("--send-window", "1s");
     let _operator = world.operator_with(arguments).await;
@@ -115,7 +114,6 @@ async fn a_burst_claims_only_what_it_may_send() {
         assert_eq!(record.posts, 1, "{name}");
     }
     assert_eq!(requests(&world, OperationClass::Launch), CROWD);
-    drop(log);
 }
 
 /// What one session finds out about the account, the others need not: they wait, and one tries whether it still holds.
@@ -149,7 +147,7 @@ async fn an_exhausted_quota_is_found_out_once_for_all_that_wait() {
     }
     assert_eq!(requests(&world, OperationClass::Launch), 1);
     world
-        .until_agent(Provider::Cursor, |agent| {
+        .until_agent(Provider::Cursor, "not ready", |agent| {
             crate::support::world::agent_is(
                 agent,
                 "Ready",
