@@ -98,7 +98,12 @@ pub async fn reconcile(object: Arc<CodeSession>, scope: Arc<Scope>) -> Result<Ac
             }
             // The watch brings the newer version; the timer is for the case that it is already there.
             Step::Stale => return Ok(Action::requeue(Duration::from_millis(500))),
-            Step::Gone | Step::Handed | Step::Queued => return Ok(Action::await_change()),
+            Step::Gone | Step::Handed => return Ok(Action::await_change()),
+            // It is woken; but a deadline may pass while it waits.
+            Step::Queued => {
+                let wait = scope.context.timing().fault_wait_max;
+                return Ok(Action::requeue(jittered(wait, rand::random())));
+            }
         }
     }
     Ok(Action::requeue(Duration::from_millis(50)))
