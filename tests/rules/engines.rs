@@ -36,8 +36,11 @@ fn health(kind: &str, object: &Value) -> (String, String) {
     )
 }
 
+/// A condition that is True, and its reason.
+type Held = (&'static str, &'static str);
+
 /// An object with these conditions True, the others False or, before the end, Unknown.
-fn object(kind: &str, holds: &[(&str, &str)], generation: i64, observed: i64) -> Value {
+fn object(kind: &str, holds: &[Held], generation: i64, observed: i64) -> Value {
     let all: Vec<&str> = match kind {
         "CodeAgent" => AgentCondition::ALL.iter().map(|it| it.as_str()).collect(),
         _ => SessionCondition::ALL.iter().map(|it| it.as_str()).collect(),
@@ -61,7 +64,7 @@ fn object(kind: &str, holds: &[(&str, &str)], generation: i64, observed: i64) ->
 
 #[test]
 fn argo_cd_sees_how_a_session_stands() {
-    let cases: [(&[(&str, &str)], &str, &str); 9] = [
+    let cases: [(&[Held], &str, &str); 9] = [
         (
             &[("Reconciling", "Running")],
             "Progressing",
@@ -124,7 +127,7 @@ fn argo_cd_sees_how_a_session_stands() {
 
 #[test]
 fn argo_cd_sees_how_an_agent_stands() {
-    let cases: [(&[(&str, &str)], &str); 4] = [
+    let cases: [(&[Held], &str); 4] = [
         (&[("Ready", "Ready")], "Healthy"),
         (&[("Stalled", "CredentialsInvalid")], "Degraded"),
         (&[("Reconciling", "VerifyingCredentials")], "Progressing"),
