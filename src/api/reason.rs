@@ -186,6 +186,12 @@ words! {
         Settled,
         /// The provider cannot stop this session.
         CancelUnsupported,
+        /// The provider refuses to stop this session and reports it as active.
+        CancelRefused,
+        /// Stops fail at the provider, or are taken without effect.
+        CancelFailing,
+        /// The API server refuses what the operator has to write.
+        WriteRefused,
         /// It was left running at the provider.
         Orphaned,
     }
