@@ -604,10 +604,13 @@ pub struct RefusalRecord {
     /// What it came to, as one word of the reasons.
     #[schemars(length(max = 64))]
     pub reason: String,
+    /// What makes another try worthwhile. Default: Others.
+    #[serde(default)]
+    pub mended_by: MendedBy,
     /// The provider's own words.
     #[schemars(length(max = 512))]
     pub message: String,
-    /// How many times in a row.
+    /// How many times in a row, with the same mendedBy.
     #[schemars(range(min = 1))]
     pub count: i32,
     /// Not sent again before this, unless agent or credentials change.
@@ -621,6 +624,22 @@ pub struct RefusalRecord {
     #[schemars(length(max = 64))]
     pub credential: String,
 }
+
+/// What makes another try of a refused send worthwhile.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum MendedBy {
+    /// Waiting.
+    Time,
+    /// Somebody who changes the CodeAgent, the credentials or the account.
+    #[default]
+    Others,
+    /// That is not clear: it may pass, or be about the session's own fields. It is tried a few times.
+    Unclear,
+    /// Nobody: it is about the session's own fields, which never change.
+    Nobody,
+}
+
+words_schema!(MendedBy: Time, Others, Unclear, Nobody);
 
 /// What agent and session together came to.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]

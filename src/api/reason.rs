@@ -15,6 +15,11 @@ macro_rules! words {
             pub fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => stringify!($variant)),+ }
             }
+
+            /// The member that is written like this; `None` for a word of another version.
+            pub fn named(word: &str) -> Option<Self> {
+                Self::ALL.iter().copied().find(|known| known.as_str() == word)
+            }
         }
     };
 }
@@ -106,6 +111,8 @@ words! {
         QuotaExhausted,
         /// The provider does not know the agent's model.
         ModelUnavailable,
+        /// The provider refuses a setting of the CodeAgent.
+        SettingsRefused,
         /// Too many requests; waits.
         RateLimited,
         /// The provider cannot be reached or cannot answer; waits.

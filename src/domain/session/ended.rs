@@ -132,11 +132,7 @@ fn tell_end(draft: &mut Draft, o: &Observed<'_>, status: &CodeSessionStatus, ove
         | SessionPhase::Creating
         | SessionPhase::Running => false,
     };
-    let Some(reason) = Reason::ALL
-        .iter()
-        .copied()
-        .find(|reason| reason.as_str() == end.reason)
-    else {
+    let Some(reason) = Reason::named(&end.reason) else {
         return;
     };
     if wanted {
@@ -166,9 +162,10 @@ fn until_expiry(
     o.session.deleting.is_none().then(|| o.until(ends))
 }
 
-/// Whether something that was asked for, and that the provider tells of, was not there when the session was seen to end.
-pub(super) fn is_incomplete(status: &CodeSessionStatus, provider: &ProviderFacts) -> bool {
+/// What was asked for, or is told by the provider, and is missing from the status of an ended session.
+pub(super) fn missing(status: &CodeSessionStatus, provider: &ProviderFacts) -> Vec<&'static str> {
     let tells = |capability| provider.capabilities.contains(&capability);
+    let finished = status.phase == SessionPhase::Finished;
     let asked = status
         .effective
         .as_ref()
@@ -176,18 +173,26 @@ pub(super) fn is_incomplete(status: &CodeSessionStatus, provider: &ProviderFacts
     let url = status
         .pull_request
         .as_ref()
-        .is_some_and(|found| found.url.is_some());
-    let pull_request = status.phase == SessionPhase::Finished
-        && tells(Capability::AutoCreatePullRequest)
-        && asked
-        && !url;
-    let usage = tells(Capability::Usage) && status.usage.is_none();
-    let cost = tells(Capability::Cost)
-        && status.usage.is_none_or(|usage| usage.cost_cents.is_none());
-    let links = tells(Capability::Artifacts)
-        && status.phase == SessionPhase::Finished
-        && status.links.is_none();
-    pull_request || usage || cost || links
+        .and_then(|found| found.url.as_ref());
+    let cost = status.usage.and_then(|usage| usage.cost_cents);
+    [
+        (
+            finished && asked && tells(Capability::AutoCreatePullRequest) && url.is_none(),
+            "a pull request",
+        ),
+        (
+            tells(Capability::Usage) && status.usage.is_none(),
+            "the tokens used",
+        ),
+        (tells(Capability::Cost) && cost.is_none(), "the cost"),
+        (
+            finished && tells(Capability::Artifacts) && status.links.is_none(),
+            "links",
+        ),
+    ]
+    .into_iter()
+    .filter_map(|(lacks, what)| lacks.then_some(what))
+    .collect()
 }
 
 /// How long until the ended session is looked at once more; `None` if it is not.
@@ -195,7 +200,7 @@ pub(super) fn next_look(o: &Outline<'_>, over: Over<'_>) -> Option<Duration> {
     let status = o.status?;
     let ended = status.completed_at?;
     let times = match over {
-        Over::Ended(_) if is_incomplete(status, o.provider?) => times_after_end(o.timing),
+        Over::Ended(_) if !missing(status, o.provider?).is_empty() => o.timing.after_end.to_vec(),
         Over::Lost(_) => times_while_lost(o.timing),
         Over::Ended(_) | Over::NeverLaunched | Over::Unknown(_) => return None,
     };
@@ -210,10 +215,6 @@ pub(super) fn next_look(o: &Outline<'_>, over: Over<'_>) -> Option<Duration> {
         .map(|time| ended + time)
         .find(|due| o.looked_at.is_none_or(|looked| looked < *due))
         .map(until)
-}
-
-fn times_after_end(timing: &Timing) -> Vec<Duration> {
-    timing.after_end.to_vec()
 }
 
 /// Whoever has lost a session looks for it for a day: more and more rarely at first, then every so often.
@@ -319,6 +320,23 @@ fn complete(o: &Observed<'_>, snapshot: &Snapshot) -> Recorded {
                 format!("finished: {url}"),
             );
         }
+    }
+    let nothing_missing = o
+        .provider
+        .as_ref()
+        .is_some_and(|provider| missing(draft.status(), provider).is_empty());
+    let completed = condition(
+        &draft.status().conditions,
+        SessionCondition::Completed.as_str(),
+    )
+    .and_then(|completed| Reason::named(&completed.reason));
+    if let (true, Some(reason)) = (nothing_missing, completed) {
+        draft.set(
+            SessionCondition::Completed,
+            ConditionStatus::True,
+            reason,
+            "",
+        );
     }
     Recorded {
         again: Some(Duration::ZERO),

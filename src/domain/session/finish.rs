@@ -2,7 +2,8 @@
 
 use super::super::remote::{ErrorClass, ProviderError, StopShown};
 use super::super::snapshot::{RemotePhase, Snapshot};
-use super::ended::is_incomplete;
+use super::super::status::Draft;
+use super::ended::missing;
 use super::observed::{Look, Observed, Readiness};
 use super::plan::{Effect, Note, Plan};
 use super::progress::{PullRequestWish, apply, pull_request_wish};
@@ -161,12 +162,13 @@ fn end(o: &Observed<'_>, snapshot: &Snapshot) -> Plan {
         (false, PullRequestWish::NotAsked) => (ConditionStatus::False, Reason::NotRequested),
         (false, PullRequestWish::NotTold) => (ConditionStatus::Unknown, Reason::NotReported),
     };
-    draft.set(
-        SessionCondition::PullRequestCreated,
-        status,
-        why,
-        pull_request.unwrap_or_default(),
-    );
+    let late = late_note(o, &mut draft, phase);
+    let found = match (pull_request, why) {
+        (Some(url), _) => url,
+        (None, Reason::NoPullRequest) => late.as_deref().unwrap_or_default(),
+        (None, _) => "",
+    };
+    draft.set(SessionCondition::PullRequestCreated, status, why, found);
     draft.set(
         SessionCondition::Blocked,
         ConditionStatus::False,
@@ -174,10 +176,34 @@ fn end(o: &Observed<'_>, snapshot: &Snapshot) -> Plan {
         "",
     );
     draft.end(phase, wanted, reason, &message);
+    if let Some(late) = late {
+        draft.set(
+            SessionCondition::Completed,
+            ConditionStatus::True,
+            reason,
+            late,
+        );
+    }
     let note = if wanted {
         Note::normal(reason, message)
     } else {
         Note::warning(reason, message)
     };
     Plan::store(o, draft.finish()).telling(note)
+}
+
+/// What is said of an end at which something that was asked for is missing: providers report some of it only later.
+fn late_note(o: &Observed<'_>, draft: &mut Draft, phase: SessionPhase) -> Option<String> {
+    let provider = o.provider.as_ref()?;
+    let [.., last] = o.timing.after_end;
+    let until = draft.now() + last;
+    let mut ended = draft.status().clone();
+    ended.phase = phase;
+    let missing = missing(&ended, provider);
+    (!missing.is_empty()).then(|| {
+        format!(
+            "the provider did not report {} when the session ended; looked for until {until}",
+            missing.join(" and ")
+        )
+    })
 }

@@ -142,8 +142,10 @@ pub enum Effect {
     Lookup(Box<LookupPlan>),
     /// Stops the newest message.
     Cancel(SessionRef),
-    /// Looks at a session.
+    /// Looks at a session that a user handed over.
     Examine(SessionRef),
+    /// Looks at a session that has ended, for what comes late.
+    LookAgain(SessionRef),
 }
 
 /// A claimed launch.
@@ -213,7 +215,7 @@ pub enum Outcome {
     },
     /// A stop was sent.
     Stopped(Result<CancelAnswer, ProviderError>),
-    /// A look at a session that a user handed over.
+    /// A look at a session that a user handed over, or that has ended.
     Examined {
         /// The account that looked.
         account: AccountFingerprint,
