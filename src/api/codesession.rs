@@ -565,6 +565,32 @@ pub enum SendState {
 
 words_schema!(SendState: Claimed, Unknown, Confirmed, Rejected, Absent, Lost);
 
+impl SendState {
+    /// Whether it may be at the provider, as far as is known.
+    pub fn may_be_there(self) -> bool {
+        match self {
+            Self::Claimed | Self::Unknown | Self::Confirmed | Self::Lost => true,
+            Self::Rejected | Self::Absent => false,
+        }
+    }
+
+    /// Whether the provider is known to have, or to have had, it.
+    pub fn arrived(self) -> bool {
+        match self {
+            Self::Confirmed | Self::Lost => true,
+            Self::Claimed | Self::Unknown | Self::Rejected | Self::Absent => false,
+        }
+    }
+
+    /// Whether its outcome is not known.
+    pub fn is_open(self) -> bool {
+        match self {
+            Self::Claimed | Self::Unknown => true,
+            Self::Confirmed | Self::Rejected | Self::Absent | Self::Lost => false,
+        }
+    }
+}
+
 /// Where something is sent to, pinned with the claim.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]

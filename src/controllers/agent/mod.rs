@@ -414,7 +414,7 @@ fn client_id_evidence(
         let record = status
             .launch
             .as_ref()
-            .filter(|record| record.state == SendState::Confirmed)?;
+            .filter(|record| record.state.arrived())?;
         let id = status.provider.as_ref()?.session_id.as_deref()?;
         Some(ClientIdEvidence {
             endpoint: record.target.endpoint.clone(),

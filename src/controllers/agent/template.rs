@@ -269,12 +269,7 @@ impl Keeper<'_> {
             let Some(status) = session.status.as_ref() else {
                 continue;
             };
-            let Some(launch) = status.launch.as_ref().filter(|launch| match launch.state {
-                SendState::Claimed | SendState::Unknown | SendState::Confirmed => {
-                    !status.phase.is_terminal()
-                }
-                SendState::Rejected | SendState::Absent => false,
-            }) else {
+            let (Stage::Open(launch) | Stage::Running(launch)) = Stage::of(Some(status)) else {
                 continue;
             };
             let Some(id) = &launch.target.template_id else {

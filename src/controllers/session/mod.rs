@@ -1,9 +1,11 @@
 //! The controller of CodeSessions: one pass after the other until there is nothing to do right now.
 
+mod calls;
 mod execute;
 mod gather;
 mod launch;
 mod queue;
+mod record;
 mod writes;
 
 use std::sync::Arc;
@@ -19,11 +21,11 @@ use super::memory::Attached;
 use super::metrics::{Controller, PassOutcome};
 use super::poller::Followed;
 use super::scope::{Scope, open_claim};
-use crate::api::{CodeSession, SendState, SessionPhase};
+use crate::api::{CodeSession, SessionPhase};
 use crate::domain::ids::AccountFingerprint;
 use crate::domain::remote::ErrorClass;
-use crate::domain::requeue::jittered;
-use crate::domain::session::session_ref;
+use crate::domain::requeue::{Again, jittered};
+use crate::domain::session::{Stage, session_ref};
 
 /// Passes in a row over one object before it goes back into the queue: a life has fewer.
 const MOST_PASSES: usize = 12;
@@ -33,7 +35,7 @@ pub(super) enum Step {
     /// Something was done: look again at once, at this version.
     Go(Arc<CodeSession>),
     /// Nothing to do for now.
-    Rest(Option<Duration>),
+    Rest(Again),
     /// The object is not what it was: the watch will bring the newer one.
     Stale,
     /// The object is gone.
@@ -67,8 +69,8 @@ pub async fn reconcile(object: Arc<CodeSession>, scope: Arc<Scope>) -> Result<Ac
             .await
             .unwrap_or(Err(PassError::Timeout(bound)));
         let outcome = match &step {
-            Ok(Step::Go(_) | Step::Rest(Some(_))) => PassOutcome::Waiting,
-            Ok(Step::Rest(None) | Step::Gone) => PassOutcome::Completed,
+            Ok(Step::Rest(Again::NEVER) | Step::Gone) => PassOutcome::Completed,
+            Ok(Step::Go(_) | Step::Rest(_)) => PassOutcome::Waiting,
             Ok(Step::Stale) => PassOutcome::Skipped,
             Err(_) => PassOutcome::Failed,
         };
@@ -84,9 +86,11 @@ pub async fn reconcile(object: Arc<CodeSession>, scope: Arc<Scope>) -> Result<Ac
             Step::Go(newer) => object = newer,
             Step::Rest(again) => {
                 settle(&scope, &object);
-                return Ok(again.map_or_else(Action::await_change, |again| {
-                    Action::requeue(jittered(again, rand::random()).max(Duration::from_millis(20)))
-                }));
+                return Ok(again
+                    .wait(rand::random())
+                    .map_or_else(Action::await_change, |wait| {
+                        Action::requeue(wait.max(Duration::from_millis(20)))
+                    }));
             }
             // The watch brings the newer version; the timer is for the case that it is already there.
             Step::Stale => return Ok(Action::requeue(Duration::from_millis(500))),
@@ -146,10 +150,8 @@ fn settle(scope: &Arc<Scope>, object: &Arc<CodeSession>) {
         return;
     }
     let status = object.status.as_ref();
-    let confirmed = status
-        .and_then(|status| status.launch.as_ref())
-        .is_some_and(|record| record.state == SendState::Confirmed);
-    let Some(status) = status.filter(|status| confirmed && !status.phase.is_terminal()) else {
+    let runs = matches!(Stage::of(status), Stage::Running(_));
+    let Some(status) = status.filter(|_| runs) else {
         context.poller.forget(&uid);
         if status.is_some_and(|status| status.phase.is_terminal()) {
             // What was under way ends by itself; the credential goes now.

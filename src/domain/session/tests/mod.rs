@@ -65,6 +65,7 @@ struct Given {
     look: Option<Look>,
     last_stop: Option<Duration>,
     stop_taken: bool,
+    looked_after_end: Option<Duration>,
     faults: i32,
     installation: InstallationId,
     timing: Timing,
@@ -96,6 +97,7 @@ fn account(name: &str) -> AccountFingerprint {
 fn connected(name: &str) -> Connected {
     Connected {
         account: account(name),
+        verified: None,
         credential: format!("credential of {name}"),
         inputs: Some(Inputs {
             prompt: "Fix the login bug".into(),
@@ -233,6 +235,7 @@ impl Given {
             look: None,
             last_stop: None,
             stop_taken: false,
+            looked_after_end: None,
             faults: 0,
             installation: InstallationId::new("0a1b2c3d"),
             timing: Timing::default(),
@@ -301,6 +304,7 @@ impl Given {
             look: self.look.as_ref(),
             last_stop: self.last_stop,
             stop_taken: self.stop_taken,
+            looked_after_end: self.looked_after_end,
             faults: self.faults,
             installation: &self.installation,
             fresh_claim_id: &claim_id,
@@ -468,6 +472,7 @@ impl Given {
         self.look = None;
         self.last_stop = None;
         self.stop_taken = false;
+        self.looked_after_end = None;
         self.faults = 0;
         self.older_than_process = true;
     }
