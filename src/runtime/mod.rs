@@ -1,4 +1,5 @@
-//! What every operator needs and none of ours in particular: watching, guarded writes, events, identity, leading, serving.
+//! What every operator needs and none of ours in particular: watching, guarded writes, events, identity, leading, the proxy on the way to the API server,
+//! serving.
 //!
 //! Nothing in here knows a CodeAgent, a CodeSession or a provider.
 
@@ -7,6 +8,7 @@ pub mod identity;
 pub mod lease;
 pub mod lock;
 pub mod overlay;
+pub mod proxy;
 pub mod server;
 pub mod watch;
 pub mod write;

@@ -19,6 +19,7 @@ mod lost_launches;
 mod malformed;
 mod orphans;
 mod outages;
+mod proxy;
 mod races;
 mod rebirth;
 mod secrecy;
