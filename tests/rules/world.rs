@@ -128,6 +128,8 @@ impl World {
             "--deletion-bound=12s",
             "--deletion-slack=1s",
             "--stop-silence=1s",
+            "--stalled-after=0s",
+            "--lost-after=2s",
         ]
         .map(str::to_owned)
         .into();

@@ -23,7 +23,7 @@ use super::metrics::{Controller, PassOutcome};
 use super::scope::Scope;
 use crate::api::{
     ClientIdEvidence, CodeAgent, CodeAgentStatus, CodeSession, KeyReference, OrphanStatus,
-    ProviderKind, Reason, SendState, SessionCounts, SessionPhase,
+    ProviderKind, Reason, SessionCounts, SessionPhase,
 };
 use crate::domain::agent::{Findings, Health, leaving, status};
 use crate::domain::remote::{Capability, Recovery};

@@ -15,8 +15,9 @@ use super::super::connection::{Linked, endpoint, link, obstacle};
 use super::super::error::PassError;
 use super::super::scope::Scope;
 use super::key_reference;
-use crate::api::{AUTO_MODEL, CodeAgent, Reason, SendState, TEMPLATE_FINALIZER, TemplateStatus};
+use crate::api::{AUTO_MODEL, CodeAgent, Reason, TEMPLATE_FINALIZER, TemplateStatus};
 use crate::domain::remote::{Capability, ErrorClass, ProviderError};
+use crate::domain::session::Stage;
 use crate::domain::template::{
     Found, Left, Look, Observed, Place, Request, Site, Standing, Step, Use, decide, failure,
 };

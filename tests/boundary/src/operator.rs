@@ -37,6 +37,8 @@ impl Arguments {
             ("--poll-max", "300ms"),
             ("--refusal-wait", "2s"),
             ("--stop-silence", "1s"),
+            ("--stalled-after", "0s"),
+            ("--lost-after", "2s"),
             ("--counts-interval", "200ms"),
             ("--agent-recheck", "5s"),
         ];

@@ -249,7 +249,8 @@ fn step_back(before: &CodeSession, after: &CodeSession) -> Vec<String> {
     } else if rank(is) < rank(was) && !refused {
         violations.push(format!("the phase went back from {was:?} to {is:?}"));
     }
-    if state(before) == Some(SendState::Confirmed) && state(after) != Some(SendState::Confirmed) {
+    let arrived = |object| state(object).is_some_and(SendState::arrived);
+    if arrived(before) && !arrived(after) {
         violations.push(format!("a confirmed launch became {:?}", state(after)));
     }
     let id = |session: &CodeSession| {

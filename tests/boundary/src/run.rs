@@ -61,6 +61,8 @@ fn arguments() -> Arguments {
         // As by default: a key that was accepted is not asked about again within a run.
         ("--agent-recheck", "10m"),
         ("--stop-silence", "500ms"),
+        ("--stalled-after", "0s"),
+        ("--lost-after", "2s"),
         // One replica, and nothing that others have left.
         ("--leader-election", "false"),
         ("--sweep-interval", "0s"),
