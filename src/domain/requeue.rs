@@ -69,10 +69,7 @@ mod tests {
             };
             assert!(polled.wait(random).unwrap_or_default() <= hour);
         }
-        assert_eq!(
-            Again::soon(hour).wait(0),
-            Some(Duration::from_secs(2880))
-        );
+        assert_eq!(Again::soon(hour).wait(0), Some(Duration::from_secs(2880)));
         assert_eq!(Again::NEVER.wait(0), None);
     }
 

@@ -5,8 +5,8 @@ use std::time::Duration;
 use jiff::{RoundMode, Timestamp, TimestampRound, Unit};
 
 use crate::api::{
-    BlockerStatus, CodeSessionStatus, Condition, ConditionStatus, ErrorStatus, MessageStatus, Reason,
-    SessionCondition, SessionPhase, condition,
+    BlockerStatus, CodeSessionStatus, Condition, ConditionStatus, ErrorStatus, MessageStatus,
+    Reason, SessionCondition, SessionPhase, condition,
 };
 
 /// Longest message of a condition, in bytes.
@@ -141,9 +141,7 @@ impl Draft {
             since,
         };
         let lasted = Duration::try_from(self.now.duration_since(since)).unwrap_or_default();
-        let left = patience
-            .checked_sub(lasted)
-            .filter(|left| !left.is_zero());
+        let left = patience.checked_sub(lasted).filter(|left| !left.is_zero());
         match left {
             Some(_) => self.going_on(reason, message),
             None => self.stalled(reason, message),
@@ -410,7 +408,10 @@ mod tests {
             None
         );
         let stalled = draft.finish();
-        assert_eq!(is(&stalled), (ConditionStatus::False, ConditionStatus::True));
+        assert_eq!(
+            is(&stalled),
+            (ConditionStatus::False, ConditionStatus::True)
+        );
         // Getting further does.
         let mut draft = Draft::new(Some(&stalled), 1, at(1400));
         draft.reconciling(Reason::Launching, "");

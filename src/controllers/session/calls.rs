@@ -8,7 +8,11 @@ use crate::domain::session::{LookupPlan, Outcome};
 use crate::providers::contract::AdoptRequest;
 
 /// Looks at what is there before a launch.
-pub(super) async fn preflight(scope: &Scope, facts: &Facts, issue: Option<&str>) -> Option<Outcome> {
+pub(super) async fn preflight(
+    scope: &Scope,
+    facts: &Facts,
+    issue: Option<&str>,
+) -> Option<Outcome> {
     let linked = facts.linked.as_ref()?;
     Some(Outcome::Preflighted {
         begun: scope.context.uptime(),

@@ -196,4 +196,3 @@ pub(super) fn not_stored(what: &'static str, error: WriteError) -> Result<Step, 
         }
     }
 }
-

@@ -8,9 +8,7 @@ use super::observed::{Look, Observed, Origin, Readiness};
 use super::plan::{Effect, Plan};
 use super::progress::{progress, store_if_seen};
 use super::stop;
-use super::view::{
-    deletion_overdue, deletion_policy, draft, session_ref, until_deletion_bound,
-};
+use super::view::{deletion_overdue, deletion_policy, draft, session_ref, until_deletion_bound};
 use crate::api::{DeletionPolicy, Reason, SendRecord};
 
 pub(super) fn decide(o: &Observed<'_>, record: &SendRecord) -> Plan {
@@ -50,7 +48,8 @@ pub(super) fn decide(o: &Observed<'_>, record: &SendRecord) -> Plan {
         }
         None => follow(o),
     };
-    plan.due(stop::until_deadline(o)).due(until_deletion_bound(o))
+    plan.due(stop::until_deadline(o))
+        .due(until_deletion_bound(o))
 }
 
 /// Stores what a user can see; a change of the provider's own words alone is not worth a write.
@@ -144,7 +143,11 @@ fn unanswered(o: &Observed<'_>, look: &Look, class: ErrorClass) -> Plan {
         | ErrorClass::Timeout
         | ErrorClass::Unknown => {
             // Looks that say the same trigger nothing.
-            due = Some(worth_saying(o).saturating_sub(lasted).max(o.timing.poll_min));
+            due = Some(
+                worth_saying(o)
+                    .saturating_sub(lasted)
+                    .max(o.timing.poll_min),
+            );
         }
     }
     store_if_seen(o, draft.finish()).due(due)

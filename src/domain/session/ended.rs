@@ -13,7 +13,7 @@ use super::observed::{Observed, ProviderFacts, Readiness};
 use super::plan::{Effect, Note, Plan, Recorded};
 use super::progress::apply;
 use super::record::{store, under_way};
-use super::stage::{Over, Outline};
+use super::stage::{Outline, Over};
 use super::view::{draft, session_ref, spec_asks_for_stop};
 use crate::api::{
     CodeSessionStatus, ConditionStatus, DesiredState, Reason, SendState, SessionCondition,
@@ -113,10 +113,7 @@ fn follow_spec(o: &Observed<'_>, status: &CodeSessionStatus, over: Over<'_>) -> 
 
 /// `Reconciling` and `Stalled` as the end left them: settled if it is what was asked for.
 fn tell_end(draft: &mut Draft, o: &Observed<'_>, status: &CodeSessionStatus, over: Over<'_>) {
-    let Some(end) = condition(
-        &status.conditions,
-        SessionCondition::Succeeded.as_str(),
-    ) else {
+    let Some(end) = condition(&status.conditions, SessionCondition::Succeeded.as_str()) else {
         return;
     };
     let wanted = match status.phase {
@@ -144,11 +141,7 @@ fn tell_end(draft: &mut Draft, o: &Observed<'_>, status: &CodeSessionStatus, ove
 
 /// How long the object is still kept; `None` where nothing removes it. One that a person may have to look at is kept: whose
 /// launch may or may not have arrived, or which the provider has lost.
-fn until_expiry(
-    o: &Observed<'_>,
-    status: &CodeSessionStatus,
-    over: Over<'_>,
-) -> Option<Duration> {
+fn until_expiry(o: &Observed<'_>, status: &CodeSessionStatus, over: Over<'_>) -> Option<Duration> {
     match over {
         Over::NeverLaunched | Over::Ended(_) => {}
         Over::Unknown(_) | Over::Lost(_) => return None,
@@ -205,7 +198,8 @@ pub(super) fn next_look(o: &Outline<'_>, over: Over<'_>) -> Option<Duration> {
         Over::Ended(_) | Over::NeverLaunched | Over::Unknown(_) => return None,
     };
     let last = times.last().copied()?;
-    let until = |then: Timestamp| Duration::try_from(then.duration_since(o.now)).unwrap_or_default();
+    let until =
+        |then: Timestamp| Duration::try_from(then.duration_since(o.now)).unwrap_or_default();
     // Who comes back late looks once, but not at what ended long ago.
     if until(ended + last + last).is_zero() {
         return None;
@@ -242,8 +236,7 @@ fn outline<'a>(o: &'a Observed<'_>) -> Outline<'a> {
 }
 
 fn look_again(o: &Observed<'_>, over: Over<'_>) -> Plan {
-    let (Some(left), Some(session)) =
-        (next_look(&outline(o), over), session_ref(o.session.status))
+    let (Some(left), Some(session)) = (next_look(&outline(o), over), session_ref(o.session.status))
     else {
         return Plan::nothing();
     };

@@ -39,12 +39,7 @@ pub(super) fn ended(o: &Observed<'_>, record: &SendRecord, look: &Look) -> Optio
 ///
 /// The end of a session that runs on costs money and cannot be followed any more. So it takes long, the provider itself has
 /// to say it (an answer of something in between has another class), and the key must have been accepted since it began.
-fn lost(
-    o: &Observed<'_>,
-    record: &SendRecord,
-    look: &Look,
-    error: &ProviderError,
-) -> Option<Plan> {
+fn lost(o: &Observed<'_>, record: &SendRecord, look: &Look, error: &ProviderError) -> Option<Plan> {
     let started = o
         .session
         .status

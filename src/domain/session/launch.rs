@@ -158,8 +158,7 @@ pub(super) fn claim(
             on_behalf_of: spec.on_behalf_of.clone(),
             template_id,
         }))),
-        notes: Vec::new(),
-        again: None,
+        ..Plan::default()
     }
 }
 

@@ -11,7 +11,7 @@ use super::plan::{Effect, LookupPlan, Note, Plan};
 use super::preflight::{self, Standing};
 use super::record;
 use super::view::{
-    IF_FOUND, deletion_overdue, deletion_policy, draft, observed_long_enough, keys, set_state,
+    IF_FOUND, deletion_overdue, deletion_policy, draft, keys, observed_long_enough, set_state,
     stop_wanted,
 };
 use crate::api::{

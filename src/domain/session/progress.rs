@@ -6,8 +6,8 @@ use super::super::status::{Draft, RESULT_BYTES, clip};
 use super::observed::Observed;
 use super::plan::Plan;
 use crate::api::{
-    CodeSessionStatus, ConditionStatus, DesiredState, LinksStatus, PullRequestStatus, Reason, SessionCondition,
-    SessionPhase, UsageStatus,
+    CodeSessionStatus, ConditionStatus, DesiredState, LinksStatus, PullRequestStatus, Reason,
+    SessionCondition, SessionPhase, UsageStatus,
 };
 
 /// Longest URL that is kept.
@@ -213,9 +213,9 @@ fn without_effect(o: &Observed<'_>) -> Vec<&'static str> {
                 || own.secret_ref.key != effective.credentials_ref.key
         })
     });
-    let unknown_launch = spec.on_unknown_launch.is_some_and(|own| {
-        effective.is_some_and(|effective| own != effective.on_unknown_launch)
-    });
+    let unknown_launch = spec
+        .on_unknown_launch
+        .is_some_and(|own| effective.is_some_and(|effective| own != effective.on_unknown_launch));
     [
         (
             messages,

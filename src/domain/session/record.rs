@@ -16,8 +16,8 @@ use super::plan::{Guard, Note, Plan, Recorded, StatusWrite};
 use super::progress::{apply, pull_request_condition, pull_request_wish};
 use super::view::{IF_FOUND, draft, earlier_attempt_open, keys, session_ref, set_state};
 use crate::api::{
-    AUTO_MODEL, CodeSessionStatus, ConditionStatus, MendedBy, ProviderKind, ProviderStatus, Reason, RefusalRecord,
-    SendRecord, SendState, SendTarget, SessionCondition, SessionPhase,
+    AUTO_MODEL, CodeSessionStatus, ConditionStatus, MendedBy, ProviderKind, ProviderStatus, Reason,
+    RefusalRecord, SendRecord, SendState, SendTarget, SessionCondition, SessionPhase,
 };
 
 /// Requests that are answered with a refusal of unclear cause before that is the last word.
@@ -315,8 +315,7 @@ impl<'a> Own<'a> {
             [
                 effective.repository.as_deref().filter(|_| !url),
                 effective.reference.as_deref().filter(|_| !reference),
-                Some(effective.model.id.as_str())
-                    .filter(|id| !model && *id != AUTO_MODEL),
+                Some(effective.model.id.as_str()).filter(|id| !model && *id != AUTO_MODEL),
                 effective
                     .pull_request
                     .branch_name

@@ -42,7 +42,10 @@ impl<'a> Stage<'a> {
             return Self::Waiting;
         };
         let launch = status.launch.as_ref();
-        match (status.phase.is_terminal(), launch.map(|record| (record, record.state))) {
+        match (
+            status.phase.is_terminal(),
+            launch.map(|record| (record, record.state)),
+        ) {
             (true, Some((record, SendState::Confirmed))) => Self::Over(Over::Ended(record)),
             (true, Some((record, SendState::Lost))) => Self::Over(Over::Lost(record)),
             (true, Some((record, SendState::Claimed | SendState::Unknown))) => {
@@ -71,9 +74,9 @@ impl<'a> Stage<'a> {
             Self::Running(record) | Self::Over(Over::Ended(record) | Over::Lost(record)) => {
                 Some(record)
             }
-            Self::Waiting
-            | Self::Open(_)
-            | Self::Over(Over::NeverLaunched | Over::Unknown(_)) => None,
+            Self::Waiting | Self::Open(_) | Self::Over(Over::NeverLaunched | Over::Unknown(_)) => {
+                None
+            }
         }
     }
 

@@ -15,7 +15,9 @@ use super::plan::{Effect, Guard, Note, Plan, Recorded, StatusWrite};
 use super::progress::{standing, store_if_seen};
 use super::record::store;
 use super::view::{draft, spec_asks_for_stop};
-use crate::api::{CancelReason, CancelRecord, CancelState, CodeSessionStatus, DesiredState, Reason};
+use crate::api::{
+    CancelReason, CancelRecord, CancelState, CodeSessionStatus, DesiredState, Reason,
+};
 
 /// Stops in a row that came to nothing after which somebody should know.
 const FAILURES_BEFORE_STALLED: i32 = 5;
@@ -252,8 +254,13 @@ fn sentence(
             } else {
                 Reason::Cancelling
             };
-            let times = if failures == 1 { "once".to_owned() } else { format!("{failures} times") };
-            let message = format!("{why}; the provider answered: {said}; tried {times}{next}{advice}");
+            let times = if failures == 1 {
+                "once".to_owned()
+            } else {
+                format!("{failures} times")
+            };
+            let message =
+                format!("{why}; the provider answered: {said}; tried {times}{next}{advice}");
             (stalled, reason, message)
         }
         CancelState::Accepted if stalled => (
@@ -355,7 +362,13 @@ pub(super) fn stopped(o: &Observed<'_>, answer: &Result<CancelAnswer, ProviderEr
         },
         Ok(CancelAnswer::NotCancellable) => {
             let failures = failures(o).max(o.faults).saturating_add(1);
-            failed(o, CancelState::Refused, failures, "it cannot be stopped now", Duration::ZERO)
+            failed(
+                o,
+                CancelState::Refused,
+                failures,
+                "it cannot be stopped now",
+                Duration::ZERO,
+            )
         }
         Ok(CancelAnswer::Unsupported) => {
             let mut draft = draft(o);

@@ -7,7 +7,8 @@ use super::plan::{Effect, Note, Plan};
 use super::view::{IF_FOUND, earlier_attempt_open};
 use super::{launch, record};
 use crate::api::{
-    ConditionStatus, QueueResource, QueueStatus, Reason, RefusalRecord, SessionCondition, SessionPhase,
+    ConditionStatus, QueueResource, QueueStatus, Reason, RefusalRecord, SessionCondition,
+    SessionPhase,
 };
 
 pub(super) fn decide(o: &Observed<'_>) -> Plan {

@@ -176,7 +176,10 @@ fn a_stop_is_recorded_before_it_is_sent() {
     let plan = given.pass();
     let cancel = plan.before.unwrap().status.cancel.unwrap();
     assert_eq!(cancel.reason, CancelReason::User);
-    assert_eq!((cancel.sent_at, cancel.accepted_at), (Some(given.now), None));
+    assert_eq!(
+        (cancel.sent_at, cancel.accepted_at),
+        (Some(given.now), None)
+    );
     assert!(matches!(plan.effect, Some(Effect::Cancel(_))));
     given.holds(SessionCondition::Reconciling, Reason::Cancelling);
 }
