@@ -5,18 +5,19 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use kube::Client;
 use kube::config::Kubeconfig;
 use tokio_util::sync::CancellationToken;
 
 use crate::api::ProviderKind;
 use crate::cli::RunOptions;
 use crate::controllers::metrics::Metrics;
-use crate::controllers::{self, Context, Settings};
+use crate::controllers::{self, Context, Process, Settings};
 use crate::domain::ids::InstallationId;
 use crate::domain::timing::TimingError;
 use crate::providers::http::{HttpSettings, HttpSetupError, HttpStack};
+use crate::runtime::client;
 use crate::runtime::events::Publisher;
+use crate::runtime::heartbeat::Heartbeats;
 use crate::runtime::identity::{IdentityError, lease_uid};
 use crate::runtime::lease::{Election, Lead, Lost, TimesError};
 use crate::runtime::proxy;
@@ -82,7 +83,7 @@ pub async fn run(options: RunOptions, stop: CancellationToken) -> Result<(), Run
 /// # Errors
 /// If it cannot start, or has lost the lead; whatever else happens it goes on.
 pub async fn run_with(
-    mut config: kube::Config,
+    config: kube::Config,
     options: RunOptions,
     stop: CancellationToken,
 ) -> Result<(), RunError> {
@@ -91,22 +92,34 @@ pub async fn run_with(
     options.election.times().validate()?;
     // It also stops by itself, when it loses the lead.
     let stop = stop.child_token();
-    // Writes are never repeated blindly; the watches have a backoff of their own.
-    config.default_retry = false;
     let own_namespace = options
         .operator_namespace
         .clone()
         .unwrap_or_else(|| config.default_namespace.clone());
-    let client = Client::try_from(config).map_err(RunError::Client)?;
+    let client = client::bounded(config).map_err(RunError::Client)?;
     let server = Server::bind(options.bind_address)
         .await
         .map_err(|source| RunError::Bind {
             address: options.bind_address,
             source,
         })?;
-    let lease_uid = lease_uid(&client, &own_namespace, &options.lease_name).await?;
-    let installation = InstallationId::from_lease_uid(&lease_uid);
     let (metrics, registry) = Metrics::new();
+    let (readiness, heartbeats) = (Readiness::default(), Heartbeats::default());
+    let serving = CancellationToken::new();
+    let _serving = serving.clone().drop_guard();
+    let address = server.address();
+    // Before anything is asked of the API server: one that does not answer must not look like a process that hangs.
+    let served = tokio::spawn(server.serve(
+        Arc::new(registry),
+        readiness.clone(),
+        heartbeats.clone(),
+        serving.clone(),
+    ));
+    let lease_uid = tokio::select! {
+        lease_uid = lease_uid(&client, &own_namespace, &options.lease_name) => lease_uid?,
+        () = stop.cancelled() => return Ok(()),
+    };
+    let installation = InstallationId::from_lease_uid(&lease_uid);
     let extra_ca_bundle = match &options.ca_bundle {
         None => None,
         Some(path) => Some(std::fs::read(path).map_err(|source| RunError::CaBundle {
@@ -159,14 +172,15 @@ pub async fn run_with(
         installation.clone(),
         metrics,
         publisher,
-        (lead, stop.clone()),
+        Process {
+            lead,
+            stop: stop.clone(),
+            heartbeats,
+        },
     );
-    let readiness = Readiness::default();
-    let serving = CancellationToken::new();
-    if let Ok(address) = server.address() {
+    if let Ok(address) = address {
         tracing::info!(%address, %installation, namespaces = ?options.namespaces, "the operator starts");
     }
-    let served = tokio::spawn(server.serve(Arc::new(registry), readiness.clone(), serving.clone()));
     let candidate = CancellationToken::new();
     let election = tokio::spawn(elect(election, context.clone(), candidate.clone()));
     work(&context, &options.namespaces, &readiness, &candidate).await;
@@ -210,10 +224,13 @@ async fn elect(
             () = context.stop.cancelled() => return Ok(()),
         }
         let (stop, lead) = (context.stop.clone(), context.lead.clone());
-        let mut running = std::pin::pin!(election.run(stop));
+        let heartbeat = context
+            .heartbeats
+            .begin("leader election", election.silence());
+        let mut running = std::pin::pin!(election.run(stop, heartbeat));
         tokio::select! {
             result = &mut running => return result,
-            () = lead.begun() => {}
+            () = lead.held() => {}
         }
         tracing::info!("leads");
         context.metrics.leads(true);

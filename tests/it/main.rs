@@ -14,6 +14,7 @@ mod continuity;
 mod cursor_v0;
 mod ending;
 mod firetiger;
+mod gitops;
 mod life;
 mod lost_launches;
 mod malformed;

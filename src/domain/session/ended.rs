@@ -95,7 +95,7 @@ fn follow_spec(o: &Observed<'_>, status: &CodeSessionStatus, over: Over<'_>) -> 
             Reason::NotSupportedYet,
             "spec.messages is not supported by this version of the operator: the message was not sent",
         );
-    } else if o.session.spec.desired_state == DesiredState::Archived && launched {
+    } else if o.session.spec.desired_state() == DesiredState::Archived && launched {
         if archives {
             draft.stalled(
                 Reason::NotSupportedYet,

@@ -222,7 +222,7 @@ fn without_effect(o: &Observed<'_>) -> Vec<&'static str> {
             "spec.messages is not supported by this version of the operator and is not sent",
         ),
         (
-            spec.desired_state == DesiredState::Suspended,
+            spec.desired_state() == DesiredState::Suspended,
             "desiredState: Suspended has no effect on a session that was launched, because no provider can pause it: set Cancelled to stop it",
         ),
         (

@@ -138,7 +138,7 @@ pub fn needs(o: &Outline<'_>) -> Needs {
         Stage::Open(_) => Needs::Launch,
         Stage::Waiting => {
             let idle = o.deleting
-                || match o.spec.desired_state {
+                || match o.spec.desired_state() {
                     DesiredState::Running => false,
                     DesiredState::Suspended | DesiredState::Cancelled | DesiredState::Archived => {
                         true

@@ -284,7 +284,7 @@ fn sentence(
 
 fn being_stopped(reason: CancelReason, o: &Observed<'_>) -> &'static str {
     match reason {
-        CancelReason::User => match o.session.spec.desired_state {
+        CancelReason::User => match o.session.spec.desired_state() {
             DesiredState::Archived => "being stopped before it is archived",
             DesiredState::Running | DesiredState::Suspended | DesiredState::Cancelled => {
                 "being stopped on request"

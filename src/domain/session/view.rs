@@ -12,7 +12,7 @@ use crate::api::{
 
 /// Whether the spec asks for the session's end as it stands now.
 pub(super) fn spec_asks_for_stop(o: &Observed<'_>) -> bool {
-    match o.session.spec.desired_state {
+    match o.session.spec.desired_state() {
         DesiredState::Cancelled | DesiredState::Archived => true,
         DesiredState::Running | DesiredState::Suspended => false,
     }
