@@ -148,3 +148,19 @@ pub struct RefusalRecord {
     #[schemars(length(max = 64))]
     pub credential: String,
 }
+
+/// What makes another try of a refused send worthwhile.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum MendedBy {
+    /// Waiting.
+    Time,
+    /// Somebody who changes the CodeAgent, the credentials or the account.
+    #[default]
+    Others,
+    /// That is not clear: it may pass, or be about the session's own fields. It is tried a few times.
+    Unclear,
+    /// Nobody: it is about the session's own fields, which never change.
+    Nobody,
+}
+
+words_schema!(MendedBy: Time, Others, Unclear, Nobody);

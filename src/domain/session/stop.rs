@@ -191,10 +191,8 @@ fn seen_active_since_last_stop(o: &Observed<'_>, cancel: &CancelRecord) -> bool 
 /// The shortest time between two stops.
 fn pace(o: &Observed<'_>, state: CancelState, failures: i32) -> Duration {
     match state {
-        CancelState::Accepted => {
-            let doublings = u32::try_from(failures).unwrap_or(0).min(8);
-            (o.timing.stop_again * (1 << doublings)).min(o.timing.fault_wait_max)
-        }
+        CancelState::Accepted if failures < FAILURES_BEFORE_STALLED => o.timing.stop_again,
+        CancelState::Accepted => o.timing.stop_again.max(o.timing.fault_wait_max),
         CancelState::Requested
         | CancelState::Sent
         | CancelState::Refused
@@ -267,8 +265,7 @@ fn sentence(
             true,
             Reason::CancelFailing,
             format!(
-                "{why}; the provider took {} stops and still reports the session as active{advice}",
-                failures.saturating_add(1)
+                "{why}; the provider took the stop, {failures} times again, and still reports the session as active{advice}"
             ),
         ),
         CancelState::Unsupported => (
@@ -398,34 +395,48 @@ fn failed_before(o: &Observed<'_>) -> bool {
     failures(o) > 0
 }
 
-/// The provider took a stop. One that follows on another that was taken shows that the other had no effect.
+/// The provider took a stop. One that follows on another that was taken shows that the other had no effect, which is said
+/// once that has lasted: until then repeating is worth no write.
 fn taken(o: &Observed<'_>) -> Recorded {
     let mut draft = draft(o);
     let now = draft.now();
+    let without_effect = without_effect(o);
+    let repeats = o.faults.saturating_add(1);
+    let mut news = false;
+    let mut repeated = false;
     if let Some(cancel) = draft.status().cancel.as_mut() {
-        cancel.failures = match cancel.state {
-            CancelState::Accepted => cancel.failures.saturating_add(1),
-            CancelState::Requested
-            | CancelState::Sent
-            | CancelState::Refused
-            | CancelState::Failing
-            | CancelState::Unsupported => 0,
-        };
+        repeated = cancel.state == CancelState::Accepted;
+        if !repeated {
+            cancel.failures = 0;
+        } else if without_effect && cancel.failures < FAILURES_BEFORE_STALLED {
+            cancel.failures = repeats.max(FAILURES_BEFORE_STALLED);
+            news = true;
+        }
         cancel.state = CancelState::Accepted;
         cancel.accepted_at.get_or_insert(now);
         cancel.error = None;
         cancel.next_at = None;
     }
-    let failures = draft.status().cancel.as_ref().map_or(0, |c| c.failures);
     say(&mut draft, o);
     let mut recorded = Recorded {
         again: Some(o.timing.stop_again),
+        fault: repeated,
         ..store(o, draft.finish())
     };
-    if failures == FAILURES_BEFORE_STALLED {
+    if news {
         tell(&mut recorded, o);
     }
     recorded
+}
+
+/// Whether the stop that was taken first should have shown by now, to this process as well.
+fn without_effect(o: &Observed<'_>) -> bool {
+    let patience = o.timing.stop_silence * 2;
+    let observed = o
+        .uptime
+        .saturating_sub(o.claim_first_seen.unwrap_or_default());
+    let accepted = recorded(o).and_then(|cancel| cancel.accepted_at);
+    accepted.is_some_and(|accepted| o.since(accepted) >= patience && observed >= patience)
 }
 
 /// A stop came to nothing: that is stored with everything a person needs.

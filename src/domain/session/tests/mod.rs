@@ -15,6 +15,8 @@ mod ended;
 mod open_claim;
 mod outcome;
 mod properties;
+mod stage;
+mod stop;
 mod waiting;
 
 use std::collections::BTreeSet;
@@ -34,7 +36,8 @@ use super::super::timing::Timing;
 use super::*;
 use crate::api::{
     CodeSessionSpec, CodeSessionStatus, Condition, ConditionStatus, DeletionPolicy, DesiredState,
-    Effective, ProviderKind, Reason, SendRecord, SessionCondition, condition,
+    Effective, ProviderKind, Reason, SendRecord, SendState, SessionCondition, SessionPhase,
+    condition,
 };
 
 const NAMESPACE_UID: &str = "ns-uid";
@@ -238,7 +241,11 @@ impl Given {
             looked_after_end: None,
             faults: 0,
             installation: InstallationId::new("0a1b2c3d"),
-            timing: Timing::default(),
+            timing: Timing {
+                // How long others get to mend something is a matter of a few tests of its own.
+                stalled_after: Duration::ZERO,
+                ..Timing::default()
+            },
             stopping: false,
             claims: 0,
             writes: 0,
@@ -349,6 +356,7 @@ impl Given {
             }
             Some(Effect::ReleaseFinalizer) => self.has_finalizer = false,
             Some(Effect::Cancel(_)) => self.last_stop = Some(self.uptime),
+            Some(Effect::LookAgain(_)) => self.looked_after_end = Some(self.uptime),
             _ => {}
         }
         plan
@@ -438,6 +446,14 @@ impl Given {
             alike_since: alike.map_or(self.uptime, |look| look.alike_since),
             result: Ok(snapshot),
         });
+    }
+
+    /// The provider accepts the key now.
+    fn verified(&mut self) {
+        let now = self.uptime;
+        if let Readiness::Ready(connected) = &mut self.readiness {
+            connected.verified = Some(now);
+        }
     }
 
     /// The newest look at the session, by this account, fails.
