@@ -249,6 +249,7 @@ fn a_stop_is_repeated_until_it_is_confirmed() {
         let plan = given.pass();
         assert_eq!((plan.effect, plan.again), (None, Some(seconds(15))));
         given.wait(seconds(15));
+        given.sees(snapshot(RemotePhase::Running));
         given.stop(CancelAnswer::Accepted);
     }
     assert_eq!(given.writes, writes, "repeating is worth no write");

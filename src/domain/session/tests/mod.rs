@@ -411,10 +411,18 @@ impl Given {
         self.outcome(effect, &Outcome::Preflighted { begun, result })
     }
 
+    /// The next effect; what the spec asks for while the launch is open is stored in a pass of its own.
+    fn effect(&mut self) -> Option<Effect> {
+        let plan = self.pass();
+        match (plan.effect, plan.before) {
+            (None, Some(_)) => self.pass().effect,
+            (effect, _) => effect,
+        }
+    }
+
     /// Looks for the launch and gets this answer.
     fn look_for(&mut self, answer: AdoptAnswer) -> Recorded {
-        let plan = self.pass();
-        let effect = plan.effect.expect("a look for the launch");
+        let effect = self.effect().expect("a look for the launch");
         assert!(matches!(effect, Effect::Lookup(_)), "{effect:?}");
         let begun = self.uptime;
         self.outcome(

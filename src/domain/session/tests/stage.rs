@@ -193,7 +193,7 @@ fn a_write_that_the_api_server_refuses_becomes_a_condition_and_one_event() {
     given.timing.stalled_after = seconds(300);
     given.has_finalizer = false;
     given.origin = Origin::None;
-    let effect = given.pass().effect.unwrap();
+    let effect = given.decide().effect.unwrap();
     assert_eq!(effect, Effect::AddFinalizer);
     let first = refuse(&mut given, &effect);
     assert_eq!(first.notes.len(), 1);
@@ -205,7 +205,7 @@ fn a_write_that_the_api_server_refuses_becomes_a_condition_and_one_event() {
     );
     given.wait(seconds(300));
     // It goes on trying, and says nothing twice.
-    assert_eq!(given.pass().effect, Some(Effect::AddFinalizer));
+    assert_eq!(given.decide().effect, Some(Effect::AddFinalizer));
     let later = refuse(&mut given, &effect);
     assert_eq!(later.notes, []);
     given.holds(SessionCondition::Stalled, Reason::WriteRefused);
