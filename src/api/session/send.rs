@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::api::shared::{time_schema, words_schema};
+use crate::api::shared::{open_words, time_schema, words_schema};
 
 /// Write-ahead record of something paid that is or was about to be sent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -44,8 +44,9 @@ pub struct SendRecord {
     pub refusal: Option<RefusalRecord>,
 }
 
-/// Where a send stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// Where a send stands. A word of another version of the operator reads as `Unknown`: the send is looked for, and never
+/// repeated before it is proven absent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub enum SendState {
     /// About to be sent, or sent without an answer yet.
     Claimed,
@@ -62,6 +63,7 @@ pub enum SendState {
 }
 
 words_schema!(SendState: Claimed, Unknown, Confirmed, Rejected, Absent, Lost);
+open_words!(SendState, or Unknown: Claimed, Unknown, Confirmed, Rejected, Absent, Lost);
 
 impl SendState {
     /// Whether it may be at the provider, as far as is known.
@@ -150,7 +152,7 @@ pub struct RefusalRecord {
 }
 
 /// What makes another try of a refused send worthwhile.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub enum MendedBy {
     /// Waiting.
     Time,
@@ -164,3 +166,4 @@ pub enum MendedBy {
 }
 
 words_schema!(MendedBy: Time, Others, Unclear, Nobody);
+open_words!(MendedBy, or Others: Time, Others, Unclear, Nobody);

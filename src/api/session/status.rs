@@ -8,7 +8,8 @@ use super::send::SendRecord;
 use crate::api::agent::{ModelSpec, PullRequestSpec};
 use crate::api::provider::ProviderSpec;
 use crate::api::shared::{
-    Condition, DeletionPolicy, KeyReference, OnUnknownLaunch, time_schema, words_schema,
+    Condition, DeletionPolicy, KeyReference, OnUnknownLaunch, known_or_default, open_words,
+    time_schema, words_schema,
 };
 
 /// What the operator knows of a session.
@@ -74,7 +75,10 @@ pub struct CodeSessionStatus {
 }
 
 /// Where a session stands.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+///
+/// A word that another version of the operator stored reads as `Running`, which is not terminal: what the provider says then
+/// decides.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize)]
 pub enum SessionPhase {
     /// Not launched yet.
     #[default]
@@ -94,6 +98,7 @@ pub enum SessionPhase {
 }
 
 words_schema!(SessionPhase: Pending, Creating, Running, Finished, Error, Cancelled, Expired);
+open_words!(SessionPhase, or Running: Pending, Creating, Running, Finished, Error, Cancelled, Expired);
 
 impl SessionPhase {
     /// Whether the newest message has ended.
@@ -173,8 +178,10 @@ pub struct Effective {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ttl_seconds_after_finished: Option<i64>,
     /// What deletion does.
+    #[serde(deserialize_with = "known_or_default")]
     pub deletion_policy: DeletionPolicy,
     /// What happens after an unknown outcome.
+    #[serde(deserialize_with = "known_or_default")]
     pub on_unknown_launch: OnUnknownLaunch,
     /// The generation of the CodeAgent.
     pub agent_generation: i64,
@@ -294,7 +301,7 @@ pub struct CancelRecord {
 }
 
 /// Where a stop stands.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub enum CancelState {
     /// It is wanted; nothing was sent yet.
     Requested,
@@ -312,9 +319,10 @@ pub enum CancelState {
 }
 
 words_schema!(CancelState: Requested, Sent, Accepted, Refused, Failing, Unsupported);
+open_words!(CancelState, or Sent: Requested, Sent, Accepted, Refused, Failing, Unsupported);
 
-/// Who or what asked for a stop.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// Who or what asked for a stop. A word of another version of the operator reads as `User`: the stop stays in force.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub enum CancelReason {
     /// spec.desiredState.
     User,
@@ -327,6 +335,7 @@ pub enum CancelReason {
 }
 
 words_schema!(CancelReason: User, Deadline, Delete, Duplicate);
+open_words!(CancelReason, or User: User, Deadline, Delete, Duplicate);
 
 /// Tokens and money.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -359,7 +368,7 @@ pub struct BlockerStatus {
 }
 
 /// What a session waits for together with others.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub enum QueueResource {
     /// A slot among the sessions of its CodeAgent (maxConcurrentSessions).
     #[default]
@@ -369,6 +378,7 @@ pub enum QueueResource {
 }
 
 words_schema!(QueueResource: Capacity, Issue);
+open_words!(QueueResource, or Capacity: Capacity, Issue);
 
 /// The place among the sessions that wait.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
