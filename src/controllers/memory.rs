@@ -2,27 +2,15 @@
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use kube_runtime::reflector::ObjectRef;
 
-use super::accounts::ConnectionKey;
+use super::connection::Linked;
 use crate::api::CodeSession;
 use crate::domain::session::{Look, Lookups, Preflight};
-use crate::providers::contract::Provider;
 use crate::runtime::lock::lock;
-
-/// A connection that a session uses.
-#[derive(Clone)]
-pub struct Attached {
-    /// Tells it from others.
-    pub key: ConnectionKey,
-    /// The connection; it holds the credential while the session is active, whatever becomes of the Secret.
-    pub provider: Arc<dyn Provider>,
-    /// Digest of the credential, salted with the session's uid.
-    pub credential: String,
-}
 
 /// What is remembered of one session.
 #[derive(Clone, Default)]
@@ -46,7 +34,16 @@ pub struct Remembered {
     /// Whether a launch of this session is under way in this process.
     pub in_flight: bool,
     /// The connection it uses.
-    pub attached: Option<Attached>,
+    pub attached: Option<Linked>,
+    /// Whether an effect of this session is under way outside of its passes, and whether a pass has come in vain meanwhile.
+    pub under_way: Option<UnderWay>,
+}
+
+/// An effect that is under way.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct UnderWay {
+    /// Whether a pass has come meanwhile: there is something to look at afterwards.
+    pub passed: bool,
 }
 
 /// The memory of all sessions, by uid.
@@ -82,6 +79,42 @@ impl Memory {
     /// Changes what is remembered of the session with this uid.
     pub fn change<T>(&self, uid: &str, change: impl FnOnce(&mut Remembered) -> T) -> T {
         change(self.lock().entry(uid.to_owned()).or_default())
+    }
+
+    /// An effect of the session with this uid begins.
+    pub fn begin_effect(&self, uid: &str) {
+        self.change(uid, |remembered| {
+            remembered.under_way = Some(UnderWay::default());
+        });
+    }
+
+    /// Whether an effect of the session with this uid is under way; if so, its end remembers that somebody came.
+    pub fn passes_effect(&self, uid: &str) -> bool {
+        let mut sessions = self.lock();
+        match sessions
+            .get_mut(uid)
+            .and_then(|known| known.under_way.as_mut())
+        {
+            Some(under_way) => {
+                under_way.passed = true;
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// The effect of the session with this uid has ended; whether somebody came meanwhile.
+    pub fn end_effect(&self, uid: &str) -> bool {
+        let mut sessions = self.lock();
+        let ended = sessions
+            .get_mut(uid)
+            .and_then(|known| known.under_way.take());
+        ended.is_some_and(|under_way| under_way.passed)
+    }
+
+    /// The connection that the session with this uid uses.
+    pub fn attached(&self, uid: &str) -> Option<Linked> {
+        self.lock().get(uid)?.attached.clone()
     }
 
     /// Forgets the session with this uid.
