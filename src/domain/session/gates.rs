@@ -21,8 +21,6 @@ pub(super) enum Gate<'a> {
     Wait(Hold),
     /// It waits until somebody changes something outside of it.
     Block(Hold),
-    /// It waits until somebody changes the object itself.
-    Stall(Hold),
     /// It waits because its spec says so.
     Settle(Hold),
     /// It waits for its turn together with others.

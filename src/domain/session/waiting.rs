@@ -33,11 +33,6 @@ fn held(o: &Observed<'_>, gate: Gate<'_>) -> Option<Plan> {
                 .no_later_than(hold.again)
                 .due(left)
         }
-        Gate::Stall(hold) => {
-            let mut draft = draft(o);
-            draft.stalled(hold.reason, &hold.message);
-            Plan::store(o, draft.finish()).no_later_than(hold.again)
-        }
         Gate::Settle(hold) => {
             let mut draft = draft(o);
             draft.settled(hold.reason, &hold.message);
