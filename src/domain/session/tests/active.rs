@@ -385,6 +385,7 @@ fn a_lost_session_that_shows_up_again_is_followed_again() {
     given.outcome(
         &effect,
         &Outcome::Examined {
+            owner: None,
             account: account("ours"),
             result: Err(error(ErrorClass::NotFound)),
         },
@@ -395,6 +396,7 @@ fn a_lost_session_that_shows_up_again_is_followed_again() {
     given.outcome(
         &effect,
         &Outcome::Examined {
+            owner: None,
             account: account("ours"),
             result: Ok(snapshot(RemotePhase::Running)),
         },

@@ -266,6 +266,7 @@ fn what_comes_after_the_end_is_looked_for_at_one_five_and_fifteen_minutes() {
             given.outcome(
                 &effect,
                 &Outcome::Examined {
+                    owner: None,
                     account: account("ours"),
                     result: Ok(seen),
                 },
