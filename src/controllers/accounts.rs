@@ -1,6 +1,6 @@
 //! Who each key belongs to: asked once, shared by every session of that key, asked again when there is reason to doubt.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -83,6 +83,8 @@ struct Entry {
     /// A refusal of launches that is about the account, and how many there were in a row.
     hold: Option<Failure>,
     refused_launches: i32,
+    /// The CodeAgents, with their generations, that had a launch to try.
+    agents: HashSet<String>,
 }
 
 impl Entry {
@@ -96,6 +98,7 @@ impl Entry {
             doubted: false,
             hold: None,
             refused_launches: 0,
+            agents: HashSet::new(),
         }
     }
 }
@@ -255,13 +258,10 @@ impl Accounts {
         }
     }
 
-    /// Forgets how long to wait after what went wrong with this key: what it is used with has changed.
+    /// Makes the next look ask the provider if something went wrong with this key: what it is used with has changed.
     pub fn ask_anew_if_failed(&self, key: &ConnectionKey) {
         if let Some(entry) = lock(&self.entries).get_mut(key) {
             entry.doubted |= entry.failure.is_some();
-            if let Some(hold) = &mut entry.hold {
-                hold.until = Instant::now();
-            }
         }
     }
 
@@ -296,6 +296,18 @@ impl Accounts {
             again: hold.left(),
             again_at: hold.until_at,
         })
+    }
+
+    /// A session of this CodeAgent (`uid/generation`) would launch. The first one tries even if launches are held: whoever makes or
+    /// changes a CodeAgent wants to know at once whether that has helped.
+    pub fn note_agent(&self, key: &ConnectionKey, agent: String) {
+        let mut entries = lock(&self.entries);
+        let entry = entries.entry(key.clone()).or_insert_with(Entry::new);
+        if entry.agents.insert(agent)
+            && let Some(hold) = &mut entry.hold
+        {
+            hold.until = Instant::now();
+        }
     }
 
     /// Whether whoever asks may try a launch although they are held: one does when the wait is over. If nothing comes of it,
@@ -449,6 +461,12 @@ mod tests {
         }
         assert!(!accounts.may_probe(&key()));
         std::thread::sleep(Duration::from_millis(25));
+        let probes = (0..100).filter(|_| accounts.may_probe(&key())).count();
+        assert_eq!(probes, 1);
+        // A CodeAgent that is made or changed lets one try at once.
+        accounts.hold_launches(&key(), error(ErrorClass::QuotaExhausted));
+        accounts.note_agent(&key(), "uid/1".to_owned());
+        accounts.note_agent(&key(), "uid/1".to_owned());
         let probes = (0..100).filter(|_| accounts.may_probe(&key())).count();
         assert_eq!(probes, 1);
         accounts.release_launches(&key());

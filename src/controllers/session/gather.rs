@@ -205,6 +205,12 @@ pub(super) async fn gather(scope: &Arc<Scope>, object: &CodeSession) -> Result<F
         Some(Err(Missing::Source(obstacle))) => (None, Some(obstacle)),
         None => (None, None),
     };
+    if let (false, Need::Launch, Some(Ok(linked)), Some(agent)) = (launched, need, &linked, &agent)
+    {
+        let generation = agent.metadata.generation.unwrap_or_default();
+        let tag = format!("{}/{generation}", agent.uid().unwrap_or_default());
+        context.accounts.note_agent(&linked.key, tag);
+    }
     let (readiness, linked) = readiness(
         scope,
         &uid,
