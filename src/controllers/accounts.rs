@@ -83,6 +83,8 @@ struct Entry {
     /// A refusal of launches that is about the account, and how many there were in a row.
     hold: Option<Failure>,
     refused_launches: i32,
+    /// The session that tries whether the hold is over.
+    prober: Option<String>,
     /// The CodeAgents, with their generations, that had a launch to try.
     agents: HashSet<String>,
 }
@@ -98,6 +100,7 @@ impl Entry {
             doubted: false,
             hold: None,
             refused_launches: 0,
+            prober: None,
             agents: HashSet::new(),
         }
     }
@@ -277,6 +280,7 @@ impl Accounts {
         let wait = self.timing.refusal_wait(entry.refused_launches);
         let wait = wait.max(error.retry_after.unwrap_or_default());
         entry.hold = Some(Failure::new(error, wait, now));
+        entry.prober = None;
     }
 
     /// A launch was not refused.
@@ -310,18 +314,21 @@ impl Accounts {
         }
     }
 
-    /// Whether whoever asks may try a launch although they are held: one does when the wait is over. If nothing comes of it,
-    /// another may after [`Timing::recheck`].
-    pub fn may_probe(&self, key: &ConnectionKey) -> bool {
+    /// Whether the session with this uid may try a launch although they are held: one does when the wait is over, over as many
+    /// passes as its launch takes. If nothing comes of it, another may after [`Timing::recheck`].
+    pub fn may_probe(&self, key: &ConnectionKey, uid: &str) -> bool {
         let mut entries = lock(&self.entries);
-        let Some(hold) = entries.get_mut(key).and_then(|entry| entry.hold.as_mut()) else {
+        let Some(entry) = entries.get_mut(key) else {
             return true;
         };
-        let due = hold.left().is_zero();
-        if due {
+        let Some(hold) = entry.hold.as_mut() else {
+            return true;
+        };
+        if hold.left().is_zero() {
             hold.until = Instant::now() + self.timing.recheck;
+            entry.prober = Some(uid.to_owned());
         }
-        due
+        entry.prober.as_deref() == Some(uid)
     }
 
     /// Forgets a key that nobody uses any more.
@@ -454,22 +461,30 @@ mod tests {
             refusal_wait_min: Duration::from_millis(20),
             ..Timing::default()
         });
-        assert!(accounts.may_probe(&key()));
-        assert!(accounts.may_probe(&key()));
+        assert!(accounts.may_probe(&key(), "a"));
+        assert!(accounts.may_probe(&key(), "b"));
         for _ in 0..10 {
             accounts.hold_launches(&key(), error(ErrorClass::QuotaExhausted));
         }
-        assert!(!accounts.may_probe(&key()));
+        assert!(!accounts.may_probe(&key(), "a"));
         std::thread::sleep(Duration::from_millis(25));
-        let probes = (0..100).filter(|_| accounts.may_probe(&key())).count();
-        assert_eq!(probes, 1);
+        let probes = (0..100).filter(|n| accounts.may_probe(&key(), &n.to_string()));
+        assert_eq!(probes.count(), 1);
+        assert!(
+            accounts.may_probe(&key(), "0"),
+            "its launch takes several passes"
+        );
         // A CodeAgent that is made or changed lets one try at once.
         accounts.hold_launches(&key(), error(ErrorClass::QuotaExhausted));
         accounts.note_agent(&key(), "uid/1".to_owned());
         accounts.note_agent(&key(), "uid/1".to_owned());
-        let probes = (0..100).filter(|_| accounts.may_probe(&key())).count();
-        assert_eq!(probes, 1);
+        let probes = (0..100).filter(|n| accounts.may_probe(&key(), &n.to_string()));
+        assert_eq!(probes.count(), 1);
+        assert!(
+            accounts.may_probe(&key(), "0"),
+            "its launch takes several passes"
+        );
         accounts.release_launches(&key());
-        assert!(accounts.may_probe(&key()) && accounts.held(&key()).is_none());
+        assert!(accounts.may_probe(&key(), "a") && accounts.held(&key()).is_none());
     }
 }

@@ -572,7 +572,7 @@ fn template_elsewhere(
 }
 
 /// What keeps every launch with this key back: the provider wants no requests, or refuses them for the account's sake.
-fn launches_held(scope: &Scope, linked: &Linked) -> Option<Obstacle> {
+fn launches_held(scope: &Scope, linked: &Linked, uid: &str) -> Option<Obstacle> {
     let context = &scope.context;
     if let Some(pause) = linked.lanes.silent_for() {
         return Some(Obstacle {
@@ -586,7 +586,7 @@ fn launches_held(scope: &Scope, linked: &Linked) -> Option<Obstacle> {
         });
     }
     let hold = context.accounts.held(&linked.key)?;
-    (!context.accounts.may_probe(&linked.key)).then(|| Obstacle {
+    (!context.accounts.may_probe(&linked.key, uid)).then(|| Obstacle {
         objection: held(&hold),
         passing: false,
         again: hold.again.min(context.timing().fault_wait_max),
@@ -616,7 +616,7 @@ fn readiness(
         return (block(obstacle), Some(linked));
     }
     let accounts = &scope.context.accounts;
-    if let Some(obstacle) = launches_held(scope, &linked).filter(|_| !launched) {
+    if let Some(obstacle) = launches_held(scope, &linked, uid).filter(|_| !launched) {
         return (block(obstacle), Some(linked));
     }
     let standing = accounts.standing(&linked.key);
