@@ -840,9 +840,13 @@ impl State {
             } else if stored.session.is_none() && stored.claim == claimed.claim {
                 match stored.launch {
                     Some(SendState::Claimed | SendState::Unknown) => Standing::Open,
-                    Some(SendState::Confirmed | SendState::Rejected | SendState::Absent) | None => {
-                        Standing::Stored
-                    }
+                    Some(
+                        SendState::Confirmed
+                        | SendState::Rejected
+                        | SendState::Absent
+                        | SendState::Lost,
+                    )
+                    | None => Standing::Stored,
                 }
             } else {
                 Standing::Superseded

@@ -23,7 +23,7 @@ use super::metrics::{Controller, PassOutcome};
 use super::scope::Scope;
 use crate::api::{
     ClientIdEvidence, CodeAgent, CodeAgentStatus, CodeSession, KeyReference, OrphanStatus,
-    ProviderKind, Reason, SendState, SessionCounts, SessionPhase,
+    ProviderKind, Reason, SessionCounts, SessionPhase,
 };
 use crate::domain::agent::{Findings, Health, leaving, status};
 use crate::domain::remote::{Capability, Recovery};
@@ -433,7 +433,7 @@ fn client_id_evidence(
         let record = status
             .launch
             .as_ref()
-            .filter(|record| record.state == SendState::Confirmed)?;
+            .filter(|record| record.state.arrived())?;
         let id = status.provider.as_ref()?.session_id.as_deref()?;
         Some(ClientIdEvidence {
             endpoint: record.target.endpoint.clone(),

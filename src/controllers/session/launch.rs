@@ -10,11 +10,12 @@ use super::super::error::{Chain, PassError};
 use super::super::metrics::{LaunchResult, Loose};
 use super::super::scope::Scope;
 use super::Step;
-use super::execute::{conclude, note_failure};
 use super::gather::Facts;
+use super::record::{conclude, note_failure};
 use super::writes::{api, store, tell};
 use crate::api::{AUTO_MODEL, CodeSession, DeletionPolicy, ProviderKind, Reason, SendState};
 use crate::domain::remote::{ErrorClass, LaunchOutcome, SessionRef};
+use crate::domain::requeue::Again;
 use crate::domain::session::{Effect, LaunchPlan, Note, Outcome, record};
 use crate::providers::contract::{
     LaunchRequest, ModelChoice, Provider, PullRequestPolicy, SendWindow,
@@ -34,7 +35,7 @@ pub(super) async fn launch(
     opened: Instant,
 ) -> Result<Step, PassError> {
     let Some(linked) = facts.linked.clone() else {
-        return Ok(Step::Rest(Some(Duration::ZERO)));
+        return Ok(Step::Rest(Again::soon(Duration::ZERO)));
     };
     let uid = facts.uid.clone();
     scope
@@ -89,7 +90,9 @@ pub(super) async fn launch(
                 .context
                 .memory
                 .change(&uid, |remembered| remembered.in_flight = false);
-            Ok(Step::Rest(Some(scope.context.timing().fault_wait_min)))
+            Ok(Step::Rest(Again::soon(
+                scope.context.timing().fault_wait_min,
+            )))
         }
     }
 }
@@ -184,7 +187,7 @@ async fn record_launch(
                 let again = recorded.again;
                 tell(scope, &newer, recorded.notes).await;
                 return Ok(match again {
-                    Some(again) if !again.is_zero() => Step::Rest(Some(again)),
+                    Some(again) if !again.is_zero() => Step::Rest(Again::soon(again)),
                     _ => Step::Go(newer),
                 });
             }
@@ -222,7 +225,9 @@ async fn record_launch(
         }
     }
     tracing::error!("the outcome of a launch could not be stored; the claim will be judged again");
-    Ok(Step::Rest(Some(scope.context.timing().fault_wait_max)))
+    Ok(Step::Rest(Again::soon(
+        scope.context.timing().fault_wait_max,
+    )))
 }
 
 /// Waits before what was tried `attempt` times is tried again.
@@ -258,7 +263,9 @@ fn standing_of(fresh: &CodeSession, claim_id: &str, outcome: &Outcome) -> Standi
             SendState::Claimed | SendState::Unknown => Standing::Open,
             // An acceptance is news, whatever was judged without it.
             SendState::Rejected | SendState::Absent if ours.is_some() => Standing::Open,
-            SendState::Confirmed | SendState::Rejected | SendState::Absent => Standing::Stored,
+            SendState::Confirmed | SendState::Rejected | SendState::Absent | SendState::Lost => {
+                Standing::Stored
+            }
         },
         _ => Standing::Superseded,
     }

@@ -3,7 +3,7 @@
 use jiff::SignedDuration;
 
 use super::super::ids::LaunchKey;
-use super::super::remote::{Capability, Recovery};
+use super::super::remote::{Capability, ErrorClass, Recovery};
 use super::observed::{AgentView, Connected, Inputs, Observed, Origin, ProviderFacts, Readiness};
 use super::plan::{Effect, Guard, LaunchPlan, LookupPlan, Plan, StatusWrite};
 use super::preflight::{self, Standing};
@@ -158,8 +158,7 @@ pub(super) fn claim(
             on_behalf_of: spec.on_behalf_of.clone(),
             template_id,
         }))),
-        notes: Vec::new(),
-        again: None,
+        ..Plan::default()
     }
 }
 
@@ -183,7 +182,8 @@ fn look_first(o: &Observed<'_>, provider: &ProviderFacts) -> bool {
         Some(record) => record
             .refusal
             .as_ref()
-            .is_some_and(|refusal| refusal.class == "RateLimited"),
+            .and_then(|refusal| ErrorClass::named(&refusal.class))
+            .is_some_and(|class| class == ErrorClass::RateLimited),
         None => o.session.older_than_process || o.since(o.session.created_at) >= o.timing.stale_age,
     };
     let looked = o

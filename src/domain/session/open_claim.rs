@@ -11,7 +11,7 @@ use super::plan::{Effect, LookupPlan, Note, Plan};
 use super::preflight::{self, Standing};
 use super::record;
 use super::view::{
-    IF_FOUND, deletion_overdue, deletion_policy, draft, had_its_chance, keys, set_state,
+    IF_FOUND, deletion_overdue, deletion_policy, draft, keys, observed_long_enough, set_state,
     stop_wanted,
 };
 use crate::api::{
@@ -163,7 +163,7 @@ fn past_patience(o: &Observed<'_>, open: &SendRecord) -> bool {
     } else {
         o.timing.unknown_patience
     };
-    had_its_chance(o) && past_fence(o, open).is_some_and(|past| past >= patience)
+    observed_long_enough(o) && past_fence(o, open).is_some_and(|past| past >= patience)
 }
 
 /// Nothing was launched, for certain.

@@ -9,15 +9,19 @@ use super::super::remote::{
     AdoptAnswer, ErrorClass, Found, LaunchOutcome, Launched, ProviderError, Recovery, Sent, Subject,
 };
 use super::super::snapshot::{RemotePhase, Snapshot};
-use super::super::status::{Draft, clip};
+use super::super::status::{Draft, clip, whole_seconds};
+use super::super::timing::Timing;
 use super::observed::{AgentView, Lookups, Observed, Preflight, Readiness};
 use super::plan::{Guard, Note, Plan, Recorded, StatusWrite};
 use super::progress::{apply, pull_request_condition, pull_request_wish};
 use super::view::{IF_FOUND, draft, earlier_attempt_open, keys, session_ref, set_state};
 use crate::api::{
-    CodeSessionStatus, ConditionStatus, ProviderKind, ProviderStatus, Reason, RefusalRecord,
-    SendRecord, SendState, SendTarget, SessionCondition, SessionPhase,
+    AUTO_MODEL, CodeSessionStatus, ConditionStatus, MendedBy, ProviderKind, ProviderStatus, Reason,
+    RefusalRecord, SendRecord, SendState, SendTarget, SessionCondition, SessionPhase,
 };
+
+/// Requests that are answered with a refusal of unclear cause before that is the last word.
+const MOST_UNCLEAR: i32 = 3;
 
 pub(super) fn launched(o: &Observed<'_>, claim_id: &str, outcome: &LaunchOutcome) -> Recorded {
     if let Some(recorded) = overtaken(o, outcome) {
@@ -135,7 +139,7 @@ fn accepted(o: &Observed<'_>, launched: &Launched) -> Recorded {
 }
 
 /// The conditions of a session that has just become known to run.
-fn under_way(o: &Observed<'_>, mut draft: Draft, phase: SessionPhase) -> Recorded {
+pub(super) fn under_way(o: &Observed<'_>, mut draft: Draft, phase: SessionPhase) -> Recorded {
     draft.set(
         SessionCondition::Blocked,
         ConditionStatus::False,
@@ -200,29 +204,23 @@ fn refusal(o: &Observed<'_>, error: &ProviderError) -> RefusalRecord {
         .status
         .and_then(|status| status.launch.as_ref())
         .and_then(|record| record.refusal.as_ref());
-    let count = previous
-        .map_or(0, |refusal| refusal.count)
-        .saturating_add(1);
-    let own_model = o.session.spec.model.as_ref();
     let from_template = o
         .session
         .status
         .and_then(|status| status.launch.as_ref())
         .is_some_and(|record| record.target.template_id.is_some());
-    let verdict = match error.class {
+    let (reason, mended_by) = match error.class {
         // The template is gone; its keeper makes another one.
-        ErrorClass::NotFound if from_template => Verdict {
-            reason: Reason::WaitingForTemplate,
-            mended_by: MendedBy::Surroundings,
-        },
-        _ => verdict(
-            error,
-            own_model.is_some_and(|own| own.id.is_some() || !own.params.is_empty()),
-        ),
+        ErrorClass::NotFound if from_template => (Reason::WaitingForTemplate, MendedBy::Others),
+        _ => verdict(o, error),
     };
-    let wait = match verdict.mended_by {
+    let count = previous
+        .filter(|previous| previous.mended_by == mended_by)
+        .map_or(0, |previous| previous.count)
+        .saturating_add(1);
+    let wait = match mended_by {
         MendedBy::Time => o.timing.fault_wait(count),
-        MendedBy::Surroundings | MendedBy::Nothing => o.timing.refusal_wait(count),
+        MendedBy::Others | MendedBy::Unclear | MendedBy::Nobody => o.timing.refusal_wait(count),
     };
     let wait = wait.max(error.retry_after.unwrap_or_default());
     let agent_generation = match &o.agent {
@@ -235,7 +233,8 @@ fn refusal(o: &Observed<'_>, error: &ProviderError) -> RefusalRecord {
     };
     RefusalRecord {
         class: error.class.as_str().to_owned(),
-        reason: verdict.reason.as_str().to_owned(),
+        reason: reason.as_str().to_owned(),
+        mended_by,
         message: clip(&error.to_string(), 512),
         count,
         retry_at: o.now + SignedDuration::try_from(wait).unwrap_or(SignedDuration::ZERO),
@@ -244,26 +243,10 @@ fn refusal(o: &Observed<'_>, error: &ProviderError) -> RefusalRecord {
     }
 }
 
-/// What a refusal comes to.
-#[derive(Clone, Copy)]
-struct Verdict {
-    reason: Reason,
-    mended_by: MendedBy,
-}
-
-/// What makes a refused launch possible.
-#[derive(Clone, Copy)]
-enum MendedBy {
-    /// Waiting.
-    Time,
-    /// Somebody who changes the CodeAgent, the credentials or the account.
-    Surroundings,
-    /// Nothing: it is about the session's own fields, which never change.
-    Nothing,
-}
-
-fn verdict(error: &ProviderError, own_model: bool) -> Verdict {
-    let (reason, mended_by) = match (error.class, error.subject) {
+/// What a refusal comes to. Who set what it is about decides: only what the session itself set can end it.
+fn verdict(o: &Observed<'_>, error: &ProviderError) -> (Reason, MendedBy) {
+    let own = Own::of(o);
+    match (error.class, error.subject) {
         (ErrorClass::RateLimited, _) => (Reason::RateLimited, MendedBy::Time),
         (ErrorClass::Unavailable | ErrorClass::Timeout, _) => {
             (Reason::ProviderUnavailable, MendedBy::Time)
@@ -271,35 +254,104 @@ fn verdict(error: &ProviderError, own_model: bool) -> Verdict {
         (ErrorClass::Unknown | ErrorClass::Protocol, _) if error.sent == Sent::Nothing => {
             (Reason::ProviderUnavailable, MendedBy::Time)
         }
-        (_, Some(Subject::Model)) if !own_model => {
-            (Reason::ModelUnavailable, MendedBy::Surroundings)
+        (_, Some(Subject::Model)) if !own.model => (Reason::ModelUnavailable, MendedBy::Others),
+        (_, Some(Subject::Model)) => (Reason::InvalidRequest, MendedBy::Nobody),
+        (_, Some(Subject::Repository)) => (Reason::RepositoryInaccessible, MendedBy::Others),
+        (_, Some(Subject::Reference)) if own.reference || own.branch_name => {
+            (Reason::InvalidRequest, MendedBy::Nobody)
         }
-        (_, Some(Subject::Repository)) => (Reason::RepositoryInaccessible, MendedBy::Surroundings),
-        (_, Some(Subject::Issue)) => (Reason::InvalidRequest, MendedBy::Nothing),
-        (_, Some(Subject::CodingAgent)) => (Reason::CodingAgentNotFound, MendedBy::Surroundings),
-        (ErrorClass::QuotaExhausted, _) => (Reason::QuotaExhausted, MendedBy::Surroundings),
+        (_, Some(Subject::Reference)) => (Reason::SettingsRefused, MendedBy::Others),
+        (_, Some(Subject::Issue)) => (Reason::InvalidRequest, MendedBy::Nobody),
+        (_, Some(Subject::CodingAgent)) => (Reason::CodingAgentNotFound, MendedBy::Others),
+        (ErrorClass::QuotaExhausted, _) => (Reason::QuotaExhausted, MendedBy::Others),
         (ErrorClass::Unauthorized | ErrorClass::Forbidden, _) => {
-            (Reason::CredentialsInvalid, MendedBy::Surroundings)
+            (Reason::CredentialsInvalid, MendedBy::Others)
         }
         // The endpoint does not know how to launch sessions: a matter of the CodeAgent.
-        (ErrorClass::NotFound, _) => (Reason::ProviderProtocolError, MendedBy::Surroundings),
+        (ErrorClass::NotFound, _) => (Reason::ProviderProtocolError, MendedBy::Others),
         (
             ErrorClass::InvalidRequest
             | ErrorClass::Conflict
             | ErrorClass::Unknown
             | ErrorClass::Protocol,
-            _,
-        ) => (Reason::InvalidRequest, MendedBy::Nothing),
-    };
-    Verdict { reason, mended_by }
+            None | Some(Subject::SessionId),
+        ) => {
+            if own.names_a_setting_of_the_agent(&error.message) {
+                (Reason::SettingsRefused, MendedBy::Others)
+            } else {
+                (Reason::InvalidRequest, MendedBy::Unclear)
+            }
+        }
+    }
+}
+
+/// Which of the settings are the session's own, and the values of the others.
+struct Own<'a> {
+    reference: bool,
+    branch_name: bool,
+    model: bool,
+    of_agent: Vec<&'a str>,
+}
+
+impl<'a> Own<'a> {
+    fn of(o: &Observed<'a>) -> Self {
+        let spec = o.session.spec;
+        let repository = spec.repository.as_ref();
+        let url = repository.is_some_and(|own| own.url.is_some());
+        let reference = url || repository.is_some_and(|own| own.reference.is_some());
+        let model = spec
+            .model
+            .as_ref()
+            .is_some_and(|own| own.id.is_some() || !own.params.is_empty());
+        let branch_name = spec
+            .pull_request
+            .as_ref()
+            .is_some_and(|own| own.branch_name.is_some());
+        let effective = o
+            .session
+            .status
+            .and_then(|status| status.effective.as_ref());
+        let of_agent = effective.map(|effective| {
+            [
+                effective.repository.as_deref().filter(|_| !url),
+                effective.reference.as_deref().filter(|_| !reference),
+                Some(effective.model.id.as_str()).filter(|id| !model && *id != AUTO_MODEL),
+                effective
+                    .pull_request
+                    .branch_name
+                    .as_deref()
+                    .filter(|_| !branch_name),
+            ]
+        });
+        Self {
+            reference,
+            branch_name,
+            model,
+            of_agent: of_agent.into_iter().flatten().flatten().collect(),
+        }
+    }
+
+    /// Whether a refusal that says no more than its words names a value that the CodeAgent sets.
+    fn names_a_setting_of_the_agent(&self, message: &str) -> bool {
+        self.of_agent.iter().any(|value| names(message, value))
+    }
+}
+
+/// Whether `text` contains `value` as a word of its own.
+fn names(text: &str, value: &str) -> bool {
+    let is_inside = |c: char| c.is_alphanumeric() || matches!(c, '-' | '_' | '/');
+    !value.is_empty()
+        && text.match_indices(value).any(|(at, _)| {
+            let before = text.get(..at).and_then(|text| text.chars().next_back());
+            let after = text
+                .get(at + value.len()..)
+                .and_then(|text| text.chars().next());
+            !before.is_some_and(is_inside) && !after.is_some_and(is_inside)
+        })
 }
 
 fn reason_of(refusal: &RefusalRecord) -> Reason {
-    Reason::ALL
-        .iter()
-        .copied()
-        .find(|reason| reason.as_str() == refusal.reason)
-        .unwrap_or(Reason::InvalidRequest)
+    Reason::named(&refusal.reason).unwrap_or(Reason::InvalidRequest)
 }
 
 /// When a refused session is looked at again. A changed CodeAgent wakes it, a changed Secret does not.
@@ -311,24 +363,44 @@ pub(super) fn next_look_at_refusal(o: &Observed<'_>, refusal: &RefusalRecord) ->
     }
 }
 
-/// The conditions of a session that waits after a refusal.
-pub(super) fn waits_after_refusal(draft: &mut Draft, refusal: &RefusalRecord) {
+/// The conditions of a session that waits after a refusal; answers with how long it is until it stalls.
+pub(super) fn waits_after_refusal(
+    draft: &mut Draft,
+    refusal: &RefusalRecord,
+    timing: &Timing,
+) -> Option<Duration> {
     let reason = reason_of(refusal);
-    let said = &refusal.message;
-    match reason {
-        Reason::RateLimited | Reason::ProviderUnavailable => draft.reconciling(
+    let said = refusal.message.trim_end_matches('.');
+    let at = whole_seconds(refusal.retry_at);
+    match (refusal.mended_by, reason) {
+        (MendedBy::Time, _) => {
+            draft.reconciling(
+                reason,
+                format!("not launched yet, goes on by itself: {said}"),
+            );
+            None
+        }
+        (_, Reason::WaitingForTemplate) => {
+            draft.reconciling(
+                reason,
+                format!("not launched yet, the template that sessions are launched from is looked for again: {said}"),
+            );
+            None
+        }
+        // Nothing was started, and what is not clear may pass.
+        (MendedBy::Unclear | MendedBy::Nobody, _) => {
+            draft.reconciling(
+                reason,
+                format!("not launched, the provider refuses the request: {said}. It is tried again at {at}, {MOST_UNCLEAR} times in all, and when the CodeAgent or its credentials change"),
+            );
+            None
+        }
+        (MendedBy::Others, _) => draft.blocked(
             reason,
-            format!("not launched yet, goes on by itself: {said}"),
+            format!("not launched: {said}. It is tried again at {at}, and when the CodeAgent or its credentials change"),
+            timing.stalled_after,
         ),
-        Reason::WaitingForTemplate => draft.reconciling(
-            reason,
-            format!("not launched yet, the template that sessions are launched from is looked for again: {said}"),
-        ),
-        _ => draft.stalled(
-            reason,
-            format!("not launched: {said}. It is tried again when the CodeAgent or its credentials change, and after a while"),
-        ),
-    };
+    }
 }
 
 /// The launch was refused and nothing of it is under way: wait, or end.
@@ -347,21 +419,25 @@ fn settle(o: &Observed<'_>, refusal: RefusalRecord) -> (CodeSessionStatus, Optio
         reason,
         "not launched",
     );
-    if reason != Reason::InvalidRequest {
-        waits_after_refusal(&mut draft, &refusal);
+    let final_word = match refusal.mended_by {
+        MendedBy::Nobody => true,
+        MendedBy::Unclear => refusal.count >= MOST_UNCLEAR,
+        MendedBy::Time | MendedBy::Others => false,
+    };
+    if !final_word {
+        waits_after_refusal(&mut draft, &refusal, o.timing);
         return (draft.finish(), None);
     }
+    let said = refusal.message.trim_end_matches('.');
     let (launched, reason, message) = if earlier_attempt_open(o) {
         let message = format!(
-            "the launch was repeated and refused ({}), and whether the first one arrived could not be found out. {IF_FOUND}",
-            refusal.message
+            "the launch was repeated and refused ({said}), and whether the first one arrived could not be found out. {IF_FOUND}"
         );
         let unknown = Reason::LaunchOutcomeUnknown;
         (ConditionStatus::Unknown, unknown, message)
     } else {
         let message = format!(
-            "the provider refuses the session: {}. Create a CodeSession with a new name",
-            refusal.message
+            "the provider refuses the session: {said}. Create a CodeSession with a new name"
         );
         (ConditionStatus::False, reason, message)
     };
