@@ -218,7 +218,7 @@ pub(super) async fn gather(scope: &Arc<Scope>, object: &CodeSession) -> Result<F
         Some(Err(Missing::Source(obstacle))) => (None, Some(obstacle)),
         None => (None, None),
     };
-    if let (false, Need::Launch, Some(Ok(linked)), Some(agent)) = (launched, need, &linked, &agent)
+    if let (false, Needs::Launch, Some(Ok(linked)), Some(agent)) = (launched, need, &linked, &agent)
     {
         let generation = agent.metadata.generation.unwrap_or_default();
         let tag = format!("{}/{generation}", agent.uid().unwrap_or_default());
