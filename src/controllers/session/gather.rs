@@ -218,6 +218,12 @@ pub(super) async fn gather(scope: &Arc<Scope>, object: &CodeSession) -> Result<F
         Some(Err(Missing::Source(obstacle))) => (None, Some(obstacle)),
         None => (None, None),
     };
+    if let (false, Needs::Launch, Some(Ok(linked)), Some(agent)) = (launched, need, &linked, &agent)
+    {
+        let generation = agent.metadata.generation.unwrap_or_default();
+        let tag = format!("{}/{generation}", agent.uid().unwrap_or_default());
+        context.accounts.note_agent(&linked.key, tag);
+    }
     let (readiness, linked) = readiness(
         scope,
         &uid,
@@ -576,7 +582,7 @@ fn template_elsewhere(
 }
 
 /// What keeps every launch with this key back: the provider wants no requests, or refuses them for the account's sake.
-fn launches_held(scope: &Scope, linked: &Linked) -> Option<Obstacle> {
+fn launches_held(scope: &Scope, linked: &Linked, uid: &str) -> Option<Obstacle> {
     let context = &scope.context;
     if let Some(pause) = linked.lanes.silent_for() {
         return Some(Obstacle {
@@ -590,7 +596,7 @@ fn launches_held(scope: &Scope, linked: &Linked) -> Option<Obstacle> {
         });
     }
     let hold = context.accounts.held(&linked.key)?;
-    (!context.accounts.may_probe(&linked.key)).then(|| Obstacle {
+    (!context.accounts.may_probe(&linked.key, uid)).then(|| Obstacle {
         objection: held(&hold),
         passing: false,
         again: hold.again.min(context.timing().fault_wait_max),
@@ -620,7 +626,7 @@ fn readiness(
         return (block(obstacle), Some(linked));
     }
     let accounts = &scope.context.accounts;
-    if let Some(obstacle) = launches_held(scope, &linked).filter(|_| !launched) {
+    if let Some(obstacle) = launches_held(scope, &linked, uid).filter(|_| !launched) {
         return (block(obstacle), Some(linked));
     }
     let standing = accounts.standing(&linked.key);

@@ -3,6 +3,9 @@
 use super::*;
 use crate::api::{BlockerStatus, QueueResource};
 
+/// Something that happens to a session.
+type Change = fn(&mut Given);
+
 fn outline<'a>(given: &'a Given) -> Outline<'a> {
     Outline {
         spec: &given.spec,
@@ -120,7 +123,7 @@ fn a_stage_is_read_from_the_status_alone() {
 
 #[test]
 fn what_others_can_mend_is_in_progress_at_first_and_stalls_by_itself() {
-    let mends: [(Reason, fn(&mut Given)); 3] = [
+    let mends: [(Reason, Change); 3] = [
         (Reason::AgentNotFound, |given| {
             given.agent = AgentView::Missing
         }),
@@ -316,7 +319,7 @@ fn nothing_is_looked_for_where_nothing_is_missing_or_nothing_was_asked_for() {
 
 #[test]
 fn fields_without_effect_on_a_launched_session_say_so() {
-    let cases: [(&str, fn(&mut Given)); 3] = [
+    let cases: [(&str, Change); 3] = [
         ("desiredState: Suspended has no effect", |given| {
             given.desires(DesiredState::Suspended);
         }),
