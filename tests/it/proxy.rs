@@ -3,15 +3,15 @@
 use std::process::Stdio;
 use std::time::Duration;
 
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
+use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::net::TcpListener;
 use tokio::process::Command;
 
 /// More than a start takes.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Runs the program with this environment against an API server that only a proxy could reach, until it ends; answers with
-/// the first line that the proxy was sent, if it was asked.
+/// Runs the program with this environment against an API server that only a proxy could reach, until it says that it cannot reach it;
+/// answers with the first line that the proxy was sent, if it was asked, and with what the program said.
 async fn asked_of_the_proxy(no_proxy: &str) -> (Option<String>, String) {
     let proxy = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let directory = tempfile::tempdir().unwrap();
@@ -43,11 +43,19 @@ async fn asked_of_the_proxy(no_proxy: &str) -> (Option<String>, String) {
         line
     };
     let mut words = String::new();
-    let mut errors = child.stderr.take().unwrap();
+    let mut errors = BufReader::new(child.stderr.take().unwrap()).lines();
+    let refused = async {
+        while let Some(line) = errors.next_line().await.unwrap() {
+            words.push_str(&line);
+            if line.contains("the Lease cannot be read yet") {
+                break;
+            }
+        }
+    };
     let asked = tokio::select! {
         line = first => Some(line.trim_end().to_owned()),
-        _ = errors.read_to_string(&mut words) => None,
-        () = tokio::time::sleep(PATIENCE) => panic!("it neither asks the proxy nor ends"),
+        () = refused => None,
+        () = tokio::time::sleep(PATIENCE) => panic!("it neither asks the proxy nor says that it cannot reach the API server"),
     };
     (asked, words)
 }

@@ -178,7 +178,20 @@ async fn what_others_have_to_mend_keeps_the_session_waiting_with_the_providers_w
         },
     ];
     world.apply(&secret("rotated", CURSOR_KEY)).await;
-    for case in &cases {
+    // A quota is the account's: while one is used up, no other session of the key is launched.
+    let (of_account, of_session): (Vec<_>, Vec<_>) = cases
+        .into_iter()
+        .partition(|case| case.reason == Reason::QuotaExhausted);
+    refused_until_mended(&world, &of_session).await;
+    for case in of_account {
+        refused_until_mended(&world, &[case]).await;
+    }
+    world.end().await;
+}
+
+/// Each session waits with the provider's words, nothing is sent meanwhile, and once it is mended it is launched by one more request.
+async fn refused_until_mended(world: &World, cases: &[Refusal]) {
+    for case in cases {
         if let Some((status, code)) = case.answer {
             world.refuse_next_launch(status, code, &format!("words of {code}"));
         }
@@ -195,7 +208,7 @@ async fn what_others_have_to_mend_keeps_the_session_waiting_with_the_providers_w
         );
     }
     world.no_more_posts(QUIET).await;
-    for case in &cases {
+    for case in cases {
         let begun = Instant::now();
         world.apply(&case.mend).await;
         let finished = world.finished(case.name).await;
@@ -208,7 +221,6 @@ async fn what_others_have_to_mend_keeps_the_session_waiting_with_the_providers_w
         let launch = finished.status.unwrap().launch.unwrap();
         assert_eq!((launch.attempt, launch.refusal), (1, None), "{}", case.name);
     }
-    world.end().await;
 }
 
 /// Nobody mends anything: the launch is tried again after a while, and then once more only after a longer one.
@@ -323,30 +335,47 @@ async fn what_the_session_itself_asks_for_wrongly_ends_it() {
         )
         .await;
 
-    for (name, status, code) in [
-        ("value", 400, "validation_error"),
-        ("body", 422, "unprocessable"),
-        ("large", 413, "too_large"),
-    ] {
-        world.refuse_next_launch(status, code, &format!("words of {code}"));
-        world.apply(&agent(name, "{}")).await;
-        world.apply(&session(name, "{}")).await;
-        let failed = world
-            .failed(name, Reason::InvalidRequest, &format!("words of {code}"))
-            .await;
-        assert_eq!(world.requests_of(&failed).len(), 1, "{name}");
-    }
     // Neither a change of the agent nor time sends anything again.
-    for name in ["model", "params", "value", "body", "large"] {
+    for name in ["model", "params"] {
         world
             .apply(&agent(name, "{description: Another one}"))
             .await;
     }
     world.no_more_posts(QUIET).await;
-    for name in ["model", "params", "value", "body", "large"] {
+    for name in ["model", "params"] {
         let session = world.ended(name, SessionPhase::Error).await;
+        assert_eq!(world.requests_of(&session).len(), 1, "{name}");
         assert_eq!(world.launches_of(&session).len(), 0);
         assert_eq!(of(&session, "Launched").status.as_str(), "False");
+    }
+    world.end().await;
+}
+
+/// A refusal that names no setting may pass, as when the provider cannot verify a branch for a moment: it is the last word only when it was
+/// given three times.
+#[tokio::test]
+async fn a_refusal_of_unclear_cause_ends_the_session_at_the_third_time() {
+    let setup = Setup {
+        flags: vec!["--refusal-wait=1s".to_owned()],
+        ..Setup::default()
+    };
+    let world = World::start_with("unclear", setup).await;
+    for (name, status, code) in [
+        ("value", 400, "validation_error"),
+        ("body", 422, "unprocessable"),
+        ("large", 413, "too_large"),
+    ] {
+        for _ in 0..3 {
+            world.refuse_next_launch(status, code, &format!("words of {code}"));
+        }
+        world.apply(&agent(name, "{}")).await;
+        world.apply(&session(name, "{}")).await;
+        let failed = world
+            .failed(name, Reason::InvalidRequest, &format!("words of {code}"))
+            .await;
+        assert_eq!(world.requests_of(&failed).len(), 3, "{name}");
+        assert_eq!(world.launches_of(&failed).len(), 0);
+        assert_eq!(of(&failed, "Launched").status.as_str(), "False");
     }
     world.end().await;
 }
