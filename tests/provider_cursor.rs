@@ -620,7 +620,7 @@ fn named(id: &str, name: String) -> Value {
 #[tokio::test]
 async fn where_ids_may_be_ignored_the_name_finds_the_session() {
     let request = AdoptRequest {
-        client_id_honoured: false,
+        evidence_seen: false,
         owned: [SessionId::new("bc-owned")].into(),
         ..adopt_request()
     };
@@ -661,7 +661,7 @@ async fn a_listed_session_that_cannot_be_looked_at_makes_the_look_inconclusive()
     })
     .await;
     let request = AdoptRequest {
-        client_id_honoured: false,
+        evidence_seen: false,
         ..adopt_request()
     };
     let answer = cursor(&server).adopt(&request).await.unwrap();

@@ -169,6 +169,7 @@ pub fn refuses(error: &ProviderError) -> bool {
         ErrorClass::Conflict
         | ErrorClass::RateLimited
         | ErrorClass::Unavailable
+        | ErrorClass::Intermediary
         | ErrorClass::Timeout
         | ErrorClass::Unknown
         | ErrorClass::Protocol => false,

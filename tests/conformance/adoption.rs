@@ -183,7 +183,7 @@ async fn the_sessions_of_others_are_not_ours(subject: Subject) {
     bench.launch(&others.pop().unwrap()).await;
     let lookup = bench.lookup().await;
     let searching = AdoptRequest {
-        client_id_honoured: false,
+        evidence_seen: false,
         ..lookup
     };
     for other in &others {
@@ -311,7 +311,7 @@ async fn a_provider_that_ignores_our_id_is_searched(subject: Subject) {
         Recovery::Marker | Recovery::None => assert_eq!(found(honoured).len(), 1),
     }
     let doubtful = AdoptRequest {
-        client_id_honoured: false,
+        evidence_seen: false,
         ..lookup
     };
     assert_eq!(
@@ -332,7 +332,7 @@ async fn what_cannot_be_read_yet_is_never_absent(subject: Subject) {
     };
     let bench = Bench::new(subject).await;
     let lookup = AdoptRequest {
-        client_id_honoured: false,
+        evidence_seen: false,
         ..bench.lookup().await
     };
     let ours = bench.lose(&bench.request()).await;

@@ -49,7 +49,7 @@ async fn crowded(subject: Subject) -> (Bench, SessionId) {
 /// Looks for what was launched after `lookup` was made up. Where the list tells nothing of ids of ours, it is searched.
 async fn searching(bench: &Bench) -> AdoptRequest {
     AdoptRequest {
-        client_id_honoured: false,
+        evidence_seen: false,
         ..bench.lookup().await
     }
 }

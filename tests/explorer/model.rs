@@ -275,7 +275,7 @@ impl World {
 }
 
 /// The CodeAgent by generation; 0 is none.
-fn agents(on_unknown: OnUnknownLaunch, client_id_honoured: bool) -> [AgentView; 3] {
+fn agents(on_unknown: OnUnknownLaunch, evidence_seen: bool) -> [AgentView; 3] {
     let effective: Effective = serde_json::from_value(json!({
         "provider": {"cursor": {}, "endpoint": "https://provider"},
         "credentialsRef": {"name": "secret", "key": "api-key"},
@@ -293,7 +293,7 @@ fn agents(on_unknown: OnUnknownLaunch, client_id_honoured: bool) -> [AgentView; 
         suspended: false,
         effective: Box::new(effective.clone()),
         objection: None,
-        client_id_honoured,
+        evidence_seen,
     };
     [AgentView::Missing, present(1), present(2)]
 }

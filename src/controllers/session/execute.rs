@@ -10,7 +10,7 @@ use super::super::error::PassError;
 use super::super::metrics::LaunchResult;
 use super::super::scope::Scope;
 use super::Step;
-use super::gather::Facts;
+use super::gather::{Facts, sent_prompt};
 use super::launch::launch;
 use super::writes::{add_finalizer, api, release_finalizer, store, tell};
 use crate::api::{CodeSession, Reason};
@@ -89,7 +89,7 @@ pub(super) async fn execute(
             return Ok(Step::Go(object));
         }
         Effect::Preflight { issue } => preflight(scope, &facts, issue.as_deref()).await,
-        Effect::Lookup(lookup) => look_up(scope, &facts, lookup).await,
+        Effect::Lookup(lookup) => look_up(scope, &object, &facts, lookup).await,
         Effect::Cancel(session) => stop(scope, &facts, session).await,
         Effect::Examine(session) => examine(scope, &facts, session).await,
     };
@@ -116,7 +116,12 @@ async fn preflight(scope: &Scope, facts: &Facts, issue: Option<&str>) -> Option<
     })
 }
 
-async fn look_up(scope: &Scope, facts: &Facts, lookup: &LookupPlan) -> Option<Outcome> {
+async fn look_up(
+    scope: &Scope,
+    object: &CodeSession,
+    facts: &Facts,
+    lookup: &LookupPlan,
+) -> Option<Outcome> {
     let linked = facts.linked.as_ref()?;
     let request = AdoptRequest {
         keys: lookup.keys.clone(),
@@ -125,10 +130,12 @@ async fn look_up(scope: &Scope, facts: &Facts, lookup: &LookupPlan) -> Option<Ou
         repository: lookup.repository.clone().unwrap_or_default(),
         template_id: lookup.template_id.clone(),
         baseline: lookup.baseline.clone(),
+        sent: sent_prompt(facts, object),
         created_from: lookup.created_from,
         created_until: lookup.created_until,
         owned: scope.context.owned_by_others(&facts.uid),
-        client_id_honoured: lookup.client_id_honoured,
+        prove_absence: lookup.prove_absence,
+        evidence_seen: lookup.evidence_seen,
         resume: lookup.resume.clone(),
     };
     Some(Outcome::LookedUp {
@@ -284,7 +291,7 @@ pub(super) fn note_failure(
             // The CodeAgents of this namespace look at their keys again.
             scope.recheck_agents(namespace);
         }
-        ErrorClass::Unavailable | ErrorClass::Timeout => {
+        ErrorClass::Unavailable | ErrorClass::Intermediary | ErrorClass::Timeout => {
             scope.context.accounts.failed(key, error.clone());
             scope.recheck_agents(namespace);
         }

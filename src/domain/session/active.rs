@@ -316,6 +316,7 @@ fn follow(o: &Observed<'_>) -> Plan {
             | ErrorClass::RateLimited
             | ErrorClass::QuotaExhausted
             | ErrorClass::Unavailable
+            | ErrorClass::Intermediary
             | ErrorClass::Timeout
             | ErrorClass::Unknown => {}
         },

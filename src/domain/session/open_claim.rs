@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::super::ids::SessionId;
-use super::super::remote::{Recovery, SessionRef};
+use super::super::remote::{Recovery, ScanState, SessionRef};
 use super::observed::{AgentView, Connected, Observed, Origin, ProviderFacts, Readiness, keys};
 use super::plan::{Effect, LookupPlan, Note, Plan};
 use super::preflight::{self, Standing};
@@ -69,10 +69,8 @@ pub(super) fn decide(o: &Observed<'_>, open: &SendRecord) -> Plan {
 }
 
 fn look(o: &Observed<'_>, open: &SendRecord, effective: &Effective) -> Effect {
-    let client_id_honoured = match &o.agent {
-        AgentView::Present {
-            client_id_honoured, ..
-        } => *client_id_honoured,
+    let evidence_seen = match &o.agent {
+        AgentView::Present { evidence_seen, .. } => *evidence_seen,
         AgentView::Missing => false,
     };
     Effect::Lookup(Box::new(LookupPlan {
@@ -82,7 +80,8 @@ fn look(o: &Observed<'_>, open: &SendRecord, effective: &Effective) -> Effect {
         baseline: open.baseline.clone(),
         created_from: open.claimed_at - CREATED_BEFORE,
         created_until: open.claimed_at + o.timing.fence_after(open.posts) + o.timing.clock_margin,
-        client_id_honoured,
+        prove_absence: past_fence(o, open).is_some(),
+        evidence_seen,
         resume: o.own_lookups().and_then(|looks| looks.resume.clone()),
     }))
 }
@@ -141,7 +140,8 @@ fn proven_absent(o: &Observed<'_>, open: &SendRecord) -> bool {
 /// How long until the next look; `None` if it is due.
 fn until_next_look(o: &Observed<'_>, open: &SendRecord) -> Option<Duration> {
     let last = o.lookups.last?;
-    if o.lookups.resume.is_some() {
+    let goes_on = |resume: &ScanState| !resume.begin_anew;
+    if o.lookups.resume.as_ref().is_some_and(goes_on) {
         return None;
     }
     let looks = i32::try_from(o.lookups.absent.len())

@@ -312,7 +312,7 @@ enum MendedBy {
 fn verdict(error: &ProviderError, own_model: bool) -> Verdict {
     let (reason, mended_by) = match (error.class, error.subject) {
         (ErrorClass::RateLimited, _) => (Reason::RateLimited, MendedBy::Time),
-        (ErrorClass::Unavailable | ErrorClass::Timeout, _) => {
+        (ErrorClass::Unavailable | ErrorClass::Intermediary | ErrorClass::Timeout, _) => {
             (Reason::ProviderUnavailable, MendedBy::Time)
         }
         (ErrorClass::Unknown | ErrorClass::Protocol, _) if error.sent == Sent::Nothing => {
@@ -491,8 +491,9 @@ fn looked_up(
             }
         }
         Ok(AdoptAnswer::Inconclusive { resume, .. }) => {
-            let goes_on = resume.is_some();
-            lookups.begun = resume.as_ref().map(|_| begun);
+            // Where the same candidates would be no clearer at once, the next look waits.
+            let goes_on = resume.as_ref().is_some_and(|resume| !resume.begin_anew);
+            lookups.begun = goes_on.then_some(begun);
             lookups.resume.clone_from(resume);
             let again = if goes_on {
                 Duration::ZERO

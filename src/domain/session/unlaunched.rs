@@ -68,7 +68,7 @@ pub(super) fn decide(o: &Observed<'_>) -> Plan {
         suspended,
         effective,
         objection,
-        client_id_honoured,
+        evidence_seen,
     } = &o.agent
     else {
         let agent = &o.session.spec.agent_ref.name;
@@ -154,7 +154,8 @@ pub(super) fn decide(o: &Observed<'_>) -> Plan {
             created_from: recorded(o).map_or(o.session.created_at, |record| record.claimed_at)
                 - CREATED_BEFORE,
             created_until: o.now + o.timing.fence(),
-            client_id_honoured: *client_id_honoured,
+            prove_absence: true,
+            evidence_seen: *evidence_seen,
             resume: o.own_lookups().and_then(|looks| looks.resume.clone()),
         })));
     }

@@ -1,7 +1,7 @@
 //! How a launch went: rule 1 of the launch protocol, in one place for all providers.
 
 use crate::providers::contract::{LaunchOutcome, Launched};
-use crate::providers::error::{ProviderError, Sent};
+use crate::providers::error::{ErrorClass, ProviderError, Sent};
 
 /// The statuses with which a provider refuses a launch before it starts anything.
 pub const REFUSING_STATUSES: [u16; 11] = [400, 401, 402, 403, 404, 405, 413, 415, 422, 429, 501];
@@ -26,6 +26,8 @@ pub fn judge_launch(
 pub fn nothing_was_started(error: &ProviderError, refusing_conflicts: &[&str]) -> bool {
     match (error.sent, error.status) {
         (Sent::Nothing, _) => true,
+        // What refuses the provider's answer looks like what refuses our request.
+        (Sent::Possibly, _) if error.class == ErrorClass::Intermediary => false,
         (Sent::Possibly, Some(409)) => error
             .code
             .as_deref()
@@ -42,7 +44,6 @@ mod tests {
     use super::*;
     use crate::domain::ids::SessionId;
     use crate::domain::snapshot::RemotePhase;
-    use crate::providers::error::ErrorClass;
 
     fn failed(status: Option<u16>, code: Option<&str>, sent: Sent) -> ProviderError {
         ProviderError {
@@ -69,6 +70,18 @@ mod tests {
                 LaunchOutcome::Unknown(kept) => assert!(!refused && kept == error, "{status}"),
                 LaunchOutcome::Accepted(_) => panic!("{status}"),
             }
+        }
+    }
+
+    #[test]
+    fn a_refusal_that_is_not_the_providers_own_proves_nothing() {
+        for status in REFUSING_STATUSES {
+            let error = ProviderError {
+                class: ErrorClass::Intermediary,
+                ..failed(Some(status), None, Sent::Possibly)
+            };
+            let outcome = judge_launch(Err(error), &[]);
+            assert!(matches!(outcome, LaunchOutcome::Unknown(_)), "{status}");
         }
     }
 

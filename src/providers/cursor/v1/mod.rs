@@ -26,8 +26,8 @@ use crate::providers::contract::{
 };
 use crate::providers::error::{ErrorClass, ProviderError};
 use crate::providers::http::{Api, Auth, Operation, judge_launch};
+use crate::providers::recovery::scan::{Candidate, Page};
 use crate::providers::repository::same_repository;
-use crate::providers::scan::{Candidate, Page};
 use crate::providers::wire::{link, next_page, raw_status};
 
 /// `BranchName` is not among them: Cursor's documentation dropped it between April and October 2026.
@@ -155,7 +155,6 @@ impl CursorV1 {
                 .into_iter()
                 .map(|agent| Candidate {
                     id: SessionId::new(agent.id.0.as_str()),
-                    created_at: agent.created_at,
                     item: agent,
                 })
                 .collect(),
