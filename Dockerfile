@@ -9,7 +9,7 @@ COPY . .
 # Both directories are caches of the builder, so the programs have to be copied out of them.
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/build/target \
-    cargo build --release --locked --package codeagent-operator --bins \
+    cargo build --release --locked --package codeagent-operator --package codeagent-simulator --bins \
     && mkdir /out \
     && cp target/release/codeagent-operator target/release/codeagent-simulator /out/
 

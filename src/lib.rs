@@ -13,7 +13,6 @@
 //! - [`runtime`]: what every operator needs.
 //! - [`controllers`]: gather, execute, record.
 //! - [`cli`]: the command line and the process.
-//! - [`simulator`]: the providers' HTTP APIs, for tests and for trying things out.
 //!
 //! The promises: one manifest pays for one session, whatever dies, times out or races; a stop is a stop at the provider;
 //! nothing gets stuck without saying why; no key leaves the process but towards its provider.
@@ -25,4 +24,3 @@ pub mod controllers;
 pub mod domain;
 pub mod providers;
 pub mod runtime;
-pub mod simulator;

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use clap::Parser;
 use codeagent_harness::{ControlPlane, Options};
 use codeagent_operator::api::{CodeSession, SessionPhase, crds};
-use codeagent_operator::simulator::{Key, Provider, Script, Simulator, SimulatorOptions};
+use codeagent_simulator::{Key, Provider, Script, Simulator, SimulatorOptions};
 use futures::StreamExt;
 use kube::api::Api;
 use kube::{Client, ResourceExt};

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use codeagent_harness::{Access, Namespace, shared};
 use codeagent_operator::api::{CodeSession, SessionPhase};
-use codeagent_operator::simulator::{LaunchFilter, Simulator, SimulatorOptions};
+use codeagent_simulator::{LaunchFilter, Simulator, SimulatorOptions};
 use k8s_openapi::api::events::v1::Event;
 use kube::ResourceExt;
 use kube::api::{Api, DeleteParams, ListParams};

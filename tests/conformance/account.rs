@@ -5,7 +5,7 @@ use std::time::Duration;
 use codeagent_operator::providers::contract::{API_KEY, Capability, LaunchOutcome, MAX_MODELS};
 use codeagent_operator::providers::credential::Credential;
 use codeagent_operator::providers::error::{ErrorClass, Sent};
-use codeagent_operator::simulator::{FaultKind, Matcher, ModelList};
+use codeagent_simulator::{FaultKind, Matcher, ModelList};
 
 use crate::bench::{Bench, patient, template};
 use crate::calls::Calls;

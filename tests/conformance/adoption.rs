@@ -9,7 +9,7 @@ use codeagent_operator::providers::contract::{
     AdoptAnswer, AdoptRequest, Capability, LaunchRequest, Recovery,
 };
 use codeagent_operator::providers::error::ErrorClass;
-use codeagent_operator::simulator::{
+use codeagent_simulator::{
     AgentIds, FaultKind, Key, LaunchFilter, Matcher, OperationClass, SimulatorOptions,
 };
 use jiff::Timestamp;

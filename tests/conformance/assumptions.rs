@@ -11,7 +11,7 @@ use codeagent_operator::providers::contract::{
     AdoptAnswer, AdoptRequest, CancelAnswer, LaunchOutcome, LaunchRequest,
 };
 use codeagent_operator::providers::error::{ErrorClass, Subject as About};
-use codeagent_operator::simulator::{
+use codeagent_simulator::{
     ConversationStart, FaultKind, FirebenderBranch, FirebenderDocument, IssueLinks, Matcher,
     MemberNames, OperationClass, SimulatorOptions, StoppedStatus,
 };

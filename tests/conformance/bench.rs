@@ -14,7 +14,7 @@ use codeagent_operator::providers::credential::Credential;
 use codeagent_operator::providers::error::ProviderError;
 use codeagent_operator::providers::http::{HttpSettings, HttpStack, RateLimit};
 use codeagent_operator::providers::templates::{Template, TemplateMark};
-use codeagent_operator::simulator::{
+use codeagent_simulator::{
     Fault, FaultKind, Key, LaunchFilter, Matcher, OperationClass, RequestRecord, Script,
     SessionView, Simulator, SimulatorOptions, TimeFlow,
 };

@@ -2,7 +2,7 @@
 
 use codeagent_operator::providers::contract::{AdoptAnswer, ItemDetail, Recovery};
 use codeagent_operator::providers::error::ErrorClass;
-use codeagent_operator::simulator::{FaultKind, Matcher};
+use codeagent_simulator::{FaultKind, Matcher};
 
 use crate::bench::Bench;
 use crate::calls::Calls;
@@ -185,7 +185,7 @@ async fn an_odd_item_costs_only_itself(subject: Subject) {
         false => format!(r#"{{"agents":{items},"items":{items}}}"#),
     };
     bench.always(
-        Matcher::class(codeagent_operator::simulator::OperationClass::List),
+        Matcher::class(codeagent_simulator::OperationClass::List),
         respond(200, &body),
     );
     let page = bench.provider.list(None).await.unwrap();

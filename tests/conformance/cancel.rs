@@ -6,7 +6,7 @@ use codeagent_operator::domain::ids::SessionId;
 use codeagent_operator::domain::snapshot::RemotePhase;
 use codeagent_operator::providers::contract::{CancelAnswer, Capability};
 use codeagent_operator::providers::error::ErrorClass;
-use codeagent_operator::simulator::{
+use codeagent_simulator::{
     CancelBehaviour, FaultKind, OperationClass, Outcome, Script, ScriptRule,
 };
 

@@ -7,9 +7,7 @@ use codeagent_operator::domain::ids::SessionId;
 use codeagent_operator::providers::contract::{
     AdoptAnswer, AdoptRequest, LaunchRequest, Launched, Recovery, ScanState,
 };
-use codeagent_operator::simulator::{
-    Fault, FaultKind, Matcher, OperationClass, RequestRecord, SessionView,
-};
+use codeagent_simulator::{Fault, FaultKind, Matcher, OperationClass, RequestRecord, SessionView};
 use futures::StreamExt;
 
 use crate::bench::{Bench, UID, found};

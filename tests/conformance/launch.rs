@@ -8,7 +8,7 @@ use codeagent_operator::providers::contract::{
 };
 use codeagent_operator::providers::error::{ErrorClass, Sent};
 use codeagent_operator::providers::http::{HttpSettings, REFUSING_STATUSES};
-use codeagent_operator::simulator::{FaultKind, OperationClass};
+use codeagent_simulator::{FaultKind, OperationClass};
 
 use crate::bench::{Bench, STAGE, found, patient};
 use crate::provider_support::{REPOSITORY, window};

@@ -9,9 +9,7 @@ use codeagent_operator::providers::contract::{
     Capability, ItemDetail, ListDetail, ListItem, PageToken, SessionRef,
 };
 use codeagent_operator::providers::error::ErrorClass;
-use codeagent_operator::simulator::{
-    FaultKind, Matcher, OperationClass, Outcome, Script, ScriptRule,
-};
+use codeagent_simulator::{FaultKind, Matcher, OperationClass, Outcome, Script, ScriptRule};
 
 use crate::bench::{Bench, STAGE, WORK, reference};
 use crate::subject::Subject;

@@ -5,7 +5,7 @@ use std::error::Error;
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE};
 use codeagent_operator::providers::credential::Credential;
-use codeagent_operator::simulator::{FaultKind, Matcher};
+use codeagent_simulator::{FaultKind, Matcher};
 
 use crate::bench::Bench;
 use crate::calls::Calls;

@@ -5,7 +5,6 @@ use codeagent_operator::domain::snapshot::RemotePhase;
 use codeagent_operator::providers::contract::{Capability, ProviderType, Recovery};
 use codeagent_operator::providers::credential::Credential;
 use codeagent_operator::providers::registry::Registry;
-use codeagent_operator::simulator;
 
 use crate::provider_support;
 
@@ -63,12 +62,12 @@ impl Subject {
     }
 
     /// The simulated provider.
-    pub fn simulated(self) -> simulator::Provider {
+    pub fn simulated(self) -> codeagent_simulator::Provider {
         match self.kind() {
-            ProviderKind::Cursor => simulator::Provider::Cursor,
-            ProviderKind::Firebender => simulator::Provider::Firebender,
-            ProviderKind::Flapjack => simulator::Provider::Flapjack,
-            ProviderKind::Firetiger => simulator::Provider::Firetiger,
+            ProviderKind::Cursor => codeagent_simulator::Provider::Cursor,
+            ProviderKind::Firebender => codeagent_simulator::Provider::Firebender,
+            ProviderKind::Flapjack => codeagent_simulator::Provider::Flapjack,
+            ProviderKind::Firetiger => codeagent_simulator::Provider::Firetiger,
         }
     }
 

@@ -1,7 +1,7 @@
 //! What a CodeAgent says of itself.
 
 use codeagent_operator::api::{ConditionStatus, Guarantee};
-use codeagent_operator::simulator::Provider;
+use codeagent_simulator::Provider;
 
 use crate::support::for_each_provider;
 use crate::support::world::{World, agent_condition, agent_is, agent_name, demo_key, pretty};

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use codeagent_harness::{Component, ControlPlane, Options};
 use codeagent_operator::api::SessionPhase;
-use codeagent_operator::simulator::{Provider, SimulatorOptions};
+use codeagent_simulator::{Provider, SimulatorOptions};
 use kube::api::{Patch, PatchParams};
 use serde_json::json;
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use codeagent_harness::{AuditedRequest, Verb};
 use codeagent_operator::api::{CodeAgent, ConditionStatus, SessionPhase};
-use codeagent_operator::simulator::{OperationClass, Provider};
+use codeagent_simulator::{OperationClass, Provider};
 use kube::ResourceExt;
 
 use crate::support::for_each_provider;
@@ -137,7 +137,7 @@ async fn sessions_of_one_key_are_looked_at_together(provider: Provider) {
             .await;
     }
     let before = world.simulator.requests().len();
-    let lists = |of: &[codeagent_operator::simulator::RequestRecord]| {
+    let lists = |of: &[codeagent_simulator::RequestRecord]| {
         of.iter()
             .filter(|request| request.class == Some(OperationClass::List))
             .count()

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use codeagent_operator::api::{ConditionStatus, SessionPhase};
-use codeagent_operator::simulator::{Provider, Script};
+use codeagent_simulator::{Provider, Script};
 use kube::ResourceExt;
 use kube::api::DeleteParams;
 use serde_json::json;
@@ -17,7 +17,7 @@ const ENDLESS: &str = "sim: outcome=never\nGo on";
 /// Lets a session finish at its provider.
 fn finish(world: &World, provider: Provider, session: &str) {
     let script = Script {
-        outcome: Some(codeagent_operator::simulator::Outcome::Finished),
+        outcome: Some(codeagent_simulator::Outcome::Finished),
         ..Script::fast()
     };
     assert!(world.simulator.rescript(provider, session, script));

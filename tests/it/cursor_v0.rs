@@ -1,7 +1,7 @@
 //! Cursor's older API, v0: lost launches are found by the marker, and no status says that a session was stopped.
 
 use codeagent_operator::api::SessionPhase;
-use codeagent_operator::simulator::{
+use codeagent_simulator::{
     Fault, FaultKind, Matcher, OperationClass, Provider, SimulatorOptions, StoppedStatus,
 };
 use serde_json::json;

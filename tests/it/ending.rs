@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use codeagent_operator::api::{SendState, SessionPhase};
-use codeagent_operator::simulator::{Fault, FaultKind, Matcher, OperationClass, Provider};
+use codeagent_simulator::{Fault, FaultKind, Matcher, OperationClass, Provider};
 use kube::ResourceExt;
 use kube::api::{Api, DeleteParams};
 use serde_json::json;

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use codeagent_operator::api::{CodeSession, ConditionStatus, SendState, SessionPhase};
-use codeagent_operator::simulator::{
+use codeagent_simulator::{
     Fault, FaultKind, IssueLinks, Launch, LaunchFilter, Matcher, Operation, OperationClass,
     Provider, Script, ScriptRule, SessionView, SimulatorOptions,
 };

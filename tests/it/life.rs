@@ -1,7 +1,7 @@
 //! The life of a session in which nothing goes wrong.
 
 use codeagent_operator::api::{AgentCondition, SendState, SessionCondition, SessionPhase};
-use codeagent_operator::simulator::Provider;
+use codeagent_simulator::Provider;
 use kube::ResourceExt;
 use serde_json::json;
 

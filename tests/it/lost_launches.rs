@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use codeagent_operator::api::{ConditionStatus, SessionPhase};
-use codeagent_operator::simulator::{
+use codeagent_simulator::{
     Fault, FaultKind, FirebenderBranch, Matcher, OperationClass, Provider, SimulatorOptions, Urls,
 };
 use serde_json::json;
@@ -286,7 +286,7 @@ async fn a_provider_that_is_down_is_waited_for(provider: Provider) {
         listen,
         ..SimulatorOptions::for_tests()
     };
-    let back = codeagent_operator::simulator::Simulator::start(options)
+    let back = codeagent_simulator::Simulator::start(options)
         .await
         .unwrap();
     world.until_phase("one", SessionPhase::Finished).await;

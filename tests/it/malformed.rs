@@ -1,7 +1,7 @@
 //! An object in the store that this version cannot read.
 
 use codeagent_operator::api::SessionPhase;
-use codeagent_operator::simulator::Provider;
+use codeagent_simulator::Provider;
 use kube::api::{Patch, PatchParams};
 use serde_json::json;
 

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use codeagent_operator::api::{CodeAgent, OrphanReason, OrphanStatus, SessionPhase};
-use codeagent_operator::simulator::{
+use codeagent_simulator::{
     Fault, FaultKind, LaunchKind, Matcher, OperationClass, Outcome, Provider, Script,
 };
 use k8s_openapi::api::events::v1::Event;

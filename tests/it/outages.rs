@@ -1,9 +1,7 @@
 //! A provider that fails, or says what nobody knows, while a session runs.
 
 use codeagent_operator::api::SessionPhase;
-use codeagent_operator::simulator::{
-    Fault, FaultKind, Matcher, OperationClass, Outcome, Provider, Script,
-};
+use codeagent_simulator::{Fault, FaultKind, Matcher, OperationClass, Outcome, Provider, Script};
 
 use crate::support::for_each_provider;
 use crate::support::operator::Arguments;

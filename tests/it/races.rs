@@ -1,7 +1,7 @@
 //! Somebody changes the object while its launch is under way.
 
 use codeagent_operator::api::{CodeSession, SendState, SessionPhase};
-use codeagent_operator::simulator::Provider;
+use codeagent_simulator::Provider;
 use kube::ResourceExt;
 use kube::api::{DeleteParams, Patch, PatchParams};
 use serde_json::json;

@@ -4,7 +4,7 @@
 use std::io::Write;
 
 use codeagent_operator::api::{CodeSession, SessionPhase};
-use codeagent_operator::simulator::{Outcome, Provider, Script};
+use codeagent_simulator::{Outcome, Provider, Script};
 use kube::ResourceExt;
 use kube::api::{Patch, PatchParams, PostParams};
 use serde_json::{Value, json};

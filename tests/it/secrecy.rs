@@ -1,7 +1,7 @@
 //! A key leaves the operator towards its provider and nowhere else.
 
 use codeagent_operator::api::SessionPhase;
-use codeagent_operator::simulator::{Fault, FaultKind, Matcher, OperationClass, Provider};
+use codeagent_simulator::{Fault, FaultKind, Matcher, OperationClass, Provider};
 use kube::ResourceExt;
 use serde_json::Value;
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use codeagent_operator::api::{
     CodeAgent, ConditionStatus, SessionPhase, TemplateState, TemplateStatus,
 };
-use codeagent_operator::simulator::{
+use codeagent_simulator::{
     Fault, FaultKind, Matcher, Operation, OperationClass, Provider, Script, SimulatorOptions,
 };
 use kube::ResourceExt;
@@ -567,13 +567,11 @@ async fn sessions_of_a_named_organisation_are_launched_found_and_stopped_there()
 async fn a_session_with_another_accounts_key_is_not_launched_from_the_codeagents_template() {
     let world = World::new().await;
     world.agent(FLAPJACK).await;
-    world
-        .simulator
-        .add_key(codeagent_operator::simulator::Key::user(
-            FLAPJACK,
-            "stranger",
-            "fj_live_stranger",
-        ));
+    world.simulator.add_key(codeagent_simulator::Key::user(
+        FLAPJACK,
+        "stranger",
+        "fj_live_stranger",
+    ));
     world
         .apply(json!({
             "apiVersion": "v1",
@@ -653,8 +651,8 @@ async fn a_stop_that_fails_at_cursor_is_repeated_and_holds_up_nobody_else() {
     world.until_phase("other", SessionPhase::Finished).await;
 
     let script = Script {
-        outcome: Some(codeagent_operator::simulator::Outcome::Never),
-        cancel: Some(codeagent_operator::simulator::CancelBehaviour::Accepted),
+        outcome: Some(codeagent_simulator::Outcome::Never),
+        cancel: Some(codeagent_simulator::CancelBehaviour::Accepted),
         ..Script::fast()
     };
     let id = session_id(&running);

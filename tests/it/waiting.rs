@@ -1,7 +1,7 @@
 //! What a session waits for before its launch, and that it goes on by itself once it is there.
 
 use codeagent_operator::api::{CodeSession, ConditionStatus, SessionPhase};
-use codeagent_operator::simulator::{Fault, FaultKind, Matcher, OperationClass, Provider};
+use codeagent_simulator::{Fault, FaultKind, Matcher, OperationClass, Provider};
 use serde_json::json;
 
 use crate::support::for_each_provider;

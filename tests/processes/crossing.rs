@@ -14,7 +14,7 @@ use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
-use codeagent_operator::simulator::{Provider, Urls};
+use codeagent_simulator::{Provider, Urls};
 use serde_json::json;
 use tempfile::TempDir;
 use tokio::net::TcpListener;

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use codeagent_operator::api::SessionPhase;
-use codeagent_operator::simulator::Provider;
+use codeagent_simulator::Provider;
 use futures::StreamExt;
 
 use crate::crossing::{Crossing, Side};

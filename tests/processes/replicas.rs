@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use codeagent_operator::api::{SendState, SessionPhase};
-use codeagent_operator::simulator::Provider;
+use codeagent_simulator::Provider;
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::api::{DeleteParams, Patch, PatchParams};
 use serde_json::json;

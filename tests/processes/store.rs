@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use codeagent_harness::{Component, ControlPlane, Options};
 use codeagent_operator::api::{SendState, SessionPhase};
-use codeagent_operator::simulator::{Provider, SimulatorOptions};
+use codeagent_simulator::{Provider, SimulatorOptions};
 
 use crate::crossing::{Call, Crossing, Held, Side};
 use crate::process::{Process, Signal};

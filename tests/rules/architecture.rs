@@ -1,5 +1,6 @@
-//! Dependencies run one way: `api ← domain ← providers, runtime ← controllers ← cli ← main`. The simulator stands alone, so that it
-//! and the adapters can disagree. Decisions are pure: no cluster, no network, no clock, no chance in `domain`.
+//! Dependencies run one way: `api ← domain ← providers, runtime ← controllers ← cli ← main`. The simulators are a crate of their own
+//! that does not know this one, so that they and the adapters can disagree. Decisions are pure: no cluster, no network, no clock, no chance in
+//! `domain`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -18,8 +19,6 @@ const LAYERS: &[(&str, &[&str])] = &[
         &["api", "domain", "providers", "runtime", "controllers"],
     ),
     ("main", &["cli", "controllers"]),
-    ("simulator", &[]),
-    ("bin", &["simulator"]),
     ("lib", &[]),
 ];
 
@@ -50,8 +49,10 @@ const IMPURE: &[&str] = &[
 /// Libraries that have one place.
 const PLACES: &[(&str, &[&str])] = &[
     ("reqwest", &["providers/"]),
-    ("hyper", &["providers/", "simulator/"]),
-    ("axum", &["runtime/server.rs", "simulator/"]),
+    ("hyper", &["providers/"]),
+    ("axum", &["runtime/server.rs"]),
+    // For tests and examples; the shipped code meets a provider only over the network.
+    ("codeagent_simulator", &[]),
 ];
 
 /// Everything that is wrong with the file `file` (relative to `src`) that contains `text`.
@@ -195,6 +196,18 @@ fn the_source_keeps_its_layers() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+/// What Cargo holds the crates to: the simulators know nothing of the operator, and the operator is built without them.
+#[test]
+fn the_simulators_and_the_operator_do_not_depend_on_each_other() {
+    let manifest = fs::read_to_string(source().join("../Cargo.toml")).unwrap();
+    let (_, after) = manifest.split_once("\n[dependencies]\n").unwrap();
+    let (shipped, tests) = after.split_once("\n[dev-dependencies]\n").unwrap();
+    assert!(!shipped.contains("codeagent-"), "{shipped}");
+    assert!(tests.contains("codeagent-simulator"), "{tests}");
+    let simulator = fs::read_to_string(source().join("../tests/simulator/Cargo.toml")).unwrap();
+    assert!(!simulator.contains("codeagent-operator"), "{simulator}");
+}
+
 /// Clippy refuses unwrap, panic and indexing; nobody may switch that off outside of tests.
 #[test]
 fn the_lints_against_panics_hold_outside_of_tests() {
@@ -248,8 +261,8 @@ fn each_kind_of_violation_is_found() {
         ),
         (
             "providers/scan.rs",
-            "#[cfg(test)]\nmod tests {\n    use crate::simulator::Script;\n}",
-            "providers may not use simulator",
+            "#[cfg(test)]\nmod tests {\n    use crate::controllers::X;\n}",
+            "providers may not use controllers",
         ),
         (
             "runtime/write.rs",
@@ -258,28 +271,13 @@ fn each_kind_of_violation_is_found() {
         ),
         (
             "controllers/agent.rs",
-            "use crate::simulator::Script;",
-            "controllers may not use simulator",
+            "use codeagent_simulator::Script;",
+            "codeagent_simulator is used in []",
         ),
         (
             "controllers/agent.rs",
             "use crate::cli::Cli;",
             "controllers may not use cli",
-        ),
-        (
-            "simulator/world.rs",
-            "use crate::providers::wire;",
-            "simulator may not use providers",
-        ),
-        (
-            "simulator/world.rs",
-            "use crate::api::Reason;",
-            "simulator may not use api",
-        ),
-        (
-            "bin/codeagent-simulator.rs",
-            "use codeagent_operator::controllers::X;",
-            "bin may not use controllers",
         ),
         (
             "domain/a.rs",
@@ -344,10 +342,6 @@ fn what_is_allowed_is_not_complained_about() {
             "use crate::providers::contract::X; use super::super::scope::Y;",
         ),
         ("runtime/server.rs", "use axum::Router;"),
-        (
-            "simulator/world.rs",
-            "use crate::simulator::clock; use super::keys;",
-        ),
     ];
     for (file, text) in cases {
         assert_eq!(violations(file, text), [""; 0], "{file}: {text}");

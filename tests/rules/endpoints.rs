@@ -1,7 +1,7 @@
 //! Where keys are sent: only to the provider, or to where the Secret's owner allows it, and never in the clear.
 
 use codeagent_operator::api::{ALLOWED_HOSTS_ANNOTATION, Reason};
-use codeagent_operator::simulator::{Simulator, SimulatorOptions};
+use codeagent_simulator::{Simulator, SimulatorOptions};
 use serde_json::{Value, json};
 
 use crate::world::{CURSOR_KEY, Setup, World, agent, agent_is, secret, session};
@@ -103,7 +103,7 @@ async fn plain_http_needs_the_development_flag() {
         .await;
     let stalled = |agent: &_| agent_is(agent, "Stalled", "True", Reason::InsecureEndpoint);
     world.until_agent("a", "stalled", stalled).await;
-    let cursor = codeagent_operator::simulator::Provider::Cursor;
+    let cursor = codeagent_simulator::Provider::Cursor;
     assert_eq!(
         world.simulator.connections(cursor),
         0,

@@ -5,9 +5,7 @@ use std::time::Duration;
 use codeagent_operator::api::{
     ALLOWED_HOSTS_ANNOTATION, ConditionStatus, Reason, SessionPhase, condition,
 };
-use codeagent_operator::simulator::{
-    Fault, FaultKind, Matcher, Operation, OperationClass, Provider,
-};
+use codeagent_simulator::{Fault, FaultKind, Matcher, Operation, OperationClass, Provider};
 
 use serde_json::json;
 

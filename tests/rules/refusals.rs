@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use codeagent_operator::api::{Reason, SessionPhase};
-use codeagent_operator::simulator::{Key, Provider, RepositoryAccess};
+use codeagent_simulator::{Key, Provider, RepositoryAccess};
 use serde_json::Value;
 
 use crate::world::{

@@ -2,7 +2,7 @@
 //! mended there, what stands in the session ends it.
 
 use codeagent_operator::api::{Reason, condition};
-use codeagent_operator::simulator::Provider as SimulatedProvider;
+use codeagent_simulator::Provider as SimulatedProvider;
 use serde_json::{Value, json};
 
 use crate::world::{FIREBENDER_KEY, Setup, World, agent, agent_is, secret, session};

@@ -7,7 +7,7 @@ use clap::Parser;
 use codeagent_harness::Namespace;
 use codeagent_operator::api::{CodeAgent, CodeSession, Condition, Reason, SessionPhase, condition};
 use codeagent_operator::cli::{self, Cli, Command};
-use codeagent_operator::simulator::{
+use codeagent_simulator::{
     Fault, FaultKind, Key, Launch, LaunchFilter, Matcher, OperationClass, Provider, RequestRecord,
     Script, Simulator, SimulatorOptions,
 };

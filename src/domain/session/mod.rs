@@ -1,26 +1,34 @@
 //! The life of a session: from what was observed to what to do next.
 //!
 //! [`decide`] is total, synchronous and deterministic. It plans at most one external effect; what is stored after the
-//! effect comes from [`record`], from the plan and the outcome alone.
+//! effect comes from [`record`], from the plan and the outcome alone. Each step has a room of its own, which holds both.
 //!
 //! ```text
-//! no launch record, or Rejected   → unlaunched   what keeps it waiting, finalizer, (look,) claim + launch
-//! Claimed or Unknown              → open_claim   look for it, adopt, send again only when proven absent
-//! Confirmed, phase not terminal   → active       follow, stop
-//! phase terminal                  → ended        release the finalizer, time to live
+//! no launch record, or refused    → waiting   the gates; when all let it pass, launch: finalizer, look, claim + send
+//! claimed, outcome not known      → open_claim  look for it, adopt, send again only when proven absent
+//! confirmed, phase not terminal   → active    progress, stop, finish
+//! phase terminal                  → ended     release the finalizer, time to live
 //! ```
 
 mod active;
 mod ended;
+mod finish;
+mod gates;
+mod launch;
 mod observed;
 mod open_claim;
 mod plan;
 mod preflight;
+mod progress;
 mod record;
+mod stop;
 #[cfg(test)]
 mod tests;
-mod unlaunched;
+mod view;
+mod waiting;
 
+pub(super) use launch::CREATED_BEFORE;
+pub use launch::template_missing;
 pub use observed::{
     AgentView, Connected, Inputs, Look, Lookups, Observed, Origin, Place, Preflight, ProviderFacts,
     Readiness, SessionView, Turn,
@@ -28,14 +36,9 @@ pub use observed::{
 pub use plan::{
     Effect, Guard, LaunchPlan, Level, LookupPlan, Note, Outcome, Plan, Recorded, StatusWrite,
 };
-pub use record::record;
-pub(super) use unlaunched::CREATED_BEFORE;
-pub use unlaunched::template_missing;
+pub use view::session_ref;
 
-use super::ids::{RunId, SessionId};
-use super::remote::SessionRef;
-use super::status::Draft;
-use crate::api::{CodeSessionStatus, DeletionPolicy, DesiredState, SendState, SessionPhase};
+use crate::api::{SendState, SessionPhase};
 
 /// The next step of a session.
 pub fn decide(o: &Observed<'_>) -> Plan {
@@ -50,79 +53,41 @@ pub fn decide(o: &Observed<'_>) -> Plan {
     }
     let launch = status.and_then(|status| status.launch.as_ref());
     match launch.map(|record| (record, record.state)) {
-        None | Some((_, SendState::Rejected | SendState::Absent)) => unlaunched::decide(o),
+        None | Some((_, SendState::Rejected | SendState::Absent)) => waiting::decide(o),
         Some((record, SendState::Claimed | SendState::Unknown)) => open_claim::decide(o, record),
         Some((record, SendState::Confirmed)) => active::decide(o, record),
     }
 }
 
-/// Whether the spec, or the object's deletion, asks for the session's end.
-fn stop_wanted(o: &Observed<'_>) -> bool {
-    o.session.deleting.is_some()
-        || matches!(
-            o.session.spec.desired_state,
-            DesiredState::Cancelled | DesiredState::Archived
-        )
-}
-
-/// What deleting this session does at the provider: the session may still change its mind, the agent may not.
-fn deletion_policy(o: &Observed<'_>) -> DeletionPolicy {
-    let recorded = o
-        .session
-        .status
-        .and_then(|status| status.effective.as_ref());
-    o.session
-        .spec
-        .deletion_policy
-        .or(recorded.map(|effective| effective.deletion_policy))
-        .unwrap_or_default()
-}
-
-/// Whether a deletion has used up its time.
-fn deletion_overdue(o: &Observed<'_>) -> bool {
-    had_its_chance(o)
-        && o.session
-            .deleting
-            .is_some_and(|since| o.since(since) >= o.timing.deletion_bound)
-}
-
-/// Whether this process has had the session long enough to have looked for it and stopped it. Time that passed while
-/// nobody was there to do anything ends nothing: who comes back after hours looks and stops before giving up.
-fn had_its_chance(o: &Observed<'_>) -> bool {
-    let since = o.claim_first_seen.unwrap_or_default();
-    o.uptime.saturating_sub(since) >= o.timing.deletion_slack
-}
-
-/// The session at the provider, from what is recorded.
-pub fn session_ref(status: Option<&CodeSessionStatus>) -> Option<SessionRef> {
-    let status = status?;
-    let session_id = SessionId::new(status.provider.as_ref()?.session_id.clone()?);
-    let run_id = status
-        .messages
-        .last()
-        .and_then(|message| message.run_id.clone())
-        .map(RunId::new);
-    Some(SessionRef { session_id, run_id })
-}
-
-/// Whether an earlier attempt may have arrived, whatever became of the newest: another one is begun only where nothing can
-/// be proven absent.
-fn earlier_attempt_open(o: &Observed<'_>) -> bool {
-    let record = o.session.status.and_then(|status| status.launch.as_ref());
-    record.is_some_and(|record| record.attempt > 1)
-}
-
-/// What to do about a launch of unknown outcome.
-const IF_FOUND: &str = "If you find the session at the provider, annotate this object with codeagents.dev/adopt: <its id>; otherwise create a CodeSession with a new name";
-
-/// A new status that begins as the stored one.
-fn draft(o: &Observed<'_>) -> Draft {
-    Draft::new(o.session.status, o.session.generation, o.now)
-}
-
-/// Notes where the launch stands.
-fn set_state(draft: &mut Draft, state: SendState) {
-    if let Some(record) = draft.status().launch.as_mut() {
-        record.state = state;
+/// What is to be stored and remembered after `outcome`.
+///
+/// `o` is what the decision was made on, with the status that the plan stored before its effect.
+pub fn record(o: &Observed<'_>, effect: &Effect, outcome: &Outcome) -> Recorded {
+    match (effect, outcome) {
+        (Effect::Launch(plan), Outcome::Launched(outcome)) => {
+            record::launched(o, &plan.claim_id, outcome)
+        }
+        (Effect::Preflight { .. }, Outcome::Preflighted { begun, result }) => {
+            record::preflighted(o, *begun, result)
+        }
+        (Effect::Lookup(_), Outcome::LookedUp { begun, answer }) => {
+            record::looked_up(o, *begun, answer)
+        }
+        (Effect::Cancel(_), Outcome::Stopped(answer)) => stop::stopped(o, answer),
+        (Effect::Examine(_), Outcome::Examined { account, result }) => {
+            record::examined(o, account, result)
+        }
+        (
+            Effect::AddFinalizer
+            | Effect::ReleaseFinalizer
+            | Effect::DeleteObject
+            | Effect::VerifyCredentials
+            | Effect::Preflight { .. }
+            | Effect::Launch(_)
+            | Effect::Lookup(_)
+            | Effect::Cancel(_)
+            | Effect::Examine(_),
+            _,
+        ) => Recorded::default(),
     }
 }

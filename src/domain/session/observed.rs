@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::super::effective::Objection;
-use super::super::ids::{AccountFingerprint, InstallationId, LaunchKey};
+use super::super::ids::{AccountFingerprint, InstallationId};
 use super::super::remote::{Capability, ProviderError, Recovery, ScanState, StopShown};
 use super::super::snapshot::Snapshot;
 use super::super::timing::Timing;
@@ -297,12 +297,4 @@ impl Look {
             (Ok(_), Err(_)) | (Err(_), Ok(_)) => false,
         }
     }
-}
-
-/// Keys of every attempt up to `attempt`, newest first.
-pub(super) fn keys(session: &SessionView<'_>, attempt: i32) -> Vec<LaunchKey> {
-    (1..=attempt.max(1))
-        .rev()
-        .map(|n| LaunchKey::derive(session.namespace_uid, session.uid, n))
-        .collect()
 }

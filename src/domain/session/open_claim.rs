@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use super::super::ids::SessionId;
 use super::super::remote::{Recovery, ScanState, SessionRef};
-use super::observed::{AgentView, Connected, Observed, Origin, ProviderFacts, Readiness, keys};
+use super::launch::{self, CREATED_BEFORE, claim};
+use super::observed::{AgentView, Connected, Observed, Origin, ProviderFacts, Readiness};
 use super::plan::{Effect, LookupPlan, Note, Plan};
 use super::preflight::{self, Standing};
-use super::unlaunched::{self, CREATED_BEFORE, claim};
-use super::{
-    IF_FOUND, deletion_overdue, deletion_policy, draft, had_its_chance, record, set_state,
+use super::record;
+use super::view::{
+    IF_FOUND, deletion_overdue, deletion_policy, draft, had_its_chance, keys, set_state,
     stop_wanted,
 };
 use crate::api::{
@@ -276,7 +277,7 @@ fn unknowable(
             ))
         }
         Standing::Due if o.stopping => Plan::nothing(),
-        Standing::Due => unlaunched::preflight(o),
+        Standing::Due => launch::preflight(o),
         Standing::Failed(_, wait) => following(o, open, true).again(wait),
     }
 }

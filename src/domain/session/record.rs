@@ -1,72 +1,25 @@
-//! What is stored after an effect: from the plan's circumstances and the outcome alone.
+//! What is stored after a launch, or a look for one.
 
 use std::time::Duration;
 
 use jiff::SignedDuration;
 
+use super::super::ids::AccountFingerprint;
 use super::super::remote::{
-    AdoptAnswer, CancelAnswer, ErrorClass, Found, LaunchOutcome, Launched, ProviderError, Recovery,
-    Sent, Subject,
+    AdoptAnswer, ErrorClass, Found, LaunchOutcome, Launched, ProviderError, Recovery, Sent, Subject,
 };
-use super::super::snapshot::RemotePhase;
+use super::super::snapshot::{RemotePhase, Snapshot};
 use super::super::status::{Draft, clip};
-use super::active::{apply, cannot_be_stopped, pull_request_condition, pull_request_wish};
 use super::observed::{AgentView, Lookups, Observed, Preflight, Readiness};
-use super::plan::{Effect, Guard, Note, Outcome, Plan, Recorded, StatusWrite};
-use super::{IF_FOUND, draft, earlier_attempt_open, session_ref, set_state};
+use super::plan::{Guard, Note, Plan, Recorded, StatusWrite};
+use super::progress::{apply, pull_request_condition, pull_request_wish};
+use super::view::{IF_FOUND, draft, earlier_attempt_open, keys, session_ref, set_state};
 use crate::api::{
-    CancelReason, CodeSessionStatus, ConditionStatus, ProviderKind, ProviderStatus, Reason,
-    RefusalRecord, SendRecord, SendState, SendTarget, SessionCondition, SessionPhase,
+    CodeSessionStatus, ConditionStatus, ProviderKind, ProviderStatus, Reason, RefusalRecord,
+    SendRecord, SendState, SendTarget, SessionCondition, SessionPhase,
 };
 
-/// What is to be stored and remembered after `outcome`.
-///
-/// `o` is what the decision was made on, with the status that the plan stored before its effect.
-pub fn record(o: &Observed<'_>, effect: &Effect, outcome: &Outcome) -> Recorded {
-    match (effect, outcome) {
-        (Effect::Launch(plan), Outcome::Launched(outcome)) => launched(o, &plan.claim_id, outcome),
-        (Effect::Preflight { .. }, Outcome::Preflighted { begun, result }) => {
-            preflighted(o, *begun, result)
-        }
-        (Effect::Lookup(_), Outcome::LookedUp { begun, answer }) => looked_up(o, *begun, answer),
-        (Effect::Cancel(_), Outcome::Stopped(answer)) => stopped(o, answer),
-        (Effect::Examine(_), Outcome::Examined { account, result }) => match result {
-            Ok(snapshot) => {
-                let found = Found {
-                    snapshot: snapshot.clone(),
-                    attempt: None,
-                };
-                adopt(o, &found, 0, Some(account.as_str()))
-            }
-            Err(error) => {
-                let mut draft = draft(o);
-                draft.stalled(
-                    Reason::LaunchOutcomeUnknown,
-                    format!("the session named by the annotation codeagents.dev/adopt cannot be read: {error}"),
-                );
-                Recorded {
-                    again: Some(o.timing.fault_wait_max),
-                    fault: true,
-                    ..store(o, draft.finish())
-                }
-            }
-        },
-        (
-            Effect::AddFinalizer
-            | Effect::ReleaseFinalizer
-            | Effect::DeleteObject
-            | Effect::VerifyCredentials
-            | Effect::Preflight { .. }
-            | Effect::Launch(_)
-            | Effect::Lookup(_)
-            | Effect::Cancel(_)
-            | Effect::Examine(_),
-            _,
-        ) => Recorded::default(),
-    }
-}
-
-fn launched(o: &Observed<'_>, claim_id: &str, outcome: &LaunchOutcome) -> Recorded {
+pub(super) fn launched(o: &Observed<'_>, claim_id: &str, outcome: &LaunchOutcome) -> Recorded {
     if let Some(recorded) = overtaken(o, outcome) {
         return recorded;
     }
@@ -418,7 +371,7 @@ fn settle(o: &Observed<'_>, refusal: RefusalRecord) -> (CodeSessionStatus, Optio
 }
 
 /// Nothing is stored: the next decision says what keeps the session waiting, or claims.
-fn preflighted(
+pub(super) fn preflighted(
     o: &Observed<'_>,
     begun: Duration,
     result: &Result<Option<String>, ProviderError>,
@@ -438,7 +391,7 @@ fn preflighted(
     }
 }
 
-fn looked_up(
+pub(super) fn looked_up(
     o: &Observed<'_>,
     begun: Duration,
     answer: &Result<AdoptAnswer, ProviderError>,
@@ -541,6 +494,35 @@ fn looked_up(
     }
 }
 
+/// What a look at a session that a user handed over comes to.
+pub(super) fn examined(
+    o: &Observed<'_>,
+    account: &AccountFingerprint,
+    result: &Result<Snapshot, ProviderError>,
+) -> Recorded {
+    match result {
+        Ok(snapshot) => {
+            let found = Found {
+                snapshot: snapshot.clone(),
+                attempt: None,
+            };
+            adopt(o, &found, 0, Some(account.as_str()))
+        }
+        Err(error) => {
+            let mut draft = draft(o);
+            draft.stalled(
+                Reason::LaunchOutcomeUnknown,
+                format!("the session named by the annotation codeagents.dev/adopt cannot be read: {error}"),
+            );
+            Recorded {
+                again: Some(o.timing.fault_wait_max),
+                fault: true,
+                ..store(o, draft.finish())
+            }
+        }
+    }
+}
+
 /// Takes over a session that was found.
 ///
 /// Stored only on the status it was decided on: an adoption can be repeated, and one that was decided on a stale status
@@ -615,7 +597,7 @@ fn prepare_for_adoption(
     kind: ProviderKind,
     account: Option<&str>,
 ) {
-    let key = super::observed::keys(&o.session, 1)
+    let key = keys(&o.session, 1)
         .first()
         .map(|key| key.as_uuid().to_owned())
         .unwrap_or_default();
@@ -680,42 +662,7 @@ fn prepare_for_adoption(
     });
 }
 
-fn stopped(o: &Observed<'_>, answer: &Result<CancelAnswer, ProviderError>) -> Recorded {
-    match answer {
-        Ok(CancelAnswer::Accepted) => {
-            let mut draft = draft(o);
-            let now = draft.now();
-            if let Some(cancel) = draft.status().cancel.as_mut() {
-                cancel.accepted_at.get_or_insert(now);
-            }
-            Recorded {
-                again: Some(o.timing.stop_again),
-                ..store(o, draft.finish())
-            }
-        }
-        Ok(CancelAnswer::NotCancellable) => Recorded {
-            again: Some(o.timing.poll_min),
-            ..Recorded::default()
-        },
-        Ok(CancelAnswer::Unsupported) => {
-            let mut draft = draft(o);
-            let stop = draft.status().cancel.as_ref();
-            let reason = stop.map_or(CancelReason::User, |cancel| cancel.reason);
-            draft.stalled(Reason::CancelUnsupported, cannot_be_stopped(reason));
-            store(o, draft.finish())
-        }
-        Err(_) => {
-            let wait = o.timing.fault_wait(o.faults.saturating_add(1));
-            Recorded {
-                again: Some(wait),
-                fault: true,
-                ..Recorded::default()
-            }
-        }
-    }
-}
-
-fn store(o: &Observed<'_>, status: CodeSessionStatus) -> Recorded {
+pub(super) fn store(o: &Observed<'_>, status: CodeSessionStatus) -> Recorded {
     let write = (o.session.status != Some(&status)).then(|| StatusWrite {
         status: Box::new(status),
         guard: Guard::Unchanged,

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use codeagent_operator::api::{CodeAgent, CodeSession, SessionCondition, SessionPhase, condition};
-use codeagent_operator::simulator::{Key, Simulator};
+use codeagent_simulator::{Key, Simulator};
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{Api, DeleteParams, Patch, PatchParams};
 use serde_json::json;

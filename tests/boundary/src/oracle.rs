@@ -5,7 +5,7 @@ use std::fmt::Write;
 use std::time::{Duration, Instant};
 
 use codeagent_operator::api::{CodeSession, ConditionStatus, SendState, SessionPhase, condition};
-use codeagent_operator::simulator::{Launch, SessionView};
+use codeagent_simulator::{Launch, SessionView};
 use kube::ResourceExt;
 
 use crate::boundary::{Boundary, Side};
@@ -457,7 +457,7 @@ mod tests {
     fn a_session_that_goes_on_is_one_until_somebody_is_told() {
         let versions = phases(&["Cancelled"]);
         let live = [SessionView {
-            provider: codeagent_operator::simulator::Provider::Cursor,
+            provider: codeagent_simulator::Provider::Cursor,
             id: "bc-1".to_owned(),
             account: "a".to_owned(),
             status: "RUNNING".to_owned(),

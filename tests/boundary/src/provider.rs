@@ -1,6 +1,6 @@
 //! The providers whose rows the matrix has.
 
-use codeagent_operator::simulator::Provider;
+use codeagent_simulator::Provider;
 use serde_json::{Value, json};
 
 use crate::boundary::{Call, Verb};

@@ -7,7 +7,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use codeagent_operator::simulator;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
@@ -87,7 +86,7 @@ pub struct Exchange {
     upstream: Upstream,
     provider: &'static UnderTest,
     provider_url: String,
-    simulator: simulator::Handle,
+    simulator: codeagent_simulator::Handle,
     crash: mpsc::UnboundedSender<CrashRequest>,
     state: Mutex<State>,
     /// How many calls were made.
@@ -118,7 +117,7 @@ impl Exchange {
     pub fn new(
         upstream: Upstream,
         provider: &'static UnderTest,
-        simulator: &simulator::Simulator,
+        simulator: &codeagent_simulator::Simulator,
         faults: &[(Boundary, Fault)],
         crash: mpsc::UnboundedSender<CrashRequest>,
     ) -> Arc<Self> {
@@ -301,7 +300,7 @@ impl Exchange {
                         self.provider.other_conflict
                     };
                     forward
-                        .refused(simulator::FaultKind::ErrorBefore {
+                        .refused(codeagent_simulator::FaultKind::ErrorBefore {
                             status: 409,
                             code: code.to_owned(),
                         })
@@ -317,7 +316,7 @@ impl Exchange {
                 }
                 Side::Provider => {
                     forward
-                        .refused(simulator::FaultKind::RateLimited {
+                        .refused(codeagent_simulator::FaultKind::RateLimited {
                             retry_after: Some(1),
                         })
                         .await
@@ -327,7 +326,7 @@ impl Exchange {
                 (Side::Api, _) => self.earlier(&forward.call.target),
                 (Side::Provider, Verb::Get) => emptied(forward.send().await).await,
                 (Side::Provider, _) => {
-                    let lag = simulator::FaultKind::Lag { duration: LAG };
+                    let lag = codeagent_simulator::FaultKind::Lag { duration: LAG };
                     let _ = forward.refused(lag).await;
                     Err(Closed)
                 }
@@ -388,14 +387,14 @@ impl Forward {
     }
 
     /// Sends it to a provider that meets it with this fault.
-    async fn refused(self, kind: simulator::FaultKind) -> Answer {
-        let when = simulator::Matcher {
+    async fn refused(self, kind: codeagent_simulator::FaultKind) -> Answer {
+        let when = codeagent_simulator::Matcher {
             provider: Some(self.exchange.provider.simulated),
             method: Some(self.method.to_string()),
             path_contains: Some(self.uri.path().to_owned()),
-            ..simulator::Matcher::default()
+            ..codeagent_simulator::Matcher::default()
         };
-        let fault = simulator::Fault::once(when, kind);
+        let fault = codeagent_simulator::Fault::once(when, kind);
         self.exchange.simulator.inject(fault);
         self.send().await
     }

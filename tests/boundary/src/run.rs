@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use codeagent_harness::Namespace;
 use codeagent_operator::api::{CodeAgent, CodeSession};
 use codeagent_operator::cli::RunOptions;
-use codeagent_operator::simulator::{
+use codeagent_simulator::{
     LaunchFilter, LaunchKind, Script, ScriptRule, Simulator, SimulatorOptions,
 };
 use k8s_openapi::api::coordination::v1::Lease;

@@ -7,7 +7,7 @@ pub mod world;
 macro_rules! for_each_provider {
     ($($specification:ident),+ $(,)?) => {
         $(mod $specification {
-            use codeagent_operator::simulator::Provider;
+            use codeagent_simulator::Provider;
 
             #[tokio::test]
             async fn cursor() {

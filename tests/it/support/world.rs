@@ -8,7 +8,7 @@ use codeagent_harness::{Access, AuditLog, AuditedRequest, ControlPlane, Namespac
 use codeagent_operator::api::{
     CodeAgent, CodeSession, Condition, ConditionStatus, SessionPhase, condition, crds,
 };
-use codeagent_operator::simulator::{
+use codeagent_simulator::{
     Key, Launch, LaunchFilter, Provider, SessionView, Simulator, SimulatorOptions, Urls,
 };
 use k8s_openapi::api::core::v1::Secret;

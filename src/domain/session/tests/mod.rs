@@ -15,7 +15,7 @@ mod ended;
 mod open_claim;
 mod outcome;
 mod properties;
-mod unlaunched;
+mod waiting;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -33,8 +33,8 @@ use super::super::snapshot::{Links, RemotePhase, Snapshot};
 use super::super::timing::Timing;
 use super::*;
 use crate::api::{
-    CodeSessionSpec, CodeSessionStatus, Condition, ConditionStatus, Effective, ProviderKind,
-    Reason, SendRecord, SessionCondition, condition,
+    CodeSessionSpec, CodeSessionStatus, Condition, ConditionStatus, DeletionPolicy, DesiredState,
+    Effective, ProviderKind, Reason, SendRecord, SessionCondition, condition,
 };
 
 const NAMESPACE_UID: &str = "ns-uid";

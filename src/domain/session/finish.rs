@@ -1,0 +1,161 @@
+//! The end of a launched session, as the newest look at it tells.
+
+use super::super::remote::{ErrorClass, StopShown};
+use super::super::snapshot::{RemotePhase, Snapshot};
+use super::observed::{Look, Observed};
+use super::plan::{Note, Plan};
+use super::progress::{PullRequestWish, apply, pull_request_wish};
+use super::view::{draft, stop_wanted};
+use crate::api::{
+    CancelReason, ConditionStatus, Reason, SendRecord, SessionCondition, SessionPhase,
+};
+
+/// The plan that ends the session, if the look shows that it has ended.
+pub(super) fn ended(o: &Observed<'_>, record: &SendRecord, look: &Look) -> Option<Plan> {
+    match &look.result {
+        Ok(snapshot) if snapshot.phase.is_terminal() => Some(end(o, snapshot)),
+        Ok(_) => None,
+        Err(error) if error.class == ErrorClass::NotFound => {
+            if look.account.as_str() != record.target.account {
+                let mut draft = draft(o);
+                draft.stalled(
+                    Reason::CredentialsChanged,
+                    "the credentials now belong to another account, which does not know this session: restore the credentials it was launched with",
+                );
+                return o
+                    .session
+                    .deleting
+                    .is_none()
+                    .then(|| Plan::store(o, draft.finish()));
+            }
+            let started = o
+                .session
+                .status
+                .and_then(|status| status.started_at)
+                .unwrap_or(record.claimed_at);
+            // A new session need not be visible before the fence, however early its launch was answered, and the clock that
+            // said when may have been another's. One answer may be a mistake on the way: one polling interval later, at
+            // least one look before this one was begun after the fence.
+            let must_show = o.timing.fence() + o.timing.clock_margin + o.timing.poll_max;
+            let lasting =
+                look.begun.saturating_sub(look.alike_since) >= o.timing.consistency_window;
+            (o.since(started) >= must_show && lasting).then(|| {
+                let message = format!("the provider no longer knows this session: {error}");
+                let mut draft = draft(o);
+                draft.end(SessionPhase::Error, false, Reason::SessionLost, &message);
+                Plan::store(o, draft.finish()).telling(Note::warning(Reason::SessionLost, message))
+            })
+        }
+        Err(_) => None,
+    }
+}
+
+/// The plan that ends a session whose stop was taken where the status cannot show it: nothing has moved since for long
+/// enough, and the look that shows it was begun after that.
+pub(super) fn silently_stopped(o: &Observed<'_>, look: &Look) -> Option<Plan> {
+    let shown = o.provider.as_ref().map(|provider| provider.stop_shown);
+    let accepted = o.session.status?.cancel.as_ref()?.accepted_at?;
+    let snapshot = look.result.as_ref().ok()?;
+    let looked_after = o
+        .since(accepted)
+        .saturating_sub(o.uptime.saturating_sub(look.begun));
+    let alike_for = look.begun.saturating_sub(look.alike_since);
+    let silent = looked_after.min(alike_for) >= o.timing.stop_silence;
+    (shown == Some(StopShown::PerhapsNowhere) && silent).then(|| {
+        let stopped = Snapshot {
+            phase: RemotePhase::Cancelled,
+            ..snapshot.clone()
+        };
+        end(o, &stopped)
+    })
+}
+
+fn end(o: &Observed<'_>, snapshot: &Snapshot) -> Plan {
+    let mut draft = draft(o);
+    apply(&mut draft, snapshot);
+    let cancel = o.session.status.and_then(|status| status.cancel.as_ref());
+    // Providers without a status for it report a stopped session as finished. One that was finished before the stop
+    // arrived stays finished.
+    let stopped = match snapshot.phase {
+        RemotePhase::Cancelled => true,
+        RemotePhase::Finished => {
+            cancel.is_some_and(|cancel| cancel.accepted_at.is_some() || o.stop_taken)
+        }
+        RemotePhase::Error
+        | RemotePhase::Expired
+        | RemotePhase::Creating
+        | RemotePhase::Running
+        | RemotePhase::Unrecognised => false,
+    };
+    let pull_request = snapshot.pull_request_url.as_deref();
+    let said = snapshot
+        .error
+        .as_deref()
+        .or(snapshot.result.as_deref())
+        .unwrap_or("the provider gave no reason");
+    let (phase, wanted, reason, message) =
+        match (stopped, cancel.map(|cancel| cancel.reason), snapshot.phase) {
+            (true, Some(CancelReason::Deadline), _) => (
+                SessionPhase::Expired,
+                false,
+                Reason::DeadlineExceeded,
+                "stopped: it ran longer than activeDeadlineSeconds".to_owned(),
+            ),
+            (true, Some(_), _) => (
+                SessionPhase::Cancelled,
+                true,
+                Reason::Cancelled,
+                "stopped on request".to_owned(),
+            ),
+            (true, None, _) => (
+                SessionPhase::Cancelled,
+                stop_wanted(o),
+                Reason::Cancelled,
+                "stopped at the provider, not by this operator".to_owned(),
+            ),
+            (false, _, RemotePhase::Error) => (
+                SessionPhase::Error,
+                false,
+                Reason::ProviderError,
+                format!("the agent failed: {said}"),
+            ),
+            (false, _, RemotePhase::Expired) => (
+                SessionPhase::Expired,
+                false,
+                Reason::ProviderExpired,
+                "ended by the provider's own time limit".to_owned(),
+            ),
+            (false, _, _) => (
+                SessionPhase::Finished,
+                true,
+                Reason::Finished,
+                pull_request
+                    .map_or_else(|| "finished".to_owned(), |url| format!("finished: {url}")),
+            ),
+        };
+    let (status, why) = match (pull_request.is_some(), pull_request_wish(o)) {
+        (true, _) => (ConditionStatus::True, Reason::Created),
+        (false, PullRequestWish::Asked) => (ConditionStatus::False, Reason::NoPullRequest),
+        (false, PullRequestWish::NotAsked) => (ConditionStatus::False, Reason::NotRequested),
+        (false, PullRequestWish::NotTold) => (ConditionStatus::Unknown, Reason::NotReported),
+    };
+    draft.set(
+        SessionCondition::PullRequestCreated,
+        status,
+        why,
+        pull_request.unwrap_or_default(),
+    );
+    draft.set(
+        SessionCondition::Blocked,
+        ConditionStatus::False,
+        Reason::NotBlocked,
+        "",
+    );
+    draft.end(phase, wanted, reason, &message);
+    let note = if wanted {
+        Note::normal(reason, message)
+    } else {
+        Note::warning(reason, message)
+    };
+    Plan::store(o, draft.finish()).telling(note)
+}

@@ -1,0 +1,263 @@
+//! What can keep a session from being launched: one function and one line in [`GATES`] for each.
+//!
+//! The first gate that does not let the session pass decides. The order matters twice: what the session itself asks for
+//! comes before what others have to do, and what costs a request or takes a slot comes last.
+
+use std::time::Duration;
+
+use super::super::effective::{Fault, Objection};
+use super::launch::template_missing;
+use super::observed::{AgentView, Observed, Origin, Place, Readiness, Turn};
+use super::plan::Effect;
+use super::record::next_look_at_refusal;
+use super::view::recorded;
+use crate::api::{DesiredState, Reason, RefusalRecord};
+
+/// What a gate has to say of a session that is not launched.
+pub(super) enum Gate<'a> {
+    /// Nothing: the next one is asked.
+    Pass,
+    /// It waits for something that comes by itself.
+    Wait(Hold),
+    /// It waits until somebody changes something outside of it.
+    Stall(Hold),
+    /// It waits because its spec says so.
+    Settle(Hold),
+    /// It waits for a free slot among the sessions of its agent, at this position.
+    Queue(i32),
+    /// Its launch was refused, and nothing has changed since.
+    Refused(&'a RefusalRecord, Duration),
+    /// It ends without a launch, as its spec asks.
+    Cancel(Hold),
+    /// Its own fields, which never change, make a launch impossible: it ends.
+    Fail(Hold),
+    /// Something has to be found out first.
+    Act(Effect),
+    /// Nothing is known yet: look again after this time, or when something changes.
+    Rest(Option<Duration>),
+}
+
+/// Why a session is held.
+pub(super) struct Hold {
+    /// As one word.
+    pub reason: Reason,
+    /// For people: what is missing, and what to do.
+    pub message: String,
+    /// When to look again, where nothing that is watched tells.
+    pub again: Option<Duration>,
+}
+
+impl Hold {
+    fn new(reason: Reason, message: impl Into<String>) -> Self {
+        Self {
+            reason,
+            message: message.into(),
+            again: None,
+        }
+    }
+
+    fn again(self, again: Duration) -> Self {
+        Self {
+            again: Some(again),
+            ..self
+        }
+    }
+}
+
+type Check = for<'a> fn(&Observed<'a>) -> Gate<'a>;
+
+/// Every gate, in the order in which they are asked.
+pub(super) const GATES: &[Check] = &[
+    wanted,
+    original,
+    suspended,
+    agent,
+    provider,
+    settings,
+    agent_suspended,
+    credentials,
+    template,
+    refusal,
+    slot,
+    issue,
+];
+
+/// The spec may ask for the end before there was a beginning.
+fn wanted<'a>(o: &Observed<'a>) -> Gate<'a> {
+    match o.session.spec.desired_state {
+        DesiredState::Cancelled => Gate::Cancel(Hold::new(
+            Reason::CancelledBeforeLaunch,
+            "cancelled before it was launched",
+        )),
+        DesiredState::Archived => Gate::Cancel(Hold::new(
+            Reason::ArchivedBeforeLaunch,
+            "archived before it was launched",
+        )),
+        DesiredState::Running | DesiredState::Suspended => Gate::Pass,
+    }
+}
+
+/// A restored copy was launched in another life (rule 13 of the launch protocol).
+fn original<'a>(o: &Observed<'a>) -> Gate<'a> {
+    match o.session.origin {
+        Origin::Copy => Gate::Stall(Hold::new(
+            Reason::RestoredCopy,
+            "this object is a restored copy of a session that was already launched: remove the annotation codeagents.dev/origin to run it again, as a new paid session",
+        )),
+        Origin::None | Origin::Own => Gate::Pass,
+    }
+}
+
+fn suspended<'a>(o: &Observed<'a>) -> Gate<'a> {
+    match o.session.spec.desired_state {
+        DesiredState::Suspended => Gate::Settle(Hold::new(
+            Reason::Suspended,
+            "suspended: set spec.desiredState to Running to launch it",
+        )),
+        DesiredState::Running | DesiredState::Cancelled | DesiredState::Archived => Gate::Pass,
+    }
+}
+
+fn agent<'a>(o: &Observed<'a>) -> Gate<'a> {
+    match o.agent {
+        AgentView::Present { .. } => Gate::Pass,
+        AgentView::Missing => Gate::Stall(Hold::new(
+            Reason::AgentNotFound,
+            format!(
+                "there is no CodeAgent {} in namespace {}: create it",
+                o.session.spec.agent_ref.name, o.session.namespace
+            ),
+        )),
+    }
+}
+
+fn provider<'a>(o: &Observed<'a>) -> Gate<'a> {
+    match o.provider {
+        Some(_) => Gate::Pass,
+        None => Gate::Stall(Hold::new(
+            Reason::ProviderDisabled,
+            "this installation of the operator does not run the CodeAgent's provider: enable it (--providers) or use another CodeAgent",
+        )),
+    }
+}
+
+/// What the settings of agent and session come to must be something that the provider can do.
+fn settings<'a>(o: &Observed<'a>) -> Gate<'a> {
+    match &o.agent {
+        AgentView::Present {
+            objection: Some(objection),
+            ..
+        } => refuse(objection),
+        AgentView::Present {
+            objection: None, ..
+        }
+        | AgentView::Missing => Gate::Pass,
+    }
+}
+
+fn agent_suspended<'a>(o: &Observed<'a>) -> Gate<'a> {
+    match o.agent {
+        AgentView::Present {
+            suspended: true, ..
+        } => Gate::Wait(Hold::new(
+            Reason::AgentSuspended,
+            "waits: the CodeAgent is suspended (spec.suspend)",
+        )),
+        AgentView::Present {
+            suspended: false, ..
+        }
+        | AgentView::Missing => Gate::Pass,
+    }
+}
+
+fn credentials<'a>(o: &Observed<'a>) -> Gate<'a> {
+    match &o.readiness {
+        Readiness::NotGathered => Gate::Rest(Some(o.timing.fault_wait_min)),
+        Readiness::Unverified if o.stopping => Gate::Rest(None),
+        Readiness::Unverified => Gate::Act(Effect::VerifyCredentials),
+        Readiness::Blocked {
+            objection,
+            passing: true,
+            again,
+        } => Gate::Wait(Hold::new(objection.reason, &objection.message).again(*again)),
+        Readiness::Blocked {
+            objection,
+            passing: false,
+            again,
+        } => match refuse(objection) {
+            Gate::Stall(hold) => Gate::Stall(hold.again(*again)),
+            other => other,
+        },
+        Readiness::Ready(_) => Gate::Pass,
+    }
+}
+
+/// Where sessions are launched from a template, it must be there for the account that would launch.
+fn template<'a>(o: &Observed<'a>) -> Gate<'a> {
+    match (&o.provider, &o.readiness) {
+        (Some(provider), Readiness::Ready(connected)) if template_missing(provider, connected) => {
+            Gate::Wait(Hold::new(
+                Reason::WaitingForTemplate,
+                "waits for the template that sessions are launched from: the conditions of the CodeAgent tell how it stands",
+            ))
+        }
+        _ => Gate::Pass,
+    }
+}
+
+/// After a refusal nothing is sent until its circumstances change or its time is up.
+fn refusal<'a>(o: &Observed<'a>) -> Gate<'a> {
+    let (Some(record), AgentView::Present { generation, .. }, Readiness::Ready(connected)) =
+        (recorded(o), &o.agent, &o.readiness)
+    else {
+        return Gate::Pass;
+    };
+    let Some(refusal) = &record.refusal else {
+        return Gate::Pass;
+    };
+    let same_template = connected
+        .inputs
+        .as_ref()
+        .is_none_or(|inputs| inputs.template_id == record.target.template_id);
+    let unchanged = refusal.agent_generation == *generation
+        && refusal.credential == connected.credential
+        && same_template;
+    if unchanged && !o.until(refusal.retry_at).is_zero() {
+        Gate::Refused(refusal, next_look_at_refusal(o, refusal))
+    } else {
+        Gate::Pass
+    }
+}
+
+/// A CodeAgent runs at most so many sessions at once.
+fn slot<'a>(o: &Observed<'a>) -> Gate<'a> {
+    match o.place {
+        Place::Free => Gate::Pass,
+        Place::Taken { position } => Gate::Queue(position),
+    }
+}
+
+/// On one issue, one launch at a time may be open where a lost one is found by what is new at the issue.
+fn issue<'a>(o: &Observed<'a>) -> Gate<'a> {
+    match &o.turn {
+        Turn::Unneeded | Turn::Ours { .. } => Gate::Pass,
+        Turn::Taken { by } => Gate::Wait(
+            Hold::new(
+                Reason::WaitingForIssue,
+                format!(
+                    "waits for {by}, whose launch on the same issue is open: the provider's issue could not tell two of them apart"
+                ),
+            )
+            .again(o.timing.recheck),
+        ),
+    }
+}
+
+/// The session's own mistake ends it, others' mistakes keep it waiting.
+fn refuse<'a>(objection: &Objection) -> Gate<'a> {
+    let hold = Hold::new(objection.reason, &objection.message);
+    match objection.fault {
+        Fault::Surroundings => Gate::Stall(hold),
+        Fault::Session => Gate::Fail(hold),
+    }
+}

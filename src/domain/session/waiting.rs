@@ -1,0 +1,132 @@
+//! Before the launch: what the gates say is put into the status, until none of them holds the session any more.
+
+use super::super::status::Draft;
+use super::gates::{GATES, Gate, Hold};
+use super::observed::Observed;
+use super::plan::{Effect, Note, Plan};
+use super::view::{IF_FOUND, earlier_attempt_open};
+use super::{launch, record};
+use crate::api::{
+    ConditionStatus, QueueStatus, Reason, RefusalRecord, SessionCondition, SessionPhase,
+};
+
+pub(super) fn decide(o: &Observed<'_>) -> Plan {
+    if o.session.deleting.is_some() {
+        return delete(o);
+    }
+    GATES
+        .iter()
+        .find_map(|gate| held(o, gate(o)))
+        .unwrap_or_else(|| launch::decide(o))
+}
+
+/// What a gate comes to; `None` where it lets the session pass.
+fn held(o: &Observed<'_>, gate: Gate<'_>) -> Option<Plan> {
+    Some(match gate {
+        Gate::Pass => return None,
+        Gate::Wait(hold) => waiting(o, hold.reason, &hold.message).no_later_than(hold.again),
+        Gate::Stall(hold) => {
+            let mut draft = draft(o);
+            draft.stalled(hold.reason, &hold.message);
+            Plan::store(o, draft.finish()).no_later_than(hold.again)
+        }
+        Gate::Settle(hold) => {
+            let mut draft = draft(o);
+            draft.settled(hold.reason, &hold.message);
+            Plan::store(o, draft.finish())
+        }
+        Gate::Queue(position) => queued(o, position),
+        Gate::Refused(refusal, again) => refused(o, refusal).again(again),
+        Gate::Cancel(hold) => never_launched(o, hold.reason, &hold.message),
+        Gate::Fail(hold) => fail(o, &hold),
+        Gate::Act(effect) => Plan::act(effect),
+        Gate::Rest(again) => Plan::nothing().no_later_than(again),
+    })
+}
+
+/// Nothing was launched, as far as anybody knows.
+fn delete(o: &Observed<'_>) -> Plan {
+    let mut plan = Plan::act(Effect::ReleaseFinalizer);
+    if earlier_attempt_open(o) {
+        plan.notes.push(Note::warning(
+            Reason::LaunchOutcomeUnknown,
+            "deleted without knowing whether its first launch had arrived: a session may be running at the provider",
+        ));
+    }
+    plan
+}
+
+/// A draft in the phase before the launch.
+pub(super) fn draft(o: &Observed<'_>) -> Draft {
+    let mut draft = Draft::new(o.session.status, o.session.generation, o.now);
+    draft.status().phase = SessionPhase::Pending;
+    // Whoever waits for a slot says so anew.
+    draft.status().queue = None;
+    draft
+}
+
+/// It goes on by itself.
+pub(super) fn waiting(o: &Observed<'_>, reason: Reason, message: &str) -> Plan {
+    let mut draft = draft(o);
+    draft.reconciling(reason, message);
+    Plan::store(o, draft.finish())
+}
+
+/// Ends a session that was never launched, as its spec asks.
+fn never_launched(o: &Observed<'_>, reason: Reason, message: &str) -> Plan {
+    let mut draft = draft(o);
+    if earlier_attempt_open(o) {
+        let reason = Reason::LaunchOutcomeUnknown;
+        let message = format!(
+            "{message} again, and whether the first launch arrived could not be found out. {IF_FOUND}"
+        );
+        draft.set(
+            SessionCondition::Launched,
+            ConditionStatus::Unknown,
+            reason,
+            &message,
+        );
+        draft.end(SessionPhase::Cancelled, true, reason, &message);
+        return Plan::store(o, draft.finish()).telling(Note::warning(reason, message));
+    }
+    draft.set(
+        SessionCondition::Launched,
+        ConditionStatus::False,
+        reason,
+        message,
+    );
+    draft.end(SessionPhase::Cancelled, true, reason, message);
+    Plan::store(o, draft.finish())
+}
+
+/// Ends a session that can never be launched as it is.
+fn fail(o: &Observed<'_>, hold: &Hold) -> Plan {
+    let mut draft = draft(o);
+    draft.set(
+        SessionCondition::Launched,
+        ConditionStatus::False,
+        hold.reason,
+        &hold.message,
+    );
+    draft.end(SessionPhase::Error, false, hold.reason, &hold.message);
+    Plan::store(o, draft.finish()).telling(Note::warning(hold.reason, &hold.message))
+}
+
+fn refused(o: &Observed<'_>, refusal: &RefusalRecord) -> Plan {
+    // Something else may have stood in its place meanwhile.
+    let mut draft = draft(o);
+    record::waits_after_refusal(&mut draft, refusal);
+    Plan::store(o, draft.finish())
+}
+
+fn queued(o: &Observed<'_>, position: i32) -> Plan {
+    let mut draft = draft(o);
+    let stored = o.session.status.and_then(|status| status.queue.as_ref());
+    let since = stored.map_or(draft.now(), |queue| queue.since);
+    draft.status().queue = Some(QueueStatus { position, since });
+    draft.reconciling(
+        Reason::WaitingForCapacity,
+        "waits: the CodeAgent runs as many sessions as spec.maxConcurrentSessions allows",
+    );
+    Plan::store(o, draft.finish())
+}

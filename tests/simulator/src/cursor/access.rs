@@ -1,0 +1,34 @@
+//! What a Cursor account may reach, the same in both versions of the API: repositories and, for a while, artifacts.
+
+use std::time::Duration;
+
+use http::StatusCode;
+
+use super::repository::repository_path;
+use crate::http::Refusal;
+use crate::options::{CursorOptions, RepositoryAccess};
+
+/// How long a presigned URL is valid.
+pub(crate) const PRESIGNED_FOR: Duration = Duration::from_secs(15 * 60);
+
+/// Refuses a repository that the account does not reach.
+pub(crate) fn check_access(options: &CursorOptions, repository: &str) -> Result<(), Refusal> {
+    let reached = match options.repository_access {
+        RepositoryAccess::Any => true,
+        RepositoryAccess::Listed => repository_path(repository).is_some_and(|path| {
+            options
+                .repositories
+                .iter()
+                .filter_map(|url| repository_path(url))
+                .any(|listed| listed.eq_ignore_ascii_case(&path))
+        }),
+    };
+    if reached {
+        return Ok(());
+    }
+    Err(Refusal::new(
+        StatusCode::BAD_REQUEST,
+        "repository_access",
+        format!("No access to repository {repository}"),
+    ))
+}
