@@ -642,9 +642,21 @@ async fn where_ids_may_be_ignored_the_name_finds_the_session() {
     assert_eq!(found.len(), 1);
     assert_eq!(found[0].snapshot.session_id.as_str(), "bc-made-up");
 
+    // Our name, and a repository that may be ours under another name.
     let server = ignores_ids(agents.clone(), "https://github.com/acme/other").await;
     let answer = cursor(&server).adopt(&request).await.unwrap();
-    assert_eq!(answer, AdoptAnswer::Absent);
+    assert!(
+        matches!(answer, AdoptAnswer::Inconclusive { .. }),
+        "{answer:?}"
+    );
+
+    // A name that somebody else gave, Cursor perhaps, says nothing.
+    let server = ignores_ids(vec![named("bc-titled", "Fix the login".into())], REPOSITORY).await;
+    let answer = cursor(&server).adopt(&request).await.unwrap();
+    assert!(
+        matches!(answer, AdoptAnswer::Inconclusive { .. }),
+        "{answer:?}"
+    );
 
     // Where ids are honoured nothing but the id counts.
     let server = ignores_ids(agents, REPOSITORY).await;

@@ -500,7 +500,11 @@ async fn a_position_that_the_provider_forgot_begins_the_scan_anew() {
         ..adopt_request()
     };
     let state = resume(firebender(&forgetful).adopt(&request).await.unwrap());
-    assert_eq!(state, ScanState::default());
+    let anew = ScanState {
+        begin_anew: true,
+        ..ScanState::default()
+    };
+    assert_eq!(state, anew);
 }
 
 #[tokio::test]

@@ -255,12 +255,7 @@ fn another_account_looks_but_never_sends() {
 #[test]
 fn a_scan_is_not_continued_by_another_account() {
     let mut given = Given::lost(Recovery::Marker);
-    let half = super::super::super::remote::ScanState {
-        next: None,
-        found: Vec::new(),
-        undecided: BTreeSet::new(),
-        rejected: BTreeSet::new(),
-    };
+    let half = super::super::super::remote::ScanState::default();
     let unfinished = AdoptAnswer::Inconclusive {
         why: "more pages".into(),
         resume: Some(half),

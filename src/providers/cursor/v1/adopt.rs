@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 
 use super::wire::Agent;
-use super::{CursorV1, agent_id, named};
+use super::{CursorV1, agent_id, key_digits, named};
 use crate::domain::ids::SessionId;
 use crate::providers::contract::{AdoptAnswer, AdoptRequest, Found, PageToken};
 use crate::providers::error::{ErrorClass, ProviderError};
@@ -158,7 +158,13 @@ enum NameSays {
 impl ByName<'_> {
     fn name_says(&self, agent: &Agent) -> NameSays {
         match agent.name.as_deref().and_then(named) {
-            None => NameSays::Nothing,
+            // Without an installation in it: of a launch whose prompt had no marker.
+            None => match agent.name.as_deref().and_then(key_digits) {
+                Some(digits) if self.request.keys.iter().all(|key| key.short() != digits) => {
+                    NameSays::Another
+                }
+                Some(_) | None => NameSays::Nothing,
+            },
             Some(named)
                 if named.installation == self.request.installation
                     && self.request.keys.iter().any(|key| key.short() == named.key) =>
