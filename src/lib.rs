@@ -4,7 +4,7 @@
 //! Dependencies run one way, and a test holds them to it:
 //!
 //! ```text
-//! api ← domain ← providers, runtime ← controllers ← cli ← main
+//! api ← domain ← providers, runtime ← controllers ← operator ← main
 //! ```
 //!
 //! - [`api`]: the custom resources.
@@ -12,7 +12,8 @@
 //! - [`providers`]: talking to the providers.
 //! - [`runtime`]: what every operator needs.
 //! - [`controllers`]: gather, execute, record.
-//! - [`cli`]: the command line and the process.
+//! - [`cli`]: the command line.
+//! - [`operator`]: the process behind `run`.
 //!
 //! The promises: one manifest pays for one session, whatever dies, times out or races; a stop is a stop at the provider;
 //! nothing gets stuck without saying why; no key leaves the process but towards its provider.
@@ -22,5 +23,6 @@ pub mod api;
 pub mod cli;
 pub mod controllers;
 pub mod domain;
+pub mod operator;
 pub mod providers;
 pub mod runtime;

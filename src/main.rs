@@ -4,21 +4,22 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use codeagent_operator::cli::{self, Cli, Command, LogFormat, RunError, RunOptions};
+use codeagent_operator::cli::{self, Cli, Command, LogFormat, RunOptions};
 use codeagent_operator::controllers::error::Chain;
+use codeagent_operator::operator::{self, RunError};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    let result = match cli.command {
-        Command::Crds => cli::print_crds(&mut std::io::stdout()),
-        Command::Run(options) => run(*options),
+    let result: Result<(), Box<dyn std::error::Error>> = match cli.command {
+        Command::Crds => cli::print_crds(&mut std::io::stdout()).map_err(Into::into),
+        Command::Run(options) => run(*options).map_err(Into::into),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("codeagent-operator: {}", Chain(&error));
+            eprintln!("codeagent-operator: {}", Chain(error.as_ref()));
             ExitCode::FAILURE
         }
     }
@@ -62,6 +63,6 @@ fn run(options: RunOptions) -> Result<(), RunError> {
             tracing::info!("stops: no new launch; what is under way is finished");
             on_signal.cancel();
         });
-        cli::run(options, stop).await
+        operator::run(options, stop).await
     })
 }

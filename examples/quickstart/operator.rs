@@ -9,8 +9,10 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use clap::Args;
-use codeagent_operator::cli::{self, Cli, Command};
+use codeagent_operator::cli::{Cli, Command};
 use codeagent_operator::controllers::error::Chain;
+use codeagent_operator::operator;
+use codeagent_operator::runtime::proxy;
 use tokio::io::AsyncReadExt;
 use tokio::process::{Child, ChildStdin, Command as Process};
 use tokio_util::sync::CancellationToken;
@@ -78,7 +80,9 @@ pub async fn run(options: OperatorOptions) -> Result<(), Box<dyn Error>> {
         on_end.cancel();
     });
     let kubeconfig = kube::config::Kubeconfig::read_from(&options.kubeconfig)?;
-    let config = kube::Config::from_custom_kubeconfig(kubeconfig, &Default::default()).await?;
+    let mut config =
+        kube::Config::from_custom_kubeconfig(kubeconfig.clone(), &Default::default()).await?;
+    proxy::apply(&mut config, &kubeconfig, &proxy::Environment::read());
     let arguments = [
         "codeagent-operator",
         "run",
@@ -104,7 +108,7 @@ pub async fn run(options: OperatorOptions) -> Result<(), Box<dyn Error>> {
     .chain(options.endpoints.flags());
     let cli = <Cli as clap::Parser>::try_parse_from(arguments)?;
     match cli.command {
-        Command::Run(run) => cli::run_with(config, *run, stop)
+        Command::Run(run) => operator::run_with(config, *run, stop)
             .await
             .map_err(|error| Chain(&error).to_string().into()),
         Command::Crds => Ok(()),

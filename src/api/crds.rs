@@ -16,7 +16,7 @@ pub fn all() -> Vec<CustomResourceDefinition> {
         finish(
             CodeSession::crd(),
             &session_status_default(),
-            Some(session_rules()),
+            Some(super::session::rules::of_object()),
         ),
     ]
 }
@@ -45,22 +45,6 @@ fn pending(kind: &str) -> Value {
         "message": "waits for the operator",
         "lastTransitionTime": "1970-01-01T00:00:00Z"
     })
-}
-
-/// Rules that see spec and status together. They stand at the root: a rule within `spec` cannot see `status`.
-fn session_rules() -> Value {
-    json!([
-        {
-            "rule": "self.spec.desiredState == oldSelf.spec.desiredState || self.spec.desiredState != 'Archived' || (has(self.status) && has(self.status.phase) && self.status.phase in ['Finished', 'Error', 'Cancelled', 'Expired'])",
-            "fieldPath": ".spec.desiredState",
-            "message": "only an ended session can be archived: cancel the session first"
-        },
-        {
-            "rule": "(has(self.spec.credentials) == has(oldSelf.spec.credentials) && (!has(self.spec.credentials) || self.spec.credentials == oldSelf.spec.credentials)) || !has(self.status) || !has(self.status.launch) || self.status.launch.state == 'Rejected'",
-            "fieldPath": ".spec.credentials",
-            "message": "the session has been launched with its credentials: change the Secret's content instead, or create a CodeSession with a new name"
-        }
-    ])
 }
 
 fn finish(

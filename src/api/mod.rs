@@ -7,19 +7,19 @@
     clippy::duplicated_attributes,
     reason = "printcolumn is repeated on purpose"
 )]
-pub mod codeagent;
+pub mod agent;
+pub mod crds;
+pub mod provider;
+pub mod reason;
 #[expect(
     clippy::duplicated_attributes,
     reason = "printcolumn is repeated on purpose"
 )]
-pub mod codesession;
-pub mod crds;
-pub mod provider;
-pub mod reason;
+pub mod session;
 pub mod shared;
 
-pub use codeagent::*;
-pub use codesession::*;
+pub use agent::*;
 pub use provider::*;
 pub use reason::{AgentCondition, Reason, SessionCondition};
+pub use session::*;
 pub use shared::*;

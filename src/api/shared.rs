@@ -24,17 +24,17 @@ pub const CREDENTIAL_LABEL: &str = "codeagents.dev/credential";
 pub const ALLOWED_HOSTS_ANNOTATION: &str = "codeagents.dev/allowed-hosts";
 
 /// Names of Kubernetes objects.
-pub(super) const NAME_PATTERN: &str = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$";
+pub(in crate::api) const NAME_PATTERN: &str = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$";
 /// Keys of Secrets and ConfigMaps.
-pub(super) const KEY_PATTERN: &str = r"^[-._a-zA-Z0-9]+$";
+pub(in crate::api) const KEY_PATTERN: &str = r"^[-._a-zA-Z0-9]+$";
 
 /// Schema of a point in time.
-pub(super) fn time_schema(_: &mut SchemaGenerator) -> Schema {
+pub(in crate::api) fn time_schema(_: &mut SchemaGenerator) -> Schema {
     json_schema!({"type": "string", "format": "date-time"})
 }
 
 /// Schema of a model's parameters.
-pub(super) fn params_schema(_: &mut SchemaGenerator) -> Schema {
+pub(in crate::api) fn params_schema(_: &mut SchemaGenerator) -> Schema {
     json_schema!({
         "type": "object",
         "maxProperties": 20,
@@ -57,7 +57,7 @@ macro_rules! words_schema {
         }
     };
 }
-pub(super) use words_schema;
+pub(in crate::api) use words_schema;
 
 /// The key of a Secret in the same namespace.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]

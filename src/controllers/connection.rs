@@ -7,6 +7,7 @@ use url::Url;
 
 use super::accounts::{ConnectionKey, Standing};
 use super::context::Shared;
+use super::secrets::{NoSource, SourceError};
 use crate::api::{ALLOWED_HOSTS_ANNOTATION, KeyReference, ProviderSpec, Reason};
 use crate::domain::effective::{Fault, Objection};
 use crate::domain::remote::{ErrorClass, Subject};
@@ -66,10 +67,7 @@ pub async fn link(
         .sources
         .secret(namespace, &secret.name)
         .await
-        .map_err(|failure| match failure {
-            Ok(objection) => mend(objection),
-            Err(error) => unreadable(&error, &format!("the Secret {}", secret.name), recheck),
-        })?;
+        .map_err(|missing| without(missing, &format!("the Secret {}", secret.name)))?;
     let endpoint = endpoint(shared, provider, spec);
     let invalid = |reason, message: String| {
         mend(Objection {
@@ -178,22 +176,22 @@ pub fn obstacle(standing: &Standing, secret: &str) -> Option<Obstacle> {
     }
 }
 
-/// Something of the cluster could not be read.
-pub fn unreadable(error: &kube::Error, what: &str, again: Duration) -> Obstacle {
-    let why = match error {
-        kube::Error::Api(status) if status.code == 403 => {
-            "the operator has no permission for it in this namespace".to_owned()
-        }
-        kube::Error::Api(status) => status.message.clone(),
-        _ => "the API server did not answer".to_owned(),
-    };
-    Obstacle {
-        objection: Objection {
-            reason: Reason::SecretNotFound,
-            message: format!("{what} cannot be read: {why}"),
-            fault: Fault::Surroundings,
+/// What a source that could not be had means for whoever needs it.
+pub fn without((error, again): NoSource, what: &str) -> Obstacle {
+    match error {
+        SourceError::Unusable(objection) => Obstacle {
+            objection,
+            passing: false,
+            again,
         },
-        passing: true,
-        again,
+        SourceError::Unreadable(why) => Obstacle {
+            objection: Objection {
+                reason: Reason::SecretNotFound,
+                message: format!("{what} cannot be read: {why}"),
+                fault: Fault::Surroundings,
+            },
+            passing: true,
+            again,
+        },
     }
 }

@@ -28,6 +28,7 @@ use crate::providers::contract::ProviderType;
 use crate::providers::http::HttpStack;
 use crate::providers::registry::Registry;
 use crate::runtime::events::Publisher;
+use crate::runtime::heartbeat::Heartbeats;
 use crate::runtime::lease::Lead;
 use crate::runtime::lock::lock;
 
@@ -50,6 +51,16 @@ pub struct Settings {
     pub counts_interval: Duration,
     /// Time between two searches for sessions that nobody accounts for; zero: none. Default: 10 min.
     pub sweep_interval: Duration,
+}
+
+/// Whether this process may act, and how long.
+pub struct Process {
+    /// Whether it is the one of several that acts.
+    pub lead: Lead,
+    /// Set when it is about to stop.
+    pub stop: CancellationToken,
+    /// Its loops, for `/livez`.
+    pub heartbeats: Heartbeats,
 }
 
 /// What every pass shares. Cheap to clone.
@@ -88,6 +99,8 @@ pub struct Shared {
     pub lead: Lead,
     /// Set when the process is about to stop.
     pub stop: CancellationToken,
+    /// The loops of the process, for `/livez`.
+    pub heartbeats: Heartbeats,
     started: Instant,
     started_at: Timestamp,
     namespaces: Mutex<HashMap<String, String>>,
@@ -111,8 +124,13 @@ impl Context {
         installation: InstallationId,
         metrics: Metrics,
         publisher: Publisher,
-        (lead, stop): (Lead, CancellationToken),
+        process: Process,
     ) -> Self {
+        let Process {
+            lead,
+            stop,
+            heartbeats,
+        } = process;
         Self(Arc::new(Shared {
             sources: Sources::new(client.clone(), settings.timing.recheck),
             accounts: Accounts::new(settings.timing.clone()),
@@ -133,6 +151,7 @@ impl Context {
             publisher,
             lead,
             stop,
+            heartbeats,
         }))
     }
 }

@@ -25,6 +25,10 @@ pub enum Controller {
     Session,
 }
 
+impl Controller {
+    const ALL: [Self; 2] = [Self::Agent, Self::Session];
+}
+
 /// How a pass ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
 pub enum PassOutcome {
@@ -51,6 +55,10 @@ pub enum LaunchResult {
     Adopted,
 }
 
+impl LaunchResult {
+    const ALL: [Self; 4] = [Self::Accepted, Self::Rejected, Self::Unknown, Self::Adopted];
+}
+
 /// Why a session at a provider was left to itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
 pub enum Loose {
@@ -60,6 +68,10 @@ pub enum Loose {
     OutcomeUnknown,
     /// More than one session of the same launch.
     Duplicate,
+}
+
+impl Loose {
+    const ALL: [Self; 3] = [Self::Orphaned, Self::OutcomeUnknown, Self::Duplicate];
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -140,7 +152,7 @@ impl Metrics {
             leads: Gauge::default(),
         };
         registry.register(
-            "passes",
+            "reconcile",
             "Passes over an object, by how they ended",
             metrics.passes.clone(),
         );
@@ -165,8 +177,8 @@ impl Metrics {
             metrics.call_seconds.clone(),
         );
         registry.register(
-            "loose_sessions",
-            "Sessions at a provider that were left to themselves",
+            "unaccounted_sessions",
+            "Sessions at a provider that are no longer tracked",
             metrics.loose.clone(),
         );
         registry.register(
@@ -180,7 +192,7 @@ impl Metrics {
             metrics.orphans.clone(),
         );
         registry.register(
-            "pass_seconds",
+            "reconcile_seconds",
             "Time spent in passes",
             metrics.seconds_total.clone(),
         );
@@ -189,7 +201,27 @@ impl Metrics {
             "Whether this replica is the one that acts",
             metrics.leads.clone(),
         );
+        metrics.start_at_zero();
         (metrics, registry)
+    }
+
+    /// Shows every series that an alert watches before it first moves: `increase()` does not see a series that is born at 1.
+    fn start_at_zero(&self) {
+        for why in Loose::ALL {
+            drop(self.loose.get_or_create(&LooseLabels { why }));
+        }
+        for controller in Controller::ALL {
+            drop(self.malformed.get_or_create(&KindLabels { controller }));
+        }
+        for kind in ProviderKind::ALL {
+            for result in LaunchResult::ALL {
+                let provider = kind.as_str();
+                drop(
+                    self.launches
+                        .get_or_create(&LaunchLabels { provider, result }),
+                );
+            }
+        }
     }
 
     /// A pass ended after `seconds`.
@@ -273,5 +305,39 @@ impl HttpObserver for Metrics {
         };
         self.calls.get_or_create(&labels).inc();
         self.call_seconds.get_or_create(&labels).observe(seconds);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    /// Every series of the alerts in docs/operations.md, at 0.
+    #[test]
+    fn what_an_alert_watches_is_there_before_it_moves() {
+        let (_metrics, registry) = Metrics::new();
+        let mut shown = String::new();
+        prometheus_client::encoding::text::encode(&mut shown, &registry).unwrap();
+        let mut expected = vec!["codeagent_leader 0".to_owned()];
+        for why in ["Orphaned", "OutcomeUnknown", "Duplicate"] {
+            expected.push(format!(
+                "codeagent_unaccounted_sessions_total{{why=\"{why}\"}} 0"
+            ));
+        }
+        for controller in ["Agent", "Session"] {
+            expected.push(format!(
+                "codeagent_malformed_objects_total{{controller=\"{controller}\"}} 0"
+            ));
+        }
+        for kind in ProviderKind::ALL {
+            expected.push(format!(
+                "codeagent_launches_total{{provider=\"{}\",result=\"Unknown\"}} 0",
+                kind.as_str()
+            ));
+        }
+        for line in expected {
+            assert!(shown.lines().any(|shown| shown == line), "{line}\n{shown}");
+        }
     }
 }

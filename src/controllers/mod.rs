@@ -22,6 +22,6 @@ pub mod secrets;
 pub mod session;
 pub mod sweep;
 
-pub use context::{Context, Settings};
+pub use context::{Context, Process, Settings};
 pub use run::run;
 pub use scope::Scope;

@@ -12,6 +12,7 @@ use super::context::Context;
 use super::scope::Scope;
 use super::{agent, session};
 use crate::api::{CodeAgent, CodeSession};
+use crate::runtime::heartbeat;
 use crate::runtime::watch::{self, Queue};
 
 /// Works on one scope, from when this process leads until the context stops; `ready` is called once its caches are filled.
@@ -60,7 +61,7 @@ pub async fn run(context: Context, namespace: Option<String>, ready: impl FnOnce
             return;
         }
         ready();
-        let begun = context.lead.begun();
+        let begun = context.lead.held();
         let mut begun = std::pin::pin!(begun);
         loop {
             // The caches follow what changes; what there is to do is left to whoever leads.
@@ -95,10 +96,18 @@ pub async fn run(context: Context, namespace: Option<String>, ready: impl FnOnce
             agent_passes.for_each(|_| async {})
         );
     };
-    tokio::select! {
-        () = work => {}
-        _ = watches => {}
-    }
+    let scope_name = namespace.as_deref().unwrap_or("all namespaces");
+    let heartbeat = context.heartbeats.begin(
+        format!("watches and passes of {scope_name}"),
+        heartbeat::SILENCE,
+    );
+    let both = async {
+        tokio::select! {
+            () = work => {}
+            _ = watches => {}
+        }
+    };
+    heartbeat.beside(both).await;
 }
 
 fn api<K>(client: &Client, namespace: Option<&str>) -> Api<DeserializeGuard<K>>

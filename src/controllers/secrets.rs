@@ -1,8 +1,8 @@
 //! Reading Secrets and prompt sources: by name, only what its owner has marked for us, and not more often than needed.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::api::Api;
@@ -14,7 +14,7 @@ use crate::api::{ALLOWED_HOSTS_ANNOTATION, CREDENTIAL_LABEL, Reason, TextSource}
 use crate::domain::effective::{Fault, Objection};
 use crate::providers::contract::API_KEY;
 use crate::providers::credential::Credential;
-use crate::runtime::lock::lock;
+use crate::runtime::shared_reads::SharedReads;
 
 /// What we took from a Secret.
 pub struct MarkedSecret {
@@ -77,52 +77,66 @@ impl MarkedSecret {
     }
 }
 
-/// What was read, and when, by namespace and name.
-type Cache = HashMap<(String, String), (Instant, Arc<MarkedSecret>)>;
+/// Why a source could not be had.
+#[derive(Clone, Debug, PartialEq)]
+pub enum SourceError {
+    /// It is not there, or not as it must be: somebody has to mend it.
+    Unusable(Objection),
+    /// It could not be read: why, for people. That passes by itself, or by a permission.
+    Unreadable(String),
+}
+
+/// A source that could not be had, and when it is read again at the earliest.
+pub type NoSource = (SourceError, Duration);
 
 /// Reads Secrets and prompt sources.
 pub struct Sources {
     client: Client,
-    cache: Mutex<Cache>,
-    keep: Duration,
+    secrets: SharedReads<(String, String), Arc<MarkedSecret>, SourceError>,
+    /// By namespace, name and key of a ConfigMap.
+    texts: SharedReads<(String, String, String), Arc<str>, SourceError>,
 }
 
 impl Sources {
-    /// Keeps what it read of a Secret for `keep`, so that a hundred sessions of one agent cost one read.
+    /// Keeps what it read for `keep`, so that a hundred sessions of one agent cost one read; and so does what is missing, for
+    /// up to sixteen times as long.
     pub fn new(client: Client, keep: Duration) -> Self {
         Self {
             client,
-            cache: Mutex::new(HashMap::new()),
-            keep,
+            secrets: SharedReads::new(keep),
+            texts: SharedReads::new(keep),
         }
     }
 
     /// The Secret `namespace/name`.
     ///
     /// # Errors
-    /// An objection if it is not there or not marked for us; `Err(Err(_))` if it could not be read.
-    pub async fn secret(
+    /// If it is not there, not marked for us, or could not be read.
+    pub async fn secret(&self, namespace: &str, name: &str) -> Result<Arc<MarkedSecret>, NoSource> {
+        let at = (namespace.to_owned(), name.to_owned());
+        self.secrets
+            .get(at, self.read_secret(namespace, name))
+            .await
+    }
+
+    async fn read_secret(
         &self,
         namespace: &str,
         name: &str,
-    ) -> Result<Arc<MarkedSecret>, Result<Objection, kube::Error>> {
-        let at = (namespace.to_owned(), name.to_owned());
-        if let Some((read, secret)) = self.lock().get(&at)
-            && read.elapsed() < self.keep
-        {
-            return Ok(Arc::clone(secret));
-        }
+    ) -> Result<Arc<MarkedSecret>, SourceError> {
         let api: Api<Secret> = Api::namespaced(self.client.clone(), namespace);
-        let secret = api.get_opt(name).await.map_err(Err)?;
         let refuse = |reason, message| {
-            self.lock().remove(&at);
-            Err(Ok(Objection {
+            Err(SourceError::Unusable(Objection {
                 reason,
                 message,
                 fault: Fault::Surroundings,
             }))
         };
-        let Some(secret) = secret else {
+        let Some(secret) = api
+            .get_opt(name)
+            .await
+            .map_err(|error| unreadable(&error))?
+        else {
             return refuse(
                 Reason::SecretNotFound,
                 format!(
@@ -154,84 +168,112 @@ impl Sources {
             .unwrap_or_default()
             .into_iter()
             .map(|(key, value)| (key, Zeroizing::new(value.0)));
-        let marked = Arc::new(MarkedSecret {
+        Ok(Arc::new(MarkedSecret {
             name: name.to_owned(),
             values: values.collect(),
             allowed_hosts,
-        });
-        self.lock()
-            .insert(at, (Instant::now(), Arc::clone(&marked)));
-        Ok(marked)
+        }))
     }
 
     /// Drops what is too old to be used; called now and then, so that keys do not linger in memory.
     pub fn expire(&self) {
-        let keep = self.keep;
-        self.lock().retain(|_, (read, _)| read.elapsed() < keep);
+        self.secrets.expire();
+        self.texts.expire();
     }
 
     /// The text of a prompt source.
     ///
     /// # Errors
-    /// An objection if it is not there or unusable; `Err(Err(_))` if it could not be read.
-    pub async fn text(
-        &self,
-        namespace: &str,
-        source: &TextSource,
-    ) -> Result<String, Result<Objection, kube::Error>> {
-        let refuse = |message: String| {
-            Err(Ok(Objection {
-                reason: Reason::PromptUnavailable,
-                message,
-                fault: Fault::Surroundings,
-            }))
-        };
-        let text = match (&source.config_map_key_ref, &source.secret_key_ref) {
-            (Some(reference), _) => {
-                let api: Api<ConfigMap> = Api::namespaced(self.client.clone(), namespace);
-                let Some(map) = api.get_opt(&reference.name).await.map_err(Err)? else {
-                    return refuse(format!(
-                        "there is no ConfigMap {} in namespace {namespace}: create it",
-                        reference.name
-                    ));
-                };
-                let Some(text) = map.data.unwrap_or_default().remove(&reference.key) else {
-                    return refuse(format!(
-                        "the ConfigMap {} has no key {}: add it",
-                        reference.name, reference.key
-                    ));
-                };
+    /// If it is not there, unusable, or could not be read.
+    pub async fn text(&self, namespace: &str, source: &TextSource) -> Result<Arc<str>, NoSource> {
+        match (&source.config_map_key_ref, &source.secret_key_ref) {
+            (Some(map), _) => {
+                let at = (namespace.to_owned(), map.name.clone(), map.key.clone());
+                let read = self.read_text(namespace, &map.name, &map.key);
+                let text = self.texts.get(at.clone(), read).await;
+                if text.as_ref().is_ok_and(|text| text.len() > MOST_KEPT_BYTES) {
+                    self.texts.forget(&at);
+                }
                 text
             }
             (None, Some(reference)) => {
                 let secret = self.secret(namespace, &reference.name).await?;
-                match secret.text(&reference.key) {
-                    Ok(text) => text.to_owned(),
-                    Err(objection) => return refuse(objection.message),
-                }
+                let text = match secret.text(&reference.key) {
+                    Ok(text) => checked(text),
+                    Err(objection) => Err(no_prompt(objection.message)),
+                };
+                text.map(Arc::from)
+                    .map_err(|error| (error, self.secrets.keep()))
             }
-            (None, None) => {
-                return refuse(
+            (None, None) => Err((
+                no_prompt(
                     "promptFrom names no source: set configMapKeyRef or secretKeyRef".to_owned(),
-                );
-            }
-        };
-        if text.trim().is_empty() {
-            return refuse("the prompt's source is empty".to_owned());
+                ),
+                self.texts.keep(),
+            )),
         }
-        if text.len() > MOST_PROMPT_BYTES {
-            return refuse(format!(
-                "the prompt's source is larger than {} KiB",
-                MOST_PROMPT_BYTES / 1024
-            ));
-        }
-        Ok(text)
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Cache> {
-        lock(&self.cache)
+    async fn read_text(
+        &self,
+        namespace: &str,
+        name: &str,
+        key: &str,
+    ) -> Result<Arc<str>, SourceError> {
+        let api: Api<ConfigMap> = Api::namespaced(self.client.clone(), namespace);
+        let Some(map) = api
+            .get_opt(name)
+            .await
+            .map_err(|error| unreadable(&error))?
+        else {
+            return Err(no_prompt(format!(
+                "there is no ConfigMap {name} in namespace {namespace}: create it"
+            )));
+        };
+        let Some(text) = map.data.unwrap_or_default().remove(key) else {
+            return Err(no_prompt(format!(
+                "the ConfigMap {name} has no key {key}: add it"
+            )));
+        };
+        checked(&text).map(Arc::from)
     }
 }
+
+fn no_prompt(message: String) -> SourceError {
+    SourceError::Unusable(Objection {
+        reason: Reason::PromptUnavailable,
+        message,
+        fault: Fault::Surroundings,
+    })
+}
+
+/// The text, if it can be a prompt.
+fn checked(text: &str) -> Result<&str, SourceError> {
+    if text.trim().is_empty() {
+        return Err(no_prompt("the prompt's source is empty".to_owned()));
+    }
+    if text.len() > MOST_PROMPT_BYTES {
+        return Err(no_prompt(format!(
+            "the prompt's source is larger than {} KiB",
+            MOST_PROMPT_BYTES / 1024
+        )));
+    }
+    Ok(text)
+}
+
+/// Why something of the cluster could not be read.
+fn unreadable(error: &kube::Error) -> SourceError {
+    SourceError::Unreadable(match error {
+        kube::Error::Api(status) if status.code == 403 => {
+            "the operator has no permission for it in this namespace".to_owned()
+        }
+        kube::Error::Api(status) => status.message.clone(),
+        _ => "the API server did not answer".to_owned(),
+    })
+}
+
+/// Largest prompt that is kept for others that may want the same one.
+const MOST_KEPT_BYTES: usize = 16 * 1024;
 
 /// Largest prompt from a source: what fits into one object of the API server, with room.
 const MOST_PROMPT_BYTES: usize = 512 * 1024;

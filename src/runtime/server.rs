@@ -13,6 +13,8 @@ use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use super::heartbeat::Heartbeats;
+
 /// Whether the process can do its work.
 #[derive(Clone, Debug, Default)]
 pub struct Readiness(Arc<AtomicBool>);
@@ -33,6 +35,7 @@ impl Readiness {
 struct Shared {
     registry: Arc<Registry>,
     readiness: Readiness,
+    heartbeats: Heartbeats,
 }
 
 /// A server that is bound but does not serve yet.
@@ -68,20 +71,34 @@ impl Server {
         self,
         registry: Arc<Registry>,
         readiness: Readiness,
+        heartbeats: Heartbeats,
         stop: CancellationToken,
     ) -> std::io::Result<()> {
         let router = Router::new()
-            .route("/livez", get(|| async { "ok" }))
+            .route("/livez", get(livez))
             .route("/readyz", get(readyz))
             .route("/metrics", get(metrics))
             .with_state(Shared {
                 registry,
                 readiness,
+                heartbeats,
             });
         axum::serve(self.listener, router)
             .with_graceful_shutdown(stop.cancelled_owned())
             .await
     }
+}
+
+/// Alive is who goes round, not who answers: the kubelet starts a process anew whose loops hang.
+async fn livez(State(shared): State<Shared>) -> impl IntoResponse {
+    let silent = shared.heartbeats.silent();
+    if silent.is_empty() {
+        return (StatusCode::OK, "ok".to_owned());
+    }
+    let silent = silent
+        .iter()
+        .map(|(name, since)| format!("{name}: no sign of life for {} s\n", since.as_secs()));
+    (StatusCode::SERVICE_UNAVAILABLE, silent.collect())
 }
 
 async fn readyz(State(shared): State<Shared>) -> impl IntoResponse {
@@ -111,5 +128,52 @@ async fn metrics(State(shared): State<Shared>) -> impl IntoResponse {
             [(header::CONTENT_TYPE, "text/plain; charset=utf-8")],
             error.to_string(),
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::time::Duration;
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpStream;
+
+    use super::*;
+
+    async fn get_livez(address: SocketAddr) -> String {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let request = "GET /livez HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        answer
+    }
+
+    /// A loop that does not go round any more shows in `/livez`, by its name.
+    #[tokio::test]
+    async fn livez_tells_of_a_loop_that_hangs() {
+        let server = Server::bind(SocketAddr::from(([127, 0, 0, 1], 0)))
+            .await
+            .unwrap();
+        let address = server.address().unwrap();
+        let (heartbeats, stop) = (Heartbeats::default(), CancellationToken::new());
+        let _stop = stop.clone().drop_guard();
+        tokio::spawn(server.serve(
+            Arc::new(Registry::default()),
+            Readiness::default(),
+            heartbeats.clone(),
+            stop,
+        ));
+        let lively = heartbeats.begin("lively", Duration::from_secs(3600));
+        lively.beat();
+        assert!(get_livez(address).await.starts_with("HTTP/1.1 200 "));
+        let _hangs = heartbeats.begin("sessions of team-a", Duration::ZERO);
+        std::thread::sleep(Duration::from_millis(5));
+        let answer = get_livez(address).await;
+        assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
+        assert!(answer.contains("sessions of team-a: no sign of life"));
+        assert!(!answer.contains("lively"));
     }
 }

@@ -161,7 +161,7 @@ impl World {
             serde_json::from_value(json!({"agentRef": {"name": "agent"}, "prompt": "Fix it"}))
                 .unwrap();
         let cancelled = CodeSessionSpec {
-            desired_state: DesiredState::Cancelled,
+            desired_state: Some(DesiredState::Cancelled),
             ..running.clone()
         };
         let timing = Timing {

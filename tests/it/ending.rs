@@ -164,7 +164,7 @@ async fn deletion_policy_orphan_leaves_it_running(provider: Provider) {
     assert!(asked_to_stop(&world) == 0);
     let metrics = operator.metrics().await;
     assert!(
-        metrics.contains("codeagent_loose_sessions_total{why=\"Orphaned\"} 1"),
+        metrics.contains("codeagent_unaccounted_sessions_total{why=\"Orphaned\"} 1"),
         "{metrics}"
     );
 }
@@ -193,7 +193,7 @@ async fn what_is_let_go_is_reported_once(provider: Provider) {
         world.until_gone(name).await;
     }
     let metrics = operator.metrics().await;
-    let reported = format!("codeagent_loose_sessions_total{{why=\"Orphaned\"}} {CROWD}");
+    let reported = format!("codeagent_unaccounted_sessions_total{{why=\"Orphaned\"}} {CROWD}");
     assert!(metrics.contains(&reported), "{metrics}");
 }
 

@@ -328,7 +328,7 @@ async fn a_launch_that_takes_effect_too_late_is_reported() {
     assert!(runs(&world, &extra) && runs(&world, &recorded));
     assert_eq!(stops(&world), 0);
     let metrics = operator.metrics().await;
-    let counted = "codeagent_loose_sessions_total{why=\"Duplicate\"} 1";
+    let counted = "codeagent_unaccounted_sessions_total{why=\"Duplicate\"} 1";
     assert!(metrics.contains(counted), "{metrics}");
 
     // Whoever reads the note and asks for it gets it stopped.

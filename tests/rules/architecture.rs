@@ -14,11 +14,19 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("providers", &["api", "domain"]),
     ("runtime", &["api", "domain"]),
     ("controllers", &["api", "domain", "providers", "runtime"]),
+    ("cli", &["api", "domain", "runtime"]),
     (
-        "cli",
-        &["api", "domain", "providers", "runtime", "controllers"],
+        "operator",
+        &[
+            "api",
+            "domain",
+            "providers",
+            "runtime",
+            "controllers",
+            "cli",
+        ],
     ),
-    ("main", &["cli", "controllers"]),
+    ("main", &["cli", "operator", "controllers"]),
     ("lib", &[]),
 ];
 

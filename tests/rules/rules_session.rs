@@ -587,6 +587,7 @@ async fn the_desired_state_goes_its_ways() {
         Refused("a cancelled session can only be archived and an archived one stays so");
     const FIRST: Expected =
         Refused("only an ended session can be archived: cancel the session first");
+    const ABSENT: &str = "absent";
     let ended = ["Finished", "Error", "Cancelled", "Expired"];
     let active = ["Pending", "Creating", "Running"];
     let mut cases: Vec<(&str, &str, &str, Expected)> = vec![];
@@ -601,6 +602,12 @@ async fn the_desired_state_goes_its_ways() {
             ("Archived", "Running", BACK),
             ("Archived", "Suspended", BACK),
             ("Archived", "Cancelled", BACK),
+            // Absent is Running for a session that runs, and says nothing of one that was stopped.
+            (ABSENT, "Suspended", Accepted),
+            (ABSENT, "Cancelled", Accepted),
+            ("Suspended", ABSENT, Accepted),
+            ("Cancelled", ABSENT, Accepted),
+            ("Archived", ABSENT, Accepted),
         ] {
             cases.push((phase, from, to, expected));
         }
@@ -609,14 +616,17 @@ async fn the_desired_state_goes_its_ways() {
         } else {
             FIRST
         };
-        for from in ["Running", "Suspended", "Cancelled"] {
+        for from in ["Running", "Suspended", "Cancelled", ABSENT] {
             cases.push((phase, from, "Archived", archived));
         }
     }
     let mut verdicts = Verdicts::default();
     for (phase, from, to, expected) in cases {
         let name = format!("{phase}-{from}-{to}").to_lowercase();
-        let state = |word: &str| spec(&format!("{{desiredState: {word}}}"));
+        let state = |word: &str| match word {
+            ABSENT => spec("{}"),
+            word => spec(&format!("{{desiredState: {word}}}")),
+        };
         create(&namespace, SESSION, &name, &state(from))
             .await
             .unwrap();
@@ -640,9 +650,6 @@ async fn the_desired_state_goes_its_ways() {
         .map(|_| Value::Null)
         .map_err(|error| error.to_string());
     verdicts.check("archived with a forged status", FIRST, &result);
-    // The default state is Running: leaving it out is going back.
-    let result = change(&namespace, "left-out", "{desiredState: Cancelled}", "{}").await;
-    verdicts.check("Cancelled, then left out", BACK, &result);
 }
 
 /// What a session says of its own shadows the agent's value; what it does not say must not.
@@ -658,7 +665,6 @@ async fn a_session_stores_what_its_author_wrote_and_nothing_else() {
             "agentRef": {"name": "agent", "kind": "CodeAgent"},
             "prompt": "Fix the bug",
             "priority": 0,
-            "desiredState": "Running",
         })
     );
     let fields = "{pullRequest: {branchName: x}, repository: {ref: main}, model: {params: {fast: 'true'}}, images: [], messages: [{name: a, prompt: b}], webhook: {url: 'https://a.b'}}";
@@ -668,7 +674,7 @@ async fn a_session_stores_what_its_author_wrote_and_nothing_else() {
     for (name, value) in yaml(fields).as_object().unwrap() {
         assert_eq!(&created["spec"][name], value, "{name}");
     }
-    let nulls = "{pullRequest: null, repository: {url: null, ref: main}, model: null, images: null, messages: null, webhook: null, credentials: null, onBehalfOf: null, activeDeadlineSeconds: null, deletionPolicy: null, priority: null}";
+    let nulls = "{pullRequest: null, repository: {url: null, ref: main}, model: null, images: null, messages: null, webhook: null, credentials: null, onBehalfOf: null, activeDeadlineSeconds: null, deletionPolicy: null, priority: null, desiredState: null}";
     let created = create(&namespace, SESSION, "nulls", &spec(nulls))
         .await
         .unwrap();
@@ -678,7 +684,6 @@ async fn a_session_stores_what_its_author_wrote_and_nothing_else() {
             "agentRef": {"name": "agent", "kind": "CodeAgent"},
             "prompt": "Fix the bug",
             "priority": 0,
-            "desiredState": "Running",
             "repository": {"ref": "main"},
         })
     );

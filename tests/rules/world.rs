@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use clap::Parser;
 use codeagent_harness::Namespace;
 use codeagent_operator::api::{CodeAgent, CodeSession, Condition, Reason, SessionPhase, condition};
-use codeagent_operator::cli::{self, Cli, Command};
+use codeagent_operator::cli::{Cli, Command};
+use codeagent_operator::operator;
 use codeagent_simulator::{
     Fault, FaultKind, Key, Launch, LaunchFilter, Matcher, OperationClass, Provider, RequestRecord,
     Script, Simulator, SimulatorOptions,
@@ -155,7 +156,7 @@ impl World {
         let stop = CancellationToken::new();
         let token = stop.clone();
         let task = tokio::spawn(async move {
-            if let Err(error) = cli::run_with(config, *options, token).await {
+            if let Err(error) = operator::run_with(config, *options, token).await {
                 panic!("the operator did not run: {error}");
             }
         });

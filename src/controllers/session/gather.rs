@@ -9,7 +9,7 @@ use kube_runtime::reflector::ObjectRef;
 use sha2::{Digest, Sha256};
 
 use super::super::accounts::Standing;
-use super::super::connection::{Linked, Obstacle, endpoint, link, obstacle, unreadable};
+use super::super::connection::{Linked, Obstacle, endpoint, link, obstacle, without};
 use super::super::error::PassError;
 use super::super::memory::{Attached, Remembered};
 use super::super::scope::Scope;
@@ -327,7 +327,7 @@ fn need(object: &CodeSession, remembered: &Remembered) -> Need {
         Some(SendState::Claimed | SendState::Unknown) => Need::Launch,
         None | Some(SendState::Rejected | SendState::Absent) => {
             let idle = object.metadata.deletion_timestamp.is_some()
-                || object.spec.desired_state != DesiredState::Running;
+                || object.spec.desired_state() != DesiredState::Running;
             if idle { Need::Nothing } else { Need::Launch }
         }
     }
@@ -496,23 +496,12 @@ async fn inputs(
     let spec = &object.spec;
     let text = match (&spec.prompt, &spec.prompt_from) {
         (Some(prompt), _) => prompt.clone(),
-        (None, Some(source)) => {
-            context
-                .sources
-                .text(namespace, source)
-                .await
-                .map_err(|failure| {
-                    let again = context.timing().recheck;
-                    Missing::Source(match failure {
-                        Ok(objection) => Obstacle {
-                            objection,
-                            passing: false,
-                            again,
-                        },
-                        Err(error) => unreadable(&error, "the prompt's source", again),
-                    })
-                })?
-        }
+        (None, Some(source)) => context
+            .sources
+            .text(namespace, source)
+            .await
+            .map_err(|missing| Missing::Source(without(missing, "the prompt's source")))?
+            .to_string(),
         // An issue needs no words of ours.
         (None, None) => String::new(),
     };

@@ -28,6 +28,7 @@ use crate::domain::ids::SessionId;
 use crate::domain::orphan::{Ground, Ledger, Marked, Orphan, Stop, Verdict, judge};
 use crate::domain::requeue::jittered;
 use crate::providers::contract::Provider;
+use crate::runtime::heartbeat;
 use crate::runtime::lock::lock;
 
 /// CodeSessions that were deleted, of which it is remembered whose they were.
@@ -114,10 +115,14 @@ pub async fn run(context: Context) {
             }
         }
     };
-    tokio::select! {
-        () = work => {}
-        () = context.stop.cancelled() => {}
-    }
+    let heartbeat = context.heartbeats.begin("sweep", heartbeat::SILENCE);
+    let until_stopped = async {
+        tokio::select! {
+            () = work => {}
+            () = context.stop.cancelled() => {}
+        }
+    };
+    heartbeat.beside(until_stopped).await;
 }
 
 /// One round over all accounts.

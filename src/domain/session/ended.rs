@@ -74,7 +74,7 @@ fn follow_spec(o: &Observed<'_>, status: &CodeSessionStatus) -> Plan {
             Reason::NotSupportedYet,
             "spec.messages is not supported by this version of the operator: the message was not sent",
         );
-    } else if o.session.spec.desired_state == DesiredState::Archived && launched {
+    } else if o.session.spec.desired_state() == DesiredState::Archived && launched {
         let kind = status
             .provider
             .as_ref()
@@ -88,7 +88,7 @@ fn follow_spec(o: &Observed<'_>, status: &CodeSessionStatus) -> Plan {
                 "desiredState: Archived is not supported by this version of the operator for a launched session: it stays unarchived at the provider",
             );
         }
-    } else if o.session.spec.desired_state == DesiredState::Cancelled
+    } else if o.session.spec.desired_state() == DesiredState::Cancelled
         && status.phase == SessionPhase::Cancelled
         && stalled
     {

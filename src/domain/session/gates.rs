@@ -84,7 +84,7 @@ pub(super) const GATES: &[Check] = &[
 
 /// The spec may ask for the end before there was a beginning.
 fn wanted<'a>(o: &Observed<'a>) -> Gate<'a> {
-    match o.session.spec.desired_state {
+    match o.session.spec.desired_state() {
         DesiredState::Cancelled => Gate::Cancel(Hold::new(
             Reason::CancelledBeforeLaunch,
             "cancelled before it was launched",
@@ -109,7 +109,7 @@ fn original<'a>(o: &Observed<'a>) -> Gate<'a> {
 }
 
 fn suspended<'a>(o: &Observed<'a>) -> Gate<'a> {
-    match o.session.spec.desired_state {
+    match o.session.spec.desired_state() {
         DesiredState::Suspended => Gate::Settle(Hold::new(
             Reason::Suspended,
             "suspended: set spec.desiredState to Running to launch it",

@@ -86,7 +86,7 @@ pub(super) fn stop(o: &Observed<'_>, session: SessionRef, reason: CancelReason) 
             accepted_at: None,
         });
         let why = match reason {
-            CancelReason::User => match o.session.spec.desired_state {
+            CancelReason::User => match o.session.spec.desired_state() {
                 DesiredState::Archived => "being stopped before it is archived",
                 DesiredState::Running | DesiredState::Suspended | DesiredState::Cancelled => {
                     "being stopped on request"

@@ -10,7 +10,7 @@ use crate::api::{CodeSessionStatus, DeletionPolicy, DesiredState, SendRecord, Se
 pub(super) fn stop_wanted(o: &Observed<'_>) -> bool {
     o.session.deleting.is_some()
         || matches!(
-            o.session.spec.desired_state,
+            o.session.spec.desired_state(),
             DesiredState::Cancelled | DesiredState::Archived
         )
 }

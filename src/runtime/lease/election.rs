@@ -15,10 +15,11 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::super::heartbeat::{Heartbeat, SILENCE};
 use super::super::identity::ORIGINAL_UID;
 use super::super::write::{Write, WriteError};
 use super::candidate::{Candidate, Move, Observed, Role};
-use super::{Lead, Lost, Standing, Times};
+use super::{Lead, Lost, Tenure, Times};
 
 /// Why a request did not bring what it should.
 #[derive(Debug, thiserror::Error)]
@@ -37,12 +38,20 @@ enum RequestError {
     Write(WriteError),
 }
 
+/// What an attempt to renew the Lease came to.
+enum Renewal {
+    Stored,
+    /// The Lease was changed, and is known again as it is: decide anew.
+    Outdated,
+    Failed,
+}
+
 /// A process's part in an election.
 pub struct Election {
     candidate: Candidate,
     api: Api<Lease>,
     name: String,
-    standing: watch::Sender<Standing>,
+    tenure: watch::Sender<Tenure>,
 }
 
 impl Election {
@@ -55,7 +64,7 @@ impl Election {
         identity: String,
         times: Times,
     ) -> (Self, Lead) {
-        let (standing, lead) = watch::channel(Standing::StandsBy);
+        let (tenure, lead) = watch::channel(Tenure::Standby);
         let election = Self {
             candidate: Candidate {
                 identity,
@@ -64,29 +73,40 @@ impl Election {
             },
             api: Api::namespaced(client, namespace),
             name: name.to_owned(),
-            standing,
+            tenure,
         };
-        (election, Lead(lead))
+        (election, Lead::new(lead))
+    }
+
+    /// The longest time in which the election beats its heart.
+    pub fn silence(&self) -> Duration {
+        SILENCE.max(self.candidate.times.lease)
     }
 
     /// Takes part until `stop`, then releases the Lease at once.
     ///
     /// # Errors
     /// If the lead was lost. This process must not act any more; it should end, and be started again.
-    pub async fn run(self, stop: CancellationToken) -> Result<(), Lost> {
+    pub async fn run(self, stop: CancellationToken, heartbeat: Heartbeat) -> Result<(), Lost> {
+        let result = self.take_part(&stop, &heartbeat).await;
+        heartbeat.end();
+        result
+    }
+
+    async fn take_part(&self, stop: &CancellationToken, heartbeat: &Heartbeat) -> Result<(), Lost> {
         let mut observed = Observed {
             lease: None,
             since: Instant::now(),
         };
-        let Some(renewed) = self.stand_by(&mut observed, &stop).await? else {
+        let Some(renewed) = self.stand_by(&mut observed, stop, heartbeat).await? else {
             return Ok(());
         };
-        let result = self.lead(&mut observed, renewed, &stop).await;
+        let result = self.lead(&mut observed, renewed, stop, heartbeat).await;
         match &result {
             Ok(()) => self.release(&observed).await,
             Err(_) => {
                 // Not a moment longer, whatever our clock would still allow.
-                self.standing.send_replace(Standing::Until(Instant::now()));
+                self.tenure.send_replace(Tenure::Until(Instant::now()));
             }
         }
         result
@@ -97,6 +117,7 @@ impl Election {
         &self,
         observed: &mut Observed,
         stop: &CancellationToken,
+        heartbeat: &Heartbeat,
     ) -> Result<Option<Instant>, Lost> {
         let only_this = watcher::Config::default().fields(&format!("metadata.name={}", self.name));
         let mut changes = watcher(self.api.clone(), only_this)
@@ -106,6 +127,7 @@ impl Election {
         let mut watching = true;
         let mut fresh = false;
         loop {
+            heartbeat.beat();
             if stop.is_cancelled() {
                 return Ok(None);
             }
@@ -180,12 +202,14 @@ impl Election {
         observed: &mut Observed,
         mut renewed: Instant,
         stop: &CancellationToken,
+        heartbeat: &Heartbeat,
     ) -> Result<(), Lost> {
         let times = self.candidate.times;
         let mut pause = times.retry;
         loop {
+            heartbeat.beat();
             let deadline = renewed + times.renew_deadline;
-            self.standing.send_replace(Standing::Until(deadline));
+            self.tenure.send_replace(Tenure::Until(deadline));
             tokio::select! {
                 () = stop.cancelled() => return Ok(()),
                 () = tokio::time::sleep_until(deadline.min(Instant::now() + pause)) => {}
@@ -198,38 +222,43 @@ impl Election {
                 Move::StepDown(lost) => return Err(lost),
                 wanted => wanted,
             };
+            // A renewal that is not answered by the deadline is given up, so that this process either leads without a gap or
+            // ends. One that is answered in time counts from when it was begun.
+            let renewal = tokio::time::timeout_at(deadline, self.renew(&wanted, observed));
             let answer = tokio::select! {
                 () = stop.cancelled() => return Ok(()),
-                answer = self.hold(&wanted, observed) => answer,
+                answer = renewal => answer,
             };
             pause = match answer {
-                Ok(lease) => {
-                    observed.note(Some(lease), Instant::now());
+                Ok(Renewal::Stored) => {
                     renewed = begun;
                     times.retry
                 }
-                Err(error) => {
-                    // Whose it is now decides whether there is anything left to renew.
-                    let known = tokio::select! {
-                        () = stop.cancelled() => return Ok(()),
-                        known = self.read() => known,
-                    };
-                    match (error, known) {
-                        (RequestError::Stale, Ok(lease)) => {
-                            observed.note(lease, Instant::now());
-                            Duration::ZERO
-                        }
-                        (error, known) => {
-                            tracing::warn!(%error, "the Lease could not be renewed; it is tried again");
-                            if let Ok(lease) = known {
-                                observed.note(lease, Instant::now());
-                            }
-                            times.retry
-                        }
-                    }
-                }
+                Ok(Renewal::Outdated) => Duration::ZERO,
+                Ok(Renewal::Failed) | Err(_) => times.retry,
             };
         }
+    }
+
+    /// Renews the Lease; if that fails, reads whose it is now, which decides whether there is anything left to renew.
+    async fn renew(&self, wanted: &Move, observed: &mut Observed) -> Renewal {
+        let error = match self.hold(wanted, observed).await {
+            Ok(lease) => {
+                observed.note(Some(lease), Instant::now());
+                return Renewal::Stored;
+            }
+            Err(error) => error,
+        };
+        let known = self.read().await;
+        let read = known.is_ok();
+        if let Ok(lease) = known {
+            observed.note(lease, Instant::now());
+        }
+        if let (RequestError::Stale, true) = (&error, read) {
+            return Renewal::Outdated;
+        }
+        tracing::warn!(%error, "the Lease could not be renewed; it is tried again");
+        Renewal::Failed
     }
 
     /// The Lease as it is now.
@@ -306,5 +335,81 @@ impl Election {
         tokio::time::timeout(bound, request)
             .await
             .map_err(|_| RequestError::Timeout(bound))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use axum::http::Method;
+    use axum::{Json, Router};
+    use kube::Config;
+    use serde_json::Value;
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::runtime::client::bounded;
+    use crate::runtime::heartbeat::Heartbeats;
+
+    fn lease(holder: &str) -> Json<Value> {
+        Json(json!({
+            "apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
+            "metadata": {"name": "operator", "uid": "uid", "resourceVersion": "1"},
+            "spec": {"holderIdentity": holder},
+        }))
+    }
+
+    /// An API server on which the first write of the Lease is answered, the second hangs, and the third is answered only after
+    /// the deadline.
+    async fn slow_to_renew() -> Client {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let writes = Arc::new(AtomicUsize::new(0));
+        let router = Router::new().fallback(move |method: Method| {
+            let write = match method {
+                Method::PATCH => writes.fetch_add(1, Ordering::SeqCst) + 1,
+                _ => 0,
+            };
+            async move {
+                match write {
+                    0 => lease(""),
+                    1 => lease("us"),
+                    2 => std::future::pending().await,
+                    _ => {
+                        tokio::time::sleep(Duration::from_millis(450)).await;
+                        lease("us")
+                    }
+                }
+            }
+        });
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        bounded(Config::new(format!("http://{address}").parse().unwrap())).unwrap()
+    }
+
+    /// A renewal that is not answered by the deadline ends the lead: it would come back after a gap in which others have
+    /// given up what they were doing.
+    #[tokio::test]
+    async fn a_renewal_that_comes_in_late_does_not_revive_the_lead() {
+        let times = Times {
+            lease: Duration::from_millis(1500),
+            renew_deadline: Duration::from_millis(1000),
+            retry: Duration::from_millis(150),
+        };
+        let (election, lead) = Election::new(
+            slow_to_renew().await,
+            ("default", "operator"),
+            "uid".to_owned(),
+            "us".to_owned(),
+            times,
+        );
+        let heartbeat = Heartbeats::default().begin("election", Duration::from_secs(60));
+        let run = election.run(CancellationToken::new(), heartbeat);
+        let ended = tokio::time::timeout(Duration::from_secs(10), run).await;
+        assert!(matches!(ended, Ok(Err(Lost::NotRenewed(_)))), "{ended:?}");
+        assert!(!lead.holds());
     }
 }

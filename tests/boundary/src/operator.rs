@@ -6,8 +6,9 @@ use std::io::Write;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use clap::Parser;
-use codeagent_operator::cli::{self, Cli, Command, RunOptions};
+use codeagent_operator::cli::{Cli, Command, RunOptions};
 use codeagent_operator::controllers::error::Chain;
+use codeagent_operator::operator;
 use kube::Config;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
@@ -165,7 +166,7 @@ impl Operator {
             let _default = tracing::subscriber::set_default(subscriber);
             let result = runtime.block_on(async {
                 tokio::select! {
-                    result = cli::run_with(config, options, thread_stop) => {
+                    result = operator::run_with(config, options, thread_stop) => {
                         result.map_err(|error| Chain(&error).to_string())
                     }
                     _ = crashed => Ok(()),

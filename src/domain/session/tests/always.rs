@@ -34,7 +34,7 @@ pub(super) fn of_plan(given: &Given, plan: &Plan) {
         assert!(record.posts <= 5, "{} requests", record.posts);
         assert!(given.has_finalizer && given.deleting.is_none());
         assert!(matches!(
-            given.spec.desired_state,
+            given.spec.desired_state(),
             DesiredState::Running | DesiredState::Suspended
         ));
     }

@@ -473,7 +473,7 @@ impl Given {
     }
 
     fn desires(&mut self, state: DesiredState) {
-        self.spec.desired_state = state;
+        self.spec.desired_state = Some(state);
         self.generation += 1;
     }
 

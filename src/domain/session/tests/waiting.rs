@@ -42,7 +42,7 @@ fn a_suspended_agent_starts_nothing() {
 #[test]
 fn a_suspended_session_is_settled_without_a_launch() {
     let mut given = Given::ready();
-    given.spec.desired_state = DesiredState::Suspended;
+    given.spec.desired_state = Some(DesiredState::Suspended);
     given.pass();
     given.is(
         SessionCondition::Reconciling,

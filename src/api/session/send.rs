@@ -1,0 +1,119 @@
+//! The record of one paid request: its claim, its target and what became of it (docs/reliability.md).
+
+use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::api::shared::{time_schema, words_schema};
+
+/// Write-ahead record of something paid that is or was about to be sent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SendRecord {
+    /// The key of the attempt, a UUID.
+    #[schemars(length(max = 64))]
+    pub key: String,
+    /// The attempt, counted from 1.
+    #[schemars(range(min = 1, max = 1000))]
+    pub attempt: i32,
+    /// The claim: a new one for every request that is sent.
+    #[schemars(length(max = 64))]
+    pub claim_id: String,
+    /// How many requests with this key may have reached the provider since the last one that was proven not to have.
+    #[schemars(range(min = 1, max = 1000))]
+    pub posts: i32,
+    /// Where it stands.
+    pub state: SendState,
+    /// When the claim was made.
+    #[schemars(schema_with = "time_schema")]
+    pub claimed_at: Timestamp,
+    /// When nothing of this claim is sent any more.
+    #[schemars(schema_with = "time_schema")]
+    pub not_after: Timestamp,
+    /// Where it is sent to.
+    pub target: SendTarget,
+    /// What was there before, where a provider is searched by comparing (newest run id, links of an issue).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 4096))]
+    pub baseline: Option<String>,
+    /// Digest of what is sent.
+    #[schemars(length(max = 64))]
+    pub request_digest: String,
+    /// The refusal, while the state is Rejected.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refusal: Option<RefusalRecord>,
+}
+
+/// Where a send stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SendState {
+    /// About to be sent, or sent without an answer yet.
+    Claimed,
+    /// It may or may not have arrived.
+    Unknown,
+    /// The provider has it.
+    Confirmed,
+    /// The provider refused it; nothing was started.
+    Rejected,
+    /// Proven not to be there.
+    Absent,
+}
+
+words_schema!(SendState: Claimed, Unknown, Confirmed, Rejected, Absent);
+
+/// Where something is sent to, pinned with the claim.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SendTarget {
+    /// The provider, as one word.
+    #[schemars(length(max = 32))]
+    pub kind: String,
+    /// Version of the provider's API.
+    #[schemars(length(max = 16))]
+    pub api_version: String,
+    /// Base URL.
+    #[schemars(length(max = 253))]
+    pub endpoint: String,
+    /// Digest of the account.
+    #[schemars(length(max = 64))]
+    pub account: String,
+    /// Name and key of the Secret, as name/key.
+    #[schemars(length(max = 507))]
+    pub secret_ref: String,
+    /// The provider's template, where it has templates (Flapjack).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 256))]
+    pub template_id: Option<String>,
+    /// The issue, where the provider takes issues (Firetiger).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 256))]
+    pub issue: Option<String>,
+}
+
+/// A refusal that settled a send.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RefusalRecord {
+    /// Class of the error.
+    #[schemars(length(max = 32))]
+    pub class: String,
+    /// What it came to, as one word of the reasons.
+    #[schemars(length(max = 64))]
+    pub reason: String,
+    /// The provider's own words.
+    #[schemars(length(max = 512))]
+    pub message: String,
+    /// How many times in a row.
+    #[schemars(range(min = 1))]
+    pub count: i32,
+    /// Not sent again before this, unless agent or credentials change.
+    #[schemars(schema_with = "time_schema")]
+    pub retry_at: Timestamp,
+    /// The generation of the CodeAgent that was refused.
+    #[serde(default)]
+    pub agent_generation: i64,
+    /// Digest of account and credential that were refused.
+    #[serde(default)]
+    #[schemars(length(max = 64))]
+    pub credential: String,
+}

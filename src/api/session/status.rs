@@ -1,0 +1,350 @@
+//! What the operator reports of a session.
+
+use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::send::SendRecord;
+use crate::api::agent::{ModelSpec, PullRequestSpec};
+use crate::api::provider::ProviderSpec;
+use crate::api::shared::{
+    Condition, DeletionPolicy, KeyReference, OnUnknownLaunch, time_schema, words_schema,
+};
+
+/// What the operator knows of a session.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CodeSessionStatus {
+    /// The generation of the spec that was last evaluated; -1 before the first look.
+    #[serde(default)]
+    #[schemars(range(min = -1))]
+    pub observed_generation: i64,
+    /// Where the session stands, derived for people: Pending, Creating, Running, then Finished, Error, Cancelled or Expired.
+    #[serde(default)]
+    pub phase: SessionPhase,
+    /// Launched, Succeeded, Completed, Blocked, PullRequestCreated, Reconciling and Stalled.
+    #[serde(default)]
+    #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
+    pub conditions: Vec<Condition>,
+    /// The session at the provider.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provider: Option<ProviderStatus>,
+    /// The record of the launch (docs/reliability.md).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub launch: Option<SendRecord>,
+    /// What agent and session together came to, resolved with the claim. From then on only this is used.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub effective: Option<Effective>,
+    /// The pull request.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pull_request: Option<PullRequestStatus>,
+    /// Further links. Never a token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub links: Option<LinksStatus>,
+    /// The messages, the first one is named prompt.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 51), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
+    pub messages: Vec<MessageStatus>,
+    /// The stop that was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cancel: Option<CancelRecord>,
+    /// Tokens and money.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usage: Option<UsageStatus>,
+    /// The place among the sessions that wait.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queue: Option<QueueStatus>,
+    /// The reports to spec.webhook.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub webhook: Option<WebhookStatus>,
+    /// When the provider accepted the session.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "time_schema")]
+    pub started_at: Option<Timestamp>,
+    /// When the session was seen to have ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "time_schema")]
+    pub completed_at: Option<Timestamp>,
+    /// What went wrong, in the phase Error.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<ErrorStatus>,
+}
+
+/// Where a session stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum SessionPhase {
+    /// Not launched yet.
+    #[default]
+    Pending,
+    /// A launch is under way, or the provider prepares the machine.
+    Creating,
+    /// The agent works.
+    Running,
+    /// Done.
+    Finished,
+    /// Ended with an error, or could not be launched as asked.
+    Error,
+    /// Stopped on request.
+    Cancelled,
+    /// Ended by a time limit, ours or the provider's.
+    Expired,
+}
+
+words_schema!(SessionPhase: Pending, Creating, Running, Finished, Error, Cancelled, Expired);
+
+impl SessionPhase {
+    /// Whether the newest message has ended.
+    pub fn is_terminal(self) -> bool {
+        match self {
+            Self::Pending | Self::Creating | Self::Running => false,
+            Self::Finished | Self::Error | Self::Cancelled | Self::Expired => true,
+        }
+    }
+
+    /// As written in manifests; also the label value of metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "Pending",
+            Self::Creating => "Creating",
+            Self::Running => "Running",
+            Self::Finished => "Finished",
+            Self::Error => "Error",
+            Self::Cancelled => "Cancelled",
+            Self::Expired => "Expired",
+        }
+    }
+}
+
+/// The session at the provider.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ProviderStatus {
+    /// The provider, as one word.
+    #[schemars(length(max = 32))]
+    pub kind: String,
+    /// The provider's id of the session.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 256))]
+    pub session_id: Option<String>,
+    /// The page on which a person can watch it.
+    #[serde(
+        default,
+        rename = "sessionURL",
+        skip_serializing_if = "Option::is_none"
+    )]
+    #[schemars(length(max = 2048))]
+    pub session_url: Option<String>,
+    /// The status in the provider's words when it was last written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub raw_status: Option<String>,
+    /// Earlier ids of the session, oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 51), inner(length(max = 256)))]
+    pub chain: Vec<String>,
+}
+
+/// What agent and session together came to.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Effective {
+    /// Provider and its settings.
+    pub provider: EffectiveProvider,
+    /// Name and key of the Secret.
+    pub credentials_ref: KeyReference,
+    /// URL of the repository.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 512))]
+    pub repository: Option<String>,
+    /// Where to start.
+    #[serde(default, rename = "ref", skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 255))]
+    pub reference: Option<String>,
+    /// The model.
+    pub model: ModelSpec,
+    /// Branch and pull request.
+    pub pull_request: PullRequestSpec,
+    /// How long it may run, in seconds from its launch.
+    pub active_deadline_seconds: i64,
+    /// How long it is kept when finished, in seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ttl_seconds_after_finished: Option<i64>,
+    /// What deletion does.
+    pub deletion_policy: DeletionPolicy,
+    /// What happens after an unknown outcome.
+    pub on_unknown_launch: OnUnknownLaunch,
+    /// The generation of the CodeAgent.
+    pub agent_generation: i64,
+}
+
+/// Provider and its settings, with the endpoint that is used.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct EffectiveProvider {
+    /// The settings.
+    #[serde(flatten)]
+    pub spec: ProviderSpec,
+    /// The base URL.
+    #[schemars(length(max = 253))]
+    pub endpoint: String,
+}
+
+/// The pull request.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PullRequestStatus {
+    /// Its URL.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 2048))]
+    pub url: Option<String>,
+    /// The branch that the agent pushes to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 255))]
+    pub branch: Option<String>,
+}
+
+/// Further links.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct LinksStatus {
+    /// A recording of the emulator's screen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 2048))]
+    pub recording: Option<String>,
+    /// The execution trace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 2048))]
+    pub trace: Option<String>,
+    /// A live view.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 2048))]
+    pub preview: Option<String>,
+}
+
+/// A message and what became of it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct MessageStatus {
+    /// Its name; prompt is the first.
+    #[schemars(length(min = 1, max = 63))]
+    pub name: String,
+    /// The provider's id of its execution.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 256))]
+    pub run_id: Option<String>,
+    /// Where it stands.
+    #[serde(default)]
+    pub phase: SessionPhase,
+    /// The record of its sending; the first message's is status.launch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub send: Option<SendRecord>,
+    /// When it started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "time_schema")]
+    pub started_at: Option<Timestamp>,
+    /// When it was seen to have ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "time_schema")]
+    pub completed_at: Option<Timestamp>,
+    /// How long it ran, in seconds: the provider's measure, or else ours.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0))]
+    pub duration_seconds: Option<i64>,
+    /// The agent's closing words, at most 2 KiB.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 2048))]
+    pub result: Option<String>,
+}
+
+/// The stop that was asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CancelRecord {
+    /// Who or what asked for it.
+    pub reason: CancelReason,
+    /// The message it stops.
+    #[schemars(length(max = 63))]
+    pub message: String,
+    /// When the first stop was about to be sent.
+    #[schemars(schema_with = "time_schema")]
+    pub sent_at: Timestamp,
+    /// When the provider took it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "time_schema")]
+    pub accepted_at: Option<Timestamp>,
+}
+
+/// Who or what asked for a stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum CancelReason {
+    /// spec.desiredState.
+    User,
+    /// activeDeadlineSeconds.
+    Deadline,
+    /// The object is being deleted.
+    Delete,
+    /// A second session of the same launch.
+    Duplicate,
+}
+
+words_schema!(CancelReason: User, Deadline, Delete, Duplicate);
+
+/// Tokens and money.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct UsageStatus {
+    /// Tokens read, cached ones included.
+    #[serde(default)]
+    #[schemars(range(min = 0))]
+    pub input_tokens: i64,
+    /// Tokens written.
+    #[serde(default)]
+    #[schemars(range(min = 0))]
+    pub output_tokens: i64,
+    /// Cost in hundredths of a US dollar, rounded up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0))]
+    pub cost_cents: Option<i64>,
+}
+
+/// The place among the sessions that wait.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct QueueStatus {
+    /// Place when this was written, 1 is next.
+    #[schemars(range(min = 1))]
+    pub position: i32,
+    /// Since when it waits.
+    #[schemars(schema_with = "time_schema")]
+    pub since: Timestamp,
+}
+
+/// The reports to spec.webhook.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct WebhookStatus {
+    /// HTTP status of the last answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 100, max = 999))]
+    pub last_code: Option<i32>,
+    /// Attempts for the last report.
+    #[serde(default)]
+    #[schemars(range(min = 0))]
+    pub attempts: i32,
+    /// When it is tried again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "time_schema")]
+    pub next_attempt_at: Option<Timestamp>,
+}
+
+/// What went wrong.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ErrorStatus {
+    /// Why, as one word of a documented list.
+    #[schemars(length(max = 64))]
+    pub reason: String,
+    /// Why, for people; the provider's own words where it said something.
+    #[schemars(length(max = 1024))]
+    pub message: String,
+}

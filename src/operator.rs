@@ -1,0 +1,302 @@
+//! The process behind `codeagent-operator run`: its parts put together, started and stopped in order.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use kube::config::Kubeconfig;
+use tokio_util::sync::CancellationToken;
+
+use crate::api::ProviderKind;
+use crate::cli::RunOptions;
+use crate::controllers::metrics::Metrics;
+use crate::controllers::{self, Context, Process, Settings};
+use crate::domain::ids::InstallationId;
+use crate::domain::timing::TimingError;
+use crate::providers::http::{HttpSettings, HttpSetupError, HttpStack};
+use crate::runtime::client;
+use crate::runtime::events::Publisher;
+use crate::runtime::heartbeat::Heartbeats;
+use crate::runtime::identity::{IdentityError, lease_uid};
+use crate::runtime::lease::{Election, Lead, Lost, TimesError};
+use crate::runtime::proxy;
+use crate::runtime::server::{Readiness, Server};
+
+/// Why the operator cannot run.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// No cluster.
+    #[error("there is no cluster to work in: neither a service account nor a usable kubeconfig")]
+    Config(#[source] kube::config::InferConfigError),
+    /// The cluster's client cannot be set up.
+    #[error("the Kubernetes client cannot be set up")]
+    Client(#[source] kube::Error),
+    /// The identity cannot be had.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// The durations contradict each other.
+    #[error(transparent)]
+    Timing(#[from] TimingError),
+    /// The durations of the election contradict each other.
+    #[error(transparent)]
+    Election(#[from] TimesError),
+    /// Another replica leads, or may lead any moment.
+    #[error(transparent)]
+    LeadLost(#[from] Lost),
+    /// The HTTP stack cannot be set up.
+    #[error(transparent)]
+    Http(#[from] HttpSetupError),
+    /// The CA bundle cannot be read.
+    #[error("the CA bundle {path} cannot be read")]
+    CaBundle {
+        /// Which file.
+        path: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The address is taken.
+    #[error("cannot listen on {address}: choose another one with --bind-address")]
+    Bind {
+        /// Which address.
+        address: SocketAddr,
+        /// Why.
+        source: std::io::Error,
+    },
+}
+
+/// Runs the operator against the cluster of the environment until `stop`.
+///
+/// # Errors
+/// If it cannot start, or has lost the lead; whatever else happens it goes on.
+pub async fn run(options: RunOptions, stop: CancellationToken) -> Result<(), RunError> {
+    let mut config = kube::Config::infer().await.map_err(RunError::Config)?;
+    // Without a kubeconfig this is a Pod, which reaches its API server without a proxy.
+    if let Ok(kubeconfig) = Kubeconfig::read() {
+        proxy::apply(&mut config, &kubeconfig, &proxy::Environment::read());
+    }
+    run_with(config, options, stop).await
+}
+
+/// Runs the operator against the cluster of `config` until `stop`.
+///
+/// # Errors
+/// If it cannot start, or has lost the lead; whatever else happens it goes on.
+pub async fn run_with(
+    config: kube::Config,
+    options: RunOptions,
+    stop: CancellationToken,
+) -> Result<(), RunError> {
+    let timing = options.timing.timing();
+    timing.validate()?;
+    options.election.times().validate()?;
+    // It also stops by itself, when it loses the lead.
+    let stop = stop.child_token();
+    let own_namespace = options
+        .operator_namespace
+        .clone()
+        .unwrap_or_else(|| config.default_namespace.clone());
+    let client = client::bounded(config).map_err(RunError::Client)?;
+    let server = Server::bind(options.bind_address)
+        .await
+        .map_err(|source| RunError::Bind {
+            address: options.bind_address,
+            source,
+        })?;
+    let (metrics, registry) = Metrics::new();
+    let (readiness, heartbeats) = (Readiness::default(), Heartbeats::default());
+    let serving = CancellationToken::new();
+    let _serving = serving.clone().drop_guard();
+    let address = server.address();
+    // Before anything is asked of the API server: one that does not answer must not look like a process that hangs.
+    let served = tokio::spawn(server.serve(
+        Arc::new(registry),
+        readiness.clone(),
+        heartbeats.clone(),
+        serving.clone(),
+    ));
+    let lease_uid = tokio::select! {
+        lease_uid = lease_uid(&client, &own_namespace, &options.lease_name) => lease_uid?,
+        () = stop.cancelled() => return Ok(()),
+    };
+    let installation = InstallationId::from_lease_uid(&lease_uid);
+    let extra_ca_bundle = match &options.ca_bundle {
+        None => None,
+        Some(path) => Some(std::fs::read(path).map_err(|source| RunError::CaBundle {
+            path: path.display().to_string(),
+            source,
+        })?),
+    };
+    let http = HttpStack::new(HttpSettings {
+        post_timeout: timing.post_timeout,
+        allow_http: options.allow_http_endpoints,
+        extra_ca_bundle,
+        ..HttpSettings::default()
+    })?
+    .observed_by(Arc::new(metrics.clone()));
+    let providers: BTreeSet<ProviderKind> = if options.providers.is_empty() {
+        ProviderKind::ALL.into_iter().collect()
+    } else {
+        options.providers.iter().copied().collect()
+    };
+    let instance = std::env::var("HOSTNAME").unwrap_or_else(|_| "codeagent-operator".to_owned());
+    let (election, lead) = if options.election.leader_election {
+        let (election, lead) = Election::new(
+            client.clone(),
+            (&own_namespace, &options.lease_name),
+            lease_uid,
+            // A container that is started again keeps its Pod's name, and is another process.
+            format!("{instance}_{:08x}", rand::random::<u32>()),
+            options.election.times(),
+        );
+        (Some(election), lead)
+    } else {
+        (None, Lead::alone())
+    };
+    let publisher = Publisher::new(client.clone(), "codeagents.dev/operator", instance);
+    let settings = Settings {
+        timing,
+        providers,
+        endpoints: options.provider_endpoints.iter().cloned().collect(),
+        allow_http: options.allow_http_endpoints,
+        concurrency: options.concurrency,
+        agent_recheck: options.agent_recheck,
+        counts_interval: options.counts_interval,
+        sweep_interval: options.sweep_interval,
+    };
+    let drain = settings.timing.post_timeout + Duration::from_secs(25);
+    let context = Context::new(
+        client,
+        settings,
+        http,
+        installation.clone(),
+        metrics,
+        publisher,
+        Process {
+            lead,
+            stop: stop.clone(),
+            heartbeats,
+        },
+    );
+    if let Ok(address) = address {
+        tracing::info!(%address, %installation, namespaces = ?options.namespaces, "the operator starts");
+    }
+    let candidate = CancellationToken::new();
+    let election = tokio::spawn(elect(election, context.clone(), candidate.clone()));
+    work(&context, &options.namespaces, &readiness, &candidate).await;
+    readiness.set(false);
+    // Launches under way and their records are finished: the claim entitles them (rule 14).
+    context.tasks.close();
+    if tokio::time::timeout(drain, context.tasks.wait())
+        .await
+        .is_err()
+    {
+        tracing::warn!(
+            "a launch was still under way when the process had to stop; its claim will be looked after"
+        );
+    }
+    serving.cancel();
+    // The server has nothing left to say.
+    let _ = served.await;
+    tracing::info!("the operator has stopped");
+    match election.await {
+        Ok(result) => Ok(result?),
+        Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+    }
+}
+
+/// Takes part in the election, once this process could act; stops it when it loses the lead.
+async fn elect(
+    election: Option<Election>,
+    context: Context,
+    candidate: CancellationToken,
+) -> Result<(), Lost> {
+    // However it ends: without an election nobody may act.
+    let _stop = context.stop.clone().drop_guard();
+    let result = async {
+        let Some(election) = election else {
+            context.metrics.leads(true);
+            context.stop.cancelled().await;
+            return Ok(());
+        };
+        tokio::select! {
+            () = candidate.cancelled() => {}
+            () = context.stop.cancelled() => return Ok(()),
+        }
+        let (stop, lead) = (context.stop.clone(), context.lead.clone());
+        let heartbeat = context
+            .heartbeats
+            .begin("leader election", election.silence());
+        let mut running = std::pin::pin!(election.run(stop, heartbeat));
+        tokio::select! {
+            result = &mut running => return result,
+            () = lead.held() => {}
+        }
+        tracing::info!("leads");
+        context.metrics.leads(true);
+        running.await
+    }
+    .await;
+    context.metrics.leads(false);
+    if let Err(lost) = &result {
+        tracing::error!(error = %lost, "stops: nothing is begun any more; what was sent is finished and recorded");
+    }
+    result
+}
+
+/// Works on every scope until the context stops. Sets `candidate` once there is a scope that could be worked on: who can
+/// do nothing must not lead.
+async fn work(
+    context: &Context,
+    namespaces: &[String],
+    readiness: &Readiness,
+    candidate: &CancellationToken,
+) {
+    // An environment variable that is set to nothing means all namespaces, as if it were not set.
+    let scopes: Vec<Option<String>> = if namespaces.iter().all(String::is_empty) {
+        vec![None]
+    } else {
+        let distinct: BTreeSet<&String> = namespaces
+            .iter()
+            .filter(|namespace| !namespace.is_empty())
+            .collect();
+        distinct
+            .into_iter()
+            .map(|namespace| Some(namespace.clone()))
+            .collect()
+    };
+    let waiting = Arc::new(std::sync::atomic::AtomicUsize::new(scopes.len()));
+    let runs = scopes.into_iter().map(|namespace| {
+        let waiting = Arc::clone(&waiting);
+        let readiness = readiness.clone();
+        let candidate = candidate.clone();
+        let name = namespace.clone();
+        let sweeping = context.clone();
+        controllers::run(context.clone(), namespace, move || {
+            tracing::info!(
+                namespace = name.as_deref().unwrap_or("all"),
+                "caches are filled"
+            );
+            candidate.cancel();
+            if waiting.fetch_sub(1, std::sync::atomic::Ordering::AcqRel) == 1 {
+                readiness.set(true);
+                tokio::spawn(controllers::sweep::run(sweeping));
+            }
+        })
+    });
+    let expiry = async {
+        loop {
+            tokio::time::sleep(context.timing().recheck).await;
+            context.sources.expire();
+        }
+    };
+    tokio::select! {
+        _ = futures::future::join_all(runs) => {}
+        () = expiry => {}
+        // A cluster that does not answer must not keep the process from stopping.
+        () = async {
+            context.stop.cancelled().await;
+            tokio::time::sleep(context.timing().post_timeout + Duration::from_secs(20)).await;
+        } => {}
+    }
+}
