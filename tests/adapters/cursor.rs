@@ -1,17 +1,10 @@
 //! Cursor's API v1 against hand-written answers in the shapes of its documentation.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing
-)]
-
-mod provider_support;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::support::*;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use codeagent_operator::api::ProviderKind;
@@ -23,7 +16,6 @@ use codeagent_operator::providers::contract::{
 };
 use codeagent_operator::providers::error::{ErrorClass, Subject};
 use jiff::Timestamp;
-use provider_support::*;
 use serde_json::{Value, json};
 
 fn cursor(server: &Server) -> Arc<dyn Provider> {

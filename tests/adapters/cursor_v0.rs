@@ -1,16 +1,9 @@
 //! Cursor's API v0 against hand-written answers in the shapes of its OpenAPI document.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing
-)]
-
-mod provider_support;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use crate::support::*;
 use axum::response::Response;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -25,7 +18,6 @@ use codeagent_operator::providers::contract::{
 };
 use codeagent_operator::providers::error::ErrorClass;
 use codeagent_operator::providers::registry::Registry;
-use provider_support::*;
 use serde_json::{Value, json};
 
 fn v0() -> ProviderSpec {

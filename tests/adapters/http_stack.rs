@@ -1,18 +1,11 @@
 //! What every provider's calls have in common, seen through Cursor's adapter: when a launch counts as sent, what is
 //! refused, how much is read, and that no key ever shows.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing
-)]
-
-mod provider_support;
 
 use std::io::{Read, Write};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use crate::support::*;
 use axum::body::Body;
 use axum::response::Response;
 use codeagent_operator::api::ProviderKind::{self, Cursor};
@@ -22,7 +15,6 @@ use codeagent_operator::providers::http::{
     HttpObserver, HttpSettings, HttpStack, Operation, RateLimit,
 };
 use codeagent_operator::providers::registry::Registry;
-use provider_support::*;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};

@@ -1,16 +1,9 @@
 //! Firebender's adapter against hand-written answers in the shapes of its documentation of 2026 and of 2025.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing
-)]
-
-mod provider_support;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use crate::support::*;
 use axum::response::Response;
 use codeagent_operator::api::{FirebenderMode, FirebenderSpec, ProviderKind, ProviderSpec};
 use codeagent_operator::domain::ids::{InstallationId, SessionId};
@@ -22,7 +15,6 @@ use codeagent_operator::providers::contract::{
 };
 use codeagent_operator::providers::error::ErrorClass;
 use codeagent_operator::providers::registry::Registry;
-use provider_support::*;
 use serde_json::{Value, json};
 
 fn firebender(server: &Server) -> Arc<dyn Provider> {
