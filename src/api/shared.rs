@@ -59,6 +59,23 @@ macro_rules! words_schema {
 }
 pub(in crate::api) use words_schema;
 
+/// Reads an enum of a status, written as its variants' names. The store may hold a word of another version of the operator: it
+/// reads as the variant that is safe to take for anything, so that the object stays readable.
+macro_rules! open_words {
+    ($name:ident, or $other:ident: $($variant:ident),+ $(,)?) => {
+        impl<'de> serde::Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let word = String::deserialize(deserializer)?;
+                Ok(match word.as_str() {
+                    $(stringify!($variant) => Self::$variant,)+
+                    _ => Self::$other,
+                })
+            }
+        }
+    };
+}
+pub(in crate::api) use open_words;
+
 /// The key of a Secret in the same namespace.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -113,6 +130,17 @@ pub enum OnUnknownLaunch {
 
 words_schema!(OnUnknownLaunch: Recover, Fail, Retry);
 
+/// Reads a word of a status; one that another version of the operator stored reads as the default, so that the object stays
+/// readable.
+pub(in crate::api) fn known_or_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+where
+    D: serde::Deserializer<'de>,
+    T: serde::de::DeserializeOwned + Default,
+{
+    let word = serde_json::Value::deserialize(deserializer)?;
+    Ok(serde_json::from_value(word).unwrap_or_default())
+}
+
 /// A standard condition (`metav1.Condition`).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -139,7 +167,7 @@ pub struct Condition {
 }
 
 /// Status of a condition.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub enum ConditionStatus {
     /// It holds.
     True,
@@ -150,6 +178,7 @@ pub enum ConditionStatus {
 }
 
 words_schema!(ConditionStatus: True, False, Unknown);
+open_words!(ConditionStatus, or Unknown: True, False, Unknown);
 
 impl ConditionStatus {
     /// As written in manifests.

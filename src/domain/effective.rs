@@ -34,8 +34,25 @@ pub fn credentials<'a>(session: &'a CodeSessionSpec, agent: &'a CodeAgentSpec) -
     session.credentials.as_ref().unwrap_or(&agent.credentials)
 }
 
-/// Resolves the settings of a session. `endpoint` is the base URL that will be used.
+/// Stands for the session's name in the name of a branch, so that the sessions of one CodeAgent get a branch each.
+const SESSION_PLACEHOLDER: &str = "{session}";
+
+/// The longest name of a branch that the status can hold.
+const MAX_BRANCH: usize = 255;
+
+/// The branch that a session pushes to, where that is settled before it starts; an empty name is the repository's default branch.
+/// Two sessions on one branch would overwrite each other's work.
+pub fn pushed_branch(effective: &Effective) -> Option<&str> {
+    let wanted = &effective.pull_request;
+    let current = wanted
+        .work_on_current_branch
+        .then(|| effective.reference.as_deref().unwrap_or_default());
+    current.or(wanted.branch_name.as_deref())
+}
+
+/// Resolves the settings of the session of this name. `endpoint` is the base URL that will be used.
 pub fn resolve(
+    name: &str,
     session: &CodeSessionSpec,
     agent: &CodeAgentSpec,
     agent_generation: i64,
@@ -89,7 +106,8 @@ pub fn resolve(
                 .unwrap_or(agent.pull_request.skip_reviewer_request),
             branch_name: own
                 .branch_name
-                .or_else(|| agent.pull_request.branch_name.clone()),
+                .or_else(|| agent.pull_request.branch_name.clone())
+                .map(|branch| branch.replace(SESSION_PLACEHOLDER, name)),
         },
         active_deadline_seconds: session
             .active_deadline_seconds
@@ -117,6 +135,7 @@ pub fn objection(
 ) -> Option<Objection> {
     not_supported_yet(session)
         .or_else(|| missing_capability(session, agent, effective, asked, offers))
+        .or_else(|| branch_too_long(effective))
         .or_else(|| {
             let needed = asked.can(Capability::Repository) && effective.repository.is_none();
             needed.then(|| Objection {
@@ -125,6 +144,17 @@ pub fn objection(
                 fault: Fault::Surroundings,
             })
         })
+}
+
+fn branch_too_long(effective: &Effective) -> Option<Objection> {
+    let branch = effective.pull_request.branch_name.as_deref()?;
+    (branch.chars().count() > MAX_BRANCH).then(|| Objection {
+        reason: Reason::InvalidRequest,
+        message: format!(
+            "with this session's name the branch of spec.pullRequest.branchName is longer than {MAX_BRANCH} characters: create a CodeSession with a shorter name"
+        ),
+        fault: Fault::Session,
+    })
 }
 
 /// What speaks against launching where the provider must be told where to start, and nobody tells it.
@@ -395,7 +425,7 @@ mod tests {
         merge(&mut agent_spec, agent);
         let session: CodeSessionSpec = serde_json::from_value(spec).unwrap();
         let agent: CodeAgentSpec = serde_json::from_value(agent_spec).unwrap();
-        let effective = resolve(&session, &agent, 1, "https://provider.example.com");
+        let effective = resolve("fix", &session, &agent, 1, "https://provider.example.com");
         objection(&session, &agent, &effective, asked, &[able(), issues()])
     }
 
@@ -503,6 +533,51 @@ mod tests {
                 assert!(answer.is_none_or(|other| other.reason == Reason::RepositoryMissing));
             }
         }
+    }
+
+    #[test]
+    fn the_sessions_name_stands_in_for_its_placeholder() {
+        let of = |name: &str, session: Value, agent: Value| {
+            let mut spec = json!({"agentRef": {"name": "a"}, "prompt": "Fix it"});
+            merge(&mut spec, session);
+            let mut agent_spec =
+                json!({"provider": {"cursor": {}}, "credentials": {"secretRef": {"name": "s"}}});
+            merge(&mut agent_spec, agent);
+            let agent: CodeAgentSpec = serde_json::from_value(agent_spec).unwrap();
+            resolve(
+                name,
+                &serde_json::from_value(spec).unwrap(),
+                &agent,
+                1,
+                "https://p",
+            )
+        };
+        let url = json!({"url": "https://github.com/acme/app"});
+        let agent = json!({"repository": url, "pullRequest": {"branchName": "agent/{session}"}});
+        let effective = of("fix-login", json!({}), agent.clone());
+        assert_eq!(pushed_branch(&effective), Some("agent/fix-login"));
+        let own = json!({"pullRequest": {"branchName": "mine"}});
+        assert_eq!(pushed_branch(&of("fix", own, agent.clone())), Some("mine"));
+        // 253 characters are allowed for the name of an object.
+        let effective = of(&"n".repeat(253), json!({}), agent);
+        let found = branch_too_long(&effective).unwrap();
+        assert_eq!(
+            (found.reason, found.fault),
+            (Reason::InvalidRequest, Fault::Session)
+        );
+        // The starting branch, or the repository's default one.
+        let current = json!({"repository": url, "pullRequest": {"workOnCurrentBranch": true}});
+        assert_eq!(
+            pushed_branch(&of("fix", json!({}), current.clone())),
+            Some("")
+        );
+        let main = json!({"repository": {"ref": "main"}});
+        assert_eq!(pushed_branch(&of("fix", main, current)), Some("main"));
+        // The provider's own choice is another one for each session.
+        assert_eq!(
+            pushed_branch(&of("fix", json!({}), json!({"repository": url}))),
+            None
+        );
     }
 
     #[test]

@@ -74,21 +74,30 @@ enum Expected {
 
 fn expected(fault: &FaultKind) -> Expected {
     match fault {
-        FaultKind::DropBefore | FaultKind::Hang { .. } | FaultKind::Respond { .. } => {
-            Expected::NothingStarted
-        }
-        FaultKind::ErrorBefore { status, .. } if REFUSING_STATUSES.contains(status) => {
+        FaultKind::DropBefore
+        | FaultKind::Hang { .. }
+        | FaultKind::SilentBefore
+        | FaultKind::WebPage { .. }
+        | FaultKind::Respond { .. } => Expected::NothingStarted,
+        FaultKind::ErrorBefore { status, .. } | FaultKind::Refused { status, .. }
+            if REFUSING_STATUSES.contains(status) =>
+        {
             Expected::Rejected
         }
-        FaultKind::ErrorBefore { .. } => Expected::NothingStarted,
+        FaultKind::ErrorBefore { .. } | FaultKind::Refused { .. } => Expected::NothingStarted,
         FaultKind::RateLimited { .. } => Expected::Rejected,
         FaultKind::DropAfter
+        | FaultKind::SilentAfter
         | FaultKind::ErrorAfter { .. }
         | FaultKind::TruncatedBody
         | FaultKind::HugeBody { .. } => Expected::Started,
         FaultKind::LateCommit { .. } => Expected::StartedLater,
         FaultKind::Delay { .. }
         | FaultKind::UnknownStatus { .. }
+        | FaultKind::HugeField { .. }
+        | FaultKind::HugeArray { .. }
+        | FaultKind::Echo { .. }
+        | FaultKind::PageToken { .. }
         | FaultKind::Lag { .. }
         | FaultKind::IgnoreAgentId
         | FaultKind::SmallPages { .. }

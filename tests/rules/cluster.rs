@@ -1,5 +1,7 @@
 //! The control plane that these tests share, with the CRDs installed as users install them.
 
+use std::time::{Duration, Instant};
+
 use codeagent_harness::{ControlPlane, Namespace, shared};
 use codeagent_operator::api::crds;
 use kube::api::{ApiResource, DynamicObject, Patch, PatchParams, PostParams};
@@ -36,9 +38,27 @@ pub async fn cluster() -> &'static ControlPlane {
             wait.extend(names.iter().map(String::as_str));
             let output = control_plane.admin().kubectl(&wait).await.unwrap();
             assert!(output.success(), "{}", output.stderr);
+            // Discovery, from which kubectl knows the short names, follows a moment after.
+            for crd in crds::all() {
+                let name = crd.spec.names.short_names.unwrap()[0].clone();
+                until_discovered(control_plane, &name).await;
+            }
         })
         .await;
     control_plane
+}
+
+async fn until_discovered(control_plane: &ControlPlane, name: &str) {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    let explain = ["explain", name];
+    loop {
+        let output = control_plane.admin().kubectl(&explain).await.unwrap();
+        if output.success() {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{name}: {}", output.stderr);
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
 }
 
 /// A namespace of a test's own.

@@ -68,7 +68,7 @@ async fn explain_shows_every_field_with_its_description() {
             "csess.spec.messages.promptFrom.configMapKeyRef.key",
             "Key within the object.",
         ),
-        ("csess.spec.desiredState", "Default: Running."),
+        ("csess.spec.desiredState", "Absent means Running."),
         (
             "cagent.spec.provider.cursor.endpoint",
             "https://api.cursor.com",

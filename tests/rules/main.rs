@@ -17,6 +17,7 @@ mod kstatus;
 mod missing;
 mod outages;
 mod refusals;
+mod repositories;
 mod rules_agent;
 mod rules_session;
 mod schema;

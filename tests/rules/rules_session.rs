@@ -146,7 +146,16 @@ async fn each_field_has_its_limits() {
         ),
         (
             "{repository: {url: 'ssh://github.com/acme/web'}}",
-            Refused("repository.url"),
+            Refused("git over ssh: write the https address instead"),
+        ),
+        ("{pullRequest: {branchName: 'fix/{session}'}}", Accepted),
+        (
+            "{pullRequest: {branchName: 'fix/{name}'}}",
+            Refused("the only placeholder is {session}"),
+        ),
+        (
+            "{pullRequest: {branchName: 'fix it'}}",
+            Refused("without spaces"),
         ),
         (
             "{pullRequest: {branchName: fix, workOnCurrentBranch: true}}",

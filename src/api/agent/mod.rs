@@ -1,5 +1,6 @@
 //! `CodeAgent`: a reusable template for sessions.
 
+pub(super) mod repository;
 mod status;
 
 pub use status::*;
@@ -69,25 +70,25 @@ pub struct CodeAgentSpec {
     pub description: Option<String>,
     /// Which provider runs the sessions: exactly one member.
     pub provider: ProviderSpec,
-    /// The credentials for the provider.
+    /// The credentials for the provider. A session that was launched keeps those that it was launched with.
     pub credentials: Credentials,
-    /// The repository to work on. A session may choose another one.
+    /// The repository to work on. A session may choose another one. A change has no effect on sessions that were launched.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub repository: Option<RepositorySpec>,
-    /// The model. Default: auto, the provider's own choice.
+    /// The model. Default: auto, the provider's own choice. A change has no effect on sessions that were launched.
     #[serde(default)]
     pub model: ModelSpec,
-    /// Text put before every prompt, at most 32 KiB of UTF-8.
+    /// Text put before every prompt, at most 32 KiB of UTF-8. A change has no effect on sessions that were launched.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 32768), extend("x-kubernetes-validations" = [{
         "rule": "size(bytes(self)) <= 32768",
         "message": "the preamble is larger than 32 KiB of UTF-8: shorten it, or put the text into the repository and refer to it"
     }]))]
     pub preamble: Option<String>,
-    /// What happens with branch and pull request.
+    /// What happens with branch and pull request. A change has no effect on sessions that were launched.
     #[serde(default)]
     pub pull_request: PullRequestSpec,
-    /// Pause: running sessions go on, no new one starts. Default: false.
+    /// Pause: no new session starts. It has no effect on sessions that were launched: they go on, and cost. Default: false.
     #[serde(default)]
     pub suspend: bool,
     /// How many sessions of this agent may be active at the same time, 1 to 1000; further ones wait. Default: no limit.
@@ -99,7 +100,7 @@ pub struct CodeAgentSpec {
     /// reported, in status.orphans. Default: Report.
     #[serde(default)]
     pub orphan_policy: OrphanPolicy,
-    /// Defaults for the sessions.
+    /// Defaults for the sessions. A change has no effect on sessions that were launched.
     #[serde(default)]
     pub session_defaults: SessionDefaults,
 }
@@ -146,9 +147,9 @@ fn default_secret_key() -> String {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RepositorySpec {
-    /// URL, such as https://github.com/acme/app.
+    /// The repository's https address, such as https://github.com/acme/app, without user, query or page within it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 8, max = 512), regex(pattern = r"^https://[^\s@?#]+$"))]
+    #[schemars(length(min = 1, max = 512), extend("x-kubernetes-validations" = repository::url_rules()))]
     pub url: Option<String>,
     /// Branch, tag or commit to start from. Default: the repository's default branch; Firebender needs one.
     #[serde(default, rename = "ref", skip_serializing_if = "Option::is_none")]
@@ -197,15 +198,18 @@ pub struct PullRequestSpec {
     /// Open a pull request when done. Default: true.
     #[serde(default = "yes")]
     pub auto_create: bool,
-    /// Push to the starting branch instead of a new one. Default: false.
+    /// Push to the starting branch instead of a new one. Sessions that would push to the same branch of a repository run one after
+    /// the other. Default: false.
     #[serde(default)]
     pub work_on_current_branch: bool,
     /// Do not ask anyone for a review. Default: false.
     #[serde(default)]
     pub skip_reviewer_request: bool,
-    /// Name of the branch to create, where the provider lets us choose. Default: the provider's choice.
+    /// Name of the branch to create, where the provider lets us choose; {session} stands for the name of the CodeSession, as in
+    /// agent/{session}. Without it the sessions of the agent share one branch and run one after the other. Default: the provider's
+    /// choice.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 255), regex(pattern = r"^[^\s]+$"))]
+    #[schemars(length(min = 1, max = 255), extend("x-kubernetes-validations" = repository::branch_rules()))]
     pub branch_name: Option<String>,
 }
 

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::api::shared::{Condition, time_schema, words_schema};
+use crate::api::shared::{Condition, open_words, time_schema, words_schema};
 
 /// What the operator knows of a CodeAgent.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -88,8 +88,8 @@ pub struct TemplateStatus {
     pub observed_generation: Option<i64>,
 }
 
-/// Where a template stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// Where a template stands. A word of another version of the operator reads as `Claimed`: it is looked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub enum TemplateState {
     /// About to be made, or it is not known yet whether it was made.
     Claimed,
@@ -98,6 +98,7 @@ pub enum TemplateState {
 }
 
 words_schema!(TemplateState: Claimed, Ready);
+open_words!(TemplateState, or Claimed: Claimed, Ready);
 
 /// The most orphans that are kept in the status.
 pub const MAX_ORPHANS: usize = 20;
@@ -128,8 +129,9 @@ pub struct OrphanStatus {
     pub session_url: Option<String>,
 }
 
-/// Why no CodeSession accounts for a session.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+/// Why no CodeSession accounts for a session. A word of another version of the operator reads as `NotRecorded`; the next sweep
+/// finds the reason again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub enum OrphanReason {
     /// The CodeSession that it was launched for has another one: it was launched twice.
     Duplicate,
@@ -142,6 +144,7 @@ pub enum OrphanReason {
 }
 
 words_schema!(OrphanReason: Duplicate, NotRecorded, NoCodeSession, Released);
+open_words!(OrphanReason, or NotRecorded: Duplicate, NotRecorded, NoCodeSession, Released);
 
 /// The account behind a key.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -178,8 +181,8 @@ pub struct LaunchEvidence {
     pub seen_at: Timestamp,
 }
 
-/// How often a launch is paid for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// How often a launch is paid for. A word of another version of the operator reads as the weaker promise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub enum Guarantee {
     /// Exactly one launch, also after a crash at any moment.
     ExactlyOnce,
@@ -188,6 +191,7 @@ pub enum Guarantee {
 }
 
 words_schema!(Guarantee: ExactlyOnce, AtMostOnce);
+open_words!(Guarantee, or AtMostOnce: ExactlyOnce, AtMostOnce);
 
 /// Sessions of a CodeAgent by state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

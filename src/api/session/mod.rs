@@ -13,7 +13,7 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::api::agent::{Credentials, RepositorySpec};
+use crate::api::agent::{Credentials, RepositorySpec, repository::branch_rules};
 use crate::api::shared::{
     DeletionPolicy, KeyReference, NAME_PATTERN, OnUnknownLaunch, TextSource, params_schema,
     words_schema,
@@ -121,10 +121,11 @@ pub struct CodeSessionSpec {
     /// Another pull request behaviour than the agent's, leaf by leaf. Never changes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pull_request: Option<PullRequestOverride>,
-    /// Other credentials than the agent's. May change until the launch is claimed.
+    /// Other credentials than the agent's. May change until the launch is claimed; afterwards change the Secret's content.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub credentials: Option<Credentials>,
-    /// How long the session may run, in seconds from its launch, 60 to 604800. Default: the agent's.
+    /// How long the session may run, in seconds from its launch, 60 to 604800. A change applies to a running session. Default: the
+    /// agent's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 60, max = 604_800))]
     pub active_deadline_seconds: Option<i64>,
@@ -135,14 +136,16 @@ pub struct CodeSessionSpec {
     /// What deleting the active session does at the provider: Cancel or Orphan. Default: the agent's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deletion_policy: Option<DeletionPolicy>,
-    /// What happens when the launch may or may not have arrived: Recover, Fail or Retry. Default: the agent's.
+    /// What happens when the launch may or may not have arrived: Recover, Fail or Retry. No effect once the provider has the
+    /// session. Default: the agent's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on_unknown_launch: Option<OnUnknownLaunch>,
     /// E-mail address of the person on whose behalf the session runs; forwarded where the provider knows user attribution. Never changes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 3, max = 320), regex(pattern = r"^[^\s@]+@[^\s@]+$"))]
     pub on_behalf_of: Option<String>,
-    /// Who goes first while sessions wait for a free place, -1000 to 1000, higher first. Default: 0.
+    /// Who goes first while sessions wait for a free slot, -1000 to 1000, higher first. No effect once the session was launched.
+    /// Default: 0.
     #[serde(default)]
     #[schemars(range(min = -1000, max = 1000))]
     pub priority: i32,
@@ -238,15 +241,17 @@ pub struct PullRequestOverride {
     /// Open a pull request when done.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub auto_create: Option<bool>,
-    /// Push to the starting branch instead of a new one.
+    /// Push to the starting branch instead of a new one. Sessions that would push to the same branch of a repository run one after
+    /// the other.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub work_on_current_branch: Option<bool>,
     /// Do not ask anyone for a review.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub skip_reviewer_request: Option<bool>,
-    /// Name of the branch to create.
+    /// Name of the branch to create; {session} stands for the name of this CodeSession. A session waits while another active
+    /// session of the namespace pushes to the same branch of the same repository.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 255), regex(pattern = r"^[^\s]+$"))]
+    #[schemars(length(min = 1, max = 255), extend("x-kubernetes-validations" = branch_rules()))]
     pub branch_name: Option<String>,
 }
 

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::api::shared::{time_schema, words_schema};
+use crate::api::shared::{open_words, time_schema, words_schema};
 
 /// Write-ahead record of something paid that is or was about to be sent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -44,8 +44,9 @@ pub struct SendRecord {
     pub refusal: Option<RefusalRecord>,
 }
 
-/// Where a send stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// Where a send stands. A word of another version of the operator reads as `Unknown`: the send is looked for, and never
+/// repeated before it is proven absent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub enum SendState {
     /// About to be sent, or sent without an answer yet.
     Claimed,
@@ -60,6 +61,7 @@ pub enum SendState {
 }
 
 words_schema!(SendState: Claimed, Unknown, Confirmed, Rejected, Absent);
+open_words!(SendState, or Unknown: Claimed, Unknown, Confirmed, Rejected, Absent);
 
 /// Where something is sent to, pinned with the claim.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

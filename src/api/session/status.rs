@@ -8,7 +8,8 @@ use super::send::SendRecord;
 use crate::api::agent::{ModelSpec, PullRequestSpec};
 use crate::api::provider::ProviderSpec;
 use crate::api::shared::{
-    Condition, DeletionPolicy, KeyReference, OnUnknownLaunch, time_schema, words_schema,
+    Condition, DeletionPolicy, KeyReference, OnUnknownLaunch, known_or_default, open_words,
+    time_schema, words_schema,
 };
 
 /// What the operator knows of a session.
@@ -71,7 +72,10 @@ pub struct CodeSessionStatus {
 }
 
 /// Where a session stands.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+///
+/// A word that another version of the operator stored reads as `Running`, which is not terminal: what the provider says then
+/// decides.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize)]
 pub enum SessionPhase {
     /// Not launched yet.
     #[default]
@@ -91,6 +95,7 @@ pub enum SessionPhase {
 }
 
 words_schema!(SessionPhase: Pending, Creating, Running, Finished, Error, Cancelled, Expired);
+open_words!(SessionPhase, or Running: Pending, Creating, Running, Finished, Error, Cancelled, Expired);
 
 impl SessionPhase {
     /// Whether the newest message has ended.
@@ -170,8 +175,10 @@ pub struct Effective {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ttl_seconds_after_finished: Option<i64>,
     /// What deletion does.
+    #[serde(deserialize_with = "known_or_default")]
     pub deletion_policy: DeletionPolicy,
     /// What happens after an unknown outcome.
+    #[serde(deserialize_with = "known_or_default")]
     pub on_unknown_launch: OnUnknownLaunch,
     /// The generation of the CodeAgent.
     pub agent_generation: i64,
@@ -274,8 +281,8 @@ pub struct CancelRecord {
     pub accepted_at: Option<Timestamp>,
 }
 
-/// Who or what asked for a stop.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// Who or what asked for a stop. A word of another version of the operator reads as `User`: the stop stays in force.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub enum CancelReason {
     /// spec.desiredState.
     User,
@@ -288,6 +295,7 @@ pub enum CancelReason {
 }
 
 words_schema!(CancelReason: User, Deadline, Delete, Duplicate);
+open_words!(CancelReason, or User: User, Deadline, Delete, Duplicate);
 
 /// Tokens and money.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

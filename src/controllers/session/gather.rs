@@ -435,7 +435,13 @@ fn view_agent(
     let context = &scope.context;
     let generation = agent.metadata.generation.unwrap_or(0);
     let Some(provider) = context.provider(&agent.spec.provider) else {
-        let effective = resolve(&object.spec, &agent.spec, generation, "");
+        let effective = resolve(
+            &object.name_any(),
+            &object.spec,
+            &agent.spec,
+            generation,
+            "",
+        );
         return AgentView::Present {
             generation,
             suspended: agent.spec.suspend,
@@ -445,7 +451,13 @@ fn view_agent(
         };
     };
     let endpoint = endpoint(context, provider, &agent.spec.provider);
-    let effective = resolve(&object.spec, &agent.spec, generation, &endpoint);
+    let effective = resolve(
+        &object.name_any(),
+        &object.spec,
+        &agent.spec,
+        generation,
+        &endpoint,
+    );
     let objection = objection(
         &object.spec,
         &agent.spec,

@@ -266,7 +266,11 @@ impl Api {
         request: RequestBuilder,
         gate: Option<&Gate>,
     ) -> Result<Answer, ProviderError> {
-        self.limiter.admit().await.map_err(|pause| ProviderError {
+        let admitted = match operation {
+            Operation::Launch => self.limiter.admit_launch().await,
+            _ => self.limiter.admit(self.stack.lane).await,
+        };
+        admitted.map_err(|pause| ProviderError {
             retry_after: Some(pause),
             ..ProviderError::unsent(
                 ErrorClass::RateLimited,
@@ -301,7 +305,7 @@ impl Api {
         let (Body::Whole(body) | Body::Cut(body)) = self.read(response, cap).await?;
         let error = answer::error_of(status, &headers, &body, &self.redactor);
         if let (ErrorClass::RateLimited, Some(pause)) = (error.class, error.retry_after) {
-            self.limiter.silence_until(Instant::now() + pause);
+            self.limiter.silence_for(pause);
         }
         Err(error)
     }

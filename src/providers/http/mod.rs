@@ -19,10 +19,11 @@ use reqwest::redirect;
 
 pub use answer::class_of_status;
 pub(in crate::providers) use api::{Api, Auth};
-pub use limit::RateLimit;
+pub use limit::{Lane, Prepaid, Rate, RateLimit};
 pub use outcome::{REFUSING_STATUSES, judge_launch, nothing_was_started};
 pub(in crate::providers) use reqwest::Method;
 
+use super::credential::Credential;
 use super::error::ErrorClass;
 use crate::api::ProviderKind;
 use limit::Limiters;
@@ -140,6 +141,7 @@ pub trait HttpObserver: Send + Sync {
 pub struct HttpStack {
     inner: Arc<Inner>,
     observer: Option<Arc<dyn HttpObserver>>,
+    lane: Lane,
 }
 
 struct Inner {
@@ -194,7 +196,26 @@ impl HttpStack {
                 limiters,
             }),
             observer: None,
+            lane: Lane::Look,
         })
+    }
+
+    /// The same stack, whose requests go in `lane`. Default: [`Lane::Look`].
+    #[must_use]
+    pub fn in_lane(&self, lane: Lane) -> Self {
+        Self {
+            lane,
+            ..self.clone()
+        }
+    }
+
+    /// The rate of `credential` at `endpoint`, which all its connections share.
+    pub fn rate(&self, endpoint: &url::Url, credential: &Credential) -> Rate {
+        Rate(
+            self.inner
+                .limiters
+                .of(endpoint.as_str(), credential.digest()),
+        )
     }
 
     /// The same stack, telling `observer` of every call.

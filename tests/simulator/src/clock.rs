@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::options::TimeFlow;
 
@@ -38,11 +38,14 @@ pub struct Clock {
 }
 
 impl Clock {
-    pub(crate) fn start(flow: TimeFlow) -> Self {
+    /// A clock that begins `offset` away from the host's.
+    pub(crate) fn start(flow: TimeFlow, offset: SignedDuration) -> Self {
         Self {
             started: Instant::now(),
             flow,
-            wall_start: Timestamp::now(),
+            wall_start: Timestamp::now()
+                .checked_add(offset)
+                .unwrap_or(Timestamp::MAX),
             skipped_ms: AtomicU64::new(0),
         }
     }
@@ -72,6 +75,13 @@ impl Clock {
     /// A moment as the providers print it: RFC 3339, UTC, milliseconds.
     pub fn iso(&self, moment: Moment) -> String {
         format!("{:.3}", self.timestamp(moment))
+    }
+
+    /// The present as the header `Date` writes it.
+    pub(crate) fn http_date(&self) -> String {
+        self.timestamp(self.now())
+            .strftime("%a, %d %b %Y %H:%M:%S GMT")
+            .to_string()
     }
 
     pub(crate) fn unix_millis(&self, moment: Moment) -> i64 {

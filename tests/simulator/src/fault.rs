@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use http::Method;
 use jiff::fmt::serde::unsigned_duration::friendly::compact::required as friendly;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::alter::Echo;
+use super::http::Call;
 use super::operation::{Operation, OperationClass, Provider};
 
 /// A fault for the next `times` requests that match, after the first `skip` of them.
@@ -26,6 +27,10 @@ pub struct Fault {
 
 fn once() -> Option<u32> {
     Some(1)
+}
+
+fn zero() -> Value {
+    Value::from(0)
 }
 
 impl Fault {
@@ -58,6 +63,8 @@ pub struct Matcher {
     /// E.g. `POST`, in capitals.
     pub method: Option<String>,
     pub path_contains: Option<String>,
+    /// Whether a page after the first is asked for (`true`), or anything else (`false`).
+    pub later_page: Option<bool>,
 }
 
 impl Matcher {
@@ -82,24 +89,26 @@ impl Matcher {
         }
     }
 
-    fn matches(
-        &self,
-        provider: Provider,
-        operation: Option<Operation>,
-        method: &Method,
-        path: &str,
-    ) -> bool {
+    fn matches(&self, provider: Provider, operation: Option<Operation>, call: &Call) -> bool {
+        let asks_for_later_page = || {
+            call.query_pairs().iter().any(|(name, value)| {
+                matches!(name.as_str(), "cursor" | "page_token") && !value.is_empty()
+            })
+        };
         self.provider.is_none_or(|only| only == provider)
             && (self.operation.is_none() || self.operation == operation)
             && (self.class.is_none() || self.class == operation.map(Operation::class))
             && self
                 .method
                 .as_ref()
-                .is_none_or(|only| only == method.as_str())
+                .is_none_or(|only| only == call.method.as_str())
             && self
                 .path_contains
                 .as_ref()
-                .is_none_or(|text| path.contains(text.as_str()))
+                .is_none_or(|text| call.path.contains(text.as_str()))
+            && self
+                .later_page
+                .is_none_or(|later| later == asks_for_later_page())
     }
 }
 
@@ -116,6 +125,10 @@ pub enum FaultKind {
         #[serde(rename = "for", with = "friendly")]
         duration: Duration,
     },
+    /// Before: no answer ever comes, and the connection stays open.
+    SilentBefore,
+    /// After: no answer ever comes, and the connection stays open.
+    SilentAfter,
     /// After: the answer comes this much later.
     Delay {
         #[serde(with = "friendly")]
@@ -131,6 +144,14 @@ pub enum FaultKind {
     },
     /// Before: the provider's error body with this status and code.
     ErrorBefore { status: u16, code: String },
+    /// Before: the provider's error body with this status, code and sentence, e.g. a stop that is refused with a reason.
+    Refused {
+        status: u16,
+        code: String,
+        message: String,
+    },
+    /// Before: a web page (`text/html`) with this status, as a proxy, a firewall or a sign-in page in between answers.
+    WebPage { status: u16 },
     /// After: the provider's error body with this status and code.
     ErrorAfter { status: u16, code: String },
     /// Before: 429, with rate limit headers only if `retry_after` (seconds) is given.
@@ -146,6 +167,20 @@ pub enum FaultKind {
     TruncatedBody,
     /// After: the JSON object or array gets one more member of this many bytes, at most 256 MiB.
     HugeBody { bytes: usize },
+    /// After: every member of this name is a text of this many bytes, at most 256 MiB. If the answer has none, it is added to the outermost object.
+    HugeField { member: String, bytes: usize },
+    /// After: every member of this name is an array of this many `item`s (default `0`), at most 256 Mi. If the answer has none, it is added to
+    /// the outermost object.
+    HugeArray {
+        member: String,
+        items: usize,
+        #[serde(default = "zero")]
+        item: Value,
+    },
+    /// After: prompts are given back altered, where a conversation or a session is read.
+    Echo { how: Echo },
+    /// After: the list says that there is a further page, by this token. Nothing where the list has no pages (Flapjack).
+    PageToken { token: String },
     /// After: every `status` in the answer is this word.
     UnknownStatus { value: String },
     /// The session that this launch creates is missing from lists and links, and its conversation is empty, for this long.
@@ -170,14 +205,22 @@ impl FaultKind {
             Self::DropBefore => "drop_before",
             Self::DropAfter => "drop_after",
             Self::Hang { .. } => "hang",
+            Self::SilentBefore => "silent_before",
+            Self::SilentAfter => "silent_after",
             Self::Delay { .. } => "delay",
             Self::LateCommit { .. } => "late_commit",
             Self::ErrorBefore { .. } => "error_before",
+            Self::Refused { .. } => "refused",
+            Self::WebPage { .. } => "web_page",
             Self::ErrorAfter { .. } => "error_after",
             Self::RateLimited { .. } => "rate_limited",
             Self::Respond { .. } => "respond",
             Self::TruncatedBody => "truncated_body",
             Self::HugeBody { .. } => "huge_body",
+            Self::HugeField { .. } => "huge_field",
+            Self::HugeArray { .. } => "huge_array",
+            Self::Echo { .. } => "echo",
+            Self::PageToken { .. } => "page_token",
             Self::UnknownStatus { .. } => "unknown_status",
             Self::Lag { .. } => "lag",
             Self::IgnoreAgentId => "ignore_agent_id",
@@ -185,25 +228,6 @@ impl FaultKind {
             Self::CutStream { .. } => "cut_stream",
             Self::StreamError { .. } => "stream_error",
         }
-    }
-}
-
-/// Replaces every `status` member, at any depth.
-pub(crate) fn overwrite_status(body: &mut Value, word: &str) {
-    match body {
-        Value::Object(members) => {
-            for (name, member) in members {
-                if name == "status" && member.is_string() {
-                    *member = Value::String(word.to_owned());
-                } else {
-                    overwrite_status(member, word);
-                }
-            }
-        }
-        Value::Array(items) => items
-            .iter_mut()
-            .for_each(|item| overwrite_status(item, word)),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }
 }
 
@@ -231,12 +255,11 @@ impl Faults {
         &mut self,
         provider: Provider,
         operation: Option<Operation>,
-        method: &Method,
-        path: &str,
+        call: &Call,
     ) -> Option<FaultKind> {
         let mut taken = None;
         for fault in &mut self.armed {
-            if !fault.when.matches(provider, operation, method, path) {
+            if !fault.when.matches(provider, operation, call) {
                 continue;
             }
             if fault.skip > 0 {
@@ -263,6 +286,8 @@ mod tests {
         clippy::indexing_slicing
     )]
 
+    use serde_json::json;
+
     use super::*;
 
     #[test]
@@ -273,12 +298,19 @@ mod tests {
             times: Some(2),
             ..Fault::once(Matcher::class(OperationClass::Launch), FaultKind::DropAfter)
         });
+        let call = Call {
+            method: http::Method::POST,
+            path: "/v1/agents".to_owned(),
+            query: None,
+            headers: http::HeaderMap::new(),
+            body: bytes::Bytes::new(),
+            tampering: crate::http::Tampering::default(),
+        };
         let mut launch = || {
             faults.take(
                 Provider::Cursor,
                 Some(Operation::CursorV1CreateAgent),
-                &Method::POST,
-                "/v1/agents",
+                &call,
             )
         };
         assert_eq!(launch(), None);
@@ -302,6 +334,25 @@ mod tests {
                 close_after: Duration::from_millis(200)
             }
         );
+    }
+
+    #[test]
+    fn every_kind_is_written_as_it_is_named() {
+        for kind in [
+            json!({"kind": "silent_before"}),
+            json!({"kind": "silent_after"}),
+            json!({"kind": "refused", "status": 422, "code": "seat_required", "message": "stopping needs a seat"}),
+            json!({"kind": "web_page", "status": 403}),
+            json!({"kind": "huge_field", "member": "summary", "bytes": 8}),
+            json!({"kind": "huge_array", "member": "agents", "items": 8, "item": {}}),
+            json!({"kind": "echo", "how": {"cut_at": 20}}),
+            json!({"kind": "echo", "how": "comments_stripped"}),
+            json!({"kind": "page_token", "token": "elsewhere"}),
+        ] {
+            let read: FaultKind = serde_json::from_value(kind.clone()).unwrap();
+            assert_eq!(kind["kind"], read.name());
+            assert_eq!(serde_json::to_value(&read).unwrap(), kind);
+        }
     }
 
     #[test]

@@ -15,6 +15,7 @@
 
 #![forbid(unsafe_code)]
 
+mod alter;
 mod clock;
 mod connection;
 mod control;
@@ -51,6 +52,7 @@ use serde::Serialize;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+pub use alter::Echo;
 pub use fault::{Fault, FaultKind, Matcher};
 pub use keys::{Key, KeyKind};
 pub use operation::{Operation, OperationClass, Provider, UnknownOperation};

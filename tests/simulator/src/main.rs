@@ -12,12 +12,18 @@ use codeagent_simulator::{
     MemberNames, ModelList, Provider, RepositoryAccess, Script, Simulator, SimulatorOptions,
     StoppedStatus, TimeFlow,
 };
+use jiff::SignedDuration;
 use serde_json::json;
 
 /// Serves the APIs of Cursor (v0 and v1), Firebender, Flapjack and Firetiger on this machine: nothing leaves it and nothing is paid.
 ///
 /// A line `sim: creating=200ms running=1s outcome=error` in a prompt decides how that session behaves. The control API (first URL printed) shows
-/// what was received and injects faults.
+/// what was received and injects faults: POST /control/faults {"when": {"class": "launch"}, "fault": {"kind": "drop_after"}}.
+///
+/// Kinds without an effect on the session: drop_before, hang, silent_before, error_before, refused (with a sentence), web_page, rate_limited,
+/// respond. With one: drop_after, silent_after, delay, late_commit, error_after, truncated_body, huge_body, huge_field, huge_array, echo (how
+/// prompts are given back), page_token, unknown_status, lag, ignore_agent_id, small_pages, cut_stream, stream_error. "when" may hold provider,
+/// operation, class, method, path_contains and later_page; "skip" and "times" count requests.
 #[derive(Parser)]
 #[command(version)]
 struct Arguments {
@@ -36,6 +42,15 @@ struct Arguments {
     /// Whether sessions proceed by themselves, or only by POST /control/clock.
     #[arg(long, env = "SIMULATOR_TIME", value_enum, default_value_t = TimeFlow::Real)]
     time: TimeFlow,
+
+    /// How far the providers' clocks are ahead of this machine's, e.g. 20m; -20m: behind.
+    #[arg(
+        long,
+        env = "SIMULATOR_CLOCK_OFFSET",
+        default_value = "0s",
+        allow_hyphen_values = true
+    )]
+    clock_offset: SignedDuration,
 
     /// Accepted key, as PROVIDER:NAME:SECRET with provider cursor, firebender, flapjack or firetiger (its secret is USER:PASSWORD); repeatable. Without any, demo keys are accepted.
     #[arg(long = "key", env = "SIMULATOR_KEYS", value_parser = parse_key, value_delimiter = ',', hide_env_values = true)]
@@ -220,6 +235,7 @@ impl Arguments {
             },
             script: self.script,
             time: self.time,
+            clock_offset: self.clock_offset,
             rate_limit: self.rate_limit,
             request_log: self.request_log,
             cursor,

@@ -4,6 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use clap::ValueEnum;
+use jiff::SignedDuration;
 
 use super::keys::Key;
 use super::script::Script;
@@ -20,6 +21,8 @@ pub struct SimulatorOptions {
     pub script: Script,
     /// Whether time passes by itself. Default: it does.
     pub time: TimeFlow,
+    /// How far the providers' clocks are ahead of this machine's (behind it, if negative). Default: not at all.
+    pub clock_offset: SignedDuration,
     /// Requests per minute, account and operation before 429; `None` (default): only the limits that a provider documents.
     pub rate_limit: Option<u32>,
     /// Requests that the log keeps; default 100 000.
@@ -37,6 +40,7 @@ impl Default for SimulatorOptions {
             keys: Key::demo(),
             script: Script::default(),
             time: TimeFlow::Real,
+            clock_offset: SignedDuration::ZERO,
             rate_limit: None,
             request_log: 100_000,
             cursor: CursorOptions::default(),

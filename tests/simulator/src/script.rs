@@ -19,7 +19,7 @@
 //! | `pr` | `true` `false` | what the request asked for | whether a pull request is opened |
 //! | `pr_after` | duration | at the end | pull request and branch appear this long after work began |
 //! | `result` | text | a sentence | the final assistant text |
-//! | `cancel` | `accepted` `fails` `too_late` `unsupported` | `accepted` | `fails`: 5xx and it keeps running; `too_late`: it finishes just before, 409 (Cursor v0: 200); `unsupported`: 409 and it keeps running |
+//! | `cancel` | `accepted` `ignored` `fails` `too_late` `unsupported` | `accepted` | `ignored`: 2xx and it keeps running; `fails`: 5xx and it keeps running; `too_late`: it finishes just before, 409 (Cursor v0: 200); `unsupported`: 409 and it keeps running |
 //! | `artifacts` | number | `0` | files that the session leaves |
 //! | `input_tokens` `output_tokens` `cache_read_tokens` `cache_write_tokens` | number | small | usage |
 //! | `cost_cents` | number | `4.2` | usage, in cents |
@@ -99,6 +99,8 @@ pub enum Outcome {
 pub enum CancelBehaviour {
     #[default]
     Accepted,
+    /// Answered like an accepted one, and the run keeps running.
+    Ignored,
     /// A server error, and the run keeps running (reported by users of Cursor, documented by Flapjack).
     Fails,
     /// A conflict, and the run keeps running (documented by Flapjack).

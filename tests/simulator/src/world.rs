@@ -9,10 +9,11 @@ use http::StatusCode;
 use serde_json::{Value, json};
 
 use super::Urls;
+use super::alter;
 use super::clock::{Clock, Moment};
 use super::connection::Connection;
 use super::cursor::Cursor;
-use super::fault::{FaultKind, Faults, overwrite_status};
+use super::fault::{FaultKind, Faults};
 use super::firebender::Firebender;
 use super::firetiger::Firetiger;
 use super::flapjack::Flapjack;
@@ -28,9 +29,6 @@ use super::rate_limit::{Limit, RateLimiter, too_many};
 use super::record::{Launch, LaunchKind, Log, RequestRecord};
 use super::script::ScriptBook;
 
-/// The largest body that a fault may ask for.
-pub(crate) const MAX_HUGE_BODY: usize = 256 * 1024 * 1024;
-
 /// What the server does with a request.
 #[derive(Debug)]
 pub(crate) enum Delivery {
@@ -41,6 +39,8 @@ pub(crate) enum Delivery {
     },
     /// Close the connection without a byte.
     Close { after: Duration },
+    /// Never answer; the connection stays open until the client or the simulator closes it.
+    Silence,
 }
 
 pub(crate) struct World {
@@ -80,7 +80,7 @@ impl World {
     /// `urls` are what the providers' own links begin with.
     pub(crate) fn new(options: SimulatorOptions, urls: &Urls) -> Self {
         Self {
-            clock: Clock::start(options.time),
+            clock: Clock::start(options.time, options.clock_offset),
             state: Mutex::new(WorldState {
                 cursor: Cursor::new(options.cursor, &urls.cursor),
                 firebender: Firebender::new(options.firebender, urls.firebender.clone()),
@@ -250,9 +250,7 @@ impl WorldState {
             Route::MethodNotAllowed(_) | Route::NotFound => None,
         };
         let caller = secret.and_then(|secret| self.keys.find(provider, &secret).cloned());
-        let fault = self
-            .faults
-            .take(provider, operation, &call.method, &call.path);
+        let fault = self.faults.take(provider, operation, &call);
         let mut record = new_record(provider, operation, &call, connection, clock, now);
         record.session = session;
         record.key = caller.as_ref().map(|key| key.name.clone());
@@ -386,7 +384,7 @@ impl WorldState {
     fn deliver(&mut self, request: u64, delivery: Delivery) -> Delivery {
         let status = match &delivery {
             Delivery::Answer { answer, .. } => Some(answer.status.as_u16()),
-            Delivery::Close { .. } => None,
+            Delivery::Close { .. } | Delivery::Silence => None,
         };
         self.log.amend(request, |record| record.status = status);
         delivery
@@ -456,10 +454,27 @@ fn at_once(answer: Answer) -> Delivery {
     }
 }
 
-fn scripted_error(api: &dyn ProviderApi, status: u16, code: &str) -> Answer {
+const INJECTED: &str = "Injected by a fault";
+
+fn scripted_error(api: &dyn ProviderApi, status: u16, code: &str, message: &str) -> Answer {
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let refusal = Refusal::new(status, code.to_owned(), "Injected by a fault");
+    let refusal = Refusal::new(status, code.to_owned(), message);
     refusal_answer(api, refusal)
+}
+
+/// What something between a client and a provider shows to a browser.
+fn web_page(status: u16) -> Answer {
+    let code = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let title = match code {
+        StatusCode::OK => "Sign in",
+        _ => code.canonical_reason().unwrap_or("Error"),
+    };
+    let page = format!(
+        "<!DOCTYPE html>\n<html>\n<head><title>{title}</title></head>\n<body><h1>{title}</h1><p>Reference 0.7f3a21c8</p></body>\n</html>\n"
+    );
+    let mut answer = Answer::file("text/html; charset=utf-8", page);
+    answer.status = code;
+    answer
 }
 
 /// The faults that leave the state alone.
@@ -470,8 +485,15 @@ fn fault_before(fault: &FaultKind, api: &dyn ProviderApi) -> Option<Delivery> {
         }),
         FaultKind::Hang { duration } => Some(Delivery::Close { after: *duration }),
         FaultKind::ErrorBefore { status, code } => {
-            Some(at_once(scripted_error(api, *status, code)))
+            Some(at_once(scripted_error(api, *status, code, INJECTED)))
         }
+        FaultKind::Refused {
+            status,
+            code,
+            message,
+        } => Some(at_once(scripted_error(api, *status, code, message))),
+        FaultKind::WebPage { status } => Some(at_once(web_page(*status))),
+        FaultKind::SilentBefore => Some(Delivery::Silence),
         FaultKind::RateLimited { retry_after } => {
             let refusal = match retry_after {
                 Some(seconds) => too_many(20, Duration::from_secs(*seconds)),
@@ -485,11 +507,16 @@ fn fault_before(fault: &FaultKind, api: &dyn ProviderApi) -> Option<Delivery> {
             body,
         } => Some(at_once(raw_answer(*status, headers, body))),
         FaultKind::DropAfter
+        | FaultKind::SilentAfter
         | FaultKind::Delay { .. }
         | FaultKind::LateCommit { .. }
         | FaultKind::ErrorAfter { .. }
         | FaultKind::TruncatedBody
         | FaultKind::HugeBody { .. }
+        | FaultKind::HugeField { .. }
+        | FaultKind::HugeArray { .. }
+        | FaultKind::Echo { .. }
+        | FaultKind::PageToken { .. }
         | FaultKind::UnknownStatus { .. }
         | FaultKind::Lag { .. }
         | FaultKind::IgnoreAgentId
@@ -527,7 +554,10 @@ fn fault_after(fault: Option<&FaultKind>, mut answer: Answer, api: &dyn Provider
             answer.latency = answer.latency.saturating_add(*by);
             at_once(answer)
         }
-        FaultKind::ErrorAfter { status, code } => at_once(scripted_error(api, *status, code)),
+        FaultKind::SilentAfter => Delivery::Silence,
+        FaultKind::ErrorAfter { status, code } => {
+            at_once(scripted_error(api, *status, code, INJECTED))
+        }
         FaultKind::TruncatedBody => {
             if let AnswerBody::Json(body) = &answer.body {
                 let text = body.to_string();
@@ -539,23 +569,14 @@ fn fault_after(fault: Option<&FaultKind>, mut answer: Answer, api: &dyn Provider
             }
             at_once(answer)
         }
-        FaultKind::HugeBody { bytes } => {
-            let padding = || Value::String("x".repeat((*bytes).min(MAX_HUGE_BODY)));
-            match &mut answer.body {
-                AnswerBody::Json(Value::Object(members)) => {
-                    members.insert("padding".to_owned(), padding());
-                }
-                AnswerBody::Json(Value::Array(items)) => items.push(padding()),
-                AnswerBody::Json(_)
-                | AnswerBody::Empty
-                | AnswerBody::File { .. }
-                | AnswerBody::Stream(_) => {}
-            }
-            at_once(answer)
-        }
-        FaultKind::UnknownStatus { value } => {
+        FaultKind::HugeBody { .. }
+        | FaultKind::HugeField { .. }
+        | FaultKind::HugeArray { .. }
+        | FaultKind::Echo { .. }
+        | FaultKind::PageToken { .. }
+        | FaultKind::UnknownStatus { .. } => {
             if let AnswerBody::Json(body) = &mut answer.body {
-                overwrite_status(body, value);
+                alter_body(fault, body);
             }
             at_once(answer)
         }
@@ -579,9 +600,35 @@ fn fault_after(fault: Option<&FaultKind>, mut answer: Answer, api: &dyn Provider
         | FaultKind::SmallPages { .. }
         | FaultKind::LateCommit { .. }
         | FaultKind::DropBefore
+        | FaultKind::SilentBefore
         | FaultKind::Hang { .. }
         | FaultKind::ErrorBefore { .. }
+        | FaultKind::Refused { .. }
+        | FaultKind::WebPage { .. }
         | FaultKind::RateLimited { .. }
         | FaultKind::Respond { .. } => at_once(answer),
+    }
+}
+
+/// The faults that change the JSON of an answer.
+fn alter_body(fault: &FaultKind, body: &mut Value) {
+    match fault {
+        FaultKind::HugeBody { bytes } => alter::pad(body, *bytes),
+        FaultKind::HugeField { member, bytes } => {
+            let text = Value::String("x".repeat((*bytes).min(alter::MAX_HUGE)));
+            alter::overwrite_member(body, member, &text);
+        }
+        FaultKind::HugeArray {
+            member,
+            items,
+            item,
+        } => {
+            let array = Value::Array(vec![item.clone(); (*items).min(alter::MAX_HUGE)]);
+            alter::overwrite_member(body, member, &array);
+        }
+        FaultKind::Echo { how } => alter::echo(body, *how),
+        FaultKind::PageToken { token } => alter::overwrite_page_token(body, token),
+        FaultKind::UnknownStatus { value } => alter::overwrite_status(body, value),
+        _ => {}
     }
 }

@@ -249,6 +249,7 @@ impl Firebender {
                 agent.turns.interrupt(now, Ending::Cancelled);
                 Ok(changed(id))
             }
+            CancelBehaviour::Ignored => Ok(Answer::ok(json!({ "id": id }))),
             CancelBehaviour::Fails => Err(Refusal::new(
                 StatusCode::INTERNAL_SERVER_ERROR,
                 "internal_error",

@@ -306,6 +306,7 @@ impl Flapjack {
                 session.turns.interrupt(now, Ending::Cancelled);
                 Ok(changed(id, json!({"ok": true, "status": "cancelled"})))
             }
+            CancelBehaviour::Ignored => Ok(Answer::ok(json!({"ok": true, "status": "cancelled"}))),
             CancelBehaviour::Fails => Err(Refusal::new(
                 StatusCode::BAD_GATEWAY,
                 "cursor_cancel_failed",

@@ -3,7 +3,8 @@
 use std::time::{Duration, Instant};
 
 use codeagent_simulator::{
-    Fault, FaultKind, Launch, LaunchFilter, Matcher, Operation, OperationClass, Provider, Simulator,
+    Echo, Fault, FaultKind, Launch, LaunchFilter, Matcher, Operation, OperationClass, Provider,
+    Simulator, SimulatorOptions,
 };
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
@@ -385,6 +386,201 @@ async fn a_stream_can_be_cut_in_the_middle_of_a_character_or_be_unavailable() {
             .unwrap()
             .starts_with("event: error\n")
     );
+}
+
+#[tokio::test]
+async fn a_web_page_or_a_refusal_in_words_comes_instead_of_the_answer() {
+    let api = Api::cursor().await;
+    for status in [200, 403, 404, 503] {
+        api.simulator
+            .inject(Fault::once(Matcher::any(), FaultKind::WebPage { status }));
+        let page = api.get("/v1/me").await;
+        assert_eq!(page.status.as_u16(), status);
+        assert_eq!(page.headers["content-type"], "text/html; charset=utf-8");
+        assert!(page.body.as_str().unwrap().starts_with("<!DOCTYPE html>"));
+    }
+    api.simulator.inject(Fault::once(
+        Matcher::any(),
+        FaultKind::Refused {
+            status: 422,
+            code: "seat_required".into(),
+            message: "stopping needs a seat".into(),
+        },
+    ));
+    let refused = api.get("/v1/me").await;
+    assert_eq!(refused.error(), (422, "seat_required"));
+    assert_eq!(refused.text("/error/message"), "stopping needs a seat");
+}
+
+#[tokio::test]
+async fn silence_keeps_the_connection_open_with_or_without_an_effect() {
+    let api = Api::cursor().await;
+    for (fault, effects) in [(FaultKind::SilentBefore, 0), (FaultKind::SilentAfter, 1)] {
+        api.simulator.inject(at_launch(fault));
+        let impatient = api
+            .request(Method::POST, "/v1/agents")
+            .json(&launch_with_id())
+            .timeout(Duration::from_millis(150));
+        assert!(impatient.send().await.unwrap_err().is_timeout());
+        assert_eq!(launches(&api.simulator).len(), effects);
+    }
+}
+
+#[tokio::test]
+async fn a_member_can_be_a_huge_text_or_a_huge_array() {
+    let api = Api::firebender().await;
+    let id = api
+        .post_json("/v0/agents", firebender_launch("Fix"))
+        .await
+        .text("/id");
+    let inject = |fault| api.simulator.inject(Fault::once(Matcher::any(), fault));
+    inject(FaultKind::HugeField {
+        member: "summary".into(),
+        bytes: 1_000_000,
+    });
+    let agent = api.get(&format!("/v0/agents/{id}")).await;
+    assert_eq!(agent.text("/summary").len(), 1_000_000);
+    assert_eq!(agent.text("/id"), id);
+    inject(FaultKind::HugeArray {
+        member: "agents".into(),
+        items: 100_000,
+        item: json!(0),
+    });
+    let list = api.get("/v0/agents").await;
+    assert_eq!(list.body["agents"].as_array().unwrap().len(), 100_000);
+}
+
+#[tokio::test]
+async fn a_conversation_and_a_session_give_an_altered_prompt_back() {
+    let always = |simulator: &Simulator| {
+        simulator.inject(Fault::always(
+            Matcher::any(),
+            FaultKind::Echo {
+                how: Echo::CommentsStripped,
+            },
+        ));
+    };
+    const PROMPT: &str = "Fix\n<!-- codeagents.dev/a/b/1 -->";
+    let api = Api::firebender().await;
+    let id = api
+        .post_json("/v0/agents", firebender_launch(PROMPT))
+        .await
+        .text("/id");
+    api.pass(3000);
+    let conversation = format!("/v0/agents/{id}/conversation");
+    let verbatim = api.get(&conversation).await.text("/messages/0/text");
+    assert!(verbatim.starts_with(PROMPT), "{verbatim}");
+    always(&api.simulator);
+    let stripped = api.get(&conversation).await.text("/messages/0/text");
+    assert!(stripped.starts_with("Fix\n\nsim:"), "{stripped}");
+
+    let api = Api::flapjack().await;
+    let template = api
+        .post_json(
+            "/api/code-agents",
+            json!({"name": "t", "defaultRepoUrl": "https://github.com/acme/app"}),
+        )
+        .await
+        .text("/id");
+    let id = api
+        .post_json(
+            "/api/code-sessions",
+            crate::support::flapjack_start(&template, PROMPT),
+        )
+        .await
+        .text("/session_id");
+    always(&api.simulator);
+    let session = api.get(&format!("/api/code-sessions/{id}")).await;
+    let stripped = session.text("/messages/0/prompt");
+    assert!(stripped.starts_with("Fix\n\nsim:"), "{stripped}");
+}
+
+#[tokio::test]
+async fn a_later_page_can_fail_and_a_page_token_can_be_wrong() {
+    let api = Api::cursor().await;
+    for _ in 0..3 {
+        api.post_json("/v1/agents", cursor_launch("Fix")).await;
+    }
+    api.simulator.inject(Fault::always(
+        Matcher {
+            later_page: Some(true),
+            ..Matcher::class(OperationClass::List)
+        },
+        FaultKind::ErrorBefore {
+            status: 404,
+            code: "not_found".into(),
+        },
+    ));
+    let first = api.get("/v1/agents?limit=2").await;
+    assert_eq!(first.status, StatusCode::OK);
+    let next = first.text("/nextCursor");
+    let second = format!("/v1/agents?limit=2&cursor={next}");
+    assert_eq!(api.get(&second).await.error(), (404, "not_found"));
+
+    api.simulator.clear_faults();
+    api.simulator.inject(Fault::always(
+        Matcher::class(OperationClass::List),
+        FaultKind::PageToken {
+            token: "elsewhere".into(),
+        },
+    ));
+    let wrong = api.get("/v1/agents").await.text("/nextCursor");
+    assert_eq!(wrong, "elsewhere");
+    let page = api.get(&format!("/v1/agents?cursor={wrong}")).await;
+    assert_eq!(page.error(), (400, "validation_error"));
+}
+
+#[tokio::test]
+async fn a_stop_can_be_answered_like_an_accepted_one_without_effect() {
+    let api = Api::cursor().await;
+    let prompt = json!({"text": "Fix\nsim: creating=0s running=1h cancel=ignored"});
+    let created = api.post_json("/v1/agents", json!({"prompt": prompt})).await;
+    let run = format!(
+        "/v1/agents/{}/runs/{}",
+        created.text("/agent/id"),
+        created.text("/run/id")
+    );
+    assert_eq!(
+        api.post(&format!("{run}/cancel")).await.status,
+        StatusCode::OK
+    );
+    api.pass(60_000);
+    assert_eq!(api.get(&run).await.text("/status"), "RUNNING");
+
+    let source = json!({"repository": "https://github.com/acme/app"});
+    let api_v0 = Api::cursor().await;
+    let id = api_v0
+        .post_json("/v0/agents", json!({"prompt": prompt, "source": source}))
+        .await
+        .text("/id");
+    assert_eq!(
+        api_v0.post(&format!("/v0/agents/{id}/stop")).await.status,
+        StatusCode::OK
+    );
+    api_v0.pass(60_000);
+    let agent = api_v0.get(&format!("/v0/agents/{id}")).await;
+    assert_eq!(agent.text("/status"), "RUNNING");
+}
+
+#[tokio::test]
+async fn the_date_of_an_answer_is_the_simulated_clocks() {
+    let api = Api::start(
+        Provider::Cursor,
+        SimulatorOptions {
+            clock_offset: jiff::SignedDuration::from_hours(-24 * 365),
+            ..crate::support::manual()
+        },
+    )
+    .await;
+    let date = |answer: crate::support::Answer| {
+        let text = answer.headers["date"].to_str().unwrap().to_owned();
+        jiff::fmt::rfc2822::parse(&text).unwrap().timestamp()
+    };
+    let before = date(api.get("/v1/me").await);
+    assert!(before < jiff::Timestamp::now() - jiff::SignedDuration::from_hours(24 * 364));
+    api.pass(20 * 60 * 1000);
+    let after = date(api.get("/v1/me").await);
+    assert_eq!(after.duration_since(before).as_mins(), 20);
 }
 
 #[tokio::test]

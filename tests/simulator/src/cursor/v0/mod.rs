@@ -236,7 +236,9 @@ impl CursorV0 {
                 "Failed to stop agent",
             )),
             (Stage::Ended(Ending::Expired), _) => Err(archived()),
-            (Stage::Ended(_), _) => Ok(Answer::ok(json!({ "id": id }))),
+            (Stage::Ended(_), _) | (_, CancelBehaviour::Ignored) => {
+                Ok(Answer::ok(json!({ "id": id })))
+            }
             (_, CancelBehaviour::Accepted) => {
                 agent.turns.interrupt(now, Ending::Cancelled);
                 Ok(with_effect(id, EffectKind::Changed))

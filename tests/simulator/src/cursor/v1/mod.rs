@@ -266,6 +266,7 @@ impl CursorV1 {
             return Err(not_cancellable());
         }
         match run.timeline.script.cancel() {
+            CancelBehaviour::Ignored => Ok(Answer::ok(json!({ "id": run_id }))),
             CancelBehaviour::Accepted => {
                 run.timeline.interrupt(now, Ending::Cancelled);
                 let mut answer = changed(id, Some(run_id));
