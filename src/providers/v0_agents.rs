@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 use super::contract::{ItemDetail, ListItem, PageToken, SessionPage};
 use super::error::ProviderError;
 use super::http::{Api, Operation};
-use super::recovery::marker::Message as Said;
+use super::recovery::marker::{Message as Said, Speaker};
 use super::recovery::prompts::{Conversation as Told, Snapshots};
 use super::wire::{Items, lenient, next_page};
 use crate::domain::ids::SessionId;
@@ -74,7 +74,11 @@ pub(super) async fn conversation(api: &Api, session: &SessionId) -> Result<Told,
     Ok(Told {
         messages: messages
             .map(|message| Said {
-                by_user: message.kind.as_deref() == Some("user_message"),
+                by: match message.kind.as_deref() {
+                    Some("user_message") => Speaker::User,
+                    Some("assistant_message") => Speaker::Agent,
+                    _ => Speaker::Other,
+                },
                 text: message.text,
             })
             .collect(),

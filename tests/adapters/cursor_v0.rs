@@ -281,7 +281,7 @@ async fn what_has_ended_is_not_stopped_and_so_never_passes_for_stopped() {
 async fn trouble_with_looking_does_not_hold_up_a_stop_but_an_unknown_agent_is_said_to_be_one() {
     for (status, answer, requests) in [(500, Some(CancelAnswer::Accepted), 2), (404, None, 1)] {
         let server = Server::start(move |seen| match seen.method.as_str() {
-            "GET" => reply(status, ""),
+            "GET" => refusal(status, "agent_not_found"),
             _ => reply(200, json!({"id": "bc_1"})),
         })
         .await;

@@ -356,10 +356,11 @@ async fn only_unowned_sessions_of_the_repository_in_the_window_are_looked_at() {
     let server = with_conversations(agents, |_| reply(200, conversation(&ours()))).await;
     let request = AdoptRequest {
         owned: [SessionId::new("fb_owned")].into(),
+        prove_absence: false,
         ..adopt_request()
     };
-    let answer = firebender(&server).adopt(&request).await.unwrap();
-    assert_eq!(answer, AdoptAnswer::Absent);
+    let state = resume(firebender(&server).adopt(&request).await.unwrap());
+    assert!(state.begin_anew);
     assert_eq!(server.lines().len(), 1);
 }
 

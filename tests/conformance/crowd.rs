@@ -255,6 +255,7 @@ async fn where_one_of_five_hundred_cannot_be_read_absent_is_never_said(subject: 
         }
     }
     bench.simulator.clear_faults();
+    lookup.resume = None;
     match subject.recovery() {
         Recovery::ClientId => assert_eq!(found(bench.look_up(lookup).await)[0].0, hidden),
         Recovery::Marker => assert_eq!(bench.look_up(lookup).await, AdoptAnswer::Absent),

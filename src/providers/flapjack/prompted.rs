@@ -8,7 +8,7 @@ use crate::domain::ids::SessionId;
 use crate::providers::contract::PageToken;
 use crate::providers::error::ProviderError;
 use crate::providers::http::Operation;
-use crate::providers::recovery::marker::Message;
+use crate::providers::recovery::marker::{Message, Speaker};
 use crate::providers::recovery::prompts::{Conversation, PromptSource, Snapshots};
 use crate::providers::wire::Items;
 
@@ -44,7 +44,11 @@ impl PromptSource for Flapjack {
         Ok(Conversation {
             messages: messages
                 .map(|message| Message {
-                    by_user: message.role.as_deref().is_none_or(|role| role == "user"),
+                    by: match message.role.as_deref() {
+                        Some("user") | None => Speaker::User,
+                        Some("assistant") => Speaker::Agent,
+                        Some(_) => Speaker::Other,
+                    },
                     text: message.prompt.clone(),
                 })
                 .collect(),

@@ -334,21 +334,22 @@ impl Api {
             Some(gate) => gate.shut(),
             None => error.is_connect() || error.is_builder(),
         };
-        let class = if error.is_timeout()
-            || causes(error).any(|cause| cause.is::<super::gate::HeldBack>())
-        {
+        let held_back = causes(error).find(|cause| cause.is::<super::gate::HeldBack>());
+        let class = if error.is_timeout() || held_back.is_some() {
             ErrorClass::Timeout
         } else {
             ErrorClass::Unavailable
         };
+        let held_back = held_back.map(ToString::to_string);
         // The causes describe a network: they are for whoever runs this, not for everybody who may set an endpoint.
         let causes: Vec<String> = causes(error).map(ToString::to_string).collect();
         let host = self.endpoint.host_str().unwrap_or_default();
         tracing::info!(provider = %self.kind, host, cause = self.redactor.message(&causes.join(": ")), "no whole answer");
-        let what = match (error.is_connect(), class) {
-            (true, _) => "cannot connect",
-            (false, ErrorClass::Timeout) => "no answer in time",
-            (false, _) => "the connection failed",
+        let what = match (held_back, error.is_connect(), class) {
+            (Some(ours), _, _) => ours,
+            (None, true, _) => "cannot connect".to_owned(),
+            (None, false, ErrorClass::Timeout) => "no answer in time".to_owned(),
+            (None, false, _) => "the connection failed".to_owned(),
         };
         ProviderError {
             class,

@@ -18,10 +18,21 @@ const NOTIFICATION: &str = "<system_notification>";
 
 /// One message of a session's conversation.
 pub(in crate::providers) struct Message {
-    /// Whether the provider says that the user sent it.
-    pub(in crate::providers) by_user: bool,
+    /// Who said it.
+    pub(in crate::providers) by: Speaker,
     /// What it says; `None` if it cannot be read.
     pub(in crate::providers) text: Option<String>,
+}
+
+/// Who said something in a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::providers) enum Speaker {
+    /// The user: where our prompt is looked for.
+    User,
+    /// The agent. What it quotes says nothing of who made the session.
+    Agent,
+    /// Anybody else, or nobody knows: a system message may hold the prompt.
+    Other,
 }
 
 /// What is looked for where prompts can be read.
@@ -94,14 +105,8 @@ impl PromptQuery for AdoptRequest {
         }
         // Where markers have not been seen to show, nothing that the provider shows need look like what was sent.
         let blind = !self.evidence_seen && self.reach(listed) == Reach::Near;
-        let alike = || {
-            sent.is_none_or(|sent| {
-                let mut texts = messages
-                    .iter()
-                    .filter_map(|message| message.text.as_deref());
-                texts.any(|text| sent.may_be(text))
-            })
-        };
+        let alike =
+            || sent.is_none_or(|sent| texts_but_the_agents(messages).any(|text| sent.may_be(text)));
         blind || alike()
     }
 
@@ -186,9 +191,8 @@ pub(super) fn judge<Q: PromptQuery>(
         None => false,
     };
     // That the first prompt stands first is not documented: a marker elsewhere is no proof, but a doubt.
-    let elsewhere = messages
-        .iter()
-        .filter_map(|message| Marker::find(message.text.as_deref()?))
+    let elsewhere = texts_but_the_agents(messages)
+        .filter_map(Marker::find)
         .any(|marker| query.recognises(&marker));
     if elsewhere {
         return Evidence::Undecided;
@@ -210,9 +214,18 @@ pub(super) fn shows(messages: &[Message], is_ours: impl Fn(&Marker) -> bool) -> 
     Some(Marker::find(first).is_some_and(|marker| is_ours(&marker)))
 }
 
+fn texts_but_the_agents(messages: &[Message]) -> impl Iterator<Item = &str> {
+    messages
+        .iter()
+        .filter(|message| message.by != Speaker::Agent)
+        .filter_map(|message| message.text.as_deref())
+}
+
 /// What the user said first, if it can be read.
 fn first_prompt(messages: &[Message]) -> Option<&str> {
-    let mut prompts = messages.iter().filter(|message| message.by_user);
+    let mut prompts = messages
+        .iter()
+        .filter(|message| message.by == Speaker::User);
     let first = prompts.find(|message| {
         let text = message.text.as_deref().unwrap_or_default();
         !text.trim_start().starts_with(NOTIFICATION)
