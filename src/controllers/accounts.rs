@@ -4,7 +4,9 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use crate::domain::remote::{Account, ErrorClass, ProviderError};
+use jiff::Timestamp;
+
+use crate::domain::remote::{Account, ErrorClass, ProviderError, Subject};
 use crate::domain::timing::Timing;
 use crate::providers::contract::Provider;
 use crate::runtime::lock::lock;
@@ -34,13 +36,68 @@ pub enum Standing {
     },
 }
 
+/// Why no launch is tried with a key for now.
+#[derive(Clone, Debug)]
+pub struct Hold {
+    /// The provider's words.
+    pub error: ProviderError,
+    /// How long until one launch tries again.
+    pub again: Duration,
+    /// The same as a time of day.
+    pub again_at: Timestamp,
+}
+
+#[derive(Clone, Debug)]
+struct Failure {
+    error: ProviderError,
+    until: Instant,
+    until_at: Timestamp,
+}
+
+impl Failure {
+    fn new(error: ProviderError, wait: Duration, now: Instant) -> Self {
+        Self {
+            error,
+            until: now + wait,
+            until_at: Timestamp::now() + wait,
+        }
+    }
+
+    fn left(&self) -> Duration {
+        self.until.saturating_duration_since(Instant::now())
+    }
+}
+
 #[derive(Clone, Debug)]
 struct Entry {
     /// The last answer that named an account; it outlives outages.
     account: Option<Account>,
-    failure: Option<(ProviderError, Instant)>,
+    failure: Option<Failure>,
     faults: i32,
-    asked: Instant,
+    /// When a check was last answered, well or not.
+    checked: Option<Instant>,
+    /// When the provider last did what was asked with this key.
+    worked: Option<Instant>,
+    /// Whether something happened since that the last check does not know of.
+    doubted: bool,
+    /// A refusal of launches that is about the account, and how many there were in a row.
+    hold: Option<Failure>,
+    refused_launches: i32,
+}
+
+impl Entry {
+    fn new() -> Self {
+        Self {
+            account: None,
+            failure: None,
+            faults: 0,
+            checked: None,
+            worked: None,
+            doubted: false,
+            hold: None,
+            refused_launches: 0,
+        }
+    }
 }
 
 /// What is known of every key in use.
@@ -63,15 +120,15 @@ impl Accounts {
     /// What is known of the key; `None` if it has to be asked.
     pub fn standing(&self, key: &ConnectionKey) -> Option<Standing> {
         let entries = lock(&self.entries);
-        let entry = entries.get(key)?;
+        let entry = entries.get(key).filter(|entry| !entry.doubted)?;
         match &entry.failure {
             None => entry.account.clone().map(Standing::Accepted),
-            Some((error, until)) => {
-                let again = until.saturating_duration_since(Instant::now());
+            Some(failure) => {
+                let again = failure.left();
                 if again.is_zero() {
                     return None;
                 }
-                let error = error.clone();
+                let error = failure.error.clone();
                 Some(if refuses(&error) {
                     Standing::Refused { error, again }
                 } else {
@@ -81,6 +138,13 @@ impl Accounts {
         }
     }
 
+    /// When the key is asked about again, if it is refused or could not be asked.
+    pub fn again_at(&self, key: &ConnectionKey) -> Option<Timestamp> {
+        let entries = lock(&self.entries);
+        let failure = entries.get(key)?.failure.as_ref()?;
+        Some(failure.until_at)
+    }
+
     /// The account that the key was last seen to belong to, whatever has happened since.
     pub fn last_account(&self, key: &ConnectionKey) -> Option<Account> {
         lock(&self.entries)
@@ -88,67 +152,164 @@ impl Accounts {
             .and_then(|entry| entry.account.clone())
     }
 
-    /// How long ago the provider was last asked.
+    /// How long ago a check of the key was last answered.
     pub fn age(&self, key: &ConnectionKey) -> Option<Duration> {
-        lock(&self.entries)
-            .get(key)
-            .map(|entry| entry.asked.elapsed())
+        let entries = lock(&self.entries);
+        entries.get(key)?.checked.map(|checked| checked.elapsed())
     }
 
-    /// Asks the provider, once for all who want to know at the same time.
+    /// How long ago the provider last did what was asked with this key, whatever that was.
+    pub fn worked_for(&self, key: &ConnectionKey) -> Option<Duration> {
+        let entries = lock(&self.entries);
+        entries.get(key)?.worked.map(|worked| worked.elapsed())
+    }
+
+    /// Asks the provider, once for all who want to know at the same time, unless it has answered within `older_than`.
     pub async fn ask(&self, key: &ConnectionKey, provider: &dyn Provider, older_than: Duration) {
+        let asked = Instant::now();
         let turn = Arc::clone(lock(&self.asking).entry(key.clone()).or_default());
         let _turn = turn.lock().await;
+        let answered = lock(&self.entries)
+            .get(key)
+            .filter(|entry| !entry.doubted)
+            .and_then(|entry| entry.checked);
         // Whoever waited for a turn finds the answer there.
-        if self.standing(key).is_some() && self.age(key).is_some_and(|age| age <= older_than) {
+        let new_enough = answered.is_some_and(|at| at >= asked || at.elapsed() <= older_than);
+        if new_enough && self.standing(key).is_some() {
             return;
         }
-        let result = provider.verify().await;
-        match result {
+        if let Some(entry) = lock(&self.entries).get_mut(key) {
+            // A doubt that comes while the provider is being asked stays.
+            entry.doubted = false;
+        }
+        match provider.verify().await {
             Ok(account) => self.accepted(key, account),
-            Err(error) => self.failed(key, error),
+            Err(error) => {
+                let now = Instant::now();
+                self.fail(key, error);
+                if let Some(entry) = lock(&self.entries).get_mut(key) {
+                    entry.checked = Some(now);
+                }
+            }
         }
     }
 
     fn accepted(&self, key: &ConnectionKey, account: Account) {
-        let entry = Entry {
-            account: Some(account),
-            failure: None,
-            faults: 0,
-            asked: Instant::now(),
-        };
-        lock(&self.entries).insert(key.clone(), entry);
+        let mut entries = lock(&self.entries);
+        let entry = entries.entry(key.clone()).or_insert_with(Entry::new);
+        let now = Instant::now();
+        entry.account = Some(account);
+        entry.failure = None;
+        entry.faults = 0;
+        entry.checked = Some(now);
+        entry.worked = Some(now);
+    }
+
+    /// A call with this key did what was asked: whatever was said against the key, or of an outage, is over.
+    pub fn worked(&self, key: &ConnectionKey) {
+        if let Some(entry) = lock(&self.entries).get_mut(key) {
+            entry.worked = Some(Instant::now());
+            // What a call does not show: that the account's coding agent is there.
+            let kept = entry
+                .failure
+                .take_if(|failure| failure.error.subject != Some(Subject::CodingAgent));
+            if kept.is_some() {
+                entry.faults = 0;
+            }
+        }
     }
 
     /// Notes that a call with this key failed in a way that says something about the key or the provider.
     pub fn failed(&self, key: &ConnectionKey, error: ProviderError) {
+        self.fail(key, error);
+    }
+
+    fn fail(&self, key: &ConnectionKey, error: ProviderError) {
         let mut entries = lock(&self.entries);
         let now = Instant::now();
-        let entry = entries.entry(key.clone()).or_insert(Entry {
-            account: None,
-            failure: None,
-            faults: 0,
-            asked: now,
+        let entry = entries.entry(key.clone()).or_insert_with(Entry::new);
+        let stands = entry.failure.as_ref().is_some_and(|failure| {
+            failure.until > now && refuses(&failure.error) == refuses(&error)
         });
-        entry.faults = entry.faults.saturating_add(1);
-        entry.asked = now;
+        // Many calls that meet the same fault, or a check that came early, are one fault.
+        if !stands {
+            entry.faults = entry.faults.saturating_add(1);
+        }
         let wait = if refuses(&error) {
             self.timing.refusal_wait(entry.faults)
         } else {
             self.timing.fault_wait(entry.faults)
         };
         let wait = wait.max(error.retry_after.unwrap_or_default());
-        entry.failure = Some((error, now + wait));
+        entry.failure = Some(Failure::new(error, wait, now));
     }
 
-    /// Makes the next look ask the provider.
+    /// Makes the next look ask the provider, unless the key is refused as it is.
     pub fn doubt(&self, key: &ConnectionKey) {
         if let Some(entry) = lock(&self.entries).get_mut(key) {
-            entry
+            let refused = entry
                 .failure
-                .get_or_insert_with(|| (doubtful(), Instant::now()))
-                .1 = Instant::now();
+                .as_ref()
+                .is_some_and(|failure| refuses(&failure.error) && !failure.left().is_zero());
+            entry.doubted |= !refused;
         }
+    }
+
+    /// Forgets how long to wait after what went wrong with this key: what it is used with has changed.
+    pub fn ask_anew_if_failed(&self, key: &ConnectionKey) {
+        if let Some(entry) = lock(&self.entries).get_mut(key) {
+            entry.doubted |= entry.failure.is_some();
+            if let Some(hold) = &mut entry.hold {
+                hold.until = Instant::now();
+            }
+        }
+    }
+
+    /// A launch was refused for a reason that every launch with this key would meet: they wait, and one tries again.
+    pub fn hold_launches(&self, key: &ConnectionKey, error: ProviderError) {
+        let mut entries = lock(&self.entries);
+        let now = Instant::now();
+        let entry = entries.entry(key.clone()).or_insert_with(Entry::new);
+        let stands = entry.hold.as_ref().is_some_and(|hold| hold.until > now);
+        if !stands {
+            entry.refused_launches = entry.refused_launches.saturating_add(1);
+        }
+        let wait = self.timing.refusal_wait(entry.refused_launches);
+        let wait = wait.max(error.retry_after.unwrap_or_default());
+        entry.hold = Some(Failure::new(error, wait, now));
+    }
+
+    /// A launch was not refused.
+    pub fn release_launches(&self, key: &ConnectionKey) {
+        if let Some(entry) = lock(&self.entries).get_mut(key) {
+            entry.hold = None;
+            entry.refused_launches = 0;
+        }
+    }
+
+    /// Why launches with this key wait, if they do.
+    pub fn held(&self, key: &ConnectionKey) -> Option<Hold> {
+        let entries = lock(&self.entries);
+        let hold = entries.get(key)?.hold.as_ref()?;
+        Some(Hold {
+            error: hold.error.clone(),
+            again: hold.left(),
+            again_at: hold.until_at,
+        })
+    }
+
+    /// Whether whoever asks may try a launch although they are held: one does when the wait is over. If nothing comes of it,
+    /// another may after [`Timing::recheck`].
+    pub fn may_probe(&self, key: &ConnectionKey) -> bool {
+        let mut entries = lock(&self.entries);
+        let Some(hold) = entries.get_mut(key).and_then(|entry| entry.hold.as_mut()) else {
+            return true;
+        };
+        let due = hold.left().is_zero();
+        if due {
+            hold.until = Instant::now() + self.timing.recheck;
+        }
+        due
     }
 
     /// Forgets a key that nobody uses any more.
@@ -158,24 +319,139 @@ impl Accounts {
     }
 }
 
-/// Whether an error says that the key, not the provider, is the problem.
+/// Whether an error says that the key, not the provider or what lies between, is the problem. `NotFound` and `InvalidRequest`
+/// of a check are about the endpoint, unless the account's coding agent is what is missing.
 pub fn refuses(error: &ProviderError) -> bool {
     match error.class {
-        ErrorClass::Unauthorized
-        | ErrorClass::Forbidden
-        | ErrorClass::QuotaExhausted
-        | ErrorClass::InvalidRequest
-        | ErrorClass::NotFound => true,
-        ErrorClass::Conflict
-        | ErrorClass::RateLimited
-        | ErrorClass::Unavailable
-        | ErrorClass::Intermediary
-        | ErrorClass::Timeout
-        | ErrorClass::Unknown
-        | ErrorClass::Protocol => false,
+        ErrorClass::Unauthorized | ErrorClass::Forbidden | ErrorClass::QuotaExhausted => true,
+        ErrorClass::InvalidRequest | ErrorClass::NotFound => {
+            error.subject == Some(Subject::CodingAgent)
+        }
+        _ => false,
     }
 }
 
-fn doubtful() -> ProviderError {
-    ProviderError::unsent(ErrorClass::Unauthorized, "the key is being checked again")
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::panic)]
+    use std::sync::atomic::Ordering;
+
+    use super::*;
+    use crate::controllers::testing::{Scripted, account};
+
+    fn key() -> ConnectionKey {
+        ConnectionKey("cursor/v1@https://api.example.com/#key".to_owned())
+    }
+
+    fn error(class: ErrorClass) -> ProviderError {
+        ProviderError::unsent(class, "no")
+    }
+
+    fn accounts() -> Accounts {
+        Accounts::new(Timing::default())
+    }
+
+    fn wait_of(accounts: &Accounts) -> Duration {
+        match accounts.standing(&key()) {
+            Some(Standing::Refused { again, .. } | Standing::Unreachable { again, .. }) => again,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Forty who want to know at the same time, with a provider that takes its time: one request, and one fault.
+    #[tokio::test(start_paused = true)]
+    async fn those_who_wait_share_one_check() {
+        for answer in [Ok(account()), Err(error(ErrorClass::Unauthorized))] {
+            let accounts = accounts();
+            let provider = Scripted::verifying(answer, Duration::from_secs(1));
+            let key = key();
+            let asks = (0..40).map(|_| accounts.ask(&key, &provider, Duration::ZERO));
+            futures::future::join_all(asks).await;
+            assert_eq!(provider.verified.load(Ordering::SeqCst), 1);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_doubt_asks_at_once_and_does_not_multiply_the_wait() {
+        let accounts = accounts();
+        let provider = Scripted::verifying(Err(error(ErrorClass::Unauthorized)), Duration::ZERO);
+        accounts.ask(&key(), &provider, Duration::ZERO).await;
+        let first = wait_of(&accounts);
+        for _ in 0..4 {
+            accounts.doubt(&key());
+            // It is refused as it is: nothing is asked.
+            assert!(accounts.standing(&key()).is_some());
+            accounts.ask_anew_if_failed(&key());
+            assert!(accounts.standing(&key()).is_none());
+            accounts.ask(&key(), &provider, Duration::ZERO).await;
+        }
+        assert!(wait_of(&accounts) <= first + Duration::from_secs(1));
+        assert_eq!(provider.verified.load(Ordering::SeqCst), 5);
+    }
+
+    #[tokio::test]
+    async fn any_success_with_the_key_clears_what_was_said_against_it() {
+        let accounts = accounts();
+        let good = Scripted::verifying(Ok(account()), Duration::ZERO);
+        accounts.ask(&key(), &good, Duration::ZERO).await;
+        for class in [ErrorClass::Forbidden, ErrorClass::Unavailable] {
+            accounts.failed(&key(), error(class));
+            assert!(!matches!(
+                accounts.standing(&key()),
+                Some(Standing::Accepted(_))
+            ));
+            accounts.worked(&key());
+            assert!(matches!(
+                accounts.standing(&key()),
+                Some(Standing::Accepted(_))
+            ));
+        }
+    }
+
+    #[test]
+    fn many_calls_that_meet_one_outage_are_one_fault() {
+        let accounts = accounts();
+        for _ in 0..80 {
+            accounts.failed(&key(), error(ErrorClass::Unavailable));
+        }
+        assert!(wait_of(&accounts) <= Timing::default().fault_wait(1));
+    }
+
+    /// Only what says something of the key waits as for somebody who has to mend it.
+    #[test]
+    fn the_key_the_endpoint_and_the_network_are_told_apart() {
+        for (class, key_is_at_fault) in [
+            (ErrorClass::Unauthorized, true),
+            (ErrorClass::Forbidden, true),
+            (ErrorClass::QuotaExhausted, true),
+            (ErrorClass::NotFound, false),
+            (ErrorClass::InvalidRequest, false),
+            (ErrorClass::Unavailable, false),
+            (ErrorClass::Protocol, false),
+        ] {
+            assert_eq!(refuses(&error(class)), key_is_at_fault, "{class:?}");
+        }
+        let mut agent = error(ErrorClass::NotFound);
+        agent.subject = Some(Subject::CodingAgent);
+        assert!(refuses(&agent));
+    }
+
+    #[test]
+    fn one_launch_at_a_time_tries_whether_a_refusal_still_holds() {
+        let accounts = Accounts::new(Timing {
+            refusal_wait_min: Duration::from_millis(20),
+            ..Timing::default()
+        });
+        assert!(accounts.may_probe(&key()));
+        assert!(accounts.may_probe(&key()));
+        for _ in 0..10 {
+            accounts.hold_launches(&key(), error(ErrorClass::QuotaExhausted));
+        }
+        assert!(!accounts.may_probe(&key()));
+        std::thread::sleep(Duration::from_millis(25));
+        let probes = (0..100).filter(|_| accounts.may_probe(&key())).count();
+        assert_eq!(probes, 1);
+        accounts.release_launches(&key());
+        assert!(accounts.may_probe(&key()) && accounts.held(&key()).is_none());
+    }
 }

@@ -13,9 +13,10 @@ use tokio_util::task::TaskTracker;
 use url::Url;
 
 use super::accounts::Accounts;
+use super::connection::Links;
 use super::memory::Memory;
 use super::metrics::Metrics;
-use super::poller::Poller;
+use super::poller::{Parts, Poller};
 use super::secrets::Sources;
 use super::sweep::Sweeper;
 use crate::api::ProviderKind;
@@ -82,9 +83,11 @@ pub struct Shared {
     /// Secrets and prompt sources.
     pub sources: Sources,
     /// Who each key belongs to.
-    pub accounts: Accounts,
+    pub accounts: Arc<Accounts>,
+    /// The connections in use.
+    pub links: Links,
     /// What is remembered of each session.
-    pub memory: Memory,
+    pub memory: Arc<Memory>,
     /// Follows sessions at their providers.
     pub poller: Poller,
     /// Finds sessions that nobody accounts for.
@@ -131,14 +134,26 @@ impl Context {
             stop,
             heartbeats,
         } = process;
+        let started = Instant::now();
+        let memory = Arc::new(Memory::default());
+        let accounts = Arc::new(Accounts::new(settings.timing.clone()));
+        let poller = Poller::new(Parts {
+            started,
+            timing: settings.timing.clone(),
+            lead: lead.clone(),
+            stop: stop.clone(),
+            memory: Arc::clone(&memory),
+            accounts: Arc::clone(&accounts),
+        });
         Self(Arc::new(Shared {
             sources: Sources::new(client.clone(), settings.timing.recheck),
-            accounts: Accounts::new(settings.timing.clone()),
-            memory: Memory::default(),
-            poller: Poller::default(),
+            accounts,
+            links: Links::default(),
+            memory,
+            poller,
             sweeper: Sweeper::default(),
             tasks: TaskTracker::new(),
-            started: Instant::now(),
+            started,
             started_at: Timestamp::now(),
             namespaces: Mutex::default(),
             owned: Mutex::default(),

@@ -2,27 +2,15 @@
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use kube_runtime::reflector::ObjectRef;
 
-use super::accounts::ConnectionKey;
+use super::connection::Linked;
 use crate::api::CodeSession;
 use crate::domain::session::{Look, Lookups, Preflight};
-use crate::providers::contract::Provider;
 use crate::runtime::lock::lock;
-
-/// A connection that a session uses.
-#[derive(Clone)]
-pub struct Attached {
-    /// Tells it from others.
-    pub key: ConnectionKey,
-    /// The connection; it holds the credential while the session is active, whatever becomes of the Secret.
-    pub provider: Arc<dyn Provider>,
-    /// Digest of the credential, salted with the session's uid.
-    pub credential: String,
-}
 
 /// What is remembered of one session.
 #[derive(Clone, Default)]
@@ -44,7 +32,16 @@ pub struct Remembered {
     /// Whether a launch of this session is under way in this process.
     pub in_flight: bool,
     /// The connection it uses.
-    pub attached: Option<Attached>,
+    pub attached: Option<Linked>,
+    /// Whether an effect of this session is under way outside of its passes, and whether a pass has come in vain meanwhile.
+    pub under_way: Option<UnderWay>,
+}
+
+/// An effect that is under way.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct UnderWay {
+    /// Whether a pass has come meanwhile: there is something to look at afterwards.
+    pub passed: bool,
 }
 
 /// The memory of all sessions, by uid.

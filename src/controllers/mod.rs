@@ -21,6 +21,8 @@ mod scope;
 pub mod secrets;
 pub mod session;
 pub mod sweep;
+#[cfg(test)]
+mod testing;
 
 pub use context::{Context, Process, Settings};
 pub use run::run;

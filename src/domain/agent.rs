@@ -35,6 +35,8 @@ pub struct Findings {
     pub orphans: Option<Vec<OrphanStatus>>,
     /// Whether it is suspended.
     pub suspended: bool,
+    /// Why no session is launched although the key is accepted, if there is a reason that all of them would meet.
+    pub launches_held: Option<(Reason, String)>,
     /// What is to be recorded of its template.
     pub template: Option<TemplateStatus>,
     /// How its template stands.
@@ -248,6 +250,13 @@ fn conditions(
     ) = match &findings.health {
         Health::Accepted(_) => {
             let (reconciling, stalled) = match &findings.template_standing {
+                _ if findings.launches_held.is_some() => {
+                    let (reason, message) = findings
+                        .launches_held
+                        .as_ref()
+                        .map_or((Reason::Ready, ""), |(reason, why)| (*reason, why.as_str()));
+                    ((False, reason, ""), (True, reason, message))
+                }
                 Standing::NotNeeded | Standing::Ready => {
                     ((False, Reason::Ready, ""), (False, Reason::Ready, ""))
                 }
@@ -292,13 +301,14 @@ fn conditions(
             (True, *reason, message),
         ),
     };
-    let ready: Verdict<'_> = match &findings.health {
-        Health::Accepted(_) if findings.suspended => (
+    let ready: Verdict<'_> = match (&findings.health, &findings.launches_held) {
+        (Health::Accepted(_), _) if findings.suspended => (
             False,
             Reason::AgentSuspended,
             "suspended: running sessions go on, no new one starts",
         ),
-        Health::Accepted(_) => match &findings.template_standing {
+        (Health::Accepted(_), Some((reason, message))) => (False, *reason, message.as_str()),
+        (Health::Accepted(_), None) => match &findings.template_standing {
             Standing::NotNeeded | Standing::Ready | Standing::Refused { usable: true, .. } => {
                 (True, Reason::Ready, "sessions can start")
             }
@@ -308,11 +318,14 @@ fn conditions(
                 usable: false,
             } => (False, Reason::TemplateRefused, message.as_str()),
         },
-        Health::Unreachable {
-            reason, message, ..
-        }
-        | Health::Unusable { reason, message } => (False, *reason, message.as_str()),
-        Health::Refused { message } => (False, Reason::CredentialsInvalid, message.as_str()),
+        (
+            Health::Unreachable {
+                reason, message, ..
+            }
+            | Health::Unusable { reason, message },
+            _,
+        ) => (False, *reason, message.as_str()),
+        (Health::Refused { message }, _) => (False, Reason::CredentialsInvalid, message.as_str()),
     };
     AgentCondition::ALL
         .iter()

@@ -17,7 +17,7 @@ use tracing::Instrument;
 
 use self::template::{Kept, keep, keeps_templates, recorded, take_away};
 use super::accounts::Standing;
-use super::connection::{Linked, endpoint, link, obstacle};
+use super::connection::{Linked, endpoint, held, link, obstacle, why_unreachable};
 use super::context::Context;
 use super::error::{Chain, PassError};
 use super::metrics::{Controller, PassOutcome};
@@ -29,6 +29,7 @@ use crate::api::{
 use crate::domain::agent::{Findings, Health, leaving, status};
 use crate::domain::remote::Capability;
 use crate::domain::requeue::jittered;
+use crate::domain::status::whole_seconds;
 use crate::domain::template::{Place, Site, Standing as TemplateStanding};
 use crate::providers::contract::ProviderType;
 use crate::runtime::watch::in_namespace;
@@ -103,6 +104,7 @@ async fn pass(scope: &Arc<Scope>, agent: &Arc<CodeAgent>) -> Result<Duration, Pa
         counts,
         orphans: orphans(context, &agent.uid().unwrap_or_default()),
         suspended: agent.spec.suspend,
+        launches_held: None,
         template: recorded(agent),
         template_standing: TemplateStanding::NotNeeded,
     };
@@ -248,6 +250,11 @@ async fn examine(
     };
     scope.note_key(&agent.uid().unwrap_or_default(), &linked.key);
     let recheck = context.settings.agent_recheck;
+    let seen = last_said(agent).map(|status| status.observed_generation);
+    if seen.is_some() && seen != agent.metadata.generation {
+        // Whoever changes a CodeAgent wants to know at once whether that has helped.
+        context.accounts.ask_anew_if_failed(&linked.key);
+    }
     let fresh = context
         .accounts
         .age(&linked.key)
@@ -276,6 +283,11 @@ async fn examine(
             if lists_models && (!fresh || !known_models) {
                 findings.models = list_models(&linked).await;
             }
+            if let Some(hold) = context.accounts.held(&linked.key) {
+                again = hold.again.max(context.timing().recheck).min(recheck);
+                let objection = held(&hold);
+                findings.launches_held = Some((objection.reason, objection.message));
+            }
             Health::Accepted(account.clone())
         }
         Some(Standing::Refused { error, .. }) => {
@@ -293,7 +305,14 @@ async fn examine(
                     }
                 }
                 Some(objection) => Health::Refused {
-                    message: objection.message,
+                    message: match context.accounts.again_at(&linked.key) {
+                        Some(at) => format!(
+                            "{}. It is checked again at {}, or as soon as the Secret or the CodeAgent changes",
+                            objection.message,
+                            whole_seconds(at)
+                        ),
+                        None => objection.message,
+                    },
                 },
                 None => Health::Refused {
                     message: error.to_string(),
@@ -304,7 +323,7 @@ async fn examine(
             again = *wait;
             Health::Unreachable {
                 reason: error.outage(),
-                message: format!("the provider cannot be used right now: {error}"),
+                message: why_unreachable(error),
                 account: context.accounts.last_account(&linked.key),
             }
         }

@@ -278,7 +278,23 @@ pub(super) fn note_failure(
             .filter(|error| error.code.is_none() || error.class == ErrorClass::Unauthorized),
         Outcome::Examined { result, .. } => result.as_ref().err(),
     };
-    let Some(error) = error else { return };
+    let accounts = &scope.context.accounts;
+    let Some(error) = error else {
+        if !matches!(outcome, Outcome::Stopped(Err(_))) {
+            accounts.worked(key);
+        }
+        if matches!(outcome, Outcome::Launched(LaunchOutcome::Accepted(_))) {
+            accounts.release_launches(key);
+        }
+        return;
+    };
+    if let (ErrorClass::QuotaExhausted, Outcome::Launched(LaunchOutcome::Rejected(_))) =
+        (error.class, outcome)
+    {
+        // It is about the account: the others need not find out one by one.
+        accounts.hold_launches(key, error.clone());
+        scope.recheck_agents(namespace);
+    }
     if error.subject == Some(Subject::CodingAgent) {
         // It was there when the key was checked.
         scope.context.accounts.failed(key, error.clone());

@@ -9,9 +9,9 @@ use kube_runtime::reflector::ObjectRef;
 use sha2::{Digest, Sha256};
 
 use super::super::accounts::Standing;
-use super::super::connection::{Linked, Obstacle, endpoint, link, obstacle, without};
+use super::super::connection::{Linked, Obstacle, endpoint, held, link, obstacle, without};
 use super::super::error::PassError;
-use super::super::memory::{Attached, Remembered};
+use super::super::memory::Remembered;
 use super::super::scope::Scope;
 use super::queue::{place, turn};
 use super::{attach, salted};
@@ -179,7 +179,7 @@ pub(super) async fn gather(scope: &Arc<Scope>, object: &CodeSession) -> Result<F
             let trusted =
                 kept.filter(|kept| need == Need::Connection && !doubted(scope, &remembered, kept));
             Some(match trusted {
-                Some(kept) => Ok(relink(kept)),
+                Some(kept) => Ok(kept.clone()),
                 None => connect(scope, &namespace, &uid, spec, secret, kept).await,
             })
         }
@@ -369,7 +369,7 @@ fn origin(object: &CodeSession, uid: &str) -> Origin {
 }
 
 /// Whether the credential that a session has used so far may not be the right one any more.
-fn doubted(scope: &Scope, remembered: &Remembered, kept: &Attached) -> bool {
+fn doubted(scope: &Scope, remembered: &Remembered, kept: &Linked) -> bool {
     let by_look = remembered.look.as_ref().is_some_and(|look| {
         look.result.as_ref().is_err_and(|error| {
             matches!(
@@ -389,7 +389,7 @@ async fn connect(
     uid: &str,
     spec: &ProviderSpec,
     secret: &KeyReference,
-    kept: Option<&Attached>,
+    kept: Option<&Linked>,
 ) -> Result<Linked, Obstacle> {
     let context = &scope.context;
     let Some(provider) = context.provider(spec) else {
@@ -405,24 +405,11 @@ async fn connect(
     };
     match link(context, namespace, provider, spec, secret).await {
         Ok(linked) => {
-            let attached = Attached {
-                key: linked.key.clone(),
-                provider: Arc::clone(&linked.provider),
-                credential: linked.credential.clone(),
-            };
-            attach(scope, uid, attached);
+            attach(scope, uid, linked.clone());
             Ok(linked)
         }
         // A Secret that is gone does not end a session that runs: its credential is kept until the session is over.
-        Err(obstacle) => kept.map(relink).ok_or(obstacle),
-    }
-}
-
-fn relink(attached: &Attached) -> Linked {
-    Linked {
-        key: attached.key.clone(),
-        provider: Arc::clone(&attached.provider),
-        credential: attached.credential.clone(),
+        Err(obstacle) => kept.cloned().ok_or(obstacle),
     }
 }
 
@@ -587,6 +574,28 @@ fn template_elsewhere(
     })
 }
 
+/// What keeps every launch with this key back: the provider wants no requests, or refuses them for the account's sake.
+fn launches_held(scope: &Scope, linked: &Linked) -> Option<Obstacle> {
+    let context = &scope.context;
+    if let Some(pause) = linked.lanes.silent_for() {
+        return Some(Obstacle {
+            objection: Objection {
+                reason: Reason::RateLimited,
+                message: "waits, the provider wants no requests with this key for now".to_owned(),
+                fault: Fault::Surroundings,
+            },
+            passing: true,
+            again: pause,
+        });
+    }
+    let hold = context.accounts.held(&linked.key)?;
+    (!context.accounts.may_probe(&linked.key)).then(|| Obstacle {
+        objection: held(&hold),
+        passing: false,
+        again: hold.again.min(context.timing().fault_wait_max),
+    })
+}
+
 fn readiness(
     scope: &Scope,
     uid: &str,
@@ -610,6 +619,9 @@ fn readiness(
         return (block(obstacle), Some(linked));
     }
     let accounts = &scope.context.accounts;
+    if let Some(obstacle) = launches_held(scope, &linked).filter(|_| !launched) {
+        return (block(obstacle), Some(linked));
+    }
     let standing = accounts.standing(&linked.key);
     let account = match &standing {
         Some(Standing::Accepted(account)) => Some(account.clone()),

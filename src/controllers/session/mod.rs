@@ -14,8 +14,8 @@ use kube_runtime::controller::Action;
 use kube_runtime::reflector::ObjectRef;
 use tracing::Instrument;
 
+use super::connection::Linked;
 use super::error::{Chain, PassError};
-use super::memory::Attached;
 use super::metrics::{Controller, PassOutcome};
 use super::poller::Followed;
 use super::scope::{Scope, open_claim};
@@ -193,19 +193,16 @@ fn settle(scope: &Arc<Scope>, object: &Arc<CodeSession>) {
         .started_at
         .and_then(|started| Duration::try_from(jiff::Timestamp::now().duration_since(started)).ok())
         .unwrap_or_default();
-    context.poller.follow(
-        context,
-        Followed {
-            uid,
-            session,
-            object: ObjectRef::from_obj(object),
-            queue: scope.session_queue.clone(),
-            age,
-            account,
-            attached,
-            urgent: status.cancel.is_some(),
-        },
-    );
+    context.poller.follow(Followed {
+        uid,
+        session,
+        object: ObjectRef::from_obj(object),
+        queue: scope.session_queue.clone(),
+        age,
+        account,
+        attached,
+        urgent: status.cancel.is_some(),
+    });
 }
 
 /// What happens after a failed pass: logged once, repeated after a growing while.
@@ -231,7 +228,7 @@ fn salted(uid: &str, credential: &str) -> String {
 }
 
 /// Keeps the connection for as long as the session is active.
-fn attach(scope: &Scope, uid: &str, attached: Attached) {
+fn attach(scope: &Scope, uid: &str, attached: Linked) {
     scope
         .context
         .memory

@@ -224,6 +224,19 @@ impl Limiter {
         Ok(())
     }
 
+    /// Takes the token of a launch if there is one right now and nobody waits for it.
+    fn try_prepay(&self) -> bool {
+        let mut state = self.lock();
+        let now = Instant::now();
+        let free = silence(&state, now).is_ok()
+            && state.next_lane().is_none()
+            && self.take(&mut state, now).is_none();
+        if free {
+            state.prepaid = state.prepaid.saturating_add(1);
+        }
+        free
+    }
+
     /// A launch that has a token is not sent after all.
     pub(super) fn refund(&self) {
         let mut state = self.lock();
@@ -380,6 +393,13 @@ impl Rate {
     pub async fn prepay_launch(&self) -> Result<Prepaid, Duration> {
         self.0.prepay().await?;
         Ok(Prepaid(Some(Arc::clone(&self.0))))
+    }
+
+    /// The token of a launch, if it may be sent right now.
+    pub fn try_prepay_launch(&self) -> Option<Prepaid> {
+        self.0
+            .try_prepay()
+            .then(|| Prepaid(Some(Arc::clone(&self.0))))
     }
 
     /// How long the provider still wants no requests with this key.

@@ -164,6 +164,23 @@ impl Lead {
         Self::new(watch::channel(Tenure::Alone).1)
     }
 
+    /// A lead that a test gives (`true`) and takes away.
+    #[cfg(test)]
+    pub(crate) fn switched(leads: bool) -> (impl Fn(bool), Self) {
+        let tenure = |leads| {
+            if leads {
+                Tenure::Alone
+            } else {
+                Tenure::Standby
+            }
+        };
+        let (sender, receiver) = watch::channel(tenure(leads));
+        let switch = move |leads| {
+            sender.send_replace(tenure(leads));
+        };
+        (switch, Self::new(receiver))
+    }
+
     /// Whether this process leads now.
     pub fn holds(&self) -> bool {
         let holds = self.tenure.borrow().holds();

@@ -1,27 +1,66 @@
 //! From a CodeAgent's settings and a Secret to a connection, or to what stands in its way.
 
-use std::sync::Arc;
+pub mod lanes;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use url::Url;
 
-use super::accounts::{ConnectionKey, Standing};
+use self::lanes::Lanes;
+use super::accounts::{ConnectionKey, Hold, Standing};
 use super::context::Shared;
 use super::secrets::{NoSource, SourceError};
 use crate::api::{ALLOWED_HOSTS_ANNOTATION, KeyReference, ProviderSpec, Reason};
 use crate::domain::effective::{Fault, Objection};
-use crate::domain::remote::{ErrorClass, Subject};
+use crate::domain::remote::{ErrorClass, ProviderError, Subject};
+use crate::domain::status::whole_seconds;
 use crate::providers::contract::{Connection, Provider, ProviderType};
+use crate::providers::http::Lane;
+use crate::runtime::lock::lock;
 
 /// A connection.
 #[derive(Clone)]
 pub struct Linked {
     /// Tells it from others.
     pub key: ConnectionKey,
-    /// The connection itself.
+    /// The connection itself, for looks.
     pub provider: Arc<dyn Provider>,
+    /// The connection with its lanes; it holds the credential for as long as somebody uses it, whatever becomes of the Secret.
+    pub lanes: Arc<Lanes>,
     /// Digest of the credential. Stays in memory.
     pub credential: String,
+}
+
+impl Linked {
+    /// The connection for calls of this lane.
+    pub fn in_lane(&self, lane: Lane) -> &Arc<dyn Provider> {
+        self.lanes.provider(lane)
+    }
+}
+
+/// The connections in use: one for each key, however many sessions share it.
+#[derive(Default)]
+pub struct Links(Mutex<HashMap<ConnectionKey, Weak<Lanes>>>);
+
+impl Links {
+    /// The connection with this key, or the one that `connect` makes.
+    fn get_or<E>(
+        &self,
+        key: &ConnectionKey,
+        connect: impl FnOnce() -> Result<Arc<Lanes>, E>,
+    ) -> Result<Arc<Lanes>, E> {
+        let mut links = lock(&self.0);
+        if let Some(lanes) = links.get(key).and_then(Weak::upgrade) {
+            return Ok(lanes);
+        }
+        // Rotated keys would pile up.
+        links.retain(|_, lanes| lanes.strong_count() > 0);
+        let lanes = connect()?;
+        links.insert(key.clone(), Arc::downgrade(&lanes));
+        Ok(lanes)
+    }
 }
 
 /// What stands in the way of a connection.
@@ -114,25 +153,29 @@ pub async fn link(
         provider.api_version(spec),
         spec.tenant().unwrap_or_default()
     ));
-    let connection = Connection {
-        spec: spec.clone(),
-        endpoint: url,
-        credential,
-        http: shared.http.clone(),
-    };
-    let provider = provider
-        .connect(connection)
-        .map_err(|error| match error.class {
-            // The value is there but cannot be a key.
-            ErrorClass::Unauthorized => invalid(
-                Reason::SecretKeyMissing,
-                format!("the Secret {}: {error}", secret.name),
-            ),
-            _ => invalid(Reason::NotSupportedYet, error.to_string()),
-        })?;
+    let rate = shared.http.rate(&url, &credential);
+    let lanes = shared.links.get_or(&key, || {
+        Lanes::new(rate, |lane| {
+            provider.connect(Connection {
+                spec: spec.clone(),
+                endpoint: url.clone(),
+                credential: credential.clone(),
+                http: shared.http.in_lane(lane),
+            })
+        })
+    });
+    let lanes = lanes.map_err(|error| match error.class {
+        // The value is there but cannot be a key.
+        ErrorClass::Unauthorized => invalid(
+            Reason::SecretKeyMissing,
+            format!("the Secret {}: {error}", secret.name),
+        ),
+        _ => invalid(Reason::NotSupportedYet, error.to_string()),
+    })?;
     Ok(Linked {
         key,
-        provider,
+        provider: Arc::clone(lanes.provider(Lane::Look)),
+        lanes,
         credential: digest,
     })
 }
@@ -167,12 +210,35 @@ pub fn obstacle(standing: &Standing, secret: &str) -> Option<Obstacle> {
         Standing::Unreachable { error, again } => Some(Obstacle {
             objection: Objection {
                 reason: error.outage(),
-                message: format!("waits, the provider cannot be used right now: {error}"),
+                message: format!("waits, {}", why_unreachable(error)),
                 fault: Fault::Surroundings,
             },
             passing: true,
             again: *again,
         }),
+    }
+}
+
+/// What the matter is with a provider whose key could not be checked, and what to do where somebody has to.
+pub fn why_unreachable(error: &ProviderError) -> String {
+    match error.class {
+        ErrorClass::NotFound | ErrorClass::InvalidRequest => format!(
+            "nothing answers at the endpoint as the provider's API does: {error}. Check the endpoint (spec.provider, or --provider-endpoint)"
+        ),
+        _ => format!("the provider cannot be used right now: {error}"),
+    }
+}
+
+/// What it means that launches with a key are held.
+pub fn held(hold: &Hold) -> Objection {
+    Objection {
+        reason: Reason::QuotaExhausted,
+        message: format!(
+            "the provider refuses launches with this key: {}. One launch tries again at {}, or sooner if the CodeAgent changes",
+            hold.error,
+            whole_seconds(hold.again_at)
+        ),
+        fault: Fault::Surroundings,
     }
 }
 
