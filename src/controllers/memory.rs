@@ -79,6 +79,42 @@ impl Memory {
         change(self.lock().entry(uid.to_owned()).or_default())
     }
 
+    /// An effect of the session with this uid begins.
+    pub fn begin_effect(&self, uid: &str) {
+        self.change(uid, |remembered| {
+            remembered.under_way = Some(UnderWay::default());
+        });
+    }
+
+    /// Whether an effect of the session with this uid is under way; if so, its end remembers that somebody came.
+    pub fn passes_effect(&self, uid: &str) -> bool {
+        let mut sessions = self.lock();
+        match sessions
+            .get_mut(uid)
+            .and_then(|known| known.under_way.as_mut())
+        {
+            Some(under_way) => {
+                under_way.passed = true;
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// The effect of the session with this uid has ended; whether somebody came meanwhile.
+    pub fn end_effect(&self, uid: &str) -> bool {
+        let mut sessions = self.lock();
+        let ended = sessions
+            .get_mut(uid)
+            .and_then(|known| known.under_way.take());
+        ended.is_some_and(|under_way| under_way.passed)
+    }
+
+    /// The connection that the session with this uid uses.
+    pub fn attached(&self, uid: &str) -> Option<Linked> {
+        self.lock().get(uid)?.attached.clone()
+    }
+
     /// Forgets the session with this uid.
     pub fn forget(&self, uid: &str) {
         self.lock().remove(uid);

@@ -146,7 +146,7 @@ async fn definitions_and_sessions_are_upgraded_and_survive_an_uninstall() {
         &[
             "install",
             "--set",
-            "watchNamespaces={team-a},development.allowHttpEndpoints=true,rbac.create=false",
+            "watchNamespaces={team-a},development.allowHttpEndpoints=true,rbac.create=false,crds.keep=false,image.tag=20261130",
         ],
         Some(&helm::chart()),
     );
@@ -155,6 +155,15 @@ async fn definitions_and_sessions_are_upgraded_and_survive_an_uninstall() {
         notes.contains("WARNING: development.allowHttpEndpoints is on"),
         "{notes}"
     );
+    assert!(notes.contains("WARNING: crds.keep is off"), "{notes}");
+    let image = cluster
+        .kubectl(
+            &["get", "deployment", "codeagent-operator", "-n", NAMESPACE],
+            "",
+        )
+        .await["spec"]["template"]["spec"]["containers"][0]["image"]
+        .clone();
+    assert_eq!(image, "ghcr.io/codeagents-dev/codeagent-operator:20261130");
     assert!(
         notes.contains("kubectl --namespace team-a apply -f -"),
         "{notes}"

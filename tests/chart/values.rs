@@ -91,6 +91,29 @@ fn the_chart_is_of_the_programs_version() {
 }
 
 #[test]
+fn an_image_is_chosen_by_tag_or_digest_whatever_yaml_takes_the_tag_for() {
+    let digest = format!("sha256:{}", "0".repeat(64));
+    for (values, expected) in [
+        ("{image: {tag: v1.2}}".to_owned(), ":v1.2".to_owned()),
+        // A values file makes a float of it, `--set` an integer.
+        ("{image: {tag: 20261130}}".into(), ":20261130".into()),
+        (r#"{image: {tag: "20261130"}}"#.into(), ":20261130".into()),
+        (r#"{image: {tag: "1.10"}}"#.into(), ":1.10".into()),
+        (
+            format!(r#"{{image: {{tag: v1, digest: "{digest}"}}}}"#),
+            format!("@{digest}"),
+        ),
+    ] {
+        let image = container(&render(&values))["image"].clone();
+        let repository = "ghcr.io/codeagents-dev/codeagent-operator";
+        assert_eq!(image, format!("{repository}{expected}"), "{values}");
+    }
+    // Which of 1.1 and 1.10 was meant cannot be told.
+    let refused = helm::template("ops", "ops-system", "{image: {tag: 1.10}}").unwrap_err();
+    assert!(refused.contains("image"), "{refused}");
+}
+
+#[test]
 fn older_kubernetes_is_refused() {
     let render = |version: &str| {
         helm::run(

@@ -6,7 +6,7 @@ use codeagent_simulator::Provider;
 use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 
-use crate::support::world::{World, pretty};
+use crate::support::world::{World, condition_of, phase_of, pretty};
 
 const ENDLESS: &str = "sim: outcome=never\nGo on";
 
@@ -175,5 +175,30 @@ async fn a_session_stopped_by_hand_before_its_launch_is_never_launched() {
         let status = kept.status.clone().unwrap();
         assert_eq!(status.phase, SessionPhase::Cancelled, "{}", pretty(&kept));
         assert_eq!(world.launches(&kept).len(), 0);
+    }
+}
+
+/// What tools that follow kstatus make of an end: current where the spec asked for it, failed otherwise.
+#[tokio::test]
+async fn an_end_that_was_asked_for_is_current_and_any_other_is_failed() {
+    let world = World::new().await;
+    world.agent(Provider::Cursor).await;
+    let _operator = world.operator().await;
+    for (name, prompt, phase, failed) in [
+        ("done", "Do it", SessionPhase::Finished, "False"),
+        ("broken", "sim: outcome=error", SessionPhase::Error, "True"),
+        ("stopped", ENDLESS, SessionPhase::Cancelled, "False"),
+    ] {
+        world.session(Provider::Cursor, name, prompt).await;
+        if phase == SessionPhase::Cancelled {
+            world.until_phase(name, SessionPhase::Running).await;
+            let cancelled = json!({"desiredState": "Cancelled"});
+            world.change_session(name, cancelled).await;
+        }
+        let ended = world.until_settled(name).await;
+        assert_eq!(phase_of(&ended), phase, "{}", pretty(&ended));
+        let status = |kind| condition_of(&ended, kind).unwrap().status.as_str();
+        assert_eq!(status("Stalled"), failed, "{name}");
+        assert_eq!(status("Reconciling"), "False", "{name}");
     }
 }

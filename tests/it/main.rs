@@ -16,6 +16,7 @@ mod downgrade;
 mod ending;
 mod firetiger;
 mod gitops;
+mod lanes;
 mod life;
 mod lost_launches;
 mod malformed;

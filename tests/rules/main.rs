@@ -11,6 +11,7 @@
 mod architecture;
 mod cluster;
 mod endpoints;
+mod engines;
 mod examples;
 mod explain;
 mod kstatus;

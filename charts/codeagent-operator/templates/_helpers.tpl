@@ -36,7 +36,10 @@ app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- if .Values.image.digest -}}
 {{ .Values.image.repository }}@{{ .Values.image.digest }}
 {{- else -}}
-{{ .Values.image.repository }}:{{ default .Chart.AppVersion .Values.image.tag }}
+{{- /* A number from a values file is a float, which would be printed as 2.026113e+07. */ -}}
+{{- $tag := .Values.image.tag -}}
+{{- $tag = ternary $tag (int64 $tag) (kindIs "string" $tag) -}}
+{{ .Values.image.repository }}:{{ default .Chart.AppVersion $tag }}
 {{- end -}}
 {{- end -}}
 

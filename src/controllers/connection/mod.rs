@@ -34,6 +34,14 @@ pub struct Linked {
 }
 
 impl Linked {
+    /// The connection, whose calls go in this lane.
+    pub fn for_lane(self, lane: Lane) -> Self {
+        Self {
+            provider: Arc::clone(self.lanes.provider(lane)),
+            ..self
+        }
+    }
+
     /// The connection for calls of this lane.
     pub fn in_lane(&self, lane: Lane) -> &Arc<dyn Provider> {
         self.lanes.provider(lane)

@@ -2,6 +2,7 @@
 
 mod execute;
 mod gather;
+mod handover;
 mod launch;
 mod queue;
 mod writes;
@@ -38,6 +39,10 @@ pub(super) enum Step {
     Stale,
     /// The object is gone.
     Gone,
+    /// An effect of the object is under way in a task of its own, which wakes it.
+    Handed,
+    /// Its effect waits for a permit of the connection, and is woken when there is one.
+    Queued,
 }
 
 /// Brings one session as far as it gets now.
@@ -62,13 +67,14 @@ pub async fn reconcile(object: Arc<CodeSession>, scope: Arc<Scope>) -> Result<Ac
                 .as_ref()
                 .map_or("Pending", |status| status.phase.as_str()),
         );
-        let bound = scope.context.timing().post_timeout + Duration::from_secs(90);
+        let bound = handover::bound(&scope);
         let step = tokio::time::timeout(bound, pass(&scope, &object).instrument(span))
             .await
             .unwrap_or(Err(PassError::Timeout(bound)));
         let outcome = match &step {
             Ok(Step::Go(_) | Step::Rest(Some(_))) => PassOutcome::Waiting,
             Ok(Step::Rest(None) | Step::Gone) => PassOutcome::Completed,
+            Ok(Step::Handed | Step::Queued) => PassOutcome::Waiting,
             Ok(Step::Stale) => PassOutcome::Skipped,
             Err(_) => PassOutcome::Failed,
         };
@@ -76,9 +82,11 @@ pub async fn reconcile(object: Arc<CodeSession>, scope: Arc<Scope>) -> Result<Ac
             .context
             .metrics
             .pass(Controller::Session, outcome, begun.elapsed().as_secs_f64());
-        if !matches!(step, Ok(Step::Go(_))) {
+        // Who waits to launch keeps its place and its turn.
+        if !matches!(step, Ok(Step::Go(_) | Step::Handed | Step::Queued)) {
             leave_unused_place(&scope, &object);
             leave_turn(&scope, &object);
+            handover::leave_lane(&scope, &object);
         }
         match step? {
             Step::Go(newer) => object = newer,
@@ -90,7 +98,12 @@ pub async fn reconcile(object: Arc<CodeSession>, scope: Arc<Scope>) -> Result<Ac
             }
             // The watch brings the newer version; the timer is for the case that it is already there.
             Step::Stale => return Ok(Action::requeue(Duration::from_millis(500))),
-            Step::Gone => return Ok(Action::await_change()),
+            Step::Gone | Step::Handed => return Ok(Action::await_change()),
+            // It is woken; but a deadline may pass while it waits.
+            Step::Queued => {
+                let wait = scope.context.timing().fault_wait_max;
+                return Ok(Action::requeue(jittered(wait, rand::random())));
+            }
         }
     }
     Ok(Action::requeue(Duration::from_millis(50)))
@@ -122,12 +135,23 @@ fn leave_turn(scope: &Scope, object: &Arc<CodeSession>) {
     }
 }
 
-/// One pass: gather, decide, do one thing, record it.
+/// What follows the last effect: what is not needed any more is given back, what runs is followed.
+fn rest(scope: &Arc<Scope>, object: &Arc<CodeSession>) {
+    leave_unused_place(scope, object);
+    leave_turn(scope, object);
+    settle(scope, object);
+}
+
+/// One pass: gather, decide, do one thing, or hand it over, and record it.
 async fn pass(scope: &Arc<Scope>, object: &Arc<CodeSession>) -> Result<Step, PassError> {
+    let uid = object.uid().unwrap_or_default();
+    if scope.context.memory.passes_effect(&uid) {
+        return Ok(Step::Handed);
+    }
     let facts = gather::gather(scope, object).await?;
     let plan = crate::domain::session::decide(&facts.observed(object));
     tracing::debug!(effect = ?plan.effect.as_ref().map(execute::name), writes = plan.before.is_some(), "decided");
-    execute::execute(scope, object, facts, plan).await
+    handover::carry_out(scope, object, facts, plan).await
 }
 
 /// After the last pass: follow what runs, forget what is over.

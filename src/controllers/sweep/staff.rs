@@ -14,6 +14,7 @@ use crate::api::{CodeAgent, CodeSession, KeyReference, OrphanPolicy, OrphanStatu
 use crate::domain::ids::{AccountFingerprint, SessionId};
 use crate::domain::orphan::{Ledger, Mark, Marked, Orphan};
 use crate::domain::remote::{Capability, Recovery};
+use crate::providers::http::Lane;
 use crate::providers::same_repository;
 
 /// A CodeAgent, and where it is watched.
@@ -120,7 +121,9 @@ pub(super) async fn connect(context: &Context, staff: &Staff) -> Option<Linked> 
         };
         match link(context, &namespace, provider, spec, &secret).await {
             // With another key than the one that was checked it may be another account.
-            Ok(linked) if linked.key == employer.key => return Some(linked),
+            Ok(linked) if linked.key == employer.key => {
+                return Some(linked.for_lane(Lane::Sweep));
+            }
             Ok(_) | Err(_) => {}
         }
     }

@@ -1,0 +1,154 @@
+//! Effects at a provider, outside of passes: a pass plans one and ends; a task carries it out under a permit of its connection,
+//! records what came of it and wakes the object. A provider that is slow, or does not answer, holds up no pass.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use kube::ResourceExt;
+use kube_runtime::reflector::ObjectRef;
+use tokio::task::JoinError;
+use tracing::Instrument;
+
+use super::super::connection::lanes::Permit;
+use super::super::error::{Chain, PassError};
+use super::super::scope::Scope;
+use super::execute::execute;
+use super::gather::Facts;
+use super::{Step, rest};
+use crate::api::CodeSession;
+use crate::domain::requeue::jittered;
+use crate::domain::session::{Effect, Plan};
+use crate::providers::http::Lane;
+
+/// The lane of an effect; `None` if it calls no provider. The look that confirms a stop goes with the stop.
+fn lane(effect: &Effect, object: &CodeSession) -> Option<Lane> {
+    match effect {
+        Effect::AddFinalizer | Effect::ReleaseFinalizer | Effect::DeleteObject => None,
+        Effect::Launch(_) => Some(Lane::Launch),
+        Effect::Cancel(_) => Some(Lane::Stop),
+        Effect::VerifyCredentials
+        | Effect::Preflight { .. }
+        | Effect::Lookup(_)
+        | Effect::Examine(_) => {
+            let stopping = object
+                .status
+                .as_ref()
+                .is_some_and(|status| status.cancel.is_some());
+            Some(if stopping { Lane::Stop } else { Lane::Look })
+        }
+    }
+}
+
+/// Carries out a plan: here, if no provider is called; else in a task, once the connection has a permit for it.
+///
+/// Nothing is written before there is a permit. A launch's permit comes with the token of its request, so that a claim, whose
+/// send window runs from then on, is written only by who will send next.
+pub(super) async fn carry_out(
+    scope: &Arc<Scope>,
+    object: &Arc<CodeSession>,
+    mut facts: Facts,
+    plan: Plan,
+) -> Result<Step, PassError> {
+    let lane = plan.effect.as_ref().and_then(|effect| lane(effect, object));
+    let (Some(lane), Some(linked)) = (lane, &mut facts.linked) else {
+        return execute(scope, object, facts, plan).await;
+    };
+    let (queue, reference) = (scope.session_queue.clone(), ObjectRef::from_obj(&**object));
+    let wake = move || queue.push(reference.clone());
+    let Some(mut permit) = linked.lanes.enter(lane, &facts.uid, wake) else {
+        return Ok(Step::Queued);
+    };
+    linked.provider = Arc::clone(linked.lanes.provider(lane));
+    permit.hand_to_launch();
+    hand_over(scope, object, facts, plan, permit);
+    Ok(Step::Handed)
+}
+
+fn hand_over(
+    scope: &Arc<Scope>,
+    object: &Arc<CodeSession>,
+    facts: Facts,
+    plan: Plan,
+    permit: Permit,
+) {
+    let tasks = &scope.context.tasks;
+    let uid = facts.uid.clone();
+    scope.context.memory.begin_effect(&uid);
+    let (task_scope, task_object) = (Arc::clone(scope), Arc::clone(object));
+    let work = async move {
+        let bound = bound(&task_scope);
+        let step = tokio::time::timeout(bound, execute(&task_scope, &task_object, facts, plan))
+            .await
+            .unwrap_or(Err(PassError::Timeout(bound)));
+        drop(permit);
+        step
+    };
+    let work = tasks.spawn(work.instrument(tracing::Span::current()));
+    let (scope, object) = (Arc::clone(scope), Arc::clone(object));
+    tasks.spawn(async move {
+        let ended = work.await;
+        finish(&scope, &object, &uid, ended);
+    });
+}
+
+/// Longest time that an effect may take, its record included.
+pub(super) fn bound(scope: &Scope) -> Duration {
+    scope.context.timing().post_timeout + Duration::from_secs(90)
+}
+
+/// An effect has ended, well or not: what is next is for a pass.
+fn finish(
+    scope: &Arc<Scope>,
+    object: &Arc<CodeSession>,
+    uid: &str,
+    ended: Result<Result<Step, PassError>, JoinError>,
+) {
+    // A pass that came meanwhile went away: what it came for is still to be done.
+    let missed = scope.context.memory.end_effect(uid);
+    let newest = scope.sessions_overlay.kept_or(object);
+    let reference = ObjectRef::from_obj(&**object);
+    let again = match ended {
+        Ok(Ok(Step::Go(_) | Step::Handed | Step::Queued)) => Some(Duration::ZERO),
+        Ok(Ok(Step::Rest(again))) => {
+            rest(scope, &newest);
+            again.map(|again| jittered(again, rand::random()))
+        }
+        Ok(Ok(Step::Stale)) => Some(Duration::from_millis(500)),
+        Ok(Ok(Step::Gone)) => None,
+        Ok(Err(error)) => {
+            let faults = scope.context.memory.change(uid, |remembered| {
+                remembered.faults = remembered.faults.saturating_add(1);
+                remembered.faults
+            });
+            tracing::warn!(object = %reference, error = %Chain(&error), "an effect failed and will be decided on again");
+            Some(jittered(
+                scope.context.timing().fault_wait(faults),
+                rand::random(),
+            ))
+        }
+        Err(error) => {
+            tracing::error!(object = %reference, %error, "an effect broke off; the session is looked at again");
+            Some(scope.context.timing().fault_wait_min)
+        }
+    };
+    let again = if missed { Some(Duration::ZERO) } else { again };
+    let queue = scope.session_queue.clone();
+    match again {
+        None => {}
+        Some(Duration::ZERO) => queue.push(reference),
+        Some(wait) => {
+            tokio::spawn(async move {
+                tokio::time::sleep(wait).await;
+                queue.push(reference);
+            });
+        }
+    }
+}
+
+/// The session needs nothing of its connection now, or something else than it waited for.
+pub(super) fn leave_lane(scope: &Scope, object: &CodeSession) {
+    let uid = object.uid().unwrap_or_default();
+    if let Some(attached) = scope.context.memory.attached(&uid) {
+        attached.lanes.leave(&uid);
+    }
+}
