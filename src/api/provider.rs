@@ -111,6 +111,28 @@ impl ProviderSpec {
         }
     }
 
+    /// These settings, with the endpoint and the version of the API that a claim was sent to, whatever is the default now.
+    #[must_use]
+    pub fn pinned(mut self, endpoint: &str, api_version: &str) -> Self {
+        let member = [
+            self.cursor.as_mut().map(|spec| &mut spec.endpoint),
+            self.firebender.as_mut().map(|spec| &mut spec.endpoint),
+            self.flapjack.as_mut().map(|spec| &mut spec.endpoint),
+            self.firetiger.as_mut().map(|spec| &mut spec.endpoint),
+        ];
+        for pinned in member.into_iter().flatten() {
+            *pinned = Some(endpoint.to_owned());
+        }
+        if let Some(cursor) = &mut self.cursor {
+            cursor.api_version = match api_version {
+                "v0" => Some(CursorApiVersion::V0),
+                "v1" => Some(CursorApiVersion::V1),
+                _ => cursor.api_version,
+            };
+        }
+        self
+    }
+
     /// What decides besides the key whose sessions are seen: an organisation, or one of several agents.
     pub fn tenant(&self) -> Option<&str> {
         match self.kind()? {
@@ -210,4 +232,36 @@ pub struct FiretigerSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253), regex(pattern = ENDPOINT_PATTERN))]
     pub endpoint: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn spec(member: Value) -> ProviderSpec {
+        serde_json::from_value(member).unwrap()
+    }
+
+    #[test]
+    fn a_claim_pins_endpoint_and_version_whatever_is_set_or_default_now() {
+        for member in [
+            json!({"cursor": {}}),
+            json!({"cursor": {"endpoint": "https://now.example", "apiVersion": "v1"}}),
+            json!({"firebender": {}}),
+            json!({"flapjack": {"orgId": "org"}}),
+            json!({"firetiger": {"codingAgentId": "agent"}}),
+        ] {
+            let before = spec(member.clone());
+            let pinned = before.clone().pinned("https://then.example", "v0");
+            assert_eq!(pinned.kind(), before.kind(), "{member}");
+            assert_eq!(pinned.endpoint(), Some("https://then.example"), "{member}");
+            assert_eq!(pinned.tenant(), before.tenant(), "{member}");
+            if let Some(cursor) = pinned.cursor {
+                assert_eq!(cursor.api_version, Some(CursorApiVersion::V0), "{member}");
+            }
+        }
+    }
 }

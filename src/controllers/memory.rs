@@ -9,14 +9,15 @@ use kube_runtime::reflector::ObjectRef;
 
 use super::connection::Linked;
 use crate::api::CodeSession;
+use crate::domain::ids::ClaimId;
 use crate::domain::session::{Look, Lookups, Preflight};
 use crate::runtime::lock::lock;
 
 /// What is remembered of one session.
 #[derive(Clone, Default)]
 pub struct Remembered {
-    /// The claim, and when it was first seen by this process's uptime.
-    pub claim: Option<(String, Duration)>,
+    /// The claim, and when it was first seen by this process's uptime: of a session without a claim, when that was seen.
+    pub claim: Option<(Option<ClaimId>, Duration)>,
     /// What looks for that claim have shown.
     pub lookups: Lookups,
     /// The newest look at the session.

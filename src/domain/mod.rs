@@ -13,6 +13,7 @@ pub mod offer;
 pub mod orphan;
 pub mod remote;
 pub mod requeue;
+pub mod send;
 pub mod session;
 pub mod snapshot;
 pub mod status;

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 
 use super::ids::{AccountFingerprint, InstallationId, LaunchKey, SessionId};
 use super::marker::{Marker, MarkerSubject};
-use super::session::CREATED_BEFORE;
+use super::send::judge::CLOCK_SKEW;
 use super::snapshot::Snapshot;
 use super::timing::Timing;
 use crate::api::{OrphanPolicy, OrphanReason, SendState};
@@ -62,6 +62,8 @@ pub struct KnownLaunch {
     pub state: SendState,
     /// When it was last claimed.
     pub claimed_at: Timestamp,
+    /// When the first request that may yet be found was claimed.
+    pub first_claimed_at: Timestamp,
     /// How many requests were claimed with this key.
     pub posts: i32,
     /// The account that it was sent to.
@@ -276,7 +278,7 @@ fn is_open(launch: &KnownLaunch, owner: &KnownSession) -> bool {
 
 /// The time in which a lookup for this claim would have taken the session for its own.
 fn in_time_of_claim(launch: &KnownLaunch, created: Timestamp, timing: &Timing) -> bool {
-    let from = launch.claimed_at - CREATED_BEFORE;
+    let from = launch.first_claimed_at - CLOCK_SKEW;
     let until = launch.claimed_at + timing.fence_after(launch.posts) + timing.clock_margin;
     (from..=until).contains(&created)
 }
@@ -329,6 +331,7 @@ mod tests {
                 key: LaunchKey::derive("ns", UID, 1),
                 state: SendState::Confirmed,
                 claimed_at: noon(),
+                first_claimed_at: noon(),
                 posts: 1,
                 account: AccountFingerprint::new("account"),
             }),

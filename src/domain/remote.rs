@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::ids::{AccountFingerprint, RunId, SessionId};
+use super::send::answer::SendOutcome;
 use super::snapshot::{RemotePhase, Snapshot};
 use crate::api::Reason;
 
@@ -191,15 +192,7 @@ pub struct Account {
 }
 
 /// How a launch went.
-#[derive(Clone, Debug, PartialEq)]
-pub enum LaunchOutcome {
-    /// The provider has it.
-    Accepted(Launched),
-    /// Nothing was started, for certain.
-    Rejected(ProviderError),
-    /// It may have been started.
-    Unknown(ProviderError),
-}
+pub type LaunchOutcome = SendOutcome<Launched>;
 
 /// What the answer to an accepted launch says.
 #[derive(Clone, Debug, PartialEq)]
@@ -214,6 +207,8 @@ pub struct Launched {
     pub phase: RemotePhase,
     /// The same in the provider's words.
     pub raw_status: String,
+    /// Whether the session has the id that we chose; `None` where the provider takes none.
+    pub id_honoured: Option<bool>,
 }
 
 /// What a lookup found.
@@ -247,6 +242,8 @@ pub struct Found {
     pub snapshot: Snapshot,
     /// The attempt that launched it, where the marker says so.
     pub attempt: Option<i32>,
+    /// What is not as it was asked for, although the evidence says that it is ours: for people, as it follows "although".
+    pub doubt: Option<String>,
 }
 
 /// How far a scan over several passes has come. Kept in memory only; a restart begins anew.

@@ -18,6 +18,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::remote::{ErrorClass, ProviderError};
+use super::send::Clock;
+use super::send::judge::Fence;
 use super::status::{clip, whole_seconds};
 use super::timing::Timing;
 use crate::api::{Reason, TemplateState, TemplateStatus};
@@ -384,17 +386,20 @@ fn settled(o: &Observed<'_>, record: &TemplateStatus) -> Settled {
     if record.id.is_some() && record.id == o.seen.listed {
         return Settled::For(Duration::MAX);
     }
-    let fence = o.timing.fence();
     let first_seen = o.seen.claim.as_ref().filter(|(id, _)| id == claim);
-    let by_monotonic =
-        first_seen.map_or(Duration::ZERO, |(_, since)| o.uptime.saturating_sub(*since));
-    let by_wall = Duration::try_from(o.now.duration_since(claimed_at))
-        .unwrap_or_default()
-        .saturating_sub(o.timing.clock_margin);
-    let passed = by_monotonic.max(by_wall);
-    match passed.checked_sub(fence) {
+    let fence = Fence {
+        length: o.timing.fence(),
+        not_after: claimed_at + o.timing.send_window,
+        first_seen: first_seen.map(|(_, since)| *since),
+    };
+    let clock = Clock {
+        now: o.now,
+        uptime: o.uptime,
+        timing: o.timing,
+    };
+    match fence.passed(clock) {
         Some(since) => Settled::For(since),
-        None => Settled::In(fence.saturating_sub(passed)),
+        None => Settled::In(fence.left(clock)),
     }
 }
 

@@ -133,6 +133,15 @@ impl Timing {
         doubled(self.fault_wait_min, self.fault_wait_max, count)
     }
 
+    /// Waiting time after `rounds` looks in a row that came to their end without a verdict: none before the first.
+    pub fn inconclusive_wait(&self, rounds: i32) -> Duration {
+        if rounds <= 0 {
+            return Duration::ZERO;
+        }
+        let most = self.fault_wait_max.max(self.consistency_window);
+        doubled(self.consistency_window, most, rounds)
+    }
+
     /// Checks the relations that the protocol relies on.
     ///
     /// # Errors

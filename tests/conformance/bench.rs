@@ -298,7 +298,11 @@ pub fn found(answer: AdoptAnswer) -> Vec<(SessionId, Option<i32>)> {
     match answer {
         AdoptAnswer::Found(found) => found
             .into_iter()
-            .map(|Found { snapshot, attempt }| (snapshot.session_id, attempt))
+            .map(
+                |Found {
+                     snapshot, attempt, ..
+                 }| (snapshot.session_id, attempt),
+            )
             .collect(),
         other => panic!("{other:?}"),
     }

@@ -5,7 +5,6 @@ use std::fmt;
 use codeagent_operator::api::{OnUnknownLaunch, SendState, SessionPhase};
 
 use crate::model::{Object, Session, State, Work, World};
-use crate::operator::Stage;
 use crate::tables::{IdNo, Stored};
 
 /// What went wrong.
@@ -31,6 +30,8 @@ pub enum Violation {
     WrongEnd,
     /// A request was claimed after the user had asked for the end.
     ClaimAfterStop,
+    /// A request was claimed although session or CodeAgent is suspended.
+    ClaimWhileSuspended,
     /// A request left while its claim was not the recorded one.
     SentWithoutClaim,
     /// A deleted object came back, and would launch again.
@@ -98,7 +99,9 @@ impl State {
                 true
             }
             // It finished by itself after a stop was taken: providers do not tell the two apart.
-            (SessionPhase::Cancelled, Work::Finished) => stored.cancel_accepted,
+            (SessionPhase::Cancelled, Work::Finished) => {
+                stored.cancel_accepted || session.told_stopped
+            }
             _ => false,
         };
         if true_end {
@@ -138,7 +141,7 @@ impl State {
         let held = self
             .operators
             .iter()
-            .any(|operator| matches!(operator.stage, Stage::Record(..)));
+            .any(|operator| operator.is_recording());
         let running = self
             .own_sessions()
             .any(|s| s.id == id && s.uid == uid && s.work == Work::Running);
@@ -173,7 +176,9 @@ impl State {
         if old.terminal && (old.over || !confirmed) && old.phase != new.phase {
             return Err(Violation::Reopened);
         }
-        let refused = new.launch == Some(SendState::Rejected) && new.phase == SessionPhase::Pending;
+        // Nothing was started: it waits as before its first request.
+        let refused = matches!(new.launch, Some(SendState::Rejected | SendState::Absent))
+            && new.phase == SessionPhase::Pending;
         let found_again = old.terminal && !old.over && confirmed;
         if rank(new) < rank(old) && !refused && !found_again && world.mutant.is_none() {
             return Err(Violation::Backwards);

@@ -136,6 +136,29 @@ fn a_second_request_that_the_user_asked_for() {
     holds("None, Retry", &faults(1, world));
 }
 
+/// People suspend session and CodeAgent and resume them, at any moment, also while a claim is open.
+#[test]
+fn what_is_suspended_is_not_sent_again() {
+    for recovery in [Recovery::ClientId, Recovery::Marker, Recovery::None] {
+        let mut world = faults(2, alone(recovery));
+        world.suspends = true;
+        holds(&format!("{recovery:?}, suspended"), &world);
+    }
+    let mut world = faults(2, alone(Recovery::None)).on_unknown(OnUnknownLaunch::Retry);
+    world.suspends = true;
+    holds("None, Retry, suspended", &world);
+}
+
+/// The operator is started again with another default endpoint, at any moment.
+#[test]
+fn what_was_sent_to_one_endpoint_is_never_looked_for_at_another() {
+    for recovery in [Recovery::ClientId, Recovery::Marker, Recovery::None] {
+        let mut world = faults(2, alone(recovery));
+        world.moves = true;
+        holds(&format!("{recovery:?}, another endpoint"), &world);
+    }
+}
+
 #[test]
 fn an_operator_that_gives_up_early() {
     // The clock may be far ahead before anybody looks: what is given up on is reported, never launched again.

@@ -120,6 +120,12 @@ pub enum Mutant {
     FinalizerDroppedOnOk,
     /// The finalizer goes as soon as a deletion is seen.
     FinalizerDroppedOnDelete,
+    /// A launch is looked for, and sent again, at the endpoint that is the default now.
+    EndpointNotPinned,
+    /// A session whose object is gone counts as stopped once the provider says that it took the stop.
+    StopBelieved,
+    /// What holds back a first request does not hold back another one.
+    SuspendedOnlyAtFirst,
 }
 
 /// What does not change during a run.
@@ -141,6 +147,10 @@ pub struct World {
     pub later_than_assumed: u8,
     /// Whether what was accepted and answered may show late.
     pub shows_late: bool,
+    /// Whether people suspend the session and the CodeAgent, and resume them.
+    pub suspends: bool,
+    /// Whether the operators may be started again with another default endpoint, once.
+    pub moves: bool,
     /// Whether every request after an accepted one is refused (the account's budget is used up).
     pub refuses_again: bool,
     /// How far each operator's wall clock is ahead, in ticks.
@@ -148,12 +158,18 @@ pub struct World {
     pub timing: Timing,
     pub installation: InstallationId,
     pub facts: ProviderFacts,
-    /// The CodeAgent by generation; 0 is none.
-    pub agents: [AgentView; 3],
+    /// The CodeAgent, by default endpoint and by what there is of it: see [`State::agent`].
+    pub agents: [[AgentView; 4]; 2],
     pub tables: Tables,
     pub running: CodeSessionSpec,
+    pub suspended: CodeSessionSpec,
     pub cancelled: CodeSessionSpec,
 }
+
+/// The CodeAgent is there, and suspended.
+pub const SUSPENDED: u8 = 3;
+/// The base URLs of the provider, of which either may be the default of an installation.
+pub const ENDPOINTS: [&str; 2] = ["https://provider", "https://other.provider"];
 
 impl World {
     pub fn new(recovery: Recovery) -> Self {
@@ -162,6 +178,10 @@ impl World {
                 .unwrap();
         let cancelled = CodeSessionSpec {
             desired_state: Some(DesiredState::Cancelled),
+            ..running.clone()
+        };
+        let suspended = CodeSessionSpec {
+            desired_state: Some(DesiredState::Suspended),
             ..running.clone()
         };
         let timing = Timing {
@@ -204,6 +224,8 @@ impl World {
             promised: true,
             later_than_assumed: 0,
             shows_late: true,
+            suspends: false,
+            moves: false,
             refuses_again: false,
             skew: [0, 2],
             timing,
@@ -218,6 +240,7 @@ impl World {
             agents: agents(OnUnknownLaunch::Recover, true),
             tables: Tables::default(),
             running,
+            suspended,
             cancelled,
         }
     }
@@ -262,6 +285,8 @@ impl World {
     pub fn spec(&self, object: &Object) -> &CodeSessionSpec {
         if object.cancelled {
             &self.cancelled
+        } else if object.suspended {
+            &self.suspended
         } else {
             &self.running
         }
@@ -274,10 +299,13 @@ impl World {
     }
 }
 
-/// The CodeAgent by generation; 0 is none.
-fn agents(on_unknown: OnUnknownLaunch, evidence_seen: bool) -> [AgentView; 3] {
+fn agents(on_unknown: OnUnknownLaunch, evidence_seen: bool) -> [[AgentView; 4]; 2] {
+    ENDPOINTS.map(|endpoint| agents_at(endpoint, on_unknown, evidence_seen))
+}
+
+fn agents_at(endpoint: &str, on_unknown: OnUnknownLaunch, evidence_seen: bool) -> [AgentView; 4] {
     let effective: Effective = serde_json::from_value(json!({
-        "provider": {"cursor": {}, "endpoint": "https://provider"},
+        "provider": {"cursor": {}, "endpoint": endpoint},
         "credentialsRef": {"name": "secret", "key": "api-key"},
         "repository": "https://github.com/acme/app",
         "model": {"id": "auto"},
@@ -288,14 +316,19 @@ fn agents(on_unknown: OnUnknownLaunch, evidence_seen: bool) -> [AgentView; 3] {
         "agentGeneration": 1
     }))
     .unwrap();
-    let present = |generation| AgentView::Present {
+    let present = |generation, suspended| AgentView::Present {
         generation,
-        suspended: false,
+        suspended,
         effective: Box::new(effective.clone()),
         objection: None,
         evidence_seen,
     };
-    [AgentView::Missing, present(1), present(2)]
+    [
+        AgentView::Missing,
+        present(1, false),
+        present(2, false),
+        present(3, true),
+    ]
 }
 
 /// The object at the API server, at one version.
@@ -306,6 +339,7 @@ pub struct Object {
     pub generation: u8,
     pub created: u8,
     pub cancelled: bool,
+    pub suspended: bool,
     pub deleting: Option<u8>,
     pub finalizer: bool,
     pub status: StatusNo,
@@ -328,11 +362,14 @@ pub enum Work {
 pub struct Session {
     pub uid: u8,
     pub attempt: u8,
-    pub account: u8,
+    /// The account, and the endpoint where it is.
+    pub site: Site,
     pub id: IdNo,
     /// `None` once it was seen or must be, before that the last tick at which it may still be invisible.
     pub visible_by: Option<u8>,
     pub work: Work,
+    /// Whether the provider said that it took a stop.
+    pub told_stopped: bool,
     /// Its marker names another installation (a cluster restored beside this one, on the same account).
     pub foreign: bool,
 }
@@ -359,6 +396,14 @@ impl Key {
     }
 }
 
+/// Where a request goes: what is seen at one is not seen at another.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Site {
+    pub account: u8,
+    /// Place in [`ENDPOINTS`].
+    pub endpoint: u8,
+}
+
 /// Everything that changes.
 #[derive(Clone, Hash)]
 pub struct State {
@@ -368,8 +413,10 @@ pub struct State {
     pub operators: [Operator; 2],
     pub sessions: Vec<Session>,
     pub key: Key,
-    /// Generation of the CodeAgent; 0 is none.
+    /// Generation of the CodeAgent; 0 is none, [`SUSPENDED`] one that is suspended.
     pub agent: u8,
+    /// The default endpoint of the installation.
+    pub endpoint: u8,
     pub left: Bounds,
     /// Whether the provider has denied a session that is there without saying that the answer is incomplete; at most once,
     /// within the consistency window.
@@ -418,6 +465,17 @@ pub enum Action {
     DeleteSecret,
     DeleteAgent,
     CreateAgent,
+    /// People suspend the session, or let it run again.
+    Suspend,
+    /// People suspend the CodeAgent.
+    SuspendAgent,
+    /// Every process is started again with another default endpoint.
+    MoveEndpoint,
+    /// What came of a request is tried to be stored again, or undone, while passes go on.
+    Recording {
+        operator: usize,
+        luck: Luck,
+    },
 }
 
 /// How an exchange goes.
@@ -468,7 +526,9 @@ impl Action {
     /// The kind of fault it is; `None` if it is none.
     pub fn fault(self) -> Option<Self> {
         match self {
-            Self::Pass { luck, .. } | Self::Step { luck, .. } => (!luck.is_free()).then_some(self),
+            Self::Pass { luck, .. } | Self::Step { luck, .. } | Self::Recording { luck, .. } => {
+                (!luck.is_free()).then_some(self)
+            }
             Self::Tick => None,
             _ => Some(self),
         }
@@ -485,6 +545,7 @@ impl State {
             sessions: Vec::new(),
             key: Key::First,
             agent: 1,
+            endpoint: 0,
             left: world.bounds,
             glitched: false,
             reported: 0,
@@ -496,10 +557,11 @@ impl State {
             state.sessions.push(Session {
                 uid: 0,
                 attempt: 1,
-                account: 0,
+                site: Site::default(),
                 id: world.tables.id("of-another-installation"),
                 visible_by: None,
                 work: Work::Running,
+                told_stopped: false,
                 foreign: true,
             });
         }
@@ -514,6 +576,7 @@ impl State {
             generation: 1,
             created: self.tick,
             cancelled: false,
+            suspended: false,
             deleting: None,
             finalizer: false,
             status: StatusNo::NONE,
@@ -559,6 +622,12 @@ impl State {
                     });
                 });
             }
+            operator.recording_lucks(self, world, &mut |luck| {
+                actions.push(Action::Recording {
+                    operator: index,
+                    luck,
+                });
+            });
             if self.left.crashes > 0 && operator.has_memory() {
                 actions.push(Action::Crash { operator: index });
             }
@@ -637,11 +706,19 @@ impl State {
         if self.key != Key::Gone {
             actions.push(Action::DeleteSecret);
         }
-        actions.push(if self.agent == 0 {
-            Action::CreateAgent
-        } else {
-            Action::DeleteAgent
+        actions.push(match self.agent {
+            0 | SUSPENDED => Action::CreateAgent,
+            _ => Action::DeleteAgent,
         });
+        if world.suspends {
+            actions.push(Action::Suspend);
+            if self.agent != SUSPENDED {
+                actions.push(Action::SuspendAgent);
+            }
+        }
+        if world.moves && self.endpoint == 0 {
+            actions.push(Action::MoveEndpoint);
+        }
     }
 
     /// Whether time may pass: who is in the middle of a pass is paused.
@@ -737,6 +814,28 @@ impl State {
                 next.spend(|left| &mut left.user);
                 next.agent = 2;
             }
+            Action::Suspend => {
+                next.spend(|left| &mut left.user);
+                next.change(|object| {
+                    object.suspended = !object.suspended;
+                    object.generation += 1;
+                });
+            }
+            Action::SuspendAgent => {
+                next.spend(|left| &mut left.user);
+                next.agent = SUSPENDED;
+            }
+            Action::MoveEndpoint => {
+                next.spend(|left| &mut left.user);
+                next.endpoint = 1;
+                for operator in &mut next.operators {
+                    operator.crash();
+                }
+            }
+            Action::Recording { operator, luck } => {
+                next.spend_luck(luck);
+                writes = next.go_on_recording(world, operator, luck)?;
+            }
         }
         next.normalise(world);
         next.check(world)?;
@@ -807,7 +906,7 @@ impl State {
 
     /// Versions are compared and nothing else: only their order is kept.
     fn number_versions(&mut self) {
-        let mut versions = [0_u16; 8];
+        let mut versions = [0_u16; 12];
         let mut count = 0;
         let mut note = |object: &Object| {
             versions[count] = object.version;
@@ -845,10 +944,12 @@ impl State {
         world: &World,
         uid: u8,
         attempt: u8,
-        account: u8,
+        site: Site,
         late: bool,
     ) -> IdNo {
-        let id = if world.recovery == Recovery::ClientId && world.honours_ids {
+        // The endpoints are apart: each takes an id of ours once.
+        let id = if world.recovery == Recovery::ClientId && world.honours_ids && site.endpoint == 0
+        {
             world.tables.chosen_id(uid, attempt)
         } else {
             world.tables.id(&format!("session-{}", self.sessions.len()))
@@ -856,10 +957,11 @@ impl State {
         self.sessions.push(Session {
             uid,
             attempt,
-            account,
+            site,
             id,
             visible_by: late.then(|| self.tick + world.visible_within()),
             work: Work::Running,
+            told_stopped: false,
             foreign: false,
         });
         id

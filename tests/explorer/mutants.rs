@@ -110,6 +110,43 @@ mutants! {
 }
 
 #[test]
+fn at_the_default_endpoint_of_now_a_lost_launch_is_paid_again() {
+    let mut world = broken(
+        Mutant::EndpointNotPinned,
+        Recovery::Marker,
+        1,
+        bounds(0, 0, 1, 1),
+    );
+    world.moves = true;
+    caught(&world, &[TwoLaunches]);
+}
+
+#[test]
+fn what_holds_back_a_first_request_must_hold_back_another_one() {
+    for recovery in [Recovery::ClientId, Recovery::Marker] {
+        let mut world = broken(
+            Mutant::SuspendedOnlyAtFirst,
+            recovery,
+            1,
+            bounds(0, 0, 1, 1),
+        );
+        world.suspends = true;
+        caught(&world, &[ClaimWhileSuspended]);
+    }
+}
+
+#[test]
+fn a_stop_that_is_believed_without_a_look_leaks() {
+    let world = broken(
+        Mutant::StopBelieved,
+        Recovery::Marker,
+        1,
+        bounds(0, 0, 1, 2),
+    );
+    caught(&world, &[Unowned, AcceptanceLost]);
+}
+
+#[test]
 fn server_side_apply_brings_a_deleted_object_back() {
     let bounds = Bounds {
         stale: 1,

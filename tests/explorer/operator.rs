@@ -6,13 +6,17 @@
 
 use std::rc::Rc;
 
-use codeagent_operator::api::SendState;
-use codeagent_operator::domain::remote::{ErrorClass, Recovery, Sent};
+use codeagent_operator::api::{DeletionPolicy, SendState};
+use codeagent_operator::domain::ids::ClaimId;
+use codeagent_operator::domain::remote::{CancelAnswer, Capability, ErrorClass, Recovery, Sent};
+use codeagent_operator::domain::send::Clock;
+use codeagent_operator::domain::send::recording::{self, Do, Recording, Saw, StoredSend};
 use codeagent_operator::domain::session::Effect;
 
 use crate::check::Violation;
 use crate::model::{
-    Bounds, Key, Luck, Mutant, Object, Session, State, TICK, Work, World, Writes, at,
+    Bounds, Key, Luck, Mutant, Object, SUSPENDED, Session, Site, State, TICK, Work, World, Writes,
+    at,
 };
 use crate::tables::{Answer, Conclusion, IdNo, IssueLinks, PlanNo, Planned, Seen, Sight, StatusNo};
 
@@ -28,6 +32,16 @@ pub struct Operator {
     overlay: Option<Object>,
     memory: Memory,
     pub stage: Stage,
+    /// An outcome that could not be stored at once: passes go on meanwhile.
+    flight: Option<Flight>,
+}
+
+/// The outcome of a request in the hands of the process that sent it.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+struct Flight {
+    decided: Decided,
+    answer: Answer,
+    recording: Recording,
 }
 
 /// What a process remembers of the session, in ticks. Monotonic clocks are compared with themselves alone, so that they
@@ -43,6 +57,7 @@ struct Memory {
     fruitless: Option<u8>,
     preflight: Option<IssueLinks>,
     last_stop: Option<u8>,
+    stop_taken: bool,
     /// Since when looks by this account have found nothing, and the newest of them.
     missing: Option<(u8, u8, u8)>,
     /// The key that its connection was made with.
@@ -75,6 +90,19 @@ struct SightOf {
     tick: u8,
     key: Key,
     agent: u8,
+    /// The default endpoint of the installation.
+    default: u8,
+    /// The endpoint that is connected to.
+    endpoint: u8,
+}
+
+impl SightOf {
+    fn site(self) -> Site {
+        Site {
+            account: self.key.account(),
+            endpoint: self.endpoint,
+        }
+    }
 }
 
 impl Operator {
@@ -87,6 +115,7 @@ impl Operator {
             overlay: None,
             memory: Memory::default(),
             stage: Stage::Idle,
+            flight: None,
         }
     }
 
@@ -108,12 +137,43 @@ impl Operator {
 
     /// Whether a crash would lose anything.
     pub fn has_memory(&self) -> bool {
-        self.stage != Stage::Idle || self.memory != Memory::default()
+        self.stage != Stage::Idle || self.flight.is_some() || self.memory != Memory::default()
     }
 
     /// Whether it holds an acceptance that is not recorded yet.
     pub fn holds_acceptance_of(&self, id: IdNo) -> bool {
+        let in_flight = self.flight.map(|flight| flight.answer);
         matches!(self.stage, Stage::Record(_, Answer::Accepted(held)) if held == id)
+            || matches!(in_flight, Some(Answer::Accepted(held)) if held == id)
+    }
+
+    /// Whether an outcome of its own is not stored yet.
+    pub fn is_recording(&self) -> bool {
+        self.flight.is_some() || matches!(self.stage, Stage::Record(..))
+    }
+
+    /// Whether an outcome waits for the next try to store it.
+    pub fn is_waiting_to_record(&self) -> bool {
+        self.flight.is_some()
+    }
+
+    /// How the next try to store an outcome may go.
+    pub fn recording_lucks(&self, state: &State, world: &World, with: &mut impl FnMut(Luck)) {
+        let Some(flight) = &self.flight else { return };
+        with(Luck::Good);
+        if state.left.losses == 0 {
+            return;
+        }
+        let gone = state
+            .object
+            .is_none_or(|object| object.uid != flight.decided.object.uid);
+        if gone && world.facts.capabilities.contains(&Capability::Cancel) {
+            with(Luck::OnlySaid);
+            with(Luck::LostUndone);
+        } else {
+            with(Luck::WriteRefused);
+            with(Luck::WriteLost);
+        }
     }
 
     /// Forgets what can make no difference. `over`: nothing is left to be done about the object.
@@ -130,7 +190,7 @@ impl Operator {
         if left.stale == 0 {
             self.delivered = None;
             self.overlay = None;
-            if over && self.stage == Stage::Idle {
+            if over && self.stage == Stage::Idle && self.flight.is_none() {
                 self.memory = Memory::default();
                 self.restarted = false;
             }
@@ -150,6 +210,9 @@ impl Operator {
         {
             with(&decided.object);
         }
+        if let Some(flight) = &self.flight {
+            with(&flight.decided.object);
+        }
     }
 
     pub fn objects_mut(&mut self, with: &mut impl FnMut(&mut Object)) {
@@ -159,6 +222,9 @@ impl Operator {
             &mut self.stage
         {
             with(&mut decided.object);
+        }
+        if let Some(flight) = &mut self.flight {
+            with(&mut flight.decided.object);
         }
     }
 
@@ -206,6 +272,15 @@ impl Operator {
         let faults = state.left.losses > 0;
         match &self.stage {
             Stage::Idle => {}
+            Stage::Record(decided, Answer::Accepted(_))
+                if faults && state.object.is_none_or(|o| o.uid != decided.object.uid) =>
+            {
+                // It is undone, and that may go wrong as well.
+                if world.facts.capabilities.contains(&Capability::Cancel) {
+                    with(Luck::OnlySaid);
+                    with(Luck::LostUndone);
+                }
+            }
             Stage::Held(_) | Stage::Record(_, _) if faults => {
                 with(Luck::WriteRefused);
                 with(Luck::WriteLost);
@@ -230,8 +305,8 @@ impl Operator {
                     }
                 }
                 Some(Effect::Preflight { .. }) => {
-                    let account = decided.sight.key.account();
-                    if state.links(account, false) != state.links(account, true) {
+                    let site = decided.sight.site();
+                    if state.links(site, false) != state.links(site, true) {
                         with(Luck::NotYet);
                     }
                     if faults {
@@ -298,6 +373,8 @@ impl State {
             tick,
             key,
             agent: self.agent,
+            default: self.endpoint,
+            endpoint: self.connected_to(world, &object),
         };
         let sight = self.sight(world, index, object, when, look);
         let plan = world.decide(&sight);
@@ -307,6 +384,19 @@ impl State {
             sight: when,
         };
         (decided, plan)
+    }
+
+    /// The endpoint that a pass connects to: the one of the claim, or where there is none the default.
+    fn connected_to(&self, world: &World, object: &Object) -> u8 {
+        let stored = world.tables.status(object.status);
+        let claimed = matches!(
+            stored.launch,
+            Some(SendState::Claimed | SendState::Unknown | SendState::Confirmed)
+        );
+        stored
+            .endpoint
+            .filter(|_| claimed && !world.is(Mutant::EndpointNotPinned))
+            .unwrap_or(self.endpoint)
     }
 
     /// Whether the next pass would begin with a write.
@@ -419,7 +509,11 @@ impl State {
                     Some(Effect::Cancel(session)) => {
                         let id = world.tables.id(session.session_id.as_str());
                         self.operators[index].memory.last_stop = Some(self.tick);
-                        self.stop(world, id, &decided, luck)?
+                        let answer = self.stop(world, id, decided.sight.site(), luck)?;
+                        if answer == Answer::Stopped {
+                            self.operators[index].memory.stop_taken = true;
+                        }
+                        answer
                     }
                     other => panic!("no such effect in this model: {other:?}"),
                 };
@@ -479,6 +573,9 @@ impl State {
             if object.deleting.is_some() || object.cancelled {
                 return Err(Violation::ClaimAfterStop);
             }
+        }
+        if launches && (self.object.unwrap().suspended || decided.sight.agent == SUSPENDED) {
+            return Err(Violation::ClaimWhileSuspended);
         }
         if launches {
             self.claims += 1;
@@ -585,17 +682,17 @@ impl State {
             Luck::LostUndone => return Ok(Answer::Unknown(ErrorClass::Timeout)),
             _ => {}
         }
-        let account = decided.sight.key.account();
+        let site = decided.sight.site();
         let taken = world.recovery == Recovery::ClientId
             && world.honours_ids
             && self
                 .own_sessions()
-                .any(|s| (s.uid, s.attempt, s.account) == (uid, attempt, account));
+                .any(|s| (s.uid, s.attempt, s.site) == (uid, attempt, site));
         if taken {
             return Ok(Answer::Unknown(ErrorClass::Conflict));
         }
         let late = matches!(luck, Luck::LostLate | Luck::ShownLate);
-        let id = self.create_session(world, uid, attempt, account, late);
+        let id = self.create_session(world, uid, attempt, site, late);
         Ok(match luck {
             Luck::LostDone | Luck::LostLate => Answer::Unknown(ErrorClass::Timeout),
             _ => Answer::Accepted(id),
@@ -604,10 +701,10 @@ impl State {
 
     /// Sessions that a look can find: those that it must find, oldest first, and how many may still be hidden.
     fn found(&self, world: &World, decided: &Decided) -> (Vec<Session>, usize) {
-        let account = decided.sight.key.account();
+        let site = decided.sight.site();
         let ours = |s: &&Session| {
             s.uid == decided.object.uid
-                && s.account == account
+                && s.site == site
                 && (!s.foreign || world.is(Mutant::ForeignMarkerAdopted))
                 && (!world.is(Mutant::AttemptsBySeconds) || s.attempt == decided.sight.tick + 1)
         };
@@ -646,27 +743,27 @@ impl State {
     }
 
     /// What the issue links to, as bits: all of it, or what must show by now.
-    fn links(&self, account: u8, all: bool) -> u8 {
+    fn links(&self, site: Site, all: bool) -> u8 {
         self.sessions
             .iter()
             .enumerate()
-            .filter(|(_, s)| s.account == account && (all || s.visible_by.is_none()))
+            .filter(|(_, s)| s.site == site && (all || s.visible_by.is_none()))
             .fold(0, |bits, (place, _)| bits | 1 << place)
     }
 
     /// Reads what the issue links to before a launch.
     fn preflight(&mut self, decided: &Decided, luck: Luck) -> Answer {
-        let account = decided.sight.key.account();
-        let there = (luck != Luck::LostUndone).then(|| self.show_links(account, luck));
+        let site = decided.sight.site();
+        let there = (luck != Luck::LostUndone).then(|| self.show_links(site, luck));
         Answer::Preflighted(IssueLinks {
             begun: self.tick,
-            account,
+            account: site.account,
             there,
         })
     }
 
-    fn show_links(&mut self, account: u8, luck: Luck) -> u8 {
-        let there = self.links(account, luck != Luck::NotYet);
+    fn show_links(&mut self, site: Site, luck: Luck) -> u8 {
+        let there = self.links(site, luck != Luck::NotYet);
         for (place, session) in self.sessions.iter_mut().enumerate() {
             if there >> place & 1 == 1 {
                 session.visible_by = None;
@@ -684,7 +781,7 @@ impl State {
             _ => {}
         }
         let before: u8 = baseline.unwrap().parse().unwrap();
-        let new = self.show_links(decided.sight.key.account(), luck) & !before;
+        let new = self.show_links(decided.sight.site(), luck) & !before;
         if new.count_ones() != 1 {
             return absent;
         }
@@ -699,10 +796,9 @@ impl State {
         &mut self,
         world: &World,
         id: IdNo,
-        decided: &Decided,
+        site: Site,
         luck: Luck,
     ) -> Result<Answer, Violation> {
-        let account = decided.sight.key.account();
         if world.is(Mutant::ForeignMarkerCancelled)
             && let Some(foreign) = self.sessions.iter_mut().find(|s| s.foreign)
         {
@@ -711,7 +807,7 @@ impl State {
         let found = self
             .sessions
             .iter_mut()
-            .find(|s| s.id == id && s.account == account);
+            .find(|s| s.id == id && s.site == site);
         let Some(session) = found else {
             return Ok(Answer::StopFailed);
         };
@@ -720,7 +816,10 @@ impl State {
         }
         Ok(match luck {
             Luck::LostUndone => Answer::StopFailed,
-            Luck::OnlySaid => Answer::Stopped,
+            Luck::OnlySaid => {
+                session.told_stopped = true;
+                Answer::Stopped
+            }
             Luck::Ended if session.work == Work::Running => {
                 session.work = Work::Finished;
                 Answer::NotCancellable
@@ -731,6 +830,7 @@ impl State {
                 if luck == Luck::LostDone {
                     Answer::StopFailed
                 } else {
+                    session.told_stopped = true;
                     Answer::Stopped
                 }
             }
@@ -755,7 +855,12 @@ impl State {
             answer => answer,
         };
         if plan.launches() {
-            return self.record_launch(world, index, decided, plan, answer, luck);
+            let flight = Flight {
+                decided,
+                answer,
+                recording: Recording::default(),
+            };
+            return self.record_launch(world, index, flight, plan, Saw::Begun, luck);
         }
         let conclusion = self.conclude(world, index, &decided, decided.object, plan, answer);
         let memory = &mut self.operators[index].memory;
@@ -808,91 +913,161 @@ impl State {
         world.conclude(&sight, plan, answer)
     }
 
-    /// Stores the outcome of a launch until it is stored (rule 9).
+    /// Goes on with an outcome that could not be stored, or with undoing what nobody is left to own.
+    pub fn go_on_recording(
+        &mut self,
+        world: &World,
+        index: usize,
+        luck: Luck,
+    ) -> Result<Writes, Violation> {
+        let Some(flight) = self.operators[index].flight.take() else {
+            return Ok(Writes::default());
+        };
+        let plan = world.tables.plan(flight.decided.plan);
+        let writes = self.record_launch(world, index, flight, &plan, Saw::Paused, luck)?;
+        if let Answer::Accepted(id) = flight.answer {
+            self.check_acceptance(world, flight.decided.object.uid, id)?;
+        }
+        Ok(writes)
+    }
+
+    /// Stores the outcome of a launch until it is stored, as [`Recording`] says; up to the next pause is one step.
     fn record_launch(
         &mut self,
         world: &World,
         index: usize,
-        decided: Decided,
+        flight: Flight,
         plan: &Planned,
-        answer: Answer,
+        begin: Saw<'static>,
         luck: Luck,
     ) -> Result<Writes, Violation> {
+        let Flight {
+            decided,
+            answer,
+            mut recording,
+        } = flight;
+        let Some(Effect::Launch(launch)) = &plan.effect else {
+            panic!("not a launch: {:?}", plan.effect);
+        };
         let uid = decided.object.uid;
-        let claimed = world.tables.status(decided.object.status);
-        let ours = self.conclude(world, index, &decided, decided.object, plan, answer);
-        let by_name = self.object.is_some() && world.is(Mutant::MergePatchOnReborn);
-        let same = self.object.filter(|object| object.uid == uid);
-        let blind =
-            same.is_some() && (world.is(Mutant::RecordOverwrites) || world.is(Mutant::NoClaim));
-        let conclusion = if self.is_current(&decided.object) || by_name || blind {
-            ours
-        } else if world.is(Mutant::RecordOnce) {
-            return Ok(Writes::default());
-        } else if let Some(current) = same {
-            let stored = world.tables.status(current.status);
-            let accepted = match answer {
-                Answer::Accepted(id) => Some(id),
-                _ => None,
-            };
-            let standing = if accepted.is_some() && stored.session == accepted {
-                Standing::Stored
-            } else if stored.session.is_none() && stored.claim == claimed.claim {
-                match stored.launch {
-                    Some(SendState::Claimed | SendState::Unknown) => Standing::Open,
-                    Some(SendState::Confirmed | SendState::Rejected | SendState::Absent) | None => {
-                        Standing::Stored
-                    }
-                }
-            } else {
-                Standing::Superseded
-            };
-            match standing {
-                Standing::Stored => return Ok(Writes::default()),
-                Standing::Superseded => {
-                    self.tell(uid, accepted.is_some());
-                    return Ok(Writes::default());
-                }
-                Standing::Open => self.conclude(world, index, &decided, current, plan, answer),
-            }
-        } else {
-            self.compensate(uid, answer);
-            return Ok(Writes::default());
+        let accepted = match answer {
+            Answer::Accepted(id) => Some(id),
+            _ => None,
+        };
+        let claim: ClaimId = launch.claim_id.clone();
+        let id_text = accepted.map(|id| world.tables.id_text(id));
+        let sent = recording::Sent {
+            claim: &claim,
+            accepted: id_text.as_ref().map(|id| id.as_str()),
+            policy: DeletionPolicy::Cancel,
+        };
+        let timing = world.believed_timing();
+        let clock = Clock {
+            now: at(self.wall(world, index)),
+            uptime: TICK * u32::from(self.tick),
+            timing: &timing,
         };
         let mut writes = Writes::default();
-        if let Some(status) = conclusion.write {
-            if luck == Luck::WriteRefused {
-                // Tried again, by whoever has the outcome in hand.
-                if !world.is(Mutant::RecordOnce) {
-                    self.operators[index].stage = Stage::Record(decided, answer);
+        let mut luck = Some(luck);
+        let mut on = decided.object;
+        let mut next = recording.next(sent, begin, clock);
+        loop {
+            next = match next {
+                Do::Record => {
+                    let saw =
+                        self.record_on(world, index, &flight, on, plan, &mut luck, &mut writes)?;
+                    if world.is(Mutant::RecordOnce) {
+                        return Ok(writes);
+                    }
+                    recording.next(sent, saw, clock)
                 }
-                return Ok(writes);
-            }
-            self.store(world, index, status)?;
-            writes.count = 1;
-            if luck == Luck::WriteLost {
-                self.operators[index].overlay = None;
-                self.operators[index].stage = Stage::Record(decided, answer);
-                return Ok(writes);
-            }
+                Do::Read => {
+                    let same = self.object.filter(|object| object.uid == uid);
+                    on = same.unwrap_or(on);
+                    let stored = same.map(|object| world.tables.status(object.status));
+                    let view = stored
+                        .as_ref()
+                        .map(|stored| StoredSend::launch(stored.status()));
+                    recording.next(sent, Saw::Fresh(view), clock)
+                }
+                Do::Stop => {
+                    let Some(id) = accepted else { break };
+                    if !world.facts.capabilities.contains(&Capability::Cancel) {
+                        let saw = Saw::Stop(Some(CancelAnswer::Unsupported));
+                        next = recording.next(sent, saw, clock);
+                        continue;
+                    }
+                    let luck = luck.take().unwrap_or(Luck::Good);
+                    let answer = match self.stop(world, id, decided.sight.site(), luck)? {
+                        Answer::Stopped => Some(CancelAnswer::Accepted),
+                        Answer::NotCancellable => Some(CancelAnswer::NotCancellable),
+                        _ => None,
+                    };
+                    if answer == Some(CancelAnswer::Accepted) && world.is(Mutant::StopBelieved) {
+                        break;
+                    }
+                    recording.next(sent, Saw::Stop(answer), clock)
+                }
+                Do::Look => {
+                    let over = self
+                        .own_sessions()
+                        .find(|s| Some(s.id) == accepted && s.site == decided.sight.site())
+                        .map(|s| s.work != Work::Running);
+                    recording.next(sent, Saw::Over(over), clock)
+                }
+                Do::Report(_) => {
+                    self.tell(uid, true);
+                    recording.next(sent, Saw::Reported, clock)
+                }
+                Do::Pause(_) => {
+                    // Waits differ in their length only.
+                    let recording = recording.without_tries();
+                    self.operators[index].flight = Some(Flight {
+                        recording,
+                        ..flight
+                    });
+                    break;
+                }
+                Do::Done => break,
+            };
         }
-        self.tell(uid, conclusion.reports);
         Ok(writes)
     }
 
-    /// The object of an acceptance is gone: stopped and reported.
-    fn compensate(&mut self, uid: u8, answer: Answer) {
-        let Answer::Accepted(id) = answer else {
-            return;
-        };
-        self.reported |= 1 << uid;
-        if let Some(session) = self
-            .sessions
-            .iter_mut()
-            .find(|s| s.id == id && s.uid == uid && s.work == Work::Running)
-        {
-            session.work = Work::Stopped;
+    /// Concludes from an answer on a version of the object, and stores that if it is the newest.
+    #[expect(clippy::too_many_arguments, reason = "one step of the loop above")]
+    fn record_on(
+        &mut self,
+        world: &World,
+        index: usize,
+        flight: &Flight,
+        on: Object,
+        plan: &Planned,
+        luck: &mut Option<Luck>,
+        writes: &mut Writes,
+    ) -> Result<Saw<'static>, Violation> {
+        let uid = flight.decided.object.uid;
+        let conclusion = self.conclude(world, index, &flight.decided, on, plan, flight.answer);
+        if let Some(status) = conclusion.write {
+            let by_name = self.object.is_some() && world.is(Mutant::MergePatchOnReborn);
+            let same = self.object.is_some_and(|object| object.uid == uid);
+            let blind = same && (world.is(Mutant::RecordOverwrites) || world.is(Mutant::NoClaim));
+            if !(self.is_current(&on) || by_name || blind) {
+                return Ok(Saw::Overtaken);
+            }
+            let luck = luck.take().unwrap_or(Luck::Good);
+            if luck == Luck::WriteRefused {
+                return Ok(Saw::Refused);
+            }
+            self.store(world, index, status)?;
+            writes.count += 1;
+            if luck == Luck::WriteLost {
+                self.operators[index].overlay = None;
+                return Ok(Saw::Failed);
+            }
         }
+        self.tell(uid, conclusion.reports);
+        Ok(Saw::Stored)
     }
 
     /// What an operator knows of an object.
@@ -915,6 +1090,9 @@ impl State {
             },
             key: when.key,
             agent: when.agent,
+            default: when.default,
+            in_flight: operator.flight.is_some(),
+            stop_taken: memory.stop_taken,
             restarted: operator.restarted,
             claims: self.claims,
             seen: memory.seen,
@@ -963,9 +1141,11 @@ impl State {
             return None;
         }
         let id = status.session?;
-        self.sessions
-            .iter()
-            .position(|s| s.id == id && s.account == key.account())
+        self.sessions.iter().position(|s| {
+            let endpoint = self.connected_to(world, object);
+            let account = key.account();
+            s.id == id && s.site == Site { account, endpoint }
+        })
     }
 
     /// A look at a launched session.
@@ -1004,14 +1184,4 @@ impl State {
         self.operators[index].memory.missing = None;
         Some(seen)
     }
-}
-
-/// Where the claim of a launch stands in the store, when its outcome could not be stored at first.
-enum Standing {
-    /// It is still open: concluded again on what stands there.
-    Open,
-    /// The outcome is there.
-    Stored,
-    /// Somebody else has claimed or recorded since.
-    Superseded,
 }

@@ -10,7 +10,7 @@ use codeagent_operator::domain::remote::Recovery;
 
 use crate::check::Violation;
 use crate::graph::Graph;
-use crate::model::{Action, Bounds, Key, Luck, Mixer, State, TICK, Work, World};
+use crate::model::{Action, Bounds, Key, Luck, Mixer, SUSPENDED, State, TICK, Work, World};
 use crate::operator::Stage;
 use crate::tables::FastMap;
 
@@ -86,6 +86,9 @@ impl fmt::Display for Action {
             Self::StalePass { operator } => write!(f, "{operator}: pass on a stale view"),
             Self::Hold { operator } => write!(f, "{operator}: decides, stopped"),
             Self::Step { operator, luck } => write!(f, "{operator}: goes on{}", with(luck)),
+            Self::Recording { operator, luck } => {
+                write!(f, "{operator}: goes on recording{}", with(luck))
+            }
             Self::Crash { operator } => write!(f, "{operator}: crash"),
             other => write!(f, "{other:?}"),
         }
@@ -246,6 +249,16 @@ fn comes_to_rest(
     // Either operator may be the one that is left.
     state.leader = Some(usize::from(from.uids + from.tick) % world.operators);
     state.left = Bounds::NONE;
+    // Whoever suspended it lets it run again: then everything promised is owed again.
+    if state.agent == SUSPENDED {
+        state.agent = 2;
+    }
+    if state.object.is_some_and(|object| object.suspended) {
+        state.change(|object| {
+            object.suspended = false;
+            object.generation += 1;
+        });
+    }
     state.normalise(world);
     let deadline = {
         let timing = &world.timing;
@@ -286,6 +299,10 @@ fn comes_to_rest(
 fn calm_step(world: &World, state: &State, digest: u64) -> Result<Option<State>, Violation> {
     let apply = |action| state.apply(world, action).map(|(next, _)| next);
     for operator in 0..world.operators {
+        if state.operators[operator].is_waiting_to_record() {
+            let luck = Luck::Good;
+            return apply(Action::Recording { operator, luck }).map(Some);
+        }
         if state.operators[operator].stage != Stage::Idle {
             let luck = Luck::Good;
             return apply(Action::Step { operator, luck }).map(Some);

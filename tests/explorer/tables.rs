@@ -12,7 +12,7 @@ use codeagent_operator::api::{
     CodeSessionStatus, ConditionStatus, Reason, SendState, SessionPhase, condition,
 };
 use codeagent_operator::domain::effective::{Fault, Objection};
-use codeagent_operator::domain::ids::{AccountFingerprint, LaunchKey, SessionId};
+use codeagent_operator::domain::ids::{AccountFingerprint, ClaimId, LaunchKey, SessionId};
 use codeagent_operator::domain::remote::{
     AdoptAnswer, CancelAnswer, ErrorClass, Found, LaunchOutcome, Launched, ProviderError, Recovery,
     Sent,
@@ -23,7 +23,10 @@ use codeagent_operator::domain::session::{
 };
 use codeagent_operator::domain::snapshot::{Links, RemotePhase, Snapshot};
 
-use crate::model::{Key, Mixer, Mutant, NAMESPACE_UID, Object, TICK, Work, World, at, uid_text};
+use crate::model::{
+    ENDPOINTS, Key, Mixer, Mutant, NAMESPACE_UID, Object, SUSPENDED, TICK, Work, World, at,
+    uid_text,
+};
 
 pub type FastMap<K, V> = HashMap<K, V, BuildHasherDefault<Mixer>>;
 
@@ -57,6 +60,8 @@ pub struct Stored {
     pub session: Option<IdNo>,
     /// The account that the launch was sent to.
     pub account: Option<u8>,
+    /// The endpoint that the claim pins.
+    pub endpoint: Option<u8>,
     pub refused: bool,
     pub stalled: bool,
     pub cancelling: bool,
@@ -68,6 +73,13 @@ pub struct Stored {
     pub error: Option<String>,
 }
 
+impl Stored {
+    /// The status itself.
+    pub fn status(&self) -> Option<&CodeSessionStatus> {
+        self.status.as_ref()
+    }
+}
+
 /// All that a decision depends on.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Sight {
@@ -76,6 +88,9 @@ pub struct Sight {
     pub object: Object,
     pub key: Key,
     pub agent: u8,
+    pub default: u8,
+    pub in_flight: bool,
+    pub stop_taken: bool,
     pub restarted: bool,
     pub claims: u8,
     pub seen: u8,
@@ -193,7 +208,7 @@ impl Tables {
         IdNo(u8::try_from(no).unwrap())
     }
 
-    fn id_text(&self, no: IdNo) -> SessionId {
+    pub fn id_text(&self, no: IdNo) -> SessionId {
         SessionId::new(self.ids.borrow()[usize::from(no.0)].clone())
     }
 
@@ -243,6 +258,14 @@ impl Tables {
                 .and_then(|provider| provider.session_id.as_deref())
                 .map(|id| self.id(id)),
             account: launch.map(|launch| u8::from(launch.target.account == ACCOUNTS[1])),
+            endpoint: launch
+                .zip(status.effective.as_ref())
+                .map(|(launch, effective)| {
+                    let target = &launch.target;
+                    let spec = effective.provider.spec.clone();
+                    let pinned = spec.pinned(&target.endpoint, &target.api_version);
+                    u8::from(pinned.endpoint() == Some(ENDPOINTS[1]))
+                }),
             refused: launch.is_some_and(|launch| launch.refusal.is_some()),
             stalled: is_true("Stalled"),
             cancelling: status.cancel.is_some(),
@@ -354,6 +377,12 @@ impl World {
             (sight.wall, sight.tick, sight.seen, sight.absent) = (0, 0, 0, 0);
             (sight.looked_by, sight.last_look, sight.last_stop) = (None, None, None);
             (sight.fruitless, sight.preflight) = (None, None);
+            if !matches!(
+                sight.look,
+                Some(Seen::There(_, Work::Finished | Work::Stopped))
+            ) {
+                sight.stop_taken = false;
+            }
         }
         sight
     }
@@ -412,6 +441,7 @@ impl World {
                 url: None,
                 phase: RemotePhase::Running,
                 raw_status: "RUNNING".into(),
+                id_honoured: None,
             })),
             Answer::Rejected(class, sent) => {
                 Outcome::Launched(LaunchOutcome::Rejected(error(class, sent)))
@@ -427,6 +457,7 @@ impl World {
                 let found = Found {
                     snapshot: self.snapshot(first, Work::Running),
                     attempt: (self.recovery != Recovery::None).then(|| i32::from(attempt)),
+                    doubt: None,
                 };
                 looked_up(
                     sight.tick,
@@ -473,6 +504,8 @@ impl World {
                 .collect(),
             begun: None,
             resume: None,
+            // Waits are one tick long, however many rounds ended without a verdict.
+            inconclusive: 0,
             fruitless: sight.fruitless.map(|tick| TICK * u32::from(tick)),
             last: sight.last_look.map(|tick| TICK * u32::from(tick)),
         };
@@ -537,7 +570,11 @@ impl World {
                 .map(|there| Some(there.to_string()))
                 .ok_or_else(|| error(ErrorClass::Unavailable, Sent::Possibly)),
         });
-        let claim_id = format!("claim-{}", sight.claims + 1);
+        let claim_id = ClaimId::new(format!("claim-{}", sight.claims + 1));
+        let mut agent = self.agents[usize::from(sight.default)][usize::from(sight.agent)].clone();
+        if self.is(Mutant::SuspendedOnlyAtFirst) && sight.agent == SUSPENDED && stored.claim > 0 {
+            agent = self.agents[usize::from(sight.default)][2].clone();
+        }
         with(&Observed {
             now: at(sight.wall),
             uptime,
@@ -560,19 +597,19 @@ impl World {
                 status: status.as_ref(),
                 older_than_process: sight.restarted,
             },
-            agent: self.agents[usize::from(sight.agent)].clone(),
+            agent,
             provider: Some(self.facts.clone()),
             readiness,
             place: Place::Free,
             // One session at a time: its turn is never another's.
             turn: Turn::Unneeded,
             preflight: preflight.as_ref(),
-            in_flight: false,
+            in_flight: sight.in_flight,
             claim_first_seen: Some(TICK * u32::from(sight.seen)),
             lookups: &lookups,
             look: look.as_ref(),
             last_stop: sight.last_stop.map(|tick| TICK * u32::from(tick)),
-            stop_taken: false,
+            stop_taken: sight.stop_taken,
             faults: 0,
             installation: &self.installation,
             fresh_claim_id: &claim_id,
@@ -665,6 +702,7 @@ fn digest(status: &CodeSessionStatus) -> u64 {
         && confirmed
     {
         launch.claimed_at = never;
+        launch.first_claimed_at = None;
         launch.not_after = never;
     }
     if confirmed && status.phase.is_terminal() {

@@ -1,4 +1,4 @@
-//! The record of one paid request: its claim, its target and what became of it (docs/reliability.md).
+//! The record of one paid request: its claim, its target and what became of it (docs/protocol.md).
 
 use jiff::Timestamp;
 use schemars::JsonSchema;
@@ -27,6 +27,10 @@ pub struct SendRecord {
     /// When the claim was made.
     #[schemars(schema_with = "time_schema")]
     pub claimed_at: Timestamp,
+    /// When the first request that may yet be found was claimed, where this claim is not the first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "time_schema")]
+    pub first_claimed_at: Option<Timestamp>,
     /// When nothing of this claim is sent any more.
     #[schemars(schema_with = "time_schema")]
     pub not_after: Timestamp,
@@ -42,6 +46,13 @@ pub struct SendRecord {
     /// The refusal, while the state is Rejected.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refusal: Option<RefusalRecord>,
+}
+
+impl SendRecord {
+    /// When the first request that may yet be found was claimed.
+    pub fn first_claim(&self) -> Timestamp {
+        self.first_claimed_at.unwrap_or(self.claimed_at)
+    }
 }
 
 /// Where a send stands. A word of another version of the operator reads as `Unknown`: the send is looked for, and never

@@ -11,15 +11,18 @@ use super::super::metrics::LaunchResult;
 use super::super::scope::Scope;
 use super::Step;
 use super::gather::{Facts, sent_prompt};
-use super::launch::launch;
+use super::send::launch;
 use super::writes::{add_finalizer, api, release_finalizer, store, tell};
 use crate::api::{CodeSession, Reason};
-use crate::domain::ids::AccountFingerprint;
+use crate::domain::ids::{AccountFingerprint, SessionId};
 use crate::domain::remote::{
     CancelAnswer, ErrorClass, LaunchOutcome, ProviderError, SessionRef, Subject,
 };
-use crate::domain::session::{Effect, LookupPlan, Outcome, Plan, Recorded, record, session_ref};
+use crate::domain::session::{
+    Effect, LookupPlan, Outcome, Owner, Plan, Recorded, record, session_ref,
+};
 use crate::providers::contract::AdoptRequest;
+use crate::runtime::watch;
 use crate::runtime::write::{self, WriteError};
 
 /// The name of an effect, for logs.
@@ -91,7 +94,7 @@ pub(super) async fn execute(
         Effect::Preflight { issue } => preflight(scope, &facts, issue.as_deref()).await,
         Effect::Lookup(lookup) => look_up(scope, &object, &facts, lookup).await,
         Effect::Cancel(session) => stop(scope, &facts, session).await,
-        Effect::Examine(session) => examine(scope, &facts, session).await,
+        Effect::Examine(session) => examine(scope, &object, &facts, session).await,
     };
     let (Some(outcome), Some(linked)) = (outcome, &facts.linked) else {
         return Ok(without_connection(scope));
@@ -157,17 +160,49 @@ async fn stop(scope: &Scope, facts: &Facts, session: &SessionRef) -> Option<Outc
     Some(Outcome::Stopped(answer))
 }
 
-/// Looks at the session, and notes whose account saw it.
-async fn examine(scope: &Scope, facts: &Facts, session: &SessionRef) -> Option<Outcome> {
+/// Looks at a session that a user handed over, and notes whose account saw it. One that belongs to another CodeSession is not
+/// looked at.
+async fn examine(
+    scope: &Scope,
+    object: &CodeSession,
+    facts: &Facts,
+    session: &SessionRef,
+) -> Option<Outcome> {
     let linked = facts.linked.as_ref()?;
     let account = scope.context.accounts.last_account(&linked.key);
+    let owner = owner(scope, object, &facts.uid, &session.session_id);
+    let result = match owner {
+        None => linked.provider.get(session).await,
+        Some(_) => Err(ProviderError::unsent(
+            ErrorClass::Conflict,
+            "it belongs to another CodeSession",
+        )),
+    };
     Some(Outcome::Examined {
         account: account.map_or_else(
             || AccountFingerprint::new(""),
             |account| account.fingerprint,
         ),
-        result: linked.provider.get(session).await,
+        owner,
+        result,
     })
+}
+
+/// The other CodeSession that a session at the provider belongs to.
+fn owner(scope: &Scope, object: &CodeSession, uid: &str, session: &SessionId) -> Option<Owner> {
+    if !scope.context.owned_by_others(uid).contains(session) {
+        return None;
+    }
+    let namespace = object.namespace().unwrap_or_default();
+    let named = watch::in_namespace(&scope.sessions, &namespace)
+        .iter()
+        .find(|other| {
+            other.uid().as_deref() != Some(uid)
+                && session_ref(other.status.as_ref())
+                    .is_some_and(|theirs| theirs.session_id == *session)
+        })
+        .map(|other| other.name_any());
+    Some(named.map_or(Owner::Elsewhere, Owner::Named))
 }
 
 /// What a write of an object without its status leaves to do.

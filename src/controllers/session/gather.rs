@@ -16,14 +16,14 @@ use super::super::scope::Scope;
 use super::queue::{place, turn};
 use super::{attach, salted};
 use crate::api::{
-    ADOPT_ANNOTATION, CodeAgent, CodeSession, DesiredState, FINALIZER, KeyReference,
+    ADOPT_ANNOTATION, CodeAgent, CodeSession, DesiredState, Effective, FINALIZER, KeyReference,
     ORIGIN_ANNOTATION, ProviderSpec, Reason, SendState, SessionPhase, TemplateState,
 };
 use crate::domain::agent::has_evidence;
 use crate::domain::effective::{
     Fault, Objection, compose_prompt, objection, reference_missing, resolve,
 };
-use crate::domain::ids::{InstallationId, hex};
+use crate::domain::ids::{ClaimId, InstallationId, hex};
 use crate::domain::remote::{ErrorClass, Recovery};
 use crate::domain::session::{
     AgentView, Connected, Inputs, Observed, Origin, Place, ProviderFacts, Readiness, SessionView,
@@ -56,7 +56,7 @@ pub(super) struct Facts {
     pub remembered: Remembered,
     pub linked: Option<Linked>,
     installation: InstallationId,
-    fresh_claim_id: String,
+    fresh_claim_id: ClaimId,
     timing: Timing,
     stopping: bool,
 }
@@ -151,7 +151,7 @@ pub(super) async fn gather(scope: &Arc<Scope>, object: &CodeSession) -> Result<F
         .is_some_and(|record| !matches!(record.state, SendState::Rejected | SendState::Absent));
     // Once claimed, only what was recorded counts.
     let spec: Option<ProviderSpec> = match (launched, recorded, &agent) {
-        (true, Some(effective), _) => Some(effective.provider.spec.clone()),
+        (true, Some(effective), _) => Some(pinned(effective, object)),
         (_, _, Some(agent)) => Some(agent.spec.provider.clone()),
         (_, Some(effective), None) => Some(effective.provider.spec.clone()),
         (_, None, None) => None,
@@ -180,7 +180,7 @@ pub(super) async fn gather(scope: &Arc<Scope>, object: &CodeSession) -> Result<F
                 kept.filter(|kept| need == Need::Connection && !doubted(scope, &remembered, kept));
             Some(match trusted {
                 Some(kept) => Ok(kept.clone()),
-                None => connect(scope, &namespace, &uid, spec, secret, kept).await,
+                None => connect(scope, &namespace, &uid, spec, secret, kept, launched).await,
             })
         }
         _ => None,
@@ -286,11 +286,26 @@ pub(super) async fn gather(scope: &Arc<Scope>, object: &CodeSession) -> Result<F
         remembered: context.memory.of(&uid),
         linked,
         installation: context.installation.clone(),
-        fresh_claim_id: uuid::Uuid::new_v4().simple().to_string(),
+        fresh_claim_id: ClaimId::new(uuid::Uuid::new_v4().simple().to_string()),
         timing: context.timing().clone(),
         stopping: !context.may_begin(),
         uid,
     })
+}
+
+/// The settings that a launch was claimed with: what the CodeAgent, this installation or this version of the operator would
+/// use now is another place, where absence and loss prove nothing (rule 4).
+fn pinned(effective: &Effective, object: &CodeSession) -> ProviderSpec {
+    let target = stored_status(object)
+        .and_then(|status| status.launch.as_ref())
+        .map(|record| &record.target);
+    let spec = effective.provider.spec.clone();
+    match target {
+        Some(target) if !target.endpoint.is_empty() => {
+            spec.pinned(&target.endpoint, &target.api_version)
+        }
+        Some(_) | None => spec,
+    }
 }
 
 /// What a decision will need beside the caches.
@@ -337,8 +352,7 @@ fn need(object: &CodeSession, remembered: &Remembered) -> Need {
 fn remember_claim(scope: &Scope, object: &CodeSession, uid: &str, uptime: Duration) -> Remembered {
     let claim = stored_status(object)
         .and_then(|status| status.launch.as_ref())
-        .map(|record| record.claim_id.clone())
-        .unwrap_or_default();
+        .map(|record| ClaimId::new(record.claim_id.clone()));
     scope.context.memory.change(uid, |remembered| {
         if remembered
             .claim
@@ -390,6 +404,7 @@ async fn connect(
     spec: &ProviderSpec,
     secret: &KeyReference,
     kept: Option<&Linked>,
+    launched: bool,
 ) -> Result<Linked, Obstacle> {
     let context = &scope.context;
     let Some(provider) = context.provider(spec) else {
@@ -409,8 +424,26 @@ async fn connect(
             Ok(linked)
         }
         // A Secret that is gone does not end a session that runs: its credential is kept until the session is over.
-        Err(obstacle) => kept.cloned().ok_or(obstacle),
+        Err(obstacle) => kept
+            .cloned()
+            .ok_or_else(|| unreachable(obstacle, spec.endpoint().filter(|_| launched))),
     }
+}
+
+/// What stands in the way of the endpoint that a session was launched at: it is told that this one is meant, since the
+/// CodeAgent may name another one by now.
+fn unreachable(mut obstacle: Obstacle, launched_at: Option<&str>) -> Obstacle {
+    let about_endpoint = matches!(
+        obstacle.objection.reason,
+        Reason::EndpointNotAllowed | Reason::InsecureEndpoint
+    );
+    if let (true, Some(endpoint)) = (about_endpoint, launched_at) {
+        obstacle.objection.message = format!(
+            "it was launched at {endpoint}, which cannot be used any more, and it is not looked for anywhere else: {}",
+            obstacle.objection.message
+        );
+    }
+    obstacle
 }
 
 fn view_agent(

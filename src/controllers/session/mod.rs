@@ -3,8 +3,8 @@
 mod execute;
 mod gather;
 mod handover;
-mod launch;
 mod queue;
+mod send;
 mod writes;
 
 use std::sync::Arc;

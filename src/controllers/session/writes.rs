@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use kube::api::Api;
 use kube::{Resource, ResourceExt};
+use kube_runtime::reflector::ObjectRef;
 use serde_json::{Value, json};
 
 use super::super::metrics::Loose;
@@ -25,7 +26,7 @@ pub(super) async fn store(
         Guard::Unchanged => Write::if_unchanged(object.as_ref()),
         // The version is tested as well: what else has changed since must not be lost.
         Guard::Claim(claim) => Write::if_unchanged(object.as_ref())
-            .and_if(&["status", "launch", "claimId"], json!(claim)),
+            .and_if(&["status", "launch", "claimId"], json!(claim.as_str())),
     };
     let status = serde_json::to_value(&*write.status).unwrap_or(Value::Null);
     let newer = guarded
@@ -56,38 +57,42 @@ fn count_end(scope: &Scope, before: &CodeSession, after: &CodeSessionStatus) {
 /// Reports to the log, as Events and in the metrics.
 pub(super) async fn tell(scope: &Scope, object: &CodeSession, notes: Vec<Note>) {
     for note in notes {
-        let warning = note.level == Level::Warning;
-        match note.reason {
-            Reason::Orphaned => scope.context.metrics.loose(Loose::Orphaned),
-            Reason::LaunchOutcomeUnknown => scope.context.metrics.loose(Loose::OutcomeUnknown),
-            Reason::DuplicateLaunch => scope.context.metrics.loose(Loose::Duplicate),
-            _ => {}
-        }
-        if warning {
-            tracing::warn!(
-                reason = note.reason.as_str(),
-                note = note.message,
-                "reports"
-            );
-        } else {
-            tracing::info!(
-                reason = note.reason.as_str(),
-                note = note.message,
-                "reports"
-            );
-        }
-        scope
-            .context
-            .publisher
-            .publish(
-                object,
-                warning,
-                note.reason.as_str(),
-                "Reconcile",
-                &note.message,
-            )
-            .await;
+        count_and_log(scope, &note);
+        publish(scope, object, &note).await;
     }
+}
+
+/// The same, on the CodeAgent of a session that is gone: what people still look at.
+pub(super) async fn tell_agent(scope: &Scope, session: &CodeSession, note: Note) {
+    count_and_log(scope, &note);
+    let namespace = session.namespace().unwrap_or_default();
+    let reference = ObjectRef::new(&session.spec.agent_ref.name).within(&namespace);
+    if let Some(agent) = scope.agents.get(&reference) {
+        publish(scope, agent.as_ref(), &note).await;
+    }
+}
+
+fn count_and_log(scope: &Scope, note: &Note) {
+    match note.reason {
+        Reason::Orphaned => scope.context.metrics.loose(Loose::Orphaned),
+        Reason::LaunchOutcomeUnknown => scope.context.metrics.loose(Loose::OutcomeUnknown),
+        Reason::DuplicateLaunch => scope.context.metrics.loose(Loose::Duplicate),
+        _ => {}
+    }
+    let (reason, text) = (note.reason.as_str(), &note.message);
+    match note.level {
+        Level::Warning => tracing::warn!(reason, note = text, "reports"),
+        Level::Normal => tracing::info!(reason, note = text, "reports"),
+    }
+}
+
+async fn publish<K: Resource<DynamicType = ()>>(scope: &Scope, object: &K, note: &Note) {
+    let warning = note.level == Level::Warning;
+    let reason = note.reason.as_str();
+    let publisher = &scope.context.publisher;
+    publisher
+        .publish(object, warning, reason, "Reconcile", &note.message)
+        .await;
 }
 
 /// The sessions of the object's namespace.

@@ -56,6 +56,7 @@ pub(super) fn known(session: &CodeSession, policy: OrphanPolicy) -> KnownSession
             key: LaunchKey::recorded(record.key.as_str()),
             state: record.state,
             claimed_at: record.claimed_at,
+            first_claimed_at: record.first_claim(),
             posts: record.posts,
             account: AccountFingerprint::new(record.target.account.as_str()),
         });

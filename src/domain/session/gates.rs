@@ -6,10 +6,10 @@
 use std::time::Duration;
 
 use super::super::effective::{Fault, Objection};
+use super::super::send::refusal;
 use super::launch::template_missing;
-use super::observed::{AgentView, Observed, Origin, Place, Readiness, Turn};
+use super::observed::{AgentView, Observed, Place, Readiness, Turn};
 use super::plan::Effect;
-use super::record::next_look_at_refusal;
 use super::view::recorded;
 use crate::api::{DesiredState, Reason, RefusalRecord};
 
@@ -69,7 +69,6 @@ type Check = for<'a> fn(&Observed<'a>) -> Gate<'a>;
 /// Every gate, in the order in which they are asked.
 pub(super) const GATES: &[Check] = &[
     wanted,
-    original,
     suspended,
     agent,
     provider,
@@ -81,6 +80,11 @@ pub(super) const GATES: &[Check] = &[
     slot,
     issue,
 ];
+
+/// Whether no gate holds the session: what holds back a first request holds back every further one.
+pub(super) fn open(o: &Observed<'_>) -> bool {
+    GATES.iter().all(|gate| matches!(gate(o), Gate::Pass))
+}
 
 /// The spec may ask for the end before there was a beginning.
 fn wanted<'a>(o: &Observed<'a>) -> Gate<'a> {
@@ -94,17 +98,6 @@ fn wanted<'a>(o: &Observed<'a>) -> Gate<'a> {
             "archived before it was launched",
         )),
         DesiredState::Running | DesiredState::Suspended => Gate::Pass,
-    }
-}
-
-/// A restored copy was launched in another life (rule 13 of the launch protocol).
-fn original<'a>(o: &Observed<'a>) -> Gate<'a> {
-    match o.session.origin {
-        Origin::Copy => Gate::Stall(Hold::new(
-            Reason::RestoredCopy,
-            "this object is a restored copy of a session that was already launched: remove the annotation codeagents.dev/origin to run it again, as a new paid session",
-        )),
-        Origin::None | Origin::Own => Gate::Pass,
     }
 }
 
@@ -223,7 +216,7 @@ fn refusal<'a>(o: &Observed<'a>) -> Gate<'a> {
         && refusal.credential == connected.credential
         && same_template;
     if unchanged && !o.until(refusal.retry_at).is_zero() {
-        Gate::Refused(refusal, next_look_at_refusal(o, refusal))
+        Gate::Refused(refusal, refusal::next_look(refusal, o.clock()))
     } else {
         Gate::Pass
     }

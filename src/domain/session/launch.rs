@@ -1,21 +1,30 @@
-//! The launch: the look before it where one is needed, and the claim under which it is sent.
+//! The launch: the look before it where one is needed, the claim under which it is sent, and what its answer comes to.
 
-use jiff::SignedDuration;
+use std::time::Duration;
 
-use super::super::ids::LaunchKey;
-use super::super::remote::{Capability, Recovery};
-use super::observed::{AgentView, Connected, Inputs, Observed, Origin, ProviderFacts, Readiness};
-use super::plan::{Effect, Guard, LaunchPlan, LookupPlan, Plan, StatusWrite};
-use super::preflight::{self, Standing};
-use super::view::{keys, recorded};
-use super::waiting::{draft, waiting};
-use crate::api::{
-    ConditionStatus, Effective, ProviderStatus, Reason, SendRecord, SendState, SendTarget,
-    SessionCondition, SessionPhase,
+use super::super::ids::{ClaimId, LaunchKey};
+use super::super::remote::{
+    Capability, ErrorClass, LaunchOutcome, Launched, ProviderError, Recovery,
 };
-
-/// How far before the claim a session of ours may seem to have been created: clocks differ.
-pub(in crate::domain) const CREATED_BEFORE: SignedDuration = SignedDuration::from_mins(10);
+use super::super::send::baseline::{self, Baseline};
+use super::super::send::judge::{CLOCK_SKEW, created_from, lookup_keys};
+use super::super::send::refusal::{self, Refused};
+use super::super::send::seen::Preflight;
+use super::super::snapshot::RemotePhase;
+use super::super::status::Draft;
+use super::observed::{
+    AgentView, Connected, Inputs, Observed, Origin, ProviderFacts, Readiness, Turn,
+};
+use super::plan::{Effect, Guard, LaunchPlan, LookupPlan, Note, Plan, Recorded, StatusWrite};
+use super::progress::{pull_request_condition, pull_request_wish};
+use super::view::{
+    IF_FOUND, draft, earlier_attempt_open, keys, recorded, session_ref, set_state, store,
+};
+use super::waiting::{self, waiting};
+use crate::api::{
+    CodeSessionStatus, ConditionStatus, Effective, ProviderStatus, Reason, RefusalRecord,
+    SendRecord, SendState, SendTarget, SessionCondition, SessionPhase,
+};
 
 /// No gate holds the session: finalizer, look, baseline, claim, in this order, one thing a pass.
 pub(super) fn decide(o: &Observed<'_>) -> Plan {
@@ -43,30 +52,37 @@ pub(super) fn decide(o: &Observed<'_>) -> Plan {
     };
     if look_first(o, provider) {
         return Plan::act(Effect::Lookup(Box::new(LookupPlan {
-            keys: keys(&o.session, recorded(o).map_or(1, |record| record.attempt)),
+            keys: lookup_keys(
+                keys(&o.session, recorded(o).map_or(1, |record| record.attempt)),
+                recorded(o),
+            ),
             repository: effective.repository.clone(),
             // An earlier life of the object may have used another template than there is now.
             template_id: recorded(o).and_then(|record| record.target.template_id.clone()),
             baseline: None,
-            created_from: recorded(o).map_or(o.session.created_at, |record| record.claimed_at)
-                - CREATED_BEFORE,
+            created_from: recorded(o).map_or(o.session.created_at - CLOCK_SKEW, created_from),
             created_until: o.now + o.timing.fence(),
             prove_absence: true,
             evidence_seen: *evidence_seen,
             resume: o.own_lookups().and_then(|looks| looks.resume.clone()),
         })));
     }
-    match preflight::standing(o, provider, connected) {
-        Standing::Done(_) => {}
-        Standing::Due => return preflight(o),
-        Standing::Failed(error, wait) => {
+    match baseline(o, provider, connected) {
+        Baseline::Done(_) => {}
+        Baseline::Due => return preflight(o),
+        Baseline::Failed(error, wait) => {
             let message = format!("waits, the provider cannot be used right now: {error}");
             return waiting(o, error.outage(), &message).again(wait);
         }
     }
     let attempt = recorded(o).map_or(1, |record| record.attempt);
-    // A settled refusal proves that nothing with this key is under way: counting begins anew (docs/reliability.md).
-    claim(o, provider, connected, inputs, effective, attempt, 1)
+    let posts = match recorded(o) {
+        // What was proven absent may still arrive late: it stays one of the requests with this key.
+        Some(record) if record.state == SendState::Absent => record.posts.saturating_add(1),
+        // A settled refusal proves that nothing with this key is under way: counting begins anew (docs/protocol.md).
+        Some(_) | None => 1,
+    };
+    claim(o, provider, connected, inputs, effective, attempt, posts)
 }
 
 /// Looks at what is there before the launch.
@@ -74,6 +90,41 @@ pub(super) fn preflight(o: &Observed<'_>) -> Plan {
     Plan::act(Effect::Preflight {
         issue: o.session.spec.issue.clone(),
     })
+}
+
+/// Where the reading of what is there before the launch stands.
+pub(super) fn baseline<'a>(
+    o: &'a Observed<'_>,
+    provider: &ProviderFacts,
+    connected: &Connected,
+) -> Baseline<'a> {
+    let turn_since = match o.turn {
+        Turn::Unneeded => Some(Duration::ZERO),
+        Turn::Ours { since } => Some(since),
+        Turn::Taken { .. } => None,
+    };
+    let account = &connected.account;
+    baseline::baseline(
+        provider.recovery,
+        o.preflight,
+        account,
+        turn_since,
+        o.faults,
+        o.clock(),
+    )
+}
+
+/// Whether a request under the record before a claim of so many `posts` may yet be found: then looks reach back to the
+/// first of them.
+fn may_have_arrived(before: &SendRecord, posts: i32) -> bool {
+    posts > 1 || before.state != SendState::Rejected || was_rate_limited(before)
+}
+
+fn was_rate_limited(record: &SendRecord) -> bool {
+    record
+        .refusal
+        .as_ref()
+        .is_some_and(|refusal| refusal.class == ErrorClass::RateLimited.as_str())
 }
 
 /// Claims an attempt and sends it.
@@ -86,21 +137,29 @@ pub(super) fn claim(
     attempt: i32,
     posts: i32,
 ) -> Plan {
-    let key = LaunchKey::derive(o.session.namespace_uid, o.session.uid, attempt);
+    let before = recorded(o);
+    let key = match before {
+        // A further request of an attempt has its key, whatever would be derived now.
+        Some(record) if posts > 1 => LaunchKey::recorded(record.key.clone()),
+        _ => LaunchKey::derive(o.session.namespace_uid, o.session.uid, attempt),
+    };
     let not_after = o.now + o.timing.send_window;
     let spec = o.session.spec;
     // What was sent before is looked for under the template that it was sent with.
-    let template_id = match recorded(o) {
+    let template_id = match before {
         Some(record) if posts > 1 => record.target.template_id.clone(),
         _ => inputs.template_id.clone(),
     };
     let record = SendRecord {
         key: key.as_uuid().to_owned(),
         attempt,
-        claim_id: o.fresh_claim_id.to_owned(),
+        claim_id: o.fresh_claim_id.as_str().to_owned(),
         posts,
         state: SendState::Claimed,
         claimed_at: o.now,
+        first_claimed_at: before
+            .filter(|record| may_have_arrived(record, posts))
+            .map(SendRecord::first_claim),
         not_after,
         target: SendTarget {
             kind: provider.kind.as_str().to_owned(),
@@ -114,16 +173,16 @@ pub(super) fn claim(
             template_id: template_id.clone(),
             issue: spec.issue.clone(),
         },
-        baseline: match preflight::standing(o, provider, connected) {
-            Standing::Done(baseline) => baseline.map(str::to_owned),
-            Standing::Due | Standing::Failed(..) => None,
+        baseline: match baseline(o, provider, connected) {
+            Baseline::Done(baseline) => baseline.map(str::to_owned),
+            Baseline::Due | Baseline::Failed(..) => None,
         },
         request_digest: inputs.digest.clone(),
-        refusal: recorded(o)
+        refusal: before
             .filter(|_| posts == 1)
             .and_then(|record| record.refusal.clone()),
     };
-    let mut draft = draft(o);
+    let mut draft = waiting::draft(o);
     let status = draft.status();
     status.phase = SessionPhase::Creating;
     status.queue = None;
@@ -151,7 +210,7 @@ pub(super) fn claim(
         }),
         effect: Some(Effect::Launch(Box::new(LaunchPlan {
             key,
-            claim_id: o.fresh_claim_id.to_owned(),
+            claim_id: o.fresh_claim_id.clone(),
             not_after,
             effective: effective.clone(),
             prompt: inputs.prompt.clone(),
@@ -173,22 +232,292 @@ pub fn template_missing(provider: &ProviderFacts, connected: &Connected) -> bool
             .is_some_and(|inputs| inputs.template_id.is_none())
 }
 
-/// Whether the provider is looked at before the first request: a rate limit may have hidden an acceptance, and an old
-/// object without a claim may come from a backup that was made before the claim.
+/// Whether the provider is looked at before the first request: a rate limit may have hidden an acceptance, what was proven
+/// absent long ago may have arrived since, and an old object without a claim may come from a backup that was made before the
+/// claim.
 fn look_first(o: &Observed<'_>, provider: &ProviderFacts) -> bool {
     let findable = match provider.recovery {
         Recovery::ClientId | Recovery::Marker => true,
         Recovery::None => false,
     };
     let doubtful = match recorded(o) {
-        Some(record) => record
-            .refusal
-            .as_ref()
-            .is_some_and(|refusal| refusal.class == "RateLimited"),
+        Some(record) => record.state == SendState::Absent || was_rate_limited(record),
         None => o.session.older_than_process || o.since(o.session.created_at) >= o.timing.stale_age,
     };
     let looked = o
         .own_lookups()
         .is_some_and(|looks| !looks.absent.is_empty());
     findable && doubtful && !looked
+}
+
+/// What is stored once the answer to a launch is there.
+pub(super) fn launched(o: &Observed<'_>, claim_id: &ClaimId, outcome: &LaunchOutcome) -> Recorded {
+    if let Some(recorded) = overtaken(o, outcome) {
+        return recorded;
+    }
+    let mut recorded = match outcome {
+        LaunchOutcome::Accepted(launched) => accepted(o, launched),
+        LaunchOutcome::Rejected(error) => rejected(o, error),
+        LaunchOutcome::Unknown(error) => {
+            let mut draft = draft(o);
+            set_state(&mut draft, SendState::Unknown);
+            draft.reconciling(
+                Reason::RecoveringLaunch,
+                format!("it is not known whether the launch arrived ({error}); it is being looked for at the provider"),
+            );
+            Recorded {
+                again: Some(o.timing.fault_wait_min),
+                ..store(o, draft.finish())
+            }
+        }
+    };
+    if let Some(write) = recorded.write.as_mut() {
+        write.guard = Guard::Claim(claim_id.clone());
+    }
+    recorded
+}
+
+/// What is left of an answer when somebody else has settled the claim meanwhile: a recorded id wins (rule 9), and only an
+/// acceptance is news to a session that has ended without one.
+fn overtaken(o: &Observed<'_>, outcome: &LaunchOutcome) -> Option<Recorded> {
+    let status = o.session.status?;
+    let recorded_id = session_ref(Some(status))
+        .filter(|_| {
+            status
+                .launch
+                .as_ref()
+                .is_some_and(|record| record.state == SendState::Confirmed)
+        })
+        .map(|session| session.session_id);
+    match (recorded_id, outcome) {
+        (Some(recorded_id), LaunchOutcome::Accepted(launched))
+            if recorded_id != launched.session_id =>
+        {
+            Some(Recorded {
+                notes: vec![Note::warning(
+                    Reason::DuplicateLaunch,
+                    format!(
+                        "the same launch was also accepted as {}: look at it at the provider, it may cost money",
+                        launched.session_id
+                    ),
+                )],
+                ..Recorded::default()
+            })
+        }
+        (Some(_), _) => Some(Recorded::default()),
+        (None, LaunchOutcome::Accepted(_)) => None,
+        (None, LaunchOutcome::Rejected(_) | LaunchOutcome::Unknown(_)) => {
+            status.phase.is_terminal().then(Recorded::default)
+        }
+    }
+}
+
+fn accepted(o: &Observed<'_>, launched: &Launched) -> Recorded {
+    let mut draft = draft(o);
+    let now = draft.now();
+    let phase = if launched.phase == RemotePhase::Running {
+        SessionPhase::Running
+    } else {
+        SessionPhase::Creating
+    };
+    let status = draft.status();
+    status.phase = phase;
+    status.started_at = Some(now);
+    // Others may have given up on it.
+    status.error = None;
+    status.completed_at = None;
+    if let Some(provider) = status.provider.as_mut() {
+        provider.session_id = Some(launched.session_id.as_str().to_owned());
+        provider.session_url.clone_from(&launched.url);
+        provider.raw_status = Some(launched.raw_status.clone());
+    }
+    if let Some(record) = status.launch.as_mut() {
+        record.state = SendState::Confirmed;
+        record.refusal = None;
+    }
+    let message = draft.first_message();
+    message.run_id = launched.run_id.as_ref().map(|run| run.as_str().to_owned());
+    message.phase = phase;
+    message.started_at = Some(now);
+    message.completed_at = None;
+    draft.set(
+        SessionCondition::Launched,
+        ConditionStatus::True,
+        Reason::Accepted,
+        "the provider has the session",
+    );
+    let mut recorded = under_way(o, draft, phase);
+    recorded.notes.push(Note::normal(
+        Reason::Accepted,
+        format!("launched as {}", launched.session_id),
+    ));
+    if launched.id_honoured == Some(false) {
+        recorded.notes.push(Note::warning(
+            Reason::Accepted,
+            "the provider did not use the session id that was asked for: an interrupted launch is found by its name instead",
+        ));
+    }
+    recorded
+}
+
+/// The conditions of a session that has just become known to run.
+pub(super) fn under_way(o: &Observed<'_>, mut draft: Draft, phase: SessionPhase) -> Recorded {
+    draft.set(
+        SessionCondition::Blocked,
+        ConditionStatus::False,
+        Reason::NotBlocked,
+        "",
+    );
+    pull_request_condition(&mut draft, pull_request_wish(o));
+    if phase == SessionPhase::Running {
+        draft.reconciling(Reason::Running, "the agent works");
+    } else {
+        draft.reconciling(Reason::Creating, "the provider prepares the machine");
+    }
+    store(o, draft.finish())
+}
+
+/// A refusal settles a launch only if it answers the only request there was with this key (rule 8).
+fn rejected(o: &Observed<'_>, error: &ProviderError) -> Recorded {
+    let refusal = refusal(o, error);
+    let only_one = o
+        .session
+        .status
+        .and_then(|status| status.launch.as_ref())
+        .is_some_and(|record| record.posts == 1);
+    if only_one {
+        let again = Some(refusal::next_look(&refusal, o.clock()));
+        let (status, note) = settle(o, refusal);
+        return Recorded {
+            again,
+            notes: note.into_iter().collect(),
+            ..store(o, status)
+        };
+    }
+    let mut draft = draft(o);
+    set_state(&mut draft, SendState::Unknown);
+    if let Some(record) = draft.status().launch.as_mut() {
+        record.refusal = Some(refusal);
+    }
+    draft.reconciling(
+        Reason::RecoveringLaunch,
+        format!("refused ({error}), but an earlier request may have arrived; it is being looked for at the provider"),
+    );
+    Recorded {
+        again: Some(o.timing.fault_wait_min),
+        ..store(o, draft.finish())
+    }
+}
+
+/// The refusal of the last of several requests, once the earlier ones are known not to have arrived.
+pub(super) fn settle_stored_refusal(o: &Observed<'_>, refusal: &RefusalRecord) -> Plan {
+    let again = refusal::next_look(refusal, o.clock());
+    let (status, note) = settle(o, refusal.clone());
+    let plan = Plan::store(o, status).again(again);
+    match note {
+        Some(note) => plan.telling(note),
+        None => plan,
+    }
+}
+
+fn refusal(o: &Observed<'_>, error: &ProviderError) -> RefusalRecord {
+    let record = recorded(o);
+    let own_model = o.session.spec.model.as_ref();
+    refusal::record(
+        error,
+        Refused {
+            previous: record.and_then(|record| record.refusal.as_ref()),
+            own_model: own_model.is_some_and(|own| own.id.is_some() || !own.params.is_empty()),
+            from_template: record.is_some_and(|record| record.target.template_id.is_some()),
+            agent_generation: match &o.agent {
+                AgentView::Present { generation, .. } => *generation,
+                AgentView::Missing => 0,
+            },
+            credential: match &o.readiness {
+                Readiness::Ready(connected) => &connected.credential,
+                Readiness::NotGathered | Readiness::Unverified | Readiness::Blocked { .. } => "",
+            },
+            clock: o.clock(),
+        },
+    )
+}
+
+/// The conditions of a session that waits after a refusal.
+pub(super) fn waits_after_refusal(draft: &mut Draft, refusal: &RefusalRecord) {
+    let reason = refusal::reason(refusal);
+    let said = &refusal.message;
+    match reason {
+        Reason::RateLimited | Reason::ProviderUnavailable => draft.reconciling(
+            reason,
+            format!("not launched yet, goes on by itself: {said}"),
+        ),
+        Reason::WaitingForTemplate => draft.reconciling(
+            reason,
+            format!("not launched yet, the template that sessions are launched from is looked for again: {said}"),
+        ),
+        _ => draft.stalled(
+            reason,
+            format!("not launched: {said}. It is tried again when the CodeAgent or its credentials change, and after a while"),
+        ),
+    };
+}
+
+/// The launch was refused and nothing of it is under way: wait, or end.
+fn settle(o: &Observed<'_>, refusal: RefusalRecord) -> (CodeSessionStatus, Option<Note>) {
+    let reason = refusal::reason(&refusal);
+    let mut draft = draft(o);
+    draft.status().phase = SessionPhase::Pending;
+    draft.first_message().phase = SessionPhase::Pending;
+    if let Some(record) = draft.status().launch.as_mut() {
+        record.state = SendState::Rejected;
+        record.refusal = Some(refusal.clone());
+    }
+    draft.set(
+        SessionCondition::Launched,
+        ConditionStatus::Unknown,
+        reason,
+        "not launched",
+    );
+    if reason != Reason::InvalidRequest {
+        waits_after_refusal(&mut draft, &refusal);
+        return (draft.finish(), None);
+    }
+    let (launched, reason, message) = if earlier_attempt_open(o) {
+        let message = format!(
+            "the launch was repeated and refused ({}), and whether the first one arrived could not be found out. {IF_FOUND}",
+            refusal.message
+        );
+        let unknown = Reason::LaunchOutcomeUnknown;
+        (ConditionStatus::Unknown, unknown, message)
+    } else {
+        let message = format!(
+            "the provider refuses the session: {}. Create a CodeSession with a new name",
+            refusal.message
+        );
+        (ConditionStatus::False, reason, message)
+    };
+    draft.set(SessionCondition::Launched, launched, reason, &message);
+    draft.end(SessionPhase::Error, false, reason, &message);
+    (draft.finish(), Some(Note::warning(reason, message)))
+}
+
+/// Nothing is stored: the next decision says what keeps the session waiting, or claims.
+pub(super) fn preflighted(
+    o: &Observed<'_>,
+    begun: Duration,
+    result: &Result<Option<String>, ProviderError>,
+) -> Recorded {
+    let Readiness::Ready(connected) = &o.readiness else {
+        return Recorded::default();
+    };
+    Recorded {
+        preflight: Some(Preflight {
+            account: connected.account.clone(),
+            begun,
+            result: result.clone(),
+        }),
+        again: Some(Duration::ZERO),
+        fault: result.is_err(),
+        ..Recorded::default()
+    }
 }

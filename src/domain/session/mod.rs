@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! no launch record, or refused    → waiting   the gates; when all let it pass, launch: finalizer, look, claim + send
-//! claimed, outcome not known      → open_claim  look for it, adopt, send again only when proven absent
+//! claimed, outcome not known      → recover   look for it, adopt, send again only when proven absent
 //! confirmed, phase not terminal   → active    progress, stop, finish
 //! phase terminal                  → ended     release the finalizer, time to live
 //! ```
@@ -16,27 +16,26 @@ mod finish;
 mod gates;
 mod launch;
 mod observed;
-mod open_claim;
 mod plan;
-mod preflight;
 mod progress;
-mod record;
+mod recover;
+mod restored;
 mod stop;
 #[cfg(test)]
 mod tests;
 mod view;
 mod waiting;
 
-pub(super) use launch::CREATED_BEFORE;
+pub use super::send::seen::{Lookups, Preflight};
 pub use launch::template_missing;
 pub use observed::{
-    AgentView, Connected, Inputs, Look, Lookups, Observed, Origin, Place, Preflight, ProviderFacts,
-    Readiness, SessionView, Turn,
+    AgentView, Connected, Inputs, Look, Observed, Origin, Place, ProviderFacts, Readiness,
+    SessionView, Turn,
 };
 pub use plan::{
-    Effect, Guard, LaunchPlan, Level, LookupPlan, Note, Outcome, Plan, Recorded, StatusWrite,
+    Effect, Guard, LaunchPlan, Level, LookupPlan, Note, Outcome, Owner, Plan, Recorded, StatusWrite,
 };
-pub use view::session_ref;
+pub use view::{deletion_policy_of, session_ref};
 
 use crate::api::{SendState, SessionPhase};
 
@@ -48,13 +47,16 @@ pub fn decide(o: &Observed<'_>) -> Plan {
         // Nothing of ours holds it any more.
         return Plan::nothing();
     }
+    if let Some(plan) = restored::decide(o) {
+        return plan;
+    }
     if phase.is_terminal() {
         return ended::decide(o);
     }
     let launch = status.and_then(|status| status.launch.as_ref());
     match launch.map(|record| (record, record.state)) {
         None | Some((_, SendState::Rejected | SendState::Absent)) => waiting::decide(o),
-        Some((record, SendState::Claimed | SendState::Unknown)) => open_claim::decide(o, record),
+        Some((record, SendState::Claimed | SendState::Unknown)) => recover::decide(o, record),
         Some((record, SendState::Confirmed)) => active::decide(o, record),
     }
 }
@@ -65,18 +67,23 @@ pub fn decide(o: &Observed<'_>) -> Plan {
 pub fn record(o: &Observed<'_>, effect: &Effect, outcome: &Outcome) -> Recorded {
     match (effect, outcome) {
         (Effect::Launch(plan), Outcome::Launched(outcome)) => {
-            record::launched(o, &plan.claim_id, outcome)
+            launch::launched(o, &plan.claim_id, outcome)
         }
         (Effect::Preflight { .. }, Outcome::Preflighted { begun, result }) => {
-            record::preflighted(o, *begun, result)
+            launch::preflighted(o, *begun, result)
         }
         (Effect::Lookup(_), Outcome::LookedUp { begun, answer }) => {
-            record::looked_up(o, *begun, answer)
+            recover::looked_up(o, *begun, answer)
         }
         (Effect::Cancel(_), Outcome::Stopped(answer)) => stop::stopped(o, answer),
-        (Effect::Examine(_), Outcome::Examined { account, result }) => {
-            record::examined(o, account, result)
-        }
+        (
+            Effect::Examine(_),
+            Outcome::Examined {
+                account,
+                owner,
+                result,
+            },
+        ) => recover::examined(o, account, owner.as_ref(), result),
         (
             Effect::AddFinalizer
             | Effect::ReleaseFinalizer

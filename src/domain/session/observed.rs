@@ -6,8 +6,10 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::super::effective::Objection;
-use super::super::ids::{AccountFingerprint, InstallationId};
-use super::super::remote::{Capability, ProviderError, Recovery, ScanState, StopShown};
+use super::super::ids::{AccountFingerprint, ClaimId, InstallationId};
+use super::super::remote::{Capability, ProviderError, Recovery, StopShown};
+use super::super::send::Clock;
+use super::super::send::seen::{Lookups, Preflight};
 use super::super::snapshot::Snapshot;
 use super::super::timing::Timing;
 use crate::api::{CodeSessionSpec, CodeSessionStatus, Effective, ProviderKind};
@@ -50,7 +52,7 @@ pub struct Observed<'a> {
     /// This installation.
     pub installation: &'a InstallationId,
     /// A claim id for the case that one is needed; drawn outside, because decisions have no randomness.
-    pub fresh_claim_id: &'a str,
+    pub fresh_claim_id: &'a ClaimId,
     /// The durations.
     pub timing: &'a Timing,
     /// Whether the process is about to stop: nothing new is claimed or sent.
@@ -58,6 +60,15 @@ pub struct Observed<'a> {
 }
 
 impl Observed<'_> {
+    /// Clocks and durations.
+    pub fn clock(&self) -> Clock<'_> {
+        Clock {
+            now: self.now,
+            uptime: self.uptime,
+            timing: self.timing,
+        }
+    }
+
     /// How long ago `then` was, by wall clock; zero if it lies ahead.
     pub fn since(&self, then: Timestamp) -> Duration {
         Duration::try_from(self.now.duration_since(then)).unwrap_or_default()
@@ -226,34 +237,6 @@ pub enum Turn {
         /// Whose, for people.
         by: String,
     },
-}
-
-/// What a look before a launch showed, in this process.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Preflight {
-    /// The account that looked.
-    pub account: AccountFingerprint,
-    /// When, by uptime, it was begun.
-    pub begun: Duration,
-    /// What later looks are compared with; `Ok(None)` where there is nothing to compare.
-    pub result: Result<Option<String>, ProviderError>,
-}
-
-/// What looks for a launch have shown so far, in this process.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Lookups {
-    /// The account that looked. What one account does not see says nothing of another (rule 4).
-    pub account: Option<AccountFingerprint>,
-    /// When, by uptime, each complete look that found nothing was begun, oldest first.
-    pub absent: Vec<Duration>,
-    /// When, by uptime, the newest complete look was begun that tells neither that it is there nor that it is not.
-    pub fruitless: Option<Duration>,
-    /// When, by uptime, the scan under way was begun.
-    pub begun: Option<Duration>,
-    /// How far it has come.
-    pub resume: Option<ScanState>,
-    /// When, by uptime, the newest look ended.
-    pub last: Option<Duration>,
 }
 
 /// A look at the session.

@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::super::ids::{AccountFingerprint, LaunchKey};
+use super::super::ids::{AccountFingerprint, ClaimId, LaunchKey};
 use super::super::remote::{
     AdoptAnswer, CancelAnswer, LaunchOutcome, ProviderError, ScanState, SessionRef,
 };
+use super::super::send::seen::{Lookups, Preflight};
 use super::super::snapshot::Snapshot;
-use super::observed::{Lookups, Observed, Preflight};
+use super::observed::Observed;
 use crate::api::{CodeSessionStatus, Effective, Reason};
 
 /// The next step.
@@ -104,7 +105,7 @@ pub enum Guard {
     /// The object is the one the decision was made on (uid and resourceVersion). Otherwise: decide again.
     Unchanged,
     /// The object has this uid and this claim is the recorded one. Otherwise: rule 9.
-    Claim(String),
+    Claim(ClaimId),
 }
 
 /// Something outside the process.
@@ -139,7 +140,7 @@ pub struct LaunchPlan {
     /// Key of the attempt.
     pub key: LaunchKey,
     /// The claim it is sent under.
-    pub claim_id: String,
+    pub claim_id: ClaimId,
     /// When it must not be sent any more.
     pub not_after: Timestamp,
     /// The settings.
@@ -206,9 +207,20 @@ pub enum Outcome {
     Examined {
         /// The account that looked.
         account: AccountFingerprint,
+        /// The other CodeSession that the session belongs to.
+        owner: Option<Owner>,
         /// What it showed.
         result: Result<Snapshot, ProviderError>,
     },
+}
+
+/// The CodeSession that a session at the provider belongs to. Its name is told in its own namespace only.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Owner {
+    /// One of the same namespace, with this name.
+    Named(String),
+    /// One of another namespace.
+    Elsewhere,
 }
 
 /// What is stored and remembered after an effect.

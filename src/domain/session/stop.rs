@@ -6,8 +6,7 @@ use super::super::remote::{CancelAnswer, Capability, ProviderError, SessionRef};
 use super::observed::{Observed, Readiness};
 use super::plan::{Effect, Guard, Note, Plan, Recorded, StatusWrite};
 use super::progress::{standing, store_if_seen};
-use super::record::store;
-use super::view::{draft, stop_wanted};
+use super::view::{draft, stop_wanted, store};
 use crate::api::{
     CancelReason, CancelRecord, ConditionStatus, DesiredState, Reason, SessionCondition, condition,
 };

@@ -1,10 +1,15 @@
 //! Questions that several steps ask of what was observed, and the status that a step begins with.
 
+use std::time::Duration;
+
 use super::super::ids::{LaunchKey, RunId, SessionId};
 use super::super::remote::SessionRef;
 use super::super::status::Draft;
 use super::observed::{Observed, SessionView};
-use crate::api::{CodeSessionStatus, DeletionPolicy, DesiredState, SendRecord, SendState};
+use super::plan::{Guard, Recorded, StatusWrite};
+use crate::api::{
+    CodeSessionSpec, CodeSessionStatus, DeletionPolicy, DesiredState, SendRecord, SendState,
+};
 
 /// Whether the spec, or the object's deletion, asks for the session's end.
 pub(super) fn stop_wanted(o: &Observed<'_>) -> bool {
@@ -15,15 +20,18 @@ pub(super) fn stop_wanted(o: &Observed<'_>) -> bool {
         )
 }
 
-/// What deleting this session does at the provider: the session may still change its mind, the agent may not.
+/// What deleting this session does at the provider.
 pub(super) fn deletion_policy(o: &Observed<'_>) -> DeletionPolicy {
-    let recorded = o
-        .session
-        .status
-        .and_then(|status| status.effective.as_ref());
-    o.session
-        .spec
-        .deletion_policy
+    deletion_policy_of(o.session.spec, o.session.status)
+}
+
+/// What deleting a session does at the provider: the session may still change its mind, the agent may not.
+pub fn deletion_policy_of(
+    spec: &CodeSessionSpec,
+    status: Option<&CodeSessionStatus>,
+) -> DeletionPolicy {
+    let recorded = status.and_then(|status| status.effective.as_ref());
+    spec.deletion_policy
         .or(recorded.map(|effective| effective.deletion_policy))
         .unwrap_or_default()
 }
@@ -34,6 +42,17 @@ pub(super) fn deletion_overdue(o: &Observed<'_>) -> bool {
         && o.session
             .deleting
             .is_some_and(|since| o.since(since) >= o.timing.deletion_bound)
+}
+
+/// How long it is until a deletion has used up its time.
+pub(super) fn until_deletion_overdue(o: &Observed<'_>) -> Option<Duration> {
+    let bound = o
+        .timing
+        .deletion_bound
+        .saturating_sub(o.since(o.session.deleting?));
+    let chance =
+        (o.claim_first_seen.unwrap_or_default() + o.timing.deletion_slack).saturating_sub(o.uptime);
+    Some(bound.max(chance)).filter(|left| !left.is_zero())
 }
 
 /// Whether this process has had the session long enough to have looked for it and stopped it. Time that passed while
@@ -78,6 +97,18 @@ pub(super) fn draft(o: &Observed<'_>) -> Draft {
 pub(super) fn set_state(draft: &mut Draft, state: SendState) {
     if let Some(record) = draft.status().launch.as_mut() {
         record.state = state;
+    }
+}
+
+/// What is to be stored after an effect, if it differs from what is.
+pub(super) fn store(o: &Observed<'_>, status: CodeSessionStatus) -> Recorded {
+    let write = (o.session.status != Some(&status)).then(|| StatusWrite {
+        status: Box::new(status),
+        guard: Guard::Unchanged,
+    });
+    Recorded {
+        write,
+        ..Recorded::default()
     }
 }
 

@@ -2,10 +2,10 @@
 
 use super::super::status::Draft;
 use super::gates::{GATES, Gate, Hold};
+use super::launch::{self, waits_after_refusal};
 use super::observed::Observed;
 use super::plan::{Effect, Note, Plan};
 use super::view::{IF_FOUND, earlier_attempt_open};
-use super::{launch, record};
 use crate::api::{
     ConditionStatus, QueueStatus, Reason, RefusalRecord, SessionCondition, SessionPhase,
 };
@@ -115,7 +115,7 @@ fn fail(o: &Observed<'_>, hold: &Hold) -> Plan {
 fn refused(o: &Observed<'_>, refusal: &RefusalRecord) -> Plan {
     // Something else may have stood in its place meanwhile.
     let mut draft = draft(o);
-    record::waits_after_refusal(&mut draft, refusal);
+    waits_after_refusal(&mut draft, refusal);
     Plan::store(o, draft.finish())
 }
 

@@ -121,6 +121,7 @@ pub(super) async fn adopt(
     match firetiger.look(&session).await {
         Ok(snapshot) if request.owned.contains(&snapshot.session_id) => Ok(AdoptAnswer::Unknowable),
         Ok(snapshot) => Ok(AdoptAnswer::Found(vec![Found {
+            doubt: None,
             snapshot: Snapshot {
                 url: snapshot.url.or_else(|| Some(link.clone())),
                 ..snapshot

@@ -188,6 +188,7 @@ impl Provider for Firetiger {
             })?;
             let snapshot = self.snapshot(session, &SessionId::from(id));
             Ok(Launched {
+                id_honoured: None,
                 session_id: snapshot.session_id,
                 run_id: None,
                 url: snapshot.url,

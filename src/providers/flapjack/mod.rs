@@ -262,6 +262,7 @@ impl Provider for Flapjack {
                 .launch(&SESSIONS, &body, request.window)
                 .await
                 .map(|started: Started| Launched {
+                    id_honoured: None,
                     session_id: started.session_id.into(),
                     run_id: None,
                     url: None,

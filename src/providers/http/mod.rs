@@ -8,7 +8,6 @@ mod answer;
 mod api;
 mod gate;
 mod limit;
-mod outcome;
 mod redact;
 
 use std::fmt;
@@ -17,10 +16,12 @@ use std::time::Duration;
 
 use reqwest::redirect;
 
+pub use crate::domain::send::answer::{
+    REFUSING_STATUSES, nothing_was_started, outcome as judge_launch,
+};
 pub use answer::class_of_status;
 pub(in crate::providers) use api::{Api, Auth};
 pub use limit::{Lane, Prepaid, Rate, RateLimit};
-pub use outcome::{REFUSING_STATUSES, judge_launch, nothing_was_started};
 pub(in crate::providers) use reqwest::Method;
 
 use super::credential::Credential;

@@ -112,6 +112,7 @@ impl PromptQuery for AdoptRequest {
 
     fn found(snapshot: Snapshot, marker: Marker) -> Found {
         Found {
+            doubt: None,
             snapshot,
             attempt: match marker.subject {
                 MarkerSubject::Launch(attempt) => Some(attempt),

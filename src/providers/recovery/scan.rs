@@ -240,6 +240,7 @@ async fn read_list<M: Matcher>(
     state: &mut ScanState<FoundBy<M>>,
     time: Duration,
 ) -> Result<Halt, ProviderError> {
+    state.begin_anew = false;
     let begun_at = state.clone();
     let mut tokens: BTreeSet<PageToken> = state.next.iter().cloned().collect();
     let (mut looks, mut failures) = (0, 0);

@@ -29,14 +29,21 @@ pub(super) fn of_plan(given: &Given, plan: &Plan) {
         let claim = plan.before.as_ref().expect("a launch has a claim");
         assert_eq!(claim.guard, Guard::Unchanged);
         let record = claim.status.launch.as_ref().unwrap();
-        assert_eq!(record.claim_id, launch.claim_id);
+        assert_eq!(record.claim_id, launch.claim_id.as_str());
         assert_eq!(record.state, SendState::Claimed);
         assert!(record.posts <= 5, "{} requests", record.posts);
         assert!(given.has_finalizer && given.deleting.is_none());
+        // The first request and every further one: nobody may have suspended it, and no copy is launched.
+        assert_eq!(given.spec.desired_state(), DesiredState::Running);
         assert!(matches!(
-            given.spec.desired_state(),
-            DesiredState::Running | DesiredState::Suspended
+            given.agent,
+            AgentView::Present {
+                suspended: false,
+                objection: None,
+                ..
+            }
         ));
+        assert_ne!(given.origin, Origin::Copy);
     }
     if plan.effect.is_none() && plan.before.is_none() {
         assert_ne!(plan.again, Some(Duration::ZERO), "a pass that spins");

@@ -108,6 +108,7 @@ fn a_session_that_the_user_found_is_taken_over() {
     given.outcome(
         &effect,
         &Outcome::Examined {
+            owner: None,
             account: account("ours"),
             result: Ok(there.clone()),
         },
@@ -127,6 +128,7 @@ fn a_session_that_is_not_there_is_not_taken_over() {
     let recorded = given.outcome(
         &effect,
         &Outcome::Examined {
+            owner: None,
             account: account("ours"),
             result: Err(error(ErrorClass::NotFound)),
         },
@@ -159,6 +161,7 @@ fn a_cancelled_session_of_unknown_outcome_that_the_user_found_is_stopped() {
     given.outcome(
         &effect,
         &Outcome::Examined {
+            owner: None,
             account: account("ours"),
             result: Ok(snapshot(RemotePhase::Running)),
         },

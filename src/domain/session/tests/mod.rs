@@ -12,9 +12,9 @@
 mod active;
 mod always;
 mod ended;
-mod open_claim;
 mod outcome;
 mod properties;
+mod recover;
 mod waiting;
 
 use std::collections::BTreeSet;
@@ -24,7 +24,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
 use super::super::effective::{Fault, Objection};
-use super::super::ids::{AccountFingerprint, InstallationId, LaunchKey, RunId, SessionId};
+use super::super::ids::{AccountFingerprint, ClaimId, InstallationId, LaunchKey, RunId, SessionId};
 use super::super::remote::{
     AdoptAnswer, CancelAnswer, Capability, ErrorClass, Found, LaunchOutcome, Launched,
     ProviderError, Recovery, Sent, StopShown,
@@ -143,6 +143,7 @@ fn key(attempt: i32) -> LaunchKey {
 
 fn accepted() -> LaunchOutcome {
     LaunchOutcome::Accepted(Launched {
+        id_honoured: Some(true),
         session_id: SessionId::new(format!("bc-{}", key(1))),
         run_id: Some(RunId::new("run-1")),
         url: Some("https://cursor.com/agents/1".into()),
@@ -161,6 +162,7 @@ fn rejected(class: ErrorClass) -> LaunchOutcome {
 
 fn found(phase: RemotePhase) -> AdoptAnswer {
     AdoptAnswer::Found(vec![Found {
+        doubt: None,
         snapshot: snapshot(phase),
         attempt: Some(1),
     }])
@@ -270,7 +272,7 @@ impl Given {
     }
 
     fn observed<R>(&self, with: impl FnOnce(&Observed<'_>) -> R) -> R {
-        let claim_id = format!("claim-{}", self.claims + 1);
+        let claim_id = ClaimId::new(format!("claim-{}", self.claims + 1));
         with(&Observed {
             now: self.now,
             uptime: self.uptime,

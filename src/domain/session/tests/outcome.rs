@@ -9,7 +9,7 @@ fn an_accepted_launch_is_recorded_under_its_claim() {
     let recorded = given.launch(&accepted());
     assert_eq!(
         recorded.write.unwrap().guard,
-        Guard::Claim("claim-1".into())
+        Guard::Claim(ClaimId::new("claim-1"))
     );
     assert_eq!(given.phase(), SessionPhase::Creating);
     given.holds(SessionCondition::Launched, Reason::Accepted);
@@ -37,6 +37,7 @@ fn an_ignored_id_is_told_once() {
         panic!()
     };
     launched.session_id = SessionId::new("bc-of-the-provider");
+    launched.id_honoured = Some(false);
     let recorded = given.launch(&LaunchOutcome::Accepted(launched));
     assert!(recorded.notes.iter().any(|n| n.level == Level::Warning));
     assert_eq!(given.record().unwrap().state, SendState::Confirmed);

@@ -207,6 +207,7 @@ fn happen(given: &mut Given, event: Event) {
                     Outcome::Stopped(stop.ok_or_else(|| error(ErrorClass::Timeout)))
                 }
                 Effect::Examine(_) => Outcome::Examined {
+                    owner: None,
                     account: account("ours"),
                     result: Ok(snapshot(RemotePhase::Running)),
                 },

@@ -157,6 +157,7 @@ impl Provider for CursorV0 {
             .map(|agent: Agent| {
                 let snapshot = self.snapshot(agent);
                 Launched {
+                    id_honoured: None,
                     session_id: snapshot.session_id,
                     run_id: None,
                     url: snapshot.url,

@@ -298,7 +298,9 @@ impl Provider for CursorV1 {
             .await
             .map(|created: Created| {
                 let run_status = created.run.as_ref().and_then(|run| run.status.as_deref());
+                let asked = agent_id(&request.key);
                 Launched {
+                    id_honoured: Some(created.agent.id.0 == asked),
                     phase: match &created.run {
                         Some(_) => phase_of_run(run_status),
                         None => RemotePhase::Creating,

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::api::OnUnknownLaunch;
+use crate::domain::remote::{PageToken, ScanState};
 
 impl Given {
     /// Passes the fence and proves the launch absent by two looks.
@@ -18,13 +19,282 @@ const FINDABLE: [Recovery; 2] = [Recovery::ClientId, Recovery::Marker];
 
 #[test]
 fn while_our_own_request_is_under_way_nothing_is_done() {
-    for deleting in [false, true] {
-        let mut given = Given::ready();
+    let mut given = Given::ready();
+    given.pass();
+    given.in_flight = true;
+    given.wait(seconds(3600));
+    given.rests();
+    given.deleting = Some(given.now);
+    let plan = given.decide();
+    assert_eq!((plan.before, plan.effect), (None, None));
+    // A deletion is looked after however long an answer takes.
+    assert_eq!(plan.again, Some(given.timing.deletion_bound));
+}
+
+#[test]
+fn a_request_that_hangs_does_not_hold_a_deletion_beyond_its_bound() {
+    let mut given = Given::ready();
+    given.pass();
+    given.in_flight = true;
+    given.deleting = Some(given.now);
+    given.wait(given.timing.deletion_bound);
+    let plan = given.pass();
+    assert_eq!(plan.effect, Some(Effect::ReleaseFinalizer));
+    assert_eq!(plan.notes[0].reason, Reason::LaunchOutcomeUnknown);
+}
+
+/// What holds back a request, how it comes to be, and the reason that is then told.
+type Hold = (&'static str, fn(&mut Given), Reason);
+
+fn holds_back() -> Vec<Hold> {
+    vec![
+        (
+            "the session is suspended",
+            |given| given.desires(DesiredState::Suspended),
+            Reason::Suspended,
+        ),
+        (
+            "the CodeAgent is suspended",
+            |given| set_agent(given, |suspended, _| *suspended = true),
+            Reason::AgentSuspended,
+        ),
+        (
+            "the CodeAgent objects",
+            |given| {
+                set_agent(given, |_, objection| {
+                    *objection = Some(Objection {
+                        reason: Reason::CapabilityMissing,
+                        message: "it cannot do that".into(),
+                        fault: Fault::Surroundings,
+                    });
+                });
+            },
+            Reason::CapabilityMissing,
+        ),
+        (
+            "the CodeAgent is gone",
+            |given| given.agent = AgentView::Missing,
+            Reason::AgentNotFound,
+        ),
+    ]
+}
+
+fn set_agent(given: &mut Given, change: impl FnOnce(&mut bool, &mut Option<Objection>)) {
+    let AgentView::Present {
+        suspended,
+        objection,
+        ..
+    } = &mut given.agent
+    else {
+        panic!()
+    };
+    change(suspended, objection);
+}
+
+#[test]
+fn what_holds_back_a_first_request_holds_back_another_one() {
+    for recovery in FINDABLE {
+        for (case, hold, reason) in holds_back() {
+            let mut given = Given::lost(recovery);
+            let agent = given.agent.clone();
+            hold(&mut given);
+            given.proves_absent();
+            let plan = given.pass();
+            assert_eq!(plan.effect, None, "{case}");
+            assert_eq!(given.record().unwrap().state, SendState::Absent, "{case}");
+            assert_eq!(given.phase(), SessionPhase::Pending, "{case}");
+            let plan = given.pass();
+            assert_eq!(plan.effect, None, "{case}");
+            let told = given.condition(SessionCondition::Succeeded);
+            assert_eq!(told.reason, reason.as_str(), "{case}");
+            // Whoever resumes it gets the second request of this launch, not another first one.
+            given.agent = agent;
+            given.desires(DesiredState::Running);
+            let Some(Effect::Launch(launch)) = given.pass().effect else {
+                panic!("{case}")
+            };
+            assert_eq!(launch.key, key(1), "{case}");
+            let record = given.record().unwrap();
+            assert_eq!((record.attempt, record.posts), (1, 2), "{case}");
+        }
+    }
+}
+
+#[test]
+fn where_nothing_can_be_proven_what_is_suspended_is_not_sent_once_more() {
+    for (case, hold, _) in holds_back() {
+        let mut given = Given::launchable(Recovery::None);
+        given.effective(|effective| effective.on_unknown_launch = OnUnknownLaunch::Retry);
+        given.launch(&unknown());
+        hold(&mut given);
+        given.wait(given.timing.fence());
+        given.look_for(AdoptAnswer::Unknowable);
+        assert_eq!(given.pass().effect, None, "{case}");
+        assert_eq!(given.decide().effect, None, "{case}");
+    }
+}
+
+#[test]
+fn a_restored_copy_of_an_open_launch_is_never_launched() {
+    for recovery in [Recovery::ClientId, Recovery::Marker, Recovery::None] {
+        for state in [SendState::Claimed, SendState::Unknown, SendState::Absent] {
+            let mut given = Given::lost(recovery);
+            given
+                .status
+                .as_mut()
+                .unwrap()
+                .launch
+                .as_mut()
+                .unwrap()
+                .state = state;
+            given.origin = Origin::Copy;
+            given.wait(seconds(24 * 3600));
+            given.restart();
+            for _ in 0..5 {
+                let plan = given.pass();
+                assert_eq!(plan.effect, None, "{recovery:?} {state:?}");
+                given.wait(seconds(3600));
+            }
+            given.holds(SessionCondition::Stalled, Reason::RestoredCopy);
+            given.desires(DesiredState::Cancelled);
+            given.pass();
+            assert_eq!(
+                given.phase(),
+                SessionPhase::Cancelled,
+                "{recovery:?} {state:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn the_deletion_of_a_restored_copy_stops_nothing() {
+    let mut given = Given::running();
+    given.origin = Origin::Copy;
+    given.deleting = Some(given.now);
+    let plan = given.decide();
+    assert_eq!(plan.effect, Some(Effect::ReleaseFinalizer));
+    assert_eq!(plan.notes[0].reason, Reason::RestoredCopy);
+}
+
+#[test]
+fn looks_reach_back_to_the_first_claim() {
+    let mut given = Given::lost(Recovery::Marker);
+    let first = given.record().unwrap().claimed_at;
+    for _ in 2..=4 {
+        given.proves_absent();
+        given.launch(&unknown());
+    }
+    let record = given.record().unwrap();
+    assert_eq!(record.first_claim(), first);
+    assert!(record.claimed_at > first + seconds(1800));
+    let Some(Effect::Lookup(lookup)) = given.pass().effect else {
+        panic!()
+    };
+    assert!(
+        lookup.created_from < first,
+        "a late session of the first request is a candidate"
+    );
+}
+
+#[test]
+fn looks_are_for_the_recorded_key_as_well() {
+    let mut given = Given::lost(Recovery::ClientId);
+    let recorded = "00000000-0000-4000-8000-000000000000";
+    let launch = given.status.as_mut().unwrap().launch.as_mut().unwrap();
+    launch.key = recorded.into();
+    let Some(Effect::Lookup(lookup)) = given.decide().effect else {
+        panic!()
+    };
+    assert_eq!(lookup.keys, [LaunchKey::recorded(recorded), key(1)]);
+    // And it is sent again with it: the provider would take another one for another session.
+    given.proves_absent();
+    let Some(Effect::Launch(launch)) = given.pass().effect else {
+        panic!()
+    };
+    assert_eq!(launch.key.as_uuid(), recorded);
+}
+
+#[test]
+fn a_round_without_a_verdict_is_followed_by_a_growing_pause_and_a_page_by_none() {
+    let mut given = Given::lost(Recovery::Marker);
+    given.wait(given.timing.fence());
+    let page = AdoptAnswer::Inconclusive {
+        why: "more pages than one pass reads".into(),
+        resume: Some(ScanState {
+            next: Some(PageToken("2".into())),
+            ..ScanState::default()
+        }),
+    };
+    given.look_for(page.clone());
+    given.look_for(page);
+    // One candidate that cannot be judged: each round ends without a verdict.
+    let mut looks = 0;
+    let end = given.uptime + seconds(3000);
+    while given.uptime < end {
+        let plan = given.pass();
+        match plan.effect {
+            Some(Effect::Lookup(_)) => {
+                looks += 1;
+                given.look_for(AdoptAnswer::Inconclusive {
+                    why: "1 candidates cannot be judged yet".into(),
+                    resume: Some(ScanState {
+                        begin_anew: true,
+                        ..ScanState::default()
+                    }),
+                });
+            }
+            Some(other) => panic!("{other:?}"),
+            None => given.wait(plan.again.unwrap()),
+        }
+    }
+    assert!((30..60).contains(&looks), "{looks} rounds in 50 minutes");
+}
+
+#[test]
+fn what_is_ours_beyond_doubt_is_taken_over_although_it_looks_different() {
+    let mut given = Given::lost(Recovery::ClientId);
+    let AdoptAnswer::Found(mut found) = found(RemotePhase::Running) else {
+        panic!()
+    };
+    found[0].doubt = Some("it works on another repository".into());
+    let recorded = given.look_for(AdoptAnswer::Found(found));
+    given.holds(SessionCondition::Launched, Reason::Adopted);
+    assert!(
+        recorded
+            .notes
+            .iter()
+            .any(|note| note.level == Level::Warning && note.message.contains("another repository"))
+    );
+}
+
+#[test]
+fn a_session_that_belongs_to_another_object_is_not_taken_over() {
+    for (owner, told) in [
+        (Owner::Named("victim".into()), "CodeSession victim"),
+        (Owner::Elsewhere, "another namespace"),
+    ] {
+        let mut given = Given::lost(Recovery::None);
+        given.wait(given.timing.fence());
+        given.look_for(AdoptAnswer::Unknowable);
         given.pass();
-        given.in_flight = true;
-        given.wait(seconds(3600));
-        given.deleting = deleting.then_some(given.created_at);
-        given.rests();
+        given.adopt = Some("bc-theirs".into());
+        given.has_finalizer = true;
+        let effect = given.pass().effect.unwrap();
+        assert!(matches!(effect, Effect::Examine(_)), "{effect:?}");
+        let recorded = given.outcome(
+            &effect,
+            &Outcome::Examined {
+                account: account("ours"),
+                owner: Some(owner),
+                // Whatever a look would show.
+                result: Ok(snapshot(RemotePhase::Running)),
+            },
+        );
+        assert!(recorded.again.unwrap() >= seconds(60));
+        assert_eq!(given.record().unwrap().state, SendState::Unknown);
+        let stalled = given.condition(SessionCondition::Stalled);
+        assert!(stalled.message.contains(told), "{}", stalled.message);
     }
 }
 
@@ -187,6 +457,7 @@ fn what_a_user_found_is_taken_over_while_it_is_still_being_looked_for() {
     given.outcome(
         &effect,
         &Outcome::Examined {
+            owner: None,
             account: account("ours"),
             result: Ok(there),
         },
@@ -255,7 +526,7 @@ fn another_account_looks_but_never_sends() {
 #[test]
 fn a_scan_is_not_continued_by_another_account() {
     let mut given = Given::lost(Recovery::Marker);
-    let half = super::super::super::remote::ScanState::default();
+    let half = ScanState::default();
     let unfinished = AdoptAnswer::Inconclusive {
         why: "more pages".into(),
         resume: Some(half),

@@ -1,28 +1,36 @@
-//! How a launch went: rule 1 of the launch protocol, in one place for all providers.
+//! How a paid request went: rule 1 of the protocol, in one place for all providers and all kinds of requests.
 
-use crate::providers::contract::{LaunchOutcome, Launched};
-use crate::providers::error::{ErrorClass, ProviderError, Sent};
+use crate::domain::remote::{ErrorClass, ProviderError, Sent};
 
-/// The statuses with which a provider refuses a launch before it starts anything.
+/// How a paid request went. `T` is what its answer says: of a launch [`Launched`](crate::domain::remote::Launched).
+#[derive(Clone, Debug, PartialEq)]
+pub enum SendOutcome<T> {
+    /// The provider has it.
+    Accepted(T),
+    /// Nothing was started, for certain.
+    Rejected(ProviderError),
+    /// It may have been started.
+    Unknown(ProviderError),
+}
+
+/// The statuses with which a provider refuses a request before it starts anything.
 pub const REFUSING_STATUSES: [u16; 11] = [400, 401, 402, 403, 404, 405, 413, 415, 422, 429, 501];
 
-/// Judges a launch. `refusing_conflicts` are the codes with which this provider's 409 says that nothing was started.
+/// Judges the answer to a paid request. `refusing_conflicts` are the codes with which this provider's 409 says that nothing
+/// was started.
 ///
-/// A refusal proves that nothing was started; whatever does not prove it leaves the launch unknown.
-pub fn judge_launch(
-    answer: Result<Launched, ProviderError>,
-    refusing_conflicts: &[&str],
-) -> LaunchOutcome {
+/// A refusal proves that nothing was started; whatever does not prove it leaves the outcome unknown.
+pub fn outcome<T>(answer: Result<T, ProviderError>, refusing_conflicts: &[&str]) -> SendOutcome<T> {
     match answer {
-        Ok(launched) => LaunchOutcome::Accepted(launched),
+        Ok(accepted) => SendOutcome::Accepted(accepted),
         Err(error) if nothing_was_started(&error, refusing_conflicts) => {
-            LaunchOutcome::Rejected(error)
+            SendOutcome::Rejected(error)
         }
-        Err(error) => LaunchOutcome::Unknown(error),
+        Err(error) => SendOutcome::Unknown(error),
     }
 }
 
-/// Whether a failed POST proves that it started nothing, by rule 1. `refusing_conflicts` as in [`judge_launch`].
+/// Whether a failed POST proves that it started nothing, by rule 1. `refusing_conflicts` as in [`outcome`].
 pub fn nothing_was_started(error: &ProviderError, refusing_conflicts: &[&str]) -> bool {
     match (error.sent, error.status) {
         (Sent::Nothing, _) => true,
@@ -40,14 +48,11 @@ pub fn nothing_was_started(error: &ProviderError, refusing_conflicts: &[&str]) -
 #[cfg(test)]
 mod tests {
     #![allow(clippy::panic)]
-    use super::super::class_of_status;
     use super::*;
-    use crate::domain::ids::SessionId;
-    use crate::domain::snapshot::RemotePhase;
-
+    
     fn failed(status: Option<u16>, code: Option<&str>, sent: Sent) -> ProviderError {
         ProviderError {
-            class: status.map_or(ErrorClass::Unavailable, class_of_status),
+            class: ErrorClass::Unknown,
             subject: None,
             status,
             code: code.map(str::to_owned),
@@ -65,10 +70,10 @@ mod tests {
                 400 | 401 | 402 | 403 | 404 | 405 | 413 | 415 | 422 | 429 | 501
             );
             let error = failed(Some(status), None, Sent::Possibly);
-            match judge_launch(Err(error.clone()), &["agent_busy"]) {
-                LaunchOutcome::Rejected(kept) => assert!(refused && kept == error, "{status}"),
-                LaunchOutcome::Unknown(kept) => assert!(!refused && kept == error, "{status}"),
-                LaunchOutcome::Accepted(_) => panic!("{status}"),
+            match outcome::<()>(Err(error.clone()), &["agent_busy"]) {
+                SendOutcome::Rejected(kept) => assert!(refused && kept == error, "{status}"),
+                SendOutcome::Unknown(kept) => assert!(!refused && kept == error, "{status}"),
+                SendOutcome::Accepted(_) => panic!("{status}"),
             }
         }
     }
@@ -80,8 +85,8 @@ mod tests {
                 class: ErrorClass::Intermediary,
                 ..failed(Some(status), None, Sent::Possibly)
             };
-            let outcome = judge_launch(Err(error), &[]);
-            assert!(matches!(outcome, LaunchOutcome::Unknown(_)), "{status}");
+            let judged = outcome::<()>(Err(error), &[]);
+            assert!(matches!(judged, SendOutcome::Unknown(_)), "{status}");
         }
     }
 
@@ -93,9 +98,9 @@ mod tests {
             (None, false),
         ] {
             let error = failed(Some(409), code, Sent::Possibly);
-            let outcome = judge_launch(Err(error), &["not_allowed_here"]);
+            let judged = outcome::<()>(Err(error), &["not_allowed_here"]);
             assert_eq!(
-                matches!(outcome, LaunchOutcome::Rejected(_)),
+                matches!(judged, SendOutcome::Rejected(_)),
                 refused,
                 "{code:?}"
             );
@@ -106,28 +111,18 @@ mod tests {
     fn what_was_not_sent_is_refused_and_what_has_no_answer_is_unknown() {
         let not_sent = failed(None, None, Sent::Nothing);
         assert_eq!(
-            judge_launch(Err(not_sent.clone()), &[]),
-            LaunchOutcome::Rejected(not_sent)
+            outcome::<()>(Err(not_sent.clone()), &[]),
+            SendOutcome::Rejected(not_sent)
         );
         let lost = failed(None, None, Sent::Possibly);
         assert_eq!(
-            judge_launch(Err(lost.clone()), &[]),
-            LaunchOutcome::Unknown(lost)
+            outcome::<()>(Err(lost.clone()), &[]),
+            SendOutcome::Unknown(lost)
         );
     }
 
     #[test]
-    fn an_answer_with_an_id_is_accepted() {
-        let launched = Launched {
-            session_id: SessionId::new("bc-1"),
-            run_id: None,
-            url: None,
-            phase: RemotePhase::Creating,
-            raw_status: "CREATING".into(),
-        };
-        assert_eq!(
-            judge_launch(Ok(launched.clone()), &[]),
-            LaunchOutcome::Accepted(launched)
-        );
+    fn an_answer_is_accepted() {
+        assert_eq!(outcome(Ok("run-1"), &[]), SendOutcome::Accepted("run-1"));
     }
 }

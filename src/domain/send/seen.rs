@@ -1,0 +1,43 @@
+//! What this process has seen of a send, beside what is stored. All of it may be lost: then it is found out again.
+
+use std::time::Duration;
+
+use crate::domain::ids::AccountFingerprint;
+use crate::domain::remote::{ProviderError, ScanState};
+
+/// What looks for a send have shown so far.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Lookups {
+    /// The account that looked. What one account does not see says nothing of another (rule 4).
+    pub account: Option<AccountFingerprint>,
+    /// When, by uptime, each complete look that found nothing was begun, oldest first.
+    pub absent: Vec<Duration>,
+    /// When, by uptime, the newest complete look was begun that tells neither that it is there nor that it is not.
+    pub fruitless: Option<Duration>,
+    /// Rounds in a row that came to their end without a verdict: each makes the next one wait longer.
+    pub inconclusive: i32,
+    /// When, by uptime, the scan under way was begun.
+    pub begun: Option<Duration>,
+    /// How far it has come.
+    pub resume: Option<ScanState>,
+    /// When, by uptime, the newest look ended.
+    pub last: Option<Duration>,
+}
+
+impl Lookups {
+    /// Whether a scan is in the middle of a list: it goes on at once.
+    pub fn goes_on(&self) -> bool {
+        self.resume.as_ref().is_some_and(|scan| !scan.begin_anew)
+    }
+}
+
+/// What was there before a launch, as it was read.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Preflight {
+    /// The account that looked.
+    pub account: AccountFingerprint,
+    /// When, by uptime, it was begun.
+    pub begun: Duration,
+    /// What later looks are compared with; `Ok(None)` where there is nothing to compare.
+    pub result: Result<Option<String>, ProviderError>,
+}
