@@ -49,7 +49,7 @@ pub fn nothing_was_started(error: &ProviderError, refusing_conflicts: &[&str]) -
 mod tests {
     #![allow(clippy::panic)]
     use super::*;
-    
+
     fn failed(status: Option<u16>, code: Option<&str>, sent: Sent) -> ProviderError {
         ProviderError {
             class: ErrorClass::Unknown,

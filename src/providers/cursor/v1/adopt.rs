@@ -69,63 +69,8 @@ async fn look_up(
     // launch again would pay twice.
     let renamed =
         repository_of(&agent).is_some_and(|theirs| !same_repository(&request.repository, theirs));
-    Ok(LookUp::Ours(ours)) => found.push(*ours),
-            Ok(LookUp::Foreign(why)) if age == 0 => foreign = Some(why),
-            Ok(LookUp::Foreign(_) | LookUp::Absent) => {}
-            Err(error) => failed = Some(error),
-        }
-    }
-    if !found.is_empty() {
-        found.sort_by_key(|found: &Found| found.snapshot.created_at);
-        return Ok(AdoptAnswer::Found(found));
-    }
-    if let Some(error) = failed {
-        return Err(error);
-    }
-    if let Some(why) = foreign {
-        return Ok(AdoptAnswer::Foreign { why });
-    }
-    if request.evidence_seen {
-        return Ok(AdoptAnswer::Absent);
-    }
-    scan(&ByName { cursor, request }).await
-}
-
-enum LookUp {
-    Ours(Box<Found>),
-    Foreign(String),
-    Absent,
-}
-
-/// Looks at the agent with one of our ids.
-async fn look_up(
-    cursor: &CursorV1,
-    request: &AdoptRequest,
-    id: &str,
-) -> Result<LookUp, ProviderError> {
-    let agent = match cursor.agent(id).await {
-        Ok(agent) => agent,
-        Err(error) if error.class == ErrorClass::NotFound => return Ok(LookUp::Absent),
-        Err(error) => return Err(error),
-    };
-    if request.owned.contains(&SessionId::new(id)) {
-        return Ok(LookUp::Foreign(format!(
-            "{id} is recorded on another CodeSession"
-        )));
-    }
-    // The id is 122 bits of a hash over our uid. A repository that has another name by now does not speak against it, and to
-    // launch again would pay twice.
-    if let Some(theirs) = repository_of(&agent)
-        && !same_repository(&request.repository, theirs)
-    {
-        tracing::warn!(
-            session = id,
-            "the agent with our id names its repository differently than it was launched for"
-        );
-    }
     Ok(LookUp::Ours(Box::new(Found {
-        doubt: renamed
-            .then(|| "its repository is another one than it was launched for".to_owned()),
+        doubt: renamed.then(|| "its repository is another one than it was launched for".to_owned()),
         snapshot: cursor.look_at(agent).await?,
         attempt: None,
     })))
