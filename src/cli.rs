@@ -187,6 +187,15 @@ pub struct TimingOptions {
     /// How long nothing must move after a stop, at a provider without a status for it (Cursor's API v0), until it counts.
     #[arg(long, env = "CODEAGENT_STOP_SILENCE", default_value = "2m", value_name = "DURATION", value_parser = duration)]
     pub stop_silence: Duration,
+    /// How long what can be mended outside of an object (a Secret, the CodeAgent, the account) keeps it Reconciling before it is Stalled.
+    #[arg(long, env = "CODEAGENT_STALLED_AFTER", default_value = "5m", value_name = "DURATION", value_parser = duration)]
+    pub stalled_after: Duration,
+    /// How long the provider must say that it does not know a session until the session counts as lost.
+    #[arg(long, env = "CODEAGENT_LOST_AFTER", default_value = "10m", value_name = "DURATION", value_parser = duration)]
+    pub lost_after: Duration,
+    /// When a session that has ended is looked at again, if what was asked for is missing: after this time, 5 and 15 times it.
+    #[arg(long, env = "CODEAGENT_AFTER_END", default_value = "1m", value_name = "DURATION", value_parser = duration)]
+    pub after_end: Duration,
 }
 
 impl TimingOptions {
@@ -210,6 +219,9 @@ impl TimingOptions {
             poll_max: self.poll_max,
             stop_again: self.poll_min.saturating_mul(5),
             stop_silence: self.stop_silence,
+            stalled_after: self.stalled_after,
+            lost_after: self.lost_after,
+            after_end: [1, 5, 15].map(|times| self.after_end.saturating_mul(times)),
             ..Timing::default()
         }
     }

@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use clap::Parser;
 use codeagent_boundary::cluster::Cluster;
-use codeagent_boundary::matrix::{Selection, learn, run_all, spread};
+use codeagent_boundary::matrix::{Selection, learn, new_seed, run_all, sample};
 use codeagent_boundary::provider::{self, UnderTest};
 use codeagent_boundary::report::Report;
 use codeagent_boundary::run::Row;
@@ -49,6 +49,9 @@ struct Arguments {
     /// Only boundaries whose name contains this, like "codesessions/status" or "POST".
     #[arg(long, value_name = "TEXT")]
     boundary: Option<String>,
+    /// So many sessions at once in each run.
+    #[arg(long, value_name = "NUMBER", default_value_t = 1)]
+    crowd: usize,
     /// Two faults in each run: after each single fault, each further one at each boundary that its run had after it.
     #[arg(long)]
     pairs: bool,
@@ -66,9 +69,12 @@ struct Arguments {
     /// With --replay: how often.
     #[arg(long, value_name = "NUMBER", default_value_t = 1, requires = "replay")]
     times: usize,
-    /// At most this many runs, spread evenly over all; says how many there would be.
+    /// At most this many runs, drawn by lot and spread over all; says how many there would be.
     #[arg(long, value_name = "NUMBER")]
     limit: Option<usize>,
+    /// With --limit: draws what this seed drew before. Default: another one each time, which is printed.
+    #[arg(long, value_name = "NUMBER", requires = "limit")]
+    seed: Option<u64>,
     /// How many runs at the same time. Default: eight for each core.
     #[arg(long, value_name = "NUMBER", env = "FAULTS_PARALLEL")]
     parallel: Option<usize>,
@@ -86,8 +92,9 @@ impl Arguments {
         Selection {
             providers: or_all(&self.providers, &all),
             lifecycles: or_all(&self.lifecycles, &Lifecycle::ALL),
-            faults: or_all(&self.faults, &Fault::ALL),
+            faults: or_all(&self.faults, &Fault::enabled()),
             boundary: self.boundary.clone(),
+            crowd: self.crowd.max(1),
         }
     }
 
@@ -122,9 +129,10 @@ async fn work(arguments: &Arguments) -> Result<bool, Trouble> {
         pairs::run(&cluster, arguments, singles, &mut report).await?;
     } else {
         let all = singles.len();
-        let rows = spread(singles, arguments.limit.unwrap_or(all));
+        let seed = arguments.seed.unwrap_or_else(new_seed);
+        let rows = sample(singles, arguments.limit.unwrap_or(all), seed);
         if rows.len() < all {
-            println!("{} of {all} rows are run", rows.len());
+            println!("{} of {all} rows are run, --seed {seed}", rows.len());
         }
         let mut screen = Screen::new("single faults", rows.len());
         run_all(&cluster, rows, arguments.parallel(), |row, outcome| {

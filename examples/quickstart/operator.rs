@@ -102,6 +102,9 @@ pub async fn run(options: OperatorOptions) -> Result<(), Box<dyn Error>> {
         "--deletion-bound=60s",
         "--deletion-slack=10s",
         "--stop-silence=5s",
+        "--stalled-after=10s",
+        "--lost-after=30s",
+        "--after-end=5s",
     ]
     .map(str::to_owned)
     .into_iter()

@@ -15,6 +15,11 @@ macro_rules! words {
             pub fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => stringify!($variant)),+ }
             }
+
+            /// The member that is written like this; `None` for a word of another version.
+            pub fn named(word: &str) -> Option<Self> {
+                Self::ALL.iter().copied().find(|known| known.as_str() == word)
+            }
         }
     };
 }
@@ -106,6 +111,8 @@ words! {
         QuotaExhausted,
         /// The provider does not know the agent's model.
         ModelUnavailable,
+        /// The provider refuses a setting of the CodeAgent.
+        SettingsRefused,
         /// Too many requests; waits.
         RateLimited,
         /// The provider cannot be reached or cannot answer; waits.
@@ -186,6 +193,12 @@ words! {
         Settled,
         /// The provider cannot stop this session.
         CancelUnsupported,
+        /// The provider refuses to stop this session and reports it as active.
+        CancelRefused,
+        /// Stops fail at the provider, or are taken without effect.
+        CancelFailing,
+        /// The API server refuses what the operator has to write.
+        WriteRefused,
         /// It was left running at the provider.
         Orphaned,
     }

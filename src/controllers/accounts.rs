@@ -1,6 +1,6 @@
 //! Who each key belongs to: asked once, shared by every session of that key, asked again when there is reason to doubt.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -83,6 +83,10 @@ struct Entry {
     /// A refusal of launches that is about the account, and how many there were in a row.
     hold: Option<Failure>,
     refused_launches: i32,
+    /// The session that tries whether the hold is over.
+    prober: Option<String>,
+    /// The CodeAgents, with their generations, that had a launch to try.
+    agents: HashSet<String>,
 }
 
 impl Entry {
@@ -96,6 +100,8 @@ impl Entry {
             doubted: false,
             hold: None,
             refused_launches: 0,
+            prober: None,
+            agents: HashSet::new(),
         }
     }
 }
@@ -255,13 +261,10 @@ impl Accounts {
         }
     }
 
-    /// Forgets how long to wait after what went wrong with this key: what it is used with has changed.
+    /// Makes the next look ask the provider if something went wrong with this key: what it is used with has changed.
     pub fn ask_anew_if_failed(&self, key: &ConnectionKey) {
         if let Some(entry) = lock(&self.entries).get_mut(key) {
             entry.doubted |= entry.failure.is_some();
-            if let Some(hold) = &mut entry.hold {
-                hold.until = Instant::now();
-            }
         }
     }
 
@@ -277,6 +280,7 @@ impl Accounts {
         let wait = self.timing.refusal_wait(entry.refused_launches);
         let wait = wait.max(error.retry_after.unwrap_or_default());
         entry.hold = Some(Failure::new(error, wait, now));
+        entry.prober = None;
     }
 
     /// A launch was not refused.
@@ -298,18 +302,33 @@ impl Accounts {
         })
     }
 
-    /// Whether whoever asks may try a launch although they are held: one does when the wait is over. If nothing comes of it,
-    /// another may after [`Timing::recheck`].
-    pub fn may_probe(&self, key: &ConnectionKey) -> bool {
+    /// A session of this CodeAgent (`uid/generation`) would launch. The first one tries even if launches are held: whoever makes or
+    /// changes a CodeAgent wants to know at once whether that has helped.
+    pub fn note_agent(&self, key: &ConnectionKey, agent: String) {
         let mut entries = lock(&self.entries);
-        let Some(hold) = entries.get_mut(key).and_then(|entry| entry.hold.as_mut()) else {
+        let entry = entries.entry(key.clone()).or_insert_with(Entry::new);
+        if entry.agents.insert(agent)
+            && let Some(hold) = &mut entry.hold
+        {
+            hold.until = Instant::now();
+        }
+    }
+
+    /// Whether the session with this uid may try a launch although they are held: one does when the wait is over, over as many
+    /// passes as its launch takes. If nothing comes of it, another may after [`Timing::recheck`].
+    pub fn may_probe(&self, key: &ConnectionKey, uid: &str) -> bool {
+        let mut entries = lock(&self.entries);
+        let Some(entry) = entries.get_mut(key) else {
             return true;
         };
-        let due = hold.left().is_zero();
-        if due {
+        let Some(hold) = entry.hold.as_mut() else {
+            return true;
+        };
+        if hold.left().is_zero() {
             hold.until = Instant::now() + self.timing.recheck;
+            entry.prober = Some(uid.to_owned());
         }
-        due
+        entry.prober.as_deref() == Some(uid)
     }
 
     /// Forgets a key that nobody uses any more.
@@ -442,16 +461,30 @@ mod tests {
             refusal_wait_min: Duration::from_millis(20),
             ..Timing::default()
         });
-        assert!(accounts.may_probe(&key()));
-        assert!(accounts.may_probe(&key()));
+        assert!(accounts.may_probe(&key(), "a"));
+        assert!(accounts.may_probe(&key(), "b"));
         for _ in 0..10 {
             accounts.hold_launches(&key(), error(ErrorClass::QuotaExhausted));
         }
-        assert!(!accounts.may_probe(&key()));
+        assert!(!accounts.may_probe(&key(), "a"));
         std::thread::sleep(Duration::from_millis(25));
-        let probes = (0..100).filter(|_| accounts.may_probe(&key())).count();
-        assert_eq!(probes, 1);
+        let probes = (0..100).filter(|n| accounts.may_probe(&key(), &n.to_string()));
+        assert_eq!(probes.count(), 1);
+        assert!(
+            accounts.may_probe(&key(), "0"),
+            "its launch takes several passes"
+        );
+        // A CodeAgent that is made or changed lets one try at once.
+        accounts.hold_launches(&key(), error(ErrorClass::QuotaExhausted));
+        accounts.note_agent(&key(), "uid/1".to_owned());
+        accounts.note_agent(&key(), "uid/1".to_owned());
+        let probes = (0..100).filter(|n| accounts.may_probe(&key(), &n.to_string()));
+        assert_eq!(probes.count(), 1);
+        assert!(
+            accounts.may_probe(&key(), "0"),
+            "its launch takes several passes"
+        );
         accounts.release_launches(&key());
-        assert!(accounts.may_probe(&key()) && accounts.held(&key()).is_none());
+        assert!(accounts.may_probe(&key(), "a") && accounts.held(&key()).is_none());
     }
 }

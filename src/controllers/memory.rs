@@ -26,6 +26,8 @@ pub struct Remembered {
     pub last_stop: Option<Duration>,
     /// Whether the provider has taken a stop.
     pub stop_taken: bool,
+    /// When this process last began to look at the ended session.
+    pub looked_after_end: Option<Duration>,
     /// Passing faults in a row.
     pub faults: i32,
     /// The newest look before a launch.

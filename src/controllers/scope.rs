@@ -13,8 +13,9 @@ use super::context::Context;
 use super::error::Chain;
 use super::memory::IssueKey;
 use super::metrics::Controller;
-use crate::api::{CodeAgent, CodeSession, Reason, SendState, SessionCondition, condition};
+use crate::api::{CodeAgent, CodeSession, QueueResource};
 use crate::domain::ids::SessionId;
+use crate::domain::session::Stage;
 use crate::domain::template::Seen as SeenTemplate;
 use crate::runtime::lock::lock;
 use crate::runtime::overlay::Overlay;
@@ -317,13 +318,11 @@ impl Scope {
 
     fn note_owner(&self, session: &CodeSession) {
         let status = session.status.as_ref();
-        let confirmed = status
-            .and_then(|status| status.launch.as_ref())
-            .is_some_and(|record| record.state == SendState::Confirmed);
+        let launched = Stage::of(status).launched().is_some();
         let id = status
             .and_then(|status| status.provider.as_ref())
             .and_then(|provider| provider.session_id.as_ref());
-        if let (true, Some(id), Some(uid)) = (confirmed, id, session.uid()) {
+        if let (true, Some(id), Some(uid)) = (launched, id, session.uid()) {
             self.context.own(SessionId::new(id.clone()), &uid);
         }
     }
@@ -346,39 +345,31 @@ fn interrupted(kind: &'static str, error: &watcher::Error) {
 
 /// Whether a session waits for a place among those of its agent.
 pub(super) fn waits_for_place(session: &CodeSession) -> bool {
-    waits_because_of(session, Reason::WaitingForCapacity)
+    waits_for(session, QueueResource::Capacity)
 }
 
 /// Whether a session waits for the open launch of another one on the same issue.
 fn waits_for_issue(session: &CodeSession) -> bool {
-    waits_because_of(session, Reason::WaitingForIssue)
+    waits_for(session, QueueResource::Issue)
 }
 
-fn waits_because_of(session: &CodeSession, reason: Reason) -> bool {
+fn waits_for(session: &CodeSession, resource: QueueResource) -> bool {
     session
         .status
         .as_ref()
-        .and_then(|status| condition(&status.conditions, SessionCondition::Reconciling.as_str()))
-        .is_some_and(|reconciling| reconciling.reason == reason.as_str())
+        .and_then(|status| status.queue.as_ref())
+        .is_some_and(|queue| queue.of == resource)
 }
 
 /// The issue on which a launch of the session is open: claimed, and its outcome not known.
 pub(super) fn open_claim(session: &CodeSession) -> Option<IssueKey> {
-    let status = session.status.as_ref()?;
-    let record = status.launch.as_ref()?;
-    let open = match record.state {
-        SendState::Claimed | SendState::Unknown => !status.phase.is_terminal(),
-        SendState::Confirmed | SendState::Rejected | SendState::Absent => false,
+    let Stage::Open(record) = Stage::of(session.status.as_ref()) else {
+        return None;
     };
-    record
-        .target
-        .issue
-        .as_ref()
-        .filter(|_| open)
-        .map(|issue| IssueKey {
-            endpoint: record.target.endpoint.clone(),
-            issue: issue.clone(),
-        })
+    record.target.issue.as_ref().map(|issue| IssueKey {
+        endpoint: record.target.endpoint.clone(),
+        issue: issue.clone(),
+    })
 }
 
 fn settled(session: &CodeSession) -> bool {

@@ -248,7 +248,7 @@ pub fn judge(marked: &Marked, ledger: &Ledger, ground: &Ground<'_>) -> Verdict {
     match (&owner.launch, owner.recorded.is_empty()) {
         // Whoever follows the claim may take it over yet.
         (Some(launch), _) if is_open(launch, owner) => Verdict::Young,
-        (Some(launch), false) if launch.state == SendState::Confirmed => {
+        (Some(launch), false) if launch.state.arrived() => {
             let ours = certain
                 && launch.account == *ground.account
                 && snapshot
@@ -270,10 +270,7 @@ pub fn judge(marked: &Marked, ledger: &Ledger, ground: &Ground<'_>) -> Verdict {
 }
 
 fn is_open(launch: &KnownLaunch, owner: &KnownSession) -> bool {
-    match launch.state {
-        SendState::Claimed | SendState::Unknown => !owner.ended,
-        SendState::Confirmed | SendState::Rejected | SendState::Absent => false,
-    }
+    launch.state.is_open() && !owner.ended
 }
 
 /// The time in which a lookup for this claim would have taken the session for its own.

@@ -336,6 +336,26 @@ pub enum ErrorClass {
 }
 
 impl ErrorClass {
+    /// Every class.
+    pub const ALL: [Self; 11] = [
+        Self::InvalidRequest,
+        Self::Unauthorized,
+        Self::Forbidden,
+        Self::NotFound,
+        Self::Conflict,
+        Self::RateLimited,
+        Self::QuotaExhausted,
+        Self::Unavailable,
+        Self::Timeout,
+        Self::Unknown,
+        Self::Protocol,
+    ];
+
+    /// The class that is written like this; `None` for a word of another version.
+    pub fn named(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|class| class.as_str() == word)
+    }
+
     /// The label value of metrics.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -1,10 +1,12 @@
 //! Building a session's status: conditions that always stand complete, in order, and move only when something did.
 
+use std::time::Duration;
+
 use jiff::{RoundMode, Timestamp, TimestampRound, Unit};
 
 use crate::api::{
-    CodeSessionStatus, Condition, ConditionStatus, ErrorStatus, MessageStatus, Reason,
-    SessionCondition, SessionPhase, condition,
+    BlockerStatus, CodeSessionStatus, Condition, ConditionStatus, ErrorStatus, MessageStatus,
+    Reason, SessionCondition, SessionPhase, condition,
 };
 
 /// Longest message of a condition, in bytes.
@@ -114,6 +116,41 @@ impl Draft {
 
     /// Work goes on: `Reconciling`, not `Stalled`.
     pub fn reconciling(&mut self, reason: Reason, message: impl AsRef<str>) -> &mut Self {
+        self.status.blocker = None;
+        self.going_on(reason, message)
+    }
+
+    /// Something outside of the object keeps it from getting further. Whatever applied it together with what is missing
+    /// gets some time to bring it: `Reconciling` while it lasts for less than `patience`, then `Stalled`.
+    ///
+    /// Answers with how long it is until it stalls; `None` once it does.
+    pub fn blocked(
+        &mut self,
+        reason: Reason,
+        message: impl AsRef<str>,
+        patience: Duration,
+    ) -> Option<Duration> {
+        // Another reason is no progress: what is missing may come and go.
+        let since = self
+            .status
+            .blocker
+            .as_ref()
+            .map_or(self.now, |blocker| blocker.since);
+        let blocker = BlockerStatus {
+            reason: reason.as_str().to_owned(),
+            since,
+        };
+        let lasted = Duration::try_from(self.now.duration_since(since)).unwrap_or_default();
+        let left = patience.checked_sub(lasted).filter(|left| !left.is_zero());
+        match left {
+            Some(_) => self.going_on(reason, message),
+            None => self.stalled(reason, message),
+        };
+        self.status.blocker = Some(blocker);
+        left
+    }
+
+    fn going_on(&mut self, reason: Reason, message: impl AsRef<str>) -> &mut Self {
         self.set(
             SessionCondition::Reconciling,
             ConditionStatus::True,
@@ -131,6 +168,7 @@ impl Draft {
 
     /// It does not get further without help: `Stalled`, not `Reconciling`.
     pub fn stalled(&mut self, reason: Reason, message: impl AsRef<str>) -> &mut Self {
+        self.status.blocker = None;
         self.set(
             SessionCondition::Reconciling,
             ConditionStatus::False,
@@ -148,6 +186,7 @@ impl Draft {
 
     /// Nothing is left to do: neither `Reconciling` nor `Stalled`.
     pub fn settled(&mut self, reason: Reason, message: impl AsRef<str>) -> &mut Self {
+        self.status.blocker = None;
         self.set(
             SessionCondition::Reconciling,
             ConditionStatus::False,
@@ -344,6 +383,40 @@ mod tests {
         let mut again = Draft::new(Some(&stored), 1, at(99));
         again.end(SessionPhase::Finished, true, Reason::Finished, "done");
         assert_eq!(again.finish(), stored);
+    }
+
+    #[test]
+    fn what_others_can_mend_stalls_only_after_a_while_and_the_while_is_stored() {
+        let patience = Duration::from_secs(300);
+        let is = |status: &CodeSessionStatus| {
+            let of = |kind| condition(&status.conditions, kind).unwrap().status;
+            (of("Reconciling"), of("Stalled"))
+        };
+        let mut draft = Draft::new(None, 1, at(1000));
+        let left = draft.blocked(Reason::SecretNotFound, "create it", patience);
+        assert_eq!(left, Some(patience));
+        let stored = draft.finish();
+        assert_eq!(is(&stored), (ConditionStatus::True, ConditionStatus::False));
+        // Another reason does not begin the while anew.
+        let mut draft = Draft::new(Some(&stored), 1, at(1299));
+        let left = draft.blocked(Reason::SecretKeyMissing, "add it", patience);
+        assert_eq!(left, Some(Duration::from_secs(1)));
+        let stored = draft.finish();
+        let mut draft = Draft::new(Some(&stored), 1, at(1300));
+        assert_eq!(
+            draft.blocked(Reason::SecretKeyMissing, "add it", patience),
+            None
+        );
+        let stalled = draft.finish();
+        assert_eq!(
+            is(&stalled),
+            (ConditionStatus::False, ConditionStatus::True)
+        );
+        // Getting further does.
+        let mut draft = Draft::new(Some(&stalled), 1, at(1400));
+        draft.reconciling(Reason::Launching, "");
+        let stored = draft.finish();
+        assert_eq!(stored.blocker, None);
     }
 
     #[test]

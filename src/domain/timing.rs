@@ -43,6 +43,13 @@ pub struct Timing {
     /// How long nothing must move after a stop was taken, at a provider that has no status for stopped sessions, until the
     /// session counts as stopped. Default: 2 min.
     pub stop_silence: Duration,
+    /// How long what can be mended outside of an object keeps it `Reconciling` before it is `Stalled`. Default: 5 min.
+    pub stalled_after: Duration,
+    /// How long the provider must say that it does not know a session until the session counts as lost. Default: 10 min.
+    pub lost_after: Duration,
+    /// When, after the end, what was asked for and is missing (pull request, cost, links, result) is looked for.
+    /// Default: 1, 5 and 15 min.
+    pub after_end: [Duration; 3],
 }
 
 impl Default for Timing {
@@ -66,6 +73,9 @@ impl Default for Timing {
             poll_max: Duration::from_secs(30),
             stop_again: Duration::from_secs(15),
             stop_silence: Duration::from_secs(120),
+            stalled_after: Duration::from_secs(300),
+            lost_after: Duration::from_secs(600),
+            after_end: [60, 300, 900].map(Duration::from_secs),
         }
     }
 }

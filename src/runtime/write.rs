@@ -31,6 +31,20 @@ pub enum WriteError {
     Failed(#[source] kube::Error),
 }
 
+impl WriteError {
+    /// The API server's own words where it answered and does not take the write: a policy, a quota, a missing permission, or a
+    /// webhook that it could not ask.
+    pub fn refusal(&self) -> Option<String> {
+        match self {
+            Self::Refused(said) => Some(said.clone()),
+            Self::Failed(kube::Error::Api(status)) if status.code != 429 => {
+                Some(status.message.clone())
+            }
+            Self::Stale | Self::Gone | Self::Failed(_) => None,
+        }
+    }
+}
+
 /// A guarded write in the making.
 #[derive(Debug, Default)]
 pub struct Write {

@@ -62,7 +62,7 @@ async fn until(
     operator: &Operator,
     holds: impl Fn(Option<&CodeSession>) -> bool,
 ) {
-    let deadline = Instant::now() + Duration::from_secs(40);
+    let deadline = Instant::now() + Duration::from_secs(180);
     loop {
         let found = sessions.get_opt(name).await.unwrap();
         if holds(found.as_ref()) {
@@ -77,7 +77,7 @@ async fn until(
 /// Grants take effect a moment after they are applied.
 async fn until_allowed(access: &Access, resource: &str, namespace: &str) {
     let question = ["auth", "can-i", "create", resource, "-n", namespace];
-    let deadline = Instant::now() + Duration::from_secs(10);
+    let deadline = Instant::now() + Duration::from_secs(60);
     while !access.kubectl(&question).await.unwrap().success() {
         assert!(Instant::now() < deadline, "{question:?}: no");
         tokio::time::sleep(Duration::from_millis(100)).await;

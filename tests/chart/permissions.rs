@@ -61,7 +61,7 @@ async fn may_exactly(access: &Access, release: &Release, namespace: &str, expect
         .service_account(release.name(), "default");
     let everybody = permissions(&nobody.await.unwrap(), namespace).await;
     let expected: BTreeSet<Permission> = expected.iter().cloned().collect();
-    let deadline = Instant::now() + Duration::from_secs(10);
+    let deadline = Instant::now() + Duration::from_secs(60);
     loop {
         let all = permissions(access, namespace).await;
         let own: BTreeSet<Permission> = all.difference(&everybody).cloned().collect();
@@ -244,7 +244,7 @@ async fn viewers_read_and_editors_write_but_nobody_writes_a_status() {
         ];
         release.kubectl(&binding, "").await;
         // The controller that merges the roles needs a moment.
-        let deadline = Instant::now() + Duration::from_secs(20);
+        let deadline = Instant::now() + Duration::from_secs(60);
         loop {
             let mut found = permissions(&access, team.name()).await;
             found.retain(|permission| permission.contains("codeagents.dev"));

@@ -12,7 +12,7 @@ use crate::release::Release;
 async fn it_is_admitted_where_only_restricted_pods_are() {
     let release = Release::apply("{}").await;
     let pods = release.namespace().api::<Pod>();
-    let deadline = Instant::now() + Duration::from_secs(30);
+    let deadline = Instant::now() + Duration::from_secs(180);
     let pod = loop {
         let mut found = pods.list(&ListParams::default()).await.unwrap().items;
         if let Some(pod) = found.pop() {

@@ -131,6 +131,8 @@ impl State {
                     _ if stored.terminal => false,
                     Some(SendState::Confirmed) => stored.session == Some(session.id),
                     Some(SendState::Claimed | SendState::Unknown) => true,
+                    // It is reported, and looked for on.
+                    Some(SendState::Lost) => true,
                     Some(SendState::Rejected | SendState::Absent) | None => false,
                 }
             })

@@ -203,6 +203,9 @@ impl World {
             poll_max: TICK,
             stop_again: TICK,
             stop_silence: TICK * 2,
+            stalled_after: Duration::ZERO,
+            lost_after: TICK,
+            after_end: [TICK; 3],
         };
         timing.validate().unwrap();
         // What cannot be looked for cannot be stopped either (Firetiger).
@@ -211,6 +214,16 @@ impl World {
             .filter(|capability| *capability != Capability::Cancel || recovery != Recovery::None)
             // A template is not part of the model: it decides nothing about what is paid.
             .filter(|capability| *capability != Capability::Templates)
+            // Nor is what a provider tells only after the end.
+            .filter(|capability| {
+                !matches!(
+                    capability,
+                    Capability::AutoCreatePullRequest
+                        | Capability::Usage
+                        | Capability::Cost
+                        | Capability::Artifacts
+                )
+            })
             .collect();
         Self {
             recovery,

@@ -243,7 +243,7 @@ impl Tables {
         let stored = Stored {
             phase: status.phase,
             terminal,
-            over: terminal && matches!(state, None | Some(SendState::Confirmed)),
+            over: terminal && matches!(state, None | Some(SendState::Confirmed | SendState::Lost)),
             launch: state,
             claim: launch.map_or(0, |launch| {
                 launch
@@ -553,6 +553,8 @@ impl World {
             }
         } else {
             Readiness::Ready(Connected {
+                // Asked anew whenever that matters.
+                verified: Some(Duration::MAX),
                 credential: format!("{:?}", sight.key),
                 account,
                 inputs: (sight.agent > 0).then(|| Inputs {
@@ -610,6 +612,7 @@ impl World {
             look: look.as_ref(),
             last_stop: sight.last_stop.map(|tick| TICK * u32::from(tick)),
             stop_taken: sight.stop_taken,
+            looked_after_end: None,
             faults: 0,
             installation: &self.installation,
             fresh_claim_id: &claim_id,
@@ -708,8 +711,22 @@ fn digest(status: &CodeSessionStatus) -> u64 {
     if confirmed && status.phase.is_terminal() {
         status.started_at = None;
         if let Some(cancel) = status.cancel.as_mut() {
-            cancel.sent_at = never;
+            cancel.sent_at = cancel.sent_at.map(|_| never);
             cancel.accepted_at = cancel.accepted_at.map(|_| never);
+        }
+    }
+    if let Some(blocker) = status.blocker.as_mut() {
+        blocker.since = never;
+    }
+    // How often a stop came to nothing, and what is said of it, decides only how soon it is repeated: in this model always
+    // after the same time.
+    if let Some(cancel) = status.cancel.as_mut()
+        && cancel.failures > 0
+    {
+        cancel.failures = 1;
+        cancel.next_at = None;
+        for condition in &mut status.conditions {
+            condition.message.clear();
         }
     }
     let mut h = Mixer::default();

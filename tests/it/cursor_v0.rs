@@ -110,12 +110,23 @@ async fn a_deleted_session_is_stopped_and_goes_without_a_report() {
 #[tokio::test]
 async fn a_stop_that_is_refused_again_and_again_is_no_stop() {
     let (world, _operator) = world(stopped_as(StoppedStatus::Unchanged)).await;
-    let prompt = "sim: running=4s cancel=fails\nGo on";
+    let prompt = "sim: outcome=never cancel=fails\nGo on";
     world.session(Provider::Cursor, "long", prompt).await;
-    world.until_phase("long", SessionPhase::Running).await;
+    let running = world.until_phase("long", SessionPhase::Running).await;
     world
         .change_session("long", json!({"desiredState": "Cancelled"}))
         .await;
+    let stops = || {
+        let requests = world.simulator.requests();
+        let stops = requests
+            .iter()
+            .filter(|request| request.class == Some(OperationClass::Cancel));
+        stops.count()
+    };
+    world
+        .until_true("it was tried again", || stops() >= 3)
+        .await;
+    world.let_finish(Provider::Cursor, &running);
     let ended = world.until_settled("long").await;
     let status = ended.status.clone().unwrap();
     assert_eq!(status.phase, SessionPhase::Finished, "{}", pretty(&ended));

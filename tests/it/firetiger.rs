@@ -171,7 +171,7 @@ async fn a_lost_launch_is_found_by_the_new_link() {
         },
         FaultKind::TruncatedBody,
         FaultKind::Delay {
-            by: Duration::from_secs(5),
+            by: Duration::from_secs(10),
         },
         FaultKind::LateCommit {
             after: Duration::from_millis(1500),
@@ -202,7 +202,7 @@ async fn a_link_that_comes_late_is_waited_for() {
     let (world, _operator) = plain_world().await;
     scripted(&world, "latency=10s");
     let fault = FaultKind::Lag {
-        duration: Duration::from_millis(2500),
+        duration: Duration::from_millis(4500),
     };
     meets(&world, fault);
     on_issue(&world, "fix", ISSUE).await;
@@ -254,7 +254,7 @@ async fn two_new_links_tell_nothing() {
     let (world, _operator) = plain_world().await;
     scripted(&world, "latency=10s running=3s");
     let late = FaultKind::Lag {
-        duration: Duration::from_millis(2500),
+        duration: Duration::from_millis(4500),
     };
     meets(&world, late);
     on_issue(&world, "fix", ISSUE).await;
@@ -293,7 +293,7 @@ async fn a_link_that_somebody_adds_meanwhile_is_no_session() {
 #[tokio::test]
 async fn two_sessions_on_one_issue_take_turns() {
     let (world, _operator) = plain_world().await;
-    scripted(&world, "latency=1500ms");
+    scripted(&world, "latency=3s");
     on_issue(&world, "first", ISSUE).await;
     world
         .until_true("the first launch has arrived", || {
@@ -365,7 +365,7 @@ async fn a_restarted_operator_knows_whose_turn_it_is() {
 #[tokio::test]
 async fn the_operator_dies_between_the_launch_and_its_record() {
     let (world, operator) = plain_world().await;
-    scripted(&world, "latency=1500ms running=500ms");
+    scripted(&world, "latency=30s running=500ms");
     on_issue(&world, "fix", ISSUE).await;
     world
         .until_true("the launch has arrived", || launches(&world).len() == 1)

@@ -96,7 +96,7 @@ for_each_provider!(the_provider_accepts_and_its_answer_is_too_late);
 
 async fn the_provider_accepts_and_its_answer_is_too_late(provider: Provider) {
     let fault = FaultKind::Delay {
-        by: Duration::from_secs(5),
+        by: Duration::from_secs(10),
     };
     let (_, found) = survives(provider, fault, TASK).await;
     assert_eq!(found, Found::Adopted);
@@ -106,7 +106,7 @@ for_each_provider!(the_provider_takes_it_and_does_nothing);
 
 async fn the_provider_takes_it_and_does_nothing(provider: Provider) {
     let fault = FaultKind::Hang {
-        duration: Duration::from_secs(5),
+        duration: Duration::from_secs(10),
     };
     let (_, found) = survives(provider, fault, TASK).await;
     assert_eq!(found, Found::Answered(2));
@@ -139,9 +139,9 @@ for_each_provider!(a_session_that_is_not_in_the_list_yet_is_not_absent);
 /// The answer is lost, and for a while the new session is in no list and has no messages.
 async fn a_session_that_is_not_in_the_list_yet_is_not_absent(provider: Provider) {
     let fault = FaultKind::Lag {
-        duration: Duration::from_millis(2500),
+        duration: Duration::from_millis(4500),
     };
-    let prompt = "sim: latency=5s running=500ms\nDo it";
+    let prompt = "sim: latency=10s running=500ms\nDo it";
     let (_, found) = survives(provider, fault, prompt).await;
     assert_eq!(found, Found::Adopted);
 }
@@ -149,7 +149,7 @@ async fn a_session_that_is_not_in_the_list_yet_is_not_absent(provider: Provider)
 /// An older server takes no ids from its clients: the session has another one, and is found by its name.
 #[tokio::test]
 async fn cursor_ignores_the_id_and_the_answer_is_lost() {
-    let prompt = "sim: latency=5s running=500ms\nDo it";
+    let prompt = "sim: latency=10s running=500ms\nDo it";
     let (_, found) = survives(Provider::Cursor, FaultKind::IgnoreAgentId, prompt).await;
     assert_eq!(found, Found::Adopted);
 }
@@ -197,7 +197,7 @@ async fn the_operator_dies_between_the_launch_and_its_record(provider: Provider)
     let world = World::new().await;
     world.agent(provider).await;
     let operator = world.operator_with(Arguments::impatient()).await;
-    let prompt = "sim: latency=1500ms creating=200ms running=500ms\nDo it";
+    let prompt = "sim: latency=30s creating=200ms running=500ms\nDo it";
     let session = world.session(provider, "one", prompt).await;
     world
         .until_true("the launch has arrived", || {

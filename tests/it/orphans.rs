@@ -19,7 +19,7 @@ use crate::support::world::{World, agent_name, demo_key, session_id};
 /// A task that goes on until somebody ends it.
 const ENDLESS: &str = "sim: outcome=never\nGo on";
 /// Longer than the fence and its margin, with [`arguments`].
-const GROWN_UP: Duration = Duration::from_millis(4500);
+const GROWN_UP: Duration = Duration::from_millis(8500);
 
 fn arguments() -> Arguments {
     Arguments::impatient().with("--sweep-interval", "400ms")
@@ -290,7 +290,7 @@ async fn launched_twice(policy: Value) -> (World, Operator, String, String) {
     world.agent_with(provider, policy).await;
     let launch = Matcher::class(OperationClass::Launch);
     let late = FaultKind::LateCommit {
-        after: Duration::from_secs(9),
+        after: Duration::from_secs(14),
         close_after: Duration::from_millis(100),
     };
     world.simulator.inject(Fault::once(launch, late));

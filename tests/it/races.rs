@@ -9,9 +9,9 @@ use serde_json::json;
 use crate::support::for_each_provider;
 use crate::support::world::{World, condition_of, pretty, session_id};
 
-/// The provider has the launch at once and answers after a second.
-const SLOW: &str = "sim: latency=1s creating=200ms running=800ms\nDo it";
-const SLOW_ENDLESS: &str = "sim: latency=1s outcome=never\nGo on";
+/// The provider has the launch at once and answers after some seconds.
+const SLOW: &str = "sim: latency=3s creating=200ms running=800ms\nDo it";
+const SLOW_ENDLESS: &str = "sim: latency=3s outcome=never\nGo on";
 
 /// Applies a session and comes back while its launch is under way.
 async fn launching(world: &World, provider: Provider, prompt: &str) -> CodeSession {

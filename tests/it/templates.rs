@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use crate::support::operator::Arguments;
 use crate::support::world::{
-    World, agent_is, agent_name, condition_of, demo_key, phase_of, pretty, session_id,
+    PATIENCE, World, agent_is, agent_name, condition_of, demo_key, phase_of, pretty, session_id,
 };
 
 const FLAPJACK: Provider = Provider::Flapjack;
@@ -84,7 +84,7 @@ impl Person {
 
     /// Waits until the template is as `holds` says.
     async fn until(&self, what: &str, holds: impl Fn(&[Value]) -> bool) -> Vec<Value> {
-        let deadline = std::time::Instant::now() + Duration::from_secs(30);
+        let deadline = std::time::Instant::now() + PATIENCE;
         loop {
             let all = self.list().await;
             if holds(&all) {
@@ -123,7 +123,7 @@ async fn delete_agent(world: &World) {
 
 async fn until_agent_gone(world: &World) {
     let agents = world.agents();
-    let deadline = std::time::Instant::now() + Duration::from_secs(30);
+    let deadline = std::time::Instant::now() + PATIENCE;
     while let Some(agent) = agents.get_opt(agent_name(FLAPJACK)).await.unwrap() {
         let late = std::time::Instant::now() >= deadline;
         assert!(!late, "not gone: {}", pretty(&agent));
@@ -134,7 +134,7 @@ async fn until_agent_gone(world: &World) {
 /// The note of the event about the CodeAgent with this reason.
 async fn note_about(world: &World, agent: &CodeAgent, reason: &str) -> String {
     let events: kube::Api<k8s_openapi::api::events::v1::Event> = world.namespace.api();
-    let deadline = std::time::Instant::now() + Duration::from_secs(20);
+    let deadline = std::time::Instant::now() + PATIENCE;
     loop {
         let all = events.list(&Default::default()).await.unwrap().items;
         let found = all.iter().find(|event| {
@@ -217,7 +217,7 @@ async fn a_template_that_was_made_and_not_recorded_is_found_again() {
     let person = Person::at(&world);
     let create = Matcher::operation(Operation::FlapjackCreateTemplate);
     let late = FaultKind::Delay {
-        by: Duration::from_secs(5),
+        by: Duration::from_secs(60),
     };
     world.simulator.inject(Fault::once(create, late));
     world.agent(FLAPJACK).await;
@@ -463,8 +463,7 @@ async fn without_its_secret_a_codeagent_goes_and_says_what_stays() {
 async fn a_provider_that_is_down_does_not_hold_a_codeagent_for_ever() {
     let world = World::new().await;
     world.agent(FLAPJACK).await;
-    let arguments = Arguments::impatient().with("--deletion-bound", "6s");
-    let _operator = world.operator_with(arguments).await;
+    let _operator = world.operator_with(Arguments::resigned()).await;
     let agent = until_ready(&world).await;
     let down = FaultKind::ErrorBefore {
         status: 503,
@@ -482,7 +481,7 @@ async fn a_provider_that_is_down_does_not_hold_a_codeagent_for_ever() {
         .await;
     until_agent_gone(&world).await;
     assert!(
-        begun.elapsed() >= Duration::from_secs(5),
+        begun.elapsed() >= Duration::from_secs(9),
         "{:?}",
         begun.elapsed()
     );
@@ -668,15 +667,16 @@ async fn a_session_that_cannot_be_stopped_says_so_and_is_followed_to_its_end() {
     let world = World::new().await;
     world.agent(FLAPJACK).await;
     let _operator = world.operator().await;
-    let prompt = "sim: running=3s cancel=unsupported\nGo on";
+    let prompt = "sim: outcome=never cancel=unsupported\nGo on";
     world.session(FLAPJACK, "long", prompt).await;
-    world.until_phase("long", SessionPhase::Running).await;
+    let running = world.until_phase("long", SessionPhase::Running).await;
     world
         .change_session("long", json!({"desiredState": "Cancelled"}))
         .await;
     world
         .until_reason("long", "Stalled", "CancelUnsupported")
         .await;
+    world.let_finish(FLAPJACK, &running);
     let ended = world.until_settled("long").await;
     assert_eq!(phase_of(&ended), SessionPhase::Finished);
     assert_eq!(asked(&world, Operation::FlapjackCancelSession), 1);

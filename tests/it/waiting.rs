@@ -13,7 +13,7 @@ const ENDLESS: &str = "sim: outcome=never\nGo on";
 
 fn position(session: &CodeSession) -> Option<i32> {
     let queue = session.status.as_ref()?.queue.as_ref()?;
-    Some(queue.position)
+    queue.position
 }
 
 for_each_provider!(no_more_sessions_run_than_the_agent_allows);
@@ -157,9 +157,8 @@ async fn a_suspended_agent_starts_nothing_new(provider: Provider) {
     let world = World::new().await;
     world.agent(provider).await;
     let _operator = world.operator().await;
-    let prompt = "sim: running=1s\nDo it";
-    world.session(provider, "running", prompt).await;
-    world.until_phase("running", SessionPhase::Running).await;
+    world.session(provider, "running", ENDLESS).await;
+    let running = world.until_phase("running", SessionPhase::Running).await;
     world.change_agent(provider, json!({"suspend": true})).await;
     world
         .until_agent(provider, "suspended", |agent| {
@@ -174,6 +173,7 @@ async fn a_suspended_agent_starts_nothing_new(provider: Provider) {
         .until_reason("held", "Reconciling", "AgentSuspended")
         .await;
     // What runs goes on.
+    world.let_finish(provider, &running);
     world.until_phase("running", SessionPhase::Finished).await;
     assert_eq!(world.launches(&held).len(), 0);
     world

@@ -6,6 +6,7 @@ use std::time::Duration;
 use codeagent_operator::api::SessionPhase;
 use codeagent_simulator::Provider;
 use futures::StreamExt;
+use tokio::sync::Semaphore;
 
 use crate::crossing::{Crossing, Side};
 use crate::process::Process;
@@ -13,8 +14,10 @@ use crate::support::for_each_provider;
 use crate::support::operator::Arguments;
 use crate::support::world::{World, session_id};
 
-/// Runs side by side: more would only wait for the processors.
+/// Lives of one test side by side.
 const AT_ONCE: usize = 4;
+/// Lives of all tests side by side: more would only wait for the processors.
+static LIVES: Semaphore = Semaphore::const_new(6);
 
 /// What happens to a session.
 #[derive(Clone, Copy, Debug)]
@@ -72,6 +75,7 @@ async fn killed_at_every_step(provider: Provider, life: Life) {
 
 /// One life in which the process is killed at its `step`, which is `false` if it has no such step.
 async fn killed_at(provider: Provider, life: Life, step: usize, side: Side) -> bool {
+    let _turn = LIVES.acquire().await.unwrap();
     let world = World::new().await;
     world.agent(provider).await;
     let crossing = Crossing::new(&world).await;

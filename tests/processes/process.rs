@@ -146,13 +146,26 @@ impl Process {
         log.iter().map(|(_, line)| format!("{line}\n")).collect()
     }
 
-    /// Sends it a signal; when that was.
+    /// Sends it a signal; when that was. Returns from [`Signal::Stop`] once all of the process stands still.
     pub async fn signal(&self, signal: Signal) -> Instant {
         let id = self.child.id().expect("it runs").to_string();
         let sent = Instant::now();
         let status = Command::new("kill").args([signal.flag(), &id]).status();
         assert!(status.await.unwrap().success());
+        if matches!(signal, Signal::Stop) {
+            self.until_stopped(&id).await;
+        }
         sent
+    }
+
+    /// `kill` returns when the signal is pending. One thread has to run to see it and stop the others, and until then, which can be
+    /// long on a busy machine, the others go on: they could still read an answer and store it.
+    async fn until_stopped(&self, id: &str) {
+        let deadline = Instant::now() + PATIENCE;
+        while threads(id).iter().any(|state| *state != 'T') {
+            assert!(Instant::now() < deadline, "it does not stand still");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
     }
 
     /// Kills it and waits for its end.
@@ -167,6 +180,22 @@ impl Process {
             .unwrap_or_else(|_| panic!("it does not end:\n{}", self.log()))
             .unwrap()
     }
+}
+
+/// The states of a process's threads, as the kernel tells them: `T` is stopped.
+fn threads(process: &str) -> Vec<char> {
+    // Elsewhere than on Linux nobody tells, and nothing is waited for.
+    let Ok(tasks) = std::fs::read_dir(format!("/proc/{process}/task")) else {
+        return Vec::new();
+    };
+    let state = |task: std::fs::DirEntry| {
+        let stat = std::fs::read_to_string(task.path().join("stat")).ok()?;
+        // The name, in parentheses, may contain anything.
+        let (_, rest) = stat.rsplit_once(") ")?;
+        rest.chars().next()
+    };
+    // A thread that ended meanwhile has no state.
+    tasks.filter_map(|task| state(task.ok()?)).collect()
 }
 
 impl Drop for Process {

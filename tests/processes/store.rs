@@ -36,9 +36,9 @@ async fn world_at(control_plane: &ControlPlane) -> World {
 fn arguments() -> Arguments {
     Arguments::impatient()
         .with("--leader-election", "true")
-        // What is recorded after an outage is recorded long after it was sent.
-        .with("--settle-time", "5s")
-        .with("--deletion-bound", "60s")
+        // What is recorded after an outage is recorded long after it was sent, and no test waits for a fence.
+        .with("--settle-time", "1h")
+        .with("--deletion-bound", "2h")
 }
 
 /// It is away for longer than a lead lasts, while one session runs and one is being launched: the leader ends, having kept
@@ -49,8 +49,8 @@ async fn the_api_server_is_away_for_longer_than_a_lead_lasts() {
     let world = world_at(&control_plane).await;
     let crossing = Crossing::new(&world).await;
     let hasty = arguments()
-        .with("--lease-duration", "3s")
-        .with("--renew-deadline", "2s")
+        .with("--lease-duration", "8s")
+        .with("--renew-deadline", "6s")
         .with("--retry-period", "500ms");
     let mut first = Process::start(&world, &crossing, "first", &hasty);
     first.until_leading().await;
@@ -113,8 +113,8 @@ async fn the_api_server_is_restarted() {
     let crossing = Crossing::new(&world).await;
     // However long the restart takes on a busy machine.
     let patient = arguments()
-        .with("--lease-duration", "90s")
-        .with("--renew-deadline", "80s")
+        .with("--lease-duration", "1h")
+        .with("--renew-deadline", "50m")
         .with("--retry-period", "500ms");
     let mut process = Process::start(&world, &crossing, "first", &patient);
     process.until_leading().await;
@@ -246,6 +246,7 @@ async fn restored(meanwhile: Meanwhile) {
     }
     let before = Instant::now();
     control_plane.restore(&snapshot).await.unwrap();
+    world.forget_versions();
     if meanwhile == Meanwhile::Stopped {
         for provider in PROVIDERS {
             let open = world.sessions().get(&claimed(provider)).await.unwrap();

@@ -254,7 +254,7 @@ async fn nonsense_about_a_running_session_changes_nothing_but_what_is_said() {
             world
                 .apply(&session(
                     name,
-                    "{prompt: \"Fix the bug\\nsim: running=3s\"}",
+                    "{prompt: \"Fix the bug\\nsim: outcome=never\"}",
                 ))
                 .await;
             let runs = |session: &_| is(session, "Reconciling", "True", Reason::Running);
@@ -274,6 +274,7 @@ async fn nonsense_about_a_running_session_changes_nothing_but_what_is_said() {
                 before.provider.map(|p| p.session_id)
             );
             world.simulator.clear_faults();
+            world.let_finish(provider, name).await;
             world.finished(name).await;
         }
         world.end().await;
@@ -286,13 +287,17 @@ async fn a_session_runs_on_through_an_outage() {
     let world = World::start("runs-on").await;
     world.apply(&agent("a", "{}")).await;
     world
-        .apply(&session("a", "{prompt: \"Fix the bug\\nsim: running=1s\"}"))
+        .apply(&session(
+            "a",
+            "{prompt: \"Fix the bug\\nsim: outcome=never\"}",
+        ))
         .await;
     let runs = |session: &_| is(session, "Reconciling", "True", Reason::Running);
     world.until("a", "running", runs).await;
     world
         .simulator
         .inject(Fault::always(Matcher::any(), FaultKind::DropBefore));
+    world.let_finish(Provider::Cursor, "a").await;
     tokio::time::sleep(Duration::from_secs(2)).await;
     let status = world.session("a").await.status.unwrap();
     assert_eq!(status.phase, SessionPhase::Running);

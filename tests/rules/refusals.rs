@@ -12,16 +12,14 @@ use crate::world::{
     of, secret, session,
 };
 
-/// Waiting times after a refusal that no test waits for: what goes on goes on because it was mended.
+/// Waiting times after a refusal that no test waits for, being longer than a test waits for anything: what goes on goes on because it was mended.
 fn patient() -> Setup {
     Setup {
-        flags: vec!["--refusal-wait=10m".to_owned()],
+        flags: vec!["--refusal-wait=1h".to_owned()],
         ..Setup::default()
     }
 }
 
-/// So soon a mended session goes on.
-const AT_ONCE: Duration = Duration::from_secs(5);
 const QUIET: Duration = Duration::from_millis(1500);
 
 fn with_secret(name: &str, secret: &str) -> Value {
@@ -81,7 +79,6 @@ async fn a_key_that_is_not_accepted_is_never_used_for_a_launch() {
         .await;
     world.no_more_posts(QUIET).await;
     assert_eq!(world.posts().len(), 0);
-    let begun = Instant::now();
     world.apply(&secret("wrong", CURSOR_KEY)).await;
     world.apply(&secret("revoked", CURSOR_KEY)).await;
     world
@@ -90,7 +87,6 @@ async fn a_key_that_is_not_accepted_is_never_used_for_a_launch() {
     for name in ["wrong", "revoked", "firebender"] {
         world.finished(name).await;
     }
-    assert!(begun.elapsed() < AT_ONCE * 2, "{:?}", begun.elapsed());
     for name in ["wrong", "revoked"] {
         world.until_agent(name, "ready", ready).await;
     }
@@ -205,12 +201,6 @@ async fn what_others_have_to_mend_keeps_the_session_waiting_with_the_providers_w
         let finished = world.finished(case.name).await;
         println!(
             "{}: finished {:?} after it was mended",
-            case.name,
-            begun.elapsed()
-        );
-        assert!(
-            begun.elapsed() < AT_ONCE,
-            "{}: {:?}",
             case.name,
             begun.elapsed()
         );
@@ -386,7 +376,10 @@ async fn a_key_that_is_revoked_while_the_session_runs_is_said_and_can_be_mended(
     world.apply(&secret("key", SECOND_CURSOR_KEY)).await;
     world.apply(&with_secret("a", "key")).await;
     world
-        .apply(&session("a", "{prompt: \"Fix the bug\\nsim: running=4s\"}"))
+        .apply(&session(
+            "a",
+            "{prompt: \"Fix the bug\\nsim: outcome=never\"}",
+        ))
         .await;
     world
         .until("a", "running", |session| {
@@ -405,6 +398,7 @@ async fn a_key_that_is_revoked_while_the_session_runs_is_said_and_can_be_mended(
         ..Key::user(Provider::Cursor, "demo", "")
     });
     world.apply(&secret("key", "cursor-key-canary-3")).await;
+    world.let_finish(Provider::Cursor, "a").await;
     world.finished("a").await;
     world.end().await;
 }
@@ -420,12 +414,10 @@ async fn another_secret_named_by_the_session_after_a_refusal_is_used_at_once() {
     world
         .stalled("a", Reason::QuotaExhausted, "pay first")
         .await;
-    let begun = Instant::now();
     world
         .apply(&session("a", "{credentials: {secretRef: {name: second}}}"))
         .await;
     let finished = world.finished("a").await;
-    assert!(begun.elapsed() < AT_ONCE, "{:?}", begun.elapsed());
     let keys: Vec<Option<String>> = world
         .requests_of(&finished)
         .into_iter()

@@ -9,8 +9,8 @@ use codeagent_operator::api::{CodeAgent, CodeSession, Condition, Reason, Session
 use codeagent_operator::cli::{Cli, Command};
 use codeagent_operator::operator;
 use codeagent_simulator::{
-    Fault, FaultKind, Key, Launch, LaunchFilter, Matcher, OperationClass, Provider, RequestRecord,
-    Script, Simulator, SimulatorOptions,
+    Fault, FaultKind, Key, Launch, LaunchFilter, Matcher, OperationClass, Outcome, Provider,
+    RequestRecord, Script, Simulator, SimulatorOptions,
 };
 use futures::StreamExt;
 use kube::ResourceExt;
@@ -23,8 +23,8 @@ use tokio_util::sync::CancellationToken;
 use crate::cluster::{Kind, cluster, namespace, yaml};
 use crate::kstatus;
 
-/// How long anything may take before a test gives up; everything in these tests is scaled to a few seconds.
-const PATIENCE: Duration = Duration::from_secs(40);
+/// When something counts as never happening: everything in these tests is scaled to a few seconds, and a busy machine takes many times as long.
+const PATIENCE: Duration = Duration::from_secs(180);
 /// How often a test looks.
 const LOOK: Duration = Duration::from_millis(40);
 
@@ -128,6 +128,8 @@ impl World {
             "--deletion-bound=12s",
             "--deletion-slack=1s",
             "--stop-silence=1s",
+            "--stalled-after=0s",
+            "--lost-after=2s",
         ]
         .map(str::to_owned)
         .into();
@@ -324,6 +326,17 @@ impl World {
             .into_iter()
             .filter(|request| request.class == launches)
             .collect()
+    }
+
+    /// From now on the session has finished at its provider.
+    pub async fn let_finish(&self, provider: Provider, name: &str) {
+        let at = self.session(name).await.status.unwrap().provider.unwrap();
+        let finished = Script {
+            outcome: Some(Outcome::Finished),
+            ..Script::fast()
+        };
+        let id = at.session_id.unwrap();
+        assert!(self.simulator.rescript(provider, &id, finished));
     }
 
     /// The next launch is answered with this, and nothing comes of it.

@@ -241,15 +241,15 @@ pub struct PullRequestOverride {
     /// Open a pull request when done.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub auto_create: Option<bool>,
-    /// Push to the starting branch instead of a new one. Sessions that would push to the same branch of a repository run one after
-    /// the other.
+    /// Push to the starting branch instead of a new one. Sessions that push to one branch at the same time overwrite each other's
+    /// work.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub work_on_current_branch: Option<bool>,
     /// Do not ask anyone for a review.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub skip_reviewer_request: Option<bool>,
-    /// Name of the branch to create; {session} stands for the name of this CodeSession. A session waits while another active
-    /// session of the namespace pushes to the same branch of the same repository.
+    /// Name of the branch to create; {session} stands for the name of this CodeSession. Sessions that push to one branch at the
+    /// same time overwrite each other's work: give each a branch of its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 255), extend("x-kubernetes-validations" = branch_rules()))]
     pub branch_name: Option<String>,

@@ -69,10 +69,38 @@ pub enum SendState {
     Rejected,
     /// Proven not to be there.
     Absent,
+    /// The provider had it and no longer knows it.
+    Lost,
 }
 
-words_schema!(SendState: Claimed, Unknown, Confirmed, Rejected, Absent);
-open_words!(SendState, or Unknown: Claimed, Unknown, Confirmed, Rejected, Absent);
+words_schema!(SendState: Claimed, Unknown, Confirmed, Rejected, Absent, Lost);
+open_words!(SendState, or Unknown: Claimed, Unknown, Confirmed, Rejected, Absent, Lost);
+
+impl SendState {
+    /// Whether it may be at the provider, as far as is known.
+    pub fn may_be_there(self) -> bool {
+        match self {
+            Self::Claimed | Self::Unknown | Self::Confirmed | Self::Lost => true,
+            Self::Rejected | Self::Absent => false,
+        }
+    }
+
+    /// Whether the provider is known to have, or to have had, it.
+    pub fn arrived(self) -> bool {
+        match self {
+            Self::Confirmed | Self::Lost => true,
+            Self::Claimed | Self::Unknown | Self::Rejected | Self::Absent => false,
+        }
+    }
+
+    /// Whether its outcome is not known.
+    pub fn is_open(self) -> bool {
+        match self {
+            Self::Claimed | Self::Unknown => true,
+            Self::Confirmed | Self::Rejected | Self::Absent | Self::Lost => false,
+        }
+    }
+}
 
 /// Where something is sent to, pinned with the claim.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -113,10 +141,13 @@ pub struct RefusalRecord {
     /// What it came to, as one word of the reasons.
     #[schemars(length(max = 64))]
     pub reason: String,
+    /// What makes another try worthwhile. Default: Others.
+    #[serde(default)]
+    pub mended_by: MendedBy,
     /// The provider's own words.
     #[schemars(length(max = 512))]
     pub message: String,
-    /// How many times in a row.
+    /// How many times in a row, with the same mendedBy.
     #[schemars(range(min = 1))]
     pub count: i32,
     /// Not sent again before this, unless agent or credentials change.
@@ -130,3 +161,20 @@ pub struct RefusalRecord {
     #[schemars(length(max = 64))]
     pub credential: String,
 }
+
+/// What makes another try of a refused send worthwhile.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub enum MendedBy {
+    /// Waiting.
+    Time,
+    /// Somebody who changes the CodeAgent, the credentials or the account.
+    #[default]
+    Others,
+    /// That is not clear: it may pass, or be about the session's own fields. It is tried a few times.
+    Unclear,
+    /// Nobody: it is about the session's own fields, which never change.
+    Nobody,
+}
+
+words_schema!(MendedBy: Time, Others, Unclear, Nobody);
+open_words!(MendedBy, or Others: Time, Others, Unclear, Nobody);

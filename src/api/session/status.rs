@@ -55,6 +55,9 @@ pub struct CodeSessionStatus {
     /// The place among the sessions that wait.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub queue: Option<QueueStatus>,
+    /// What keeps the session from getting further until somebody changes something outside of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub blocker: Option<BlockerStatus>,
     /// The reports to spec.webhook.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub webhook: Option<WebhookStatus>,
@@ -272,14 +275,51 @@ pub struct CancelRecord {
     /// The message it stops.
     #[schemars(length(max = 63))]
     pub message: String,
+    /// Where it stands. Default: Sent.
+    #[serde(default)]
+    pub state: CancelState,
     /// When the first stop was about to be sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "time_schema")]
-    pub sent_at: Timestamp,
-    /// When the provider took it.
+    pub sent_at: Option<Timestamp>,
+    /// When the provider first took it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "time_schema")]
     pub accepted_at: Option<Timestamp>,
+    /// Stops in a row that failed, were refused, or were taken without effect. Default: 0.
+    #[serde(default)]
+    #[schemars(range(min = 0))]
+    pub failures: i32,
+    /// The provider's words at the last failure.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 512))]
+    pub error: Option<String>,
+    /// When it is tried again, after a failure.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "time_schema")]
+    pub next_at: Option<Timestamp>,
 }
+
+/// Where a stop stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub enum CancelState {
+    /// It is wanted; nothing was sent yet.
+    Requested,
+    /// It is about to be sent, or was sent without an answer yet.
+    #[default]
+    Sent,
+    /// The provider took it; a look has to show the end.
+    Accepted,
+    /// The provider says that there is nothing to stop, and reports the session as active.
+    Refused,
+    /// It could not be sent, or failed at the provider.
+    Failing,
+    /// The provider cannot stop this session.
+    Unsupported,
+}
+
+words_schema!(CancelState: Requested, Sent, Accepted, Refused, Failing, Unsupported);
+open_words!(CancelState, or Sent: Requested, Sent, Accepted, Refused, Failing, Unsupported);
 
 /// Who or what asked for a stop. A word of another version of the operator reads as `User`: the stop stays in force.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -315,13 +355,42 @@ pub struct UsageStatus {
     pub cost_cents: Option<i64>,
 }
 
+/// What keeps a session from getting further, and since when.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct BlockerStatus {
+    /// Why, as one word of the reasons.
+    #[schemars(length(max = 64))]
+    pub reason: String,
+    /// Since when something has kept it, this or another.
+    #[schemars(schema_with = "time_schema")]
+    pub since: Timestamp,
+}
+
+/// What a session waits for together with others.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub enum QueueResource {
+    /// A slot among the sessions of its CodeAgent (maxConcurrentSessions).
+    #[default]
+    Capacity,
+    /// The issue it works on, on which one launch at a time may be open.
+    Issue,
+}
+
+words_schema!(QueueResource: Capacity, Issue);
+open_words!(QueueResource, or Capacity: Capacity, Issue);
+
 /// The place among the sessions that wait.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct QueueStatus {
-    /// Place when this was written, 1 is next.
+    /// What it waits for. Default: Capacity.
+    #[serde(default)]
+    pub of: QueueResource,
+    /// Place when this was written, 1 is next; absent where there is no order.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
-    pub position: i32,
+    pub position: Option<i32>,
     /// Since when it waits.
     #[schemars(schema_with = "time_schema")]
     pub since: Timestamp,

@@ -8,7 +8,7 @@ use kube::ResourceExt;
 
 use super::super::connection::Linked;
 use super::super::scope::Scope;
-use crate::api::{CodeAgent, CodeSession, LaunchEvidence, SendState};
+use crate::api::{CodeAgent, CodeSession, LaunchEvidence};
 use crate::domain::agent::{self, Findings, Health};
 use crate::domain::ids::SessionId;
 use crate::domain::remote::Recovery;
@@ -61,7 +61,7 @@ fn accepted(session: &CodeSession) -> Option<Accepted<'_>> {
     let record = status
         .launch
         .as_ref()
-        .filter(|record| record.state == SendState::Confirmed)?;
+        .filter(|record| record.state.arrived())?;
     let id = status.provider.as_ref()?.session_id.as_deref()?;
     Some(Accepted {
         uid: session.uid()?,

@@ -15,8 +15,9 @@ use super::super::connection::{Linked, endpoint, link, obstacle};
 use super::super::error::PassError;
 use super::super::scope::Scope;
 use super::key_reference;
-use crate::api::{AUTO_MODEL, CodeAgent, Reason, SendState, TEMPLATE_FINALIZER, TemplateStatus};
+use crate::api::{AUTO_MODEL, CodeAgent, Reason, TEMPLATE_FINALIZER, TemplateStatus};
 use crate::domain::remote::{Capability, ErrorClass, ProviderError};
+use crate::domain::session::Stage;
 use crate::domain::template::{
     Found, Left, Look, Observed, Place, Request, Site, Standing, Step, Use, decide, failure,
 };
@@ -269,12 +270,7 @@ impl Keeper<'_> {
             let Some(status) = session.status.as_ref() else {
                 continue;
             };
-            let Some(launch) = status.launch.as_ref().filter(|launch| match launch.state {
-                SendState::Claimed | SendState::Unknown | SendState::Confirmed => {
-                    !status.phase.is_terminal()
-                }
-                SendState::Rejected | SendState::Absent => false,
-            }) else {
+            let (Stage::Open(launch) | Stage::Running(launch)) = Stage::of(Some(status)) else {
                 continue;
             };
             let Some(id) = &launch.target.template_id else {

@@ -5,24 +5,16 @@ use std::time::{Duration, Instant};
 
 use kube::ResourceExt;
 
-use super::super::accounts::ConnectionKey;
 use super::super::error::PassError;
-use super::super::metrics::LaunchResult;
 use super::super::scope::Scope;
-use super::Step;
-use super::gather::{Facts, sent_prompt};
+use super::gather::Facts;
+use super::record::{conclude, note_failure, remember};
 use super::send::launch;
 use super::writes::{add_finalizer, api, release_finalizer, store, tell};
-use crate::api::{CodeSession, Reason};
-use crate::domain::ids::{AccountFingerprint, SessionId};
-use crate::domain::remote::{
-    CancelAnswer, ErrorClass, LaunchOutcome, ProviderError, SessionRef, Subject,
-};
-use crate::domain::session::{
-    Effect, LookupPlan, Outcome, Owner, Plan, Recorded, record, session_ref,
-};
-use crate::providers::contract::AdoptRequest;
-use crate::runtime::watch;
+use super::{Step, calls};
+use crate::api::CodeSession;
+use crate::domain::requeue::Again;
+use crate::domain::session::{Effect, Note, Plan, record, write_refused};
 use crate::runtime::write::{self, WriteError};
 
 /// The name of an effect, for logs.
@@ -37,6 +29,7 @@ pub(super) fn name(effect: &Effect) -> &'static str {
         Effect::Lookup(_) => "look up",
         Effect::Cancel(_) => "cancel",
         Effect::Examine(_) => "examine",
+        Effect::LookAgain(_) => "look again",
     }
 }
 
@@ -51,7 +44,7 @@ pub(super) async fn execute(
     let opened = Instant::now();
     // A process that was stopped and continued may have decided this long ago.
     if !scope.context.may_begin() {
-        return Ok(Step::Rest(None));
+        return Ok(Step::Rest(Again::NEVER));
     }
     let mut object = Arc::clone(object);
     let wrote = plan.before.is_some();
@@ -61,25 +54,25 @@ pub(super) async fn execute(
             Err(error) => return not_stored("the status", error),
         }
     }
-    tell(scope, &object, plan.notes).await;
     let Some(effect) = plan.effect else {
-        return Ok(match (wrote, plan.again) {
-            (true, None) => Step::Go(object),
-            (_, again) => Step::Rest(again),
+        tell(scope, &object, plan.notes).await;
+        let again = Again {
+            soon: plan.again,
+            at: plan.deadline,
+        };
+        return Ok(if wrote && again == Again::NEVER {
+            Step::Go(object)
+        } else {
+            Step::Rest(again)
         });
     };
-    tracing::info!(effect = name(&effect), "acts");
+    tracing::info!(effect = name(&effect), "executing effect");
+    if let Some(write) = ObjectWrite::of(&effect) {
+        let written = write.send(scope, &object).await;
+        return after_write(scope, object, &facts, &effect, written, plan.notes).await;
+    }
+    tell(scope, &object, plan.notes).await;
     let outcome = match &effect {
-        Effect::AddFinalizer => return after_write(scope, add_finalizer(scope, &object).await),
-        Effect::ReleaseFinalizer => {
-            return after_write(scope, release_finalizer(scope, &object).await);
-        }
-        Effect::DeleteObject => {
-            return match write::delete(&api(scope, &object), object.as_ref()).await {
-                Ok(()) => Ok(Step::Rest(None)),
-                Err(error) => not_stored("the deletion of the expired object", error),
-            };
-        }
         Effect::Launch(plan) => return launch(scope, object, facts, plan.clone(), opened).await,
         Effect::VerifyCredentials => {
             let Some(linked) = &facts.linked else {
@@ -91,10 +84,13 @@ pub(super) async fn execute(
                 .await;
             return Ok(Step::Go(object));
         }
-        Effect::Preflight { issue } => preflight(scope, &facts, issue.as_deref()).await,
-        Effect::Lookup(lookup) => look_up(scope, &object, &facts, lookup).await,
-        Effect::Cancel(session) => stop(scope, &facts, session).await,
-        Effect::Examine(session) => examine(scope, &object, &facts, session).await,
+        Effect::Preflight { issue } => calls::preflight(scope, &facts, issue.as_deref()).await,
+        Effect::Lookup(lookup) => calls::look_up(scope, &object, &facts, lookup).await,
+        Effect::Cancel(session) => calls::stop(scope, &facts, session).await,
+        Effect::Examine(session) => calls::examine(scope, &object, &facts, session).await,
+        Effect::LookAgain(session) => calls::look_again(scope, &facts, session).await,
+        // They are writes of the object.
+        Effect::AddFinalizer | Effect::ReleaseFinalizer | Effect::DeleteObject => None,
     };
     let (Some(outcome), Some(linked)) = (outcome, &facts.linked) else {
         return Ok(without_connection(scope));
@@ -105,254 +101,98 @@ pub(super) async fn execute(
     conclude(scope, object, recorded).await
 }
 
+/// An effect that writes the object beside its status.
+#[derive(Clone, Copy)]
+enum ObjectWrite {
+    AddFinalizer,
+    ReleaseFinalizer,
+    Delete,
+}
+
+impl ObjectWrite {
+    fn of(effect: &Effect) -> Option<Self> {
+        match effect {
+            Effect::AddFinalizer => Some(Self::AddFinalizer),
+            Effect::ReleaseFinalizer => Some(Self::ReleaseFinalizer),
+            Effect::DeleteObject => Some(Self::Delete),
+            Effect::VerifyCredentials
+            | Effect::Preflight { .. }
+            | Effect::Launch(_)
+            | Effect::Lookup(_)
+            | Effect::Cancel(_)
+            | Effect::Examine(_)
+            | Effect::LookAgain(_) => None,
+        }
+    }
+
+    fn what(self) -> &'static str {
+        match self {
+            Self::AddFinalizer | Self::ReleaseFinalizer => "the finalizer",
+            Self::Delete => "the deletion of the expired object",
+        }
+    }
+
+    /// The newer version; `None` where the object goes.
+    async fn send(
+        self,
+        scope: &Scope,
+        object: &Arc<CodeSession>,
+    ) -> Result<Option<CodeSession>, WriteError> {
+        match self {
+            Self::AddFinalizer => add_finalizer(scope, object).await.map(Some),
+            Self::ReleaseFinalizer => release_finalizer(scope, object).await.map(Some),
+            Self::Delete => write::delete(&api(scope, object), object.as_ref())
+                .await
+                .map(|()| None),
+        }
+    }
+}
+
 /// The provider cannot be asked now.
 fn without_connection(scope: &Scope) -> Step {
-    Step::Rest(Some(scope.context.timing().recheck))
+    Step::Rest(Again::soon(scope.context.timing().recheck))
 }
 
-/// Looks at what is there before a launch.
-async fn preflight(scope: &Scope, facts: &Facts, issue: Option<&str>) -> Option<Outcome> {
-    let linked = facts.linked.as_ref()?;
-    Some(Outcome::Preflighted {
-        begun: scope.context.uptime(),
-        result: linked.provider.baseline(issue).await,
-    })
-}
-
-async fn look_up(
+/// What a write of the object beside its status leaves to do. What is said of it is said once it is stored; where the API
+/// server refuses it, that is said in the status, which can still be written.
+async fn after_write(
     scope: &Scope,
-    object: &CodeSession,
+    object: Arc<CodeSession>,
     facts: &Facts,
-    lookup: &LookupPlan,
-) -> Option<Outcome> {
-    let linked = facts.linked.as_ref()?;
-    let request = AdoptRequest {
-        keys: lookup.keys.clone(),
-        installation: scope.context.installation.clone(),
-        uid: facts.uid.clone(),
-        repository: lookup.repository.clone().unwrap_or_default(),
-        template_id: lookup.template_id.clone(),
-        baseline: lookup.baseline.clone(),
-        sent: sent_prompt(facts, object),
-        created_from: lookup.created_from,
-        created_until: lookup.created_until,
-        owned: scope.context.owned_by_others(&facts.uid),
-        prove_absence: lookup.prove_absence,
-        evidence_seen: lookup.evidence_seen,
-        resume: lookup.resume.clone(),
-    };
-    Some(Outcome::LookedUp {
-        begun: scope.context.uptime(),
-        answer: linked.provider.adopt(&request).await,
-    })
-}
-
-async fn stop(scope: &Scope, facts: &Facts, session: &SessionRef) -> Option<Outcome> {
-    let linked = facts.linked.as_ref()?;
-    let memory = &scope.context.memory;
-    memory.change(&facts.uid, |remembered| {
-        remembered.last_stop = Some(scope.context.uptime());
-    });
-    let answer = linked.provider.cancel(session).await;
-    if matches!(answer, Ok(CancelAnswer::Accepted)) {
-        memory.change(&facts.uid, |remembered| remembered.stop_taken = true);
-    }
-    Some(Outcome::Stopped(answer))
-}
-
-/// Looks at a session that a user handed over, and notes whose account saw it. One that belongs to another CodeSession is not
-/// looked at.
-async fn examine(
-    scope: &Scope,
-    object: &CodeSession,
-    facts: &Facts,
-    session: &SessionRef,
-) -> Option<Outcome> {
-    let linked = facts.linked.as_ref()?;
-    let account = scope.context.accounts.last_account(&linked.key);
-    let owner = owner(scope, object, &facts.uid, &session.session_id);
-    let result = match owner {
-        None => linked.provider.get(session).await,
-        Some(_) => Err(ProviderError::unsent(
-            ErrorClass::Conflict,
-            "it belongs to another CodeSession",
-        )),
-    };
-    Some(Outcome::Examined {
-        account: account.map_or_else(
-            || AccountFingerprint::new(""),
-            |account| account.fingerprint,
-        ),
-        owner,
-        result,
-    })
-}
-
-/// The other CodeSession that a session at the provider belongs to.
-fn owner(scope: &Scope, object: &CodeSession, uid: &str, session: &SessionId) -> Option<Owner> {
-    if !scope.context.owned_by_others(uid).contains(session) {
-        return None;
-    }
-    let namespace = object.namespace().unwrap_or_default();
-    let named = watch::in_namespace(&scope.sessions, &namespace)
-        .iter()
-        .find(|other| {
-            other.uid().as_deref() != Some(uid)
-                && session_ref(other.status.as_ref())
-                    .is_some_and(|theirs| theirs.session_id == *session)
-        })
-        .map(|other| other.name_any());
-    Some(named.map_or(Owner::Elsewhere, Owner::Named))
-}
-
-/// What a write of an object without its status leaves to do.
-fn after_write(scope: &Scope, written: Result<CodeSession, WriteError>) -> Result<Step, PassError> {
+    effect: &Effect,
+    written: Result<Option<CodeSession>, WriteError>,
+    notes: Vec<Note>,
+) -> Result<Step, PassError> {
+    let what = ObjectWrite::of(effect).map_or("the object", ObjectWrite::what);
     match written {
         Ok(newer) => {
+            tell(scope, &object, notes).await;
+            let Some(newer) = newer else {
+                return Ok(Step::Rest(Again::NEVER));
+            };
             let newer = Arc::new(newer);
             scope.sessions_overlay.keep(Arc::clone(&newer));
             Ok(Step::Go(newer))
         }
-        Err(error) => not_stored("the finalizer", error),
+        Err(error) => {
+            let Some(said) = error.refusal() else {
+                return not_stored(what, error);
+            };
+            tracing::warn!(what, said, "the API server refuses a write");
+            let recorded = write_refused(&facts.observed(&object), effect, &said);
+            remember(scope, facts, effect, &recorded);
+            conclude(scope, object, recorded).await
+        }
     }
 }
 
 /// What a failed write leaves to do.
-fn not_stored(what: &'static str, error: WriteError) -> Result<Step, PassError> {
+pub(super) fn not_stored(what: &'static str, error: WriteError) -> Result<Step, PassError> {
     match error {
         WriteError::Stale => Ok(Step::Stale),
         WriteError::Gone => Ok(Step::Gone),
         source @ (WriteError::Refused(_) | WriteError::Failed(_)) => {
             Err(PassError::Write { what, source })
         }
-    }
-}
-
-/// Stores what is to be recorded and says how to go on.
-pub(super) async fn conclude(
-    scope: &Scope,
-    object: Arc<CodeSession>,
-    recorded: Recorded,
-) -> Result<Step, PassError> {
-    let mut object = object;
-    let wrote = recorded.write.is_some();
-    if let Some(write) = &recorded.write {
-        match store(scope, &object, write).await {
-            Ok(newer) => object = newer,
-            Err(error) => return not_stored("the status", error),
-        }
-    }
-    if let (Some(session), Some(uid)) = (session_ref(object.status.as_ref()), object.uid()) {
-        scope.context.own(session.session_id, &uid);
-    }
-    tell(scope, &object, recorded.notes).await;
-    Ok(match recorded.again {
-        Some(again) if again.is_zero() => Step::Go(object),
-        Some(again) => {
-            // The pass ends here, so what `settle` looks at must be the newest.
-            scope.sessions_overlay.keep(Arc::clone(&object));
-            if wrote {
-                Step::Go(object)
-            } else {
-                Step::Rest(Some(again))
-            }
-        }
-        None if wrote => Step::Go(object),
-        None => Step::Rest(None),
-    })
-}
-
-fn remember(scope: &Scope, facts: &Facts, effect: &Effect, recorded: &Recorded) {
-    let adopted = recorded
-        .notes
-        .iter()
-        .any(|note| note.reason == Reason::Adopted);
-    if let (true, Some(provider)) = (adopted, &facts.provider) {
-        scope
-            .context
-            .metrics
-            .launch(provider.kind, LaunchResult::Adopted);
-    }
-    scope.context.memory.change(&facts.uid, |remembered| {
-        if let Some(lookups) = &recorded.lookups {
-            remembered.lookups.clone_from(lookups);
-        }
-        if let Some(preflight) = &recorded.preflight {
-            remembered.preflight = Some(preflight.clone());
-        }
-        remembered.faults = if recorded.fault {
-            remembered.faults.saturating_add(1)
-        } else {
-            0
-        };
-        if matches!(effect, Effect::Examine(_)) {
-            remembered.look = None;
-        }
-    });
-}
-
-/// A failure that says something about the key or the provider is known to every session of that key.
-pub(super) fn note_failure(
-    scope: &Scope,
-    key: &ConnectionKey,
-    outcome: &Outcome,
-    namespace: Option<&str>,
-) {
-    let error: Option<&ProviderError> = match outcome {
-        Outcome::Launched(LaunchOutcome::Accepted(_)) => None,
-        Outcome::Launched(LaunchOutcome::Rejected(error) | LaunchOutcome::Unknown(error)) => {
-            Some(error)
-        }
-        Outcome::Preflighted { result, .. } => result.as_ref().err(),
-        Outcome::LookedUp { answer, .. } => answer.as_ref().err(),
-        // A stop that failed with words of the provider's own is about that session alone (Flapjack's
-        // `cursor_cancel_failed`).
-        Outcome::Stopped(answer) => answer
-            .as_ref()
-            .err()
-            .filter(|error| error.code.is_none() || error.class == ErrorClass::Unauthorized),
-        Outcome::Examined { result, .. } => result.as_ref().err(),
-    };
-    let accounts = &scope.context.accounts;
-    let Some(error) = error else {
-        if !matches!(outcome, Outcome::Stopped(Err(_))) {
-            accounts.worked(key);
-        }
-        if matches!(outcome, Outcome::Launched(LaunchOutcome::Accepted(_))) {
-            accounts.release_launches(key);
-        }
-        return;
-    };
-    if let (ErrorClass::QuotaExhausted, Outcome::Launched(LaunchOutcome::Rejected(_))) =
-        (error.class, outcome)
-    {
-        // It is about the account: the others need not find out one by one.
-        accounts.hold_launches(key, error.clone());
-        scope.recheck_agents(namespace);
-    }
-    if error.subject == Some(Subject::CodingAgent) {
-        // It was there when the key was checked.
-        scope.context.accounts.failed(key, error.clone());
-        scope.recheck_agents(namespace);
-        return;
-    }
-    match error.class {
-        ErrorClass::Unauthorized => {
-            scope.context.accounts.doubt(key);
-            // The CodeAgents of this namespace look at their keys again.
-            scope.recheck_agents(namespace);
-        }
-        ErrorClass::Unavailable | ErrorClass::Intermediary | ErrorClass::Timeout => {
-            scope.context.accounts.failed(key, error.clone());
-            scope.recheck_agents(namespace);
-        }
-        ErrorClass::InvalidRequest
-        | ErrorClass::Forbidden
-        | ErrorClass::NotFound
-        | ErrorClass::Conflict
-        | ErrorClass::RateLimited
-        | ErrorClass::QuotaExhausted
-        | ErrorClass::Unknown
-        | ErrorClass::Protocol => {}
     }
 }

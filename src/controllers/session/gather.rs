@@ -16,8 +16,8 @@ use super::super::scope::Scope;
 use super::queue::{place, turn};
 use super::{attach, salted};
 use crate::api::{
-    ADOPT_ANNOTATION, CodeAgent, CodeSession, DesiredState, Effective, FINALIZER, KeyReference,
-    ORIGIN_ANNOTATION, ProviderSpec, Reason, SendState, SessionPhase, TemplateState,
+    ADOPT_ANNOTATION, CodeAgent, CodeSession, Effective, FINALIZER, KeyReference,
+    ORIGIN_ANNOTATION, ProviderSpec, Reason, TemplateState,
 };
 use crate::domain::agent::has_evidence;
 use crate::domain::effective::{
@@ -26,8 +26,8 @@ use crate::domain::effective::{
 use crate::domain::ids::{ClaimId, InstallationId, hex};
 use crate::domain::remote::{ErrorClass, Recovery};
 use crate::domain::session::{
-    AgentView, Connected, Inputs, Observed, Origin, Place, ProviderFacts, Readiness, SessionView,
-    Turn, template_missing,
+    AgentView, Connected, Inputs, Needs, Observed, Origin, Outline, Place, ProviderFacts,
+    Readiness, SessionView, Stage, Turn, needs, template_missing,
 };
 use crate::domain::template::Site;
 use crate::domain::timing::Timing;
@@ -94,6 +94,7 @@ impl Facts {
             look: self.remembered.look.as_ref(),
             last_stop: self.remembered.last_stop,
             stop_taken: self.remembered.stop_taken,
+            looked_after_end: self.remembered.looked_after_end,
             faults: self.remembered.faults,
             installation: &self.installation,
             fresh_claim_id: &self.fresh_claim_id,
@@ -135,7 +136,6 @@ pub(super) async fn gather(scope: &Arc<Scope>, object: &CodeSession) -> Result<F
         .get(&ObjectRef::new(&object.spec.agent_ref.name).within(&namespace))
         // One that is held until its template is gone starts nothing any more.
         .filter(|agent| agent.metadata.deletion_timestamp.is_none());
-    let need = need(object, &remembered);
     let namespace_uid =
         context
             .namespace_uid(&namespace)
@@ -145,10 +145,9 @@ pub(super) async fn gather(scope: &Arc<Scope>, object: &CodeSession) -> Result<F
                 source,
             })?;
 
-    let recorded = stored_status(object).and_then(|status| status.effective.as_ref());
-    let launched = stored_status(object)
-        .and_then(|status| status.launch.as_ref())
-        .is_some_and(|record| !matches!(record.state, SendState::Rejected | SendState::Absent));
+    let status = stored_status(object);
+    let recorded = status.and_then(|status| status.effective.as_ref());
+    let launched = Stage::of(status).claimed().is_some();
     // Once claimed, only what was recorded counts.
     let spec: Option<ProviderSpec> = match (launched, recorded, &agent) {
         (true, Some(effective), _) => Some(pinned(effective, object)),
@@ -171,13 +170,27 @@ pub(super) async fn gather(scope: &Arc<Scope>, object: &CodeSession) -> Result<F
         (_, None, None) => None,
     };
     let facts = spec.as_ref().and_then(|spec| context.facts(spec));
+    let need = needs(&Outline {
+        spec: &object.spec,
+        status,
+        provider: facts.as_ref(),
+        deleting: object.metadata.deletion_timestamp.is_some(),
+        has_finalizer: has_finalizer(object),
+        adopt: object.annotations().contains_key(ADOPT_ANNOTATION),
+        in_flight: remembered.in_flight,
+        looked_at: remembered
+            .looked_after_end
+            .map(|begun| Timestamp::now() - uptime.saturating_sub(begun)),
+        now: Timestamp::now(),
+        timing: context.timing(),
+    });
     let linked = match (need, &spec, &secret) {
-        (Need::Nothing, _, _) => None,
+        (Needs::Nothing, _, _) => None,
         (_, Some(spec), Some(secret)) => {
             // Before the launch the Secret decides; a session that is active keeps its connection.
             let kept = remembered.attached.as_ref().filter(|_| launched);
             let trusted =
-                kept.filter(|kept| need == Need::Connection && !doubted(scope, &remembered, kept));
+                kept.filter(|kept| need == Needs::Connection && !doubted(scope, &remembered, kept));
             Some(match trusted {
                 Some(kept) => Ok(kept.clone()),
                 None => connect(scope, &namespace, &uid, spec, secret, kept, launched).await,
@@ -196,14 +209,14 @@ pub(super) async fn gather(scope: &Arc<Scope>, object: &CodeSession) -> Result<F
     };
     let inputs = match need {
         // Without its CodeAgent a prompt has no preamble: it would be another one.
-        Need::Launch => match &agent {
+        Needs::Launch => match &agent {
             Some(agent) => {
                 let linked = linked.as_ref().and_then(|linked| linked.as_ref().ok());
                 Some(inputs(scope, object, agent, linked, &namespace, &uid).await)
             }
             None => None,
         },
-        Need::Nothing | Need::Connection => None,
+        Needs::Nothing | Needs::Connection => None,
     };
     let (inputs, blocked) = match inputs {
         Some(Ok(inputs)) => (Some(inputs), None),
@@ -218,6 +231,12 @@ pub(super) async fn gather(scope: &Arc<Scope>, object: &CodeSession) -> Result<F
         Some(Err(Missing::Source(obstacle))) => (None, Some(obstacle)),
         None => (None, None),
     };
+    if let (false, Needs::Launch, Some(Ok(linked)), Some(agent)) = (launched, need, &linked, &agent)
+    {
+        let generation = agent.metadata.generation.unwrap_or_default();
+        let tag = format!("{}/{generation}", agent.uid().unwrap_or_default());
+        context.accounts.note_agent(&linked.key, tag);
+    }
     let (readiness, linked) = readiness(
         scope,
         &uid,
@@ -239,15 +258,15 @@ pub(super) async fn gather(scope: &Arc<Scope>, object: &CodeSession) -> Result<F
         );
     let place = match need {
         // Who cannot be launched now must not hold a place that another could use.
-        Need::Launch if able => place(scope, object, agent.as_deref(), &namespace, &uid),
-        Need::Launch | Need::Nothing | Need::Connection => Place::Free,
+        Needs::Launch if able => place(scope, object, agent.as_deref(), &namespace, &uid),
+        Needs::Launch | Needs::Nothing | Needs::Connection => Place::Free,
     };
     let turn = match (need, &facts) {
-        (Need::Launch, Some(facts)) if facts.recovery == Recovery::None => {
+        (Needs::Launch, Some(facts)) if facts.recovery == Recovery::None => {
             let ready = able && place == Place::Free;
             turn(scope, object, &agent_view, &uid, ready)
         }
-        (Need::Launch | Need::Nothing | Need::Connection, _) => Turn::Unneeded,
+        (Needs::Launch | Needs::Nothing | Needs::Connection, _) => Turn::Unneeded,
     };
     Ok(Facts {
         now: Timestamp::now(),
@@ -266,10 +285,7 @@ pub(super) async fn gather(scope: &Arc<Scope>, object: &CodeSession) -> Result<F
             .deletion_timestamp
             .as_ref()
             .map(|time| time.0),
-        has_finalizer: object
-            .finalizers()
-            .iter()
-            .any(|finalizer| finalizer == FINALIZER),
+        has_finalizer: has_finalizer(object),
         origin: origin(object, &uid),
         adopt: object.annotations().get(ADOPT_ANNOTATION).cloned(),
         older_than_process: object
@@ -308,46 +324,6 @@ fn pinned(effective: &Effective, object: &CodeSession) -> ProviderSpec {
     }
 }
 
-/// What a decision will need beside the caches.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Need {
-    /// Nothing.
-    Nothing,
-    /// To talk to the provider about what was launched.
-    Connection,
-    /// What a launch sends as well.
-    Launch,
-}
-
-fn need(object: &CodeSession, remembered: &Remembered) -> Need {
-    let status = stored_status(object);
-    let phase = status.map_or(SessionPhase::Pending, |status| status.phase);
-    if phase.is_terminal() {
-        let unknown = status
-            .and_then(|status| status.error.as_ref())
-            .is_some_and(|error| error.reason == Reason::LaunchOutcomeUnknown.as_str());
-        let asked = object.annotations().contains_key(ADOPT_ANNOTATION);
-        return if unknown && asked {
-            Need::Connection
-        } else {
-            Need::Nothing
-        };
-    }
-    match status
-        .and_then(|status| status.launch.as_ref())
-        .map(|record| record.state)
-    {
-        Some(SendState::Confirmed) => Need::Connection,
-        Some(SendState::Claimed | SendState::Unknown) if remembered.in_flight => Need::Nothing,
-        Some(SendState::Claimed | SendState::Unknown) => Need::Launch,
-        None | Some(SendState::Rejected | SendState::Absent) => {
-            let idle = object.metadata.deletion_timestamp.is_some()
-                || object.spec.desired_state() != DesiredState::Running;
-            if idle { Need::Nothing } else { Need::Launch }
-        }
-    }
-}
-
 /// Remembers when the current claim was first seen; another claim makes what was seen of the last one void.
 fn remember_claim(scope: &Scope, object: &CodeSession, uid: &str, uptime: Duration) -> Remembered {
     let claim = stored_status(object)
@@ -364,6 +340,13 @@ fn remember_claim(scope: &Scope, object: &CodeSession, uid: &str, uptime: Durati
         }
         remembered.clone()
     })
+}
+
+fn has_finalizer(object: &CodeSession) -> bool {
+    object
+        .finalizers()
+        .iter()
+        .any(|finalizer| finalizer == FINALIZER)
 }
 
 fn origin(object: &CodeSession, uid: &str) -> Origin {
@@ -608,7 +591,7 @@ fn template_elsewhere(
 }
 
 /// What keeps every launch with this key back: the provider wants no requests, or refuses them for the account's sake.
-fn launches_held(scope: &Scope, linked: &Linked) -> Option<Obstacle> {
+fn launches_held(scope: &Scope, linked: &Linked, uid: &str) -> Option<Obstacle> {
     let context = &scope.context;
     if let Some(pause) = linked.lanes.silent_for() {
         return Some(Obstacle {
@@ -622,7 +605,7 @@ fn launches_held(scope: &Scope, linked: &Linked) -> Option<Obstacle> {
         });
     }
     let hold = context.accounts.held(&linked.key)?;
-    (!context.accounts.may_probe(&linked.key)).then(|| Obstacle {
+    (!context.accounts.may_probe(&linked.key, uid)).then(|| Obstacle {
         objection: held(&hold),
         passing: false,
         again: hold.again.min(context.timing().fault_wait_max),
@@ -652,7 +635,7 @@ fn readiness(
         return (block(obstacle), Some(linked));
     }
     let accounts = &scope.context.accounts;
-    if let Some(obstacle) = launches_held(scope, &linked).filter(|_| !launched) {
+    if let Some(obstacle) = launches_held(scope, &linked, uid).filter(|_| !launched) {
         return (block(obstacle), Some(linked));
     }
     let standing = accounts.standing(&linked.key);
@@ -665,6 +648,12 @@ fn readiness(
     let readiness = match (account, standing) {
         (Some(account), _) => Readiness::Ready(Connected {
             account: account.fingerprint,
+            verified: match accounts.standing(&linked.key) {
+                Some(Standing::Accepted(_)) => accounts
+                    .age(&linked.key)
+                    .map(|age| scope.context.uptime().saturating_sub(age)),
+                Some(Standing::Refused { .. } | Standing::Unreachable { .. }) | None => None,
+            },
             credential: salted(uid, &linked.credential),
             inputs,
         }),

@@ -29,7 +29,8 @@ fn lane(effect: &Effect, object: &CodeSession) -> Option<Lane> {
         Effect::VerifyCredentials
         | Effect::Preflight { .. }
         | Effect::Lookup(_)
-        | Effect::Examine(_) => {
+        | Effect::Examine(_)
+        | Effect::LookAgain(_) => {
             let stopping = object
                 .status
                 .as_ref()
@@ -56,7 +57,7 @@ pub(super) async fn carry_out(
     let (queue, reference) = (scope.session_queue.clone(), ObjectRef::from_obj(&**object));
     let wake = move || queue.push(reference.clone());
     let Some(mut permit) = linked.lanes.enter(lane, &facts.uid, wake) else {
-        return Ok(Step::Queued);
+        return Ok(Step::Queued { due: plan.deadline });
     };
     linked.provider = Arc::clone(linked.lanes.provider(lane));
     permit.hand_to_launch();
@@ -108,10 +109,10 @@ fn finish(
     let newest = scope.sessions_overlay.kept_or(object);
     let reference = ObjectRef::from_obj(&**object);
     let again = match ended {
-        Ok(Ok(Step::Go(_) | Step::Handed | Step::Queued)) => Some(Duration::ZERO),
+        Ok(Ok(Step::Go(_) | Step::Handed | Step::Queued { .. })) => Some(Duration::ZERO),
         Ok(Ok(Step::Rest(again))) => {
             rest(scope, &newest);
-            again.map(|again| jittered(again, rand::random()))
+            again.wait(rand::random())
         }
         Ok(Ok(Step::Stale)) => Some(Duration::from_millis(500)),
         Ok(Ok(Step::Gone)) => None,

@@ -1,9 +1,11 @@
 //! The controller of CodeSessions: one pass after the other until there is nothing to do right now.
 
+mod calls;
 mod execute;
 mod gather;
 mod handover;
 mod queue;
+mod record;
 mod send;
 mod writes;
 
@@ -20,11 +22,11 @@ use super::error::{Chain, PassError};
 use super::metrics::{Controller, PassOutcome};
 use super::poller::Followed;
 use super::scope::{Scope, open_claim};
-use crate::api::{CodeSession, SendState, SessionPhase};
+use crate::api::{CodeSession, SessionPhase};
 use crate::domain::ids::AccountFingerprint;
 use crate::domain::remote::ErrorClass;
-use crate::domain::requeue::jittered;
-use crate::domain::session::session_ref;
+use crate::domain::requeue::{Again, jittered};
+use crate::domain::session::{Stage, session_ref};
 
 /// Passes in a row over one object before it goes back into the queue: a life has fewer.
 const MOST_PASSES: usize = 12;
@@ -34,7 +36,7 @@ pub(super) enum Step {
     /// Something was done: look again at once, at this version.
     Go(Arc<CodeSession>),
     /// Nothing to do for now.
-    Rest(Option<Duration>),
+    Rest(Again),
     /// The object is not what it was: the watch will bring the newer one.
     Stale,
     /// The object is gone.
@@ -42,7 +44,10 @@ pub(super) enum Step {
     /// An effect of the object is under way in a task of its own, which wakes it.
     Handed,
     /// Its effect waits for a permit of the connection, and is woken when there is one.
-    Queued,
+    Queued {
+        /// When something else is due for the object, exactly.
+        due: Option<Duration>,
+    },
 }
 
 /// Brings one session as far as it gets now.
@@ -72,9 +77,10 @@ pub async fn reconcile(object: Arc<CodeSession>, scope: Arc<Scope>) -> Result<Ac
             .await
             .unwrap_or(Err(PassError::Timeout(bound)));
         let outcome = match &step {
-            Ok(Step::Go(_) | Step::Rest(Some(_))) => PassOutcome::Waiting,
-            Ok(Step::Rest(None) | Step::Gone) => PassOutcome::Completed,
-            Ok(Step::Handed | Step::Queued) => PassOutcome::Waiting,
+            Ok(Step::Rest(Again::NEVER) | Step::Gone) => PassOutcome::Completed,
+            Ok(Step::Go(_) | Step::Rest(_) | Step::Handed | Step::Queued { .. }) => {
+                PassOutcome::Waiting
+            }
             Ok(Step::Stale) => PassOutcome::Skipped,
             Err(_) => PassOutcome::Failed,
         };
@@ -83,7 +89,7 @@ pub async fn reconcile(object: Arc<CodeSession>, scope: Arc<Scope>) -> Result<Ac
             .metrics
             .pass(Controller::Session, outcome, begun.elapsed().as_secs_f64());
         // Who waits to launch keeps its place and its turn.
-        if !matches!(step, Ok(Step::Go(_) | Step::Handed | Step::Queued)) {
+        if !matches!(step, Ok(Step::Go(_) | Step::Handed | Step::Queued { .. })) {
             leave_unused_place(&scope, &object);
             leave_turn(&scope, &object);
             handover::leave_lane(&scope, &object);
@@ -92,17 +98,24 @@ pub async fn reconcile(object: Arc<CodeSession>, scope: Arc<Scope>) -> Result<Ac
             Step::Go(newer) => object = newer,
             Step::Rest(again) => {
                 settle(&scope, &object);
-                return Ok(again.map_or_else(Action::await_change, |again| {
-                    Action::requeue(jittered(again, rand::random()).max(Duration::from_millis(20)))
-                }));
+                return Ok(again
+                    .wait(rand::random())
+                    .map_or_else(Action::await_change, |wait| {
+                        Action::requeue(wait.max(Duration::from_millis(20)))
+                    }));
             }
             // The watch brings the newer version; the timer is for the case that it is already there.
             Step::Stale => return Ok(Action::requeue(Duration::from_millis(500))),
             Step::Gone | Step::Handed => return Ok(Action::await_change()),
             // It is woken; but a deadline may pass while it waits.
-            Step::Queued => {
-                let wait = scope.context.timing().fault_wait_max;
-                return Ok(Action::requeue(jittered(wait, rand::random())));
+            Step::Queued { due } => {
+                let again = Again {
+                    soon: Some(scope.context.timing().fault_wait_max),
+                    at: due,
+                };
+                return Ok(again
+                    .wait(rand::random())
+                    .map_or_else(Action::await_change, Action::requeue));
             }
         }
     }
@@ -170,10 +183,8 @@ fn settle(scope: &Arc<Scope>, object: &Arc<CodeSession>) {
         return;
     }
     let status = object.status.as_ref();
-    let confirmed = status
-        .and_then(|status| status.launch.as_ref())
-        .is_some_and(|record| record.state == SendState::Confirmed);
-    let Some(status) = status.filter(|status| confirmed && !status.phase.is_terminal()) else {
+    let runs = matches!(Stage::of(status), Stage::Running(_));
+    let Some(status) = status.filter(|_| runs) else {
         context.poller.forget(&uid);
         if status.is_some_and(|status| status.phase.is_terminal()) {
             // What was under way ends by itself; the credential goes now.

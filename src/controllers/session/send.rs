@@ -14,11 +14,12 @@ use super::super::error::{Chain, PassError};
 use super::super::metrics::LaunchResult;
 use super::super::scope::Scope;
 use super::Step;
-use super::execute::note_failure;
 use super::gather::Facts;
+use super::record::note_failure;
 use super::writes::{api, store, tell, tell_agent};
 use crate::api::{AUTO_MODEL, CodeSession, ProviderKind, Reason};
 use crate::domain::remote::{ErrorClass, LaunchOutcome, Launched, SessionRef};
+use crate::domain::requeue::Again;
 use crate::domain::send::Clock;
 use crate::domain::send::recording::{Do, Loss, Recording, Saw, Sent, StoredSend};
 use crate::domain::session::{Effect, LaunchPlan, Note, Outcome, deletion_policy_of, record};
@@ -41,7 +42,7 @@ pub(super) async fn launch(
     opened: Instant,
 ) -> Result<Step, PassError> {
     let Some(linked) = facts.linked.clone() else {
-        return Ok(Step::Rest(Some(Duration::ZERO)));
+        return Ok(Step::Rest(Again::soon(Duration::ZERO)));
     };
     let held = InFlight::new(scope, &facts.uid);
     let reference = ObjectRef::from_obj(&*object);
@@ -78,9 +79,9 @@ pub(super) async fn launch(
         // The task is not aborted by anyone; a join error is a panic in it, which the claim outlives.
         step = &mut task => match step {
             Ok(step) => step,
-            Err(_) => Ok(Step::Rest(Some(scope.context.timing().fault_wait_min))),
+            Err(_) => Ok(Step::Rest(Again::soon(scope.context.timing().fault_wait_min))),
         },
-        () = patience => Ok(Step::Rest(Some(scope.context.timing().fault_wait_min))),
+        () = patience => Ok(Step::Rest(Again::soon(scope.context.timing().fault_wait_min))),
     }
 }
 
@@ -327,7 +328,7 @@ impl Recorder<'_> {
         }
         tell(scope, &newest, recorded.notes).await;
         Ok(match recorded.again {
-            Some(again) if !again.is_zero() => Step::Rest(Some(again)),
+            Some(again) if !again.is_zero() => Step::Rest(Again::soon(again)),
             _ => Step::Go(newest),
         })
     }

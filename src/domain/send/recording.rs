@@ -209,7 +209,9 @@ fn standing(stored: StoredSend<'_>, sent: Sent<'_>) -> Standing {
             SendState::Claimed | SendState::Unknown => Standing::Open,
             // An acceptance is news, whatever was judged without it.
             SendState::Rejected | SendState::Absent if sent.accepted.is_some() => Standing::Open,
-            SendState::Confirmed | SendState::Rejected | SendState::Absent => Standing::Stored,
+            SendState::Confirmed | SendState::Rejected | SendState::Absent | SendState::Lost => {
+                Standing::Stored
+            }
         },
         _ => Standing::Superseded,
     }

@@ -5,20 +5,22 @@ use std::time::Duration;
 use jiff::SignedDuration;
 
 use super::Clock;
-use crate::api::{Reason, RefusalRecord};
+use crate::api::{AUTO_MODEL, CodeSessionSpec, Effective, MendedBy, Reason, RefusalRecord};
 use crate::domain::remote::{ErrorClass, ProviderError, Sent, Subject};
 use crate::domain::status::clip;
 
 /// Longest text of the provider's that is kept, in bytes.
 const MESSAGE_BYTES: usize = 512;
+/// Requests that are answered with a refusal of unclear cause before that is the last word.
+pub const MOST_UNCLEAR: i32 = 3;
 
 /// What was refused, and under which circumstances.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Refused<'a> {
     /// The refusal before this one.
     pub previous: Option<&'a RefusalRecord>,
-    /// Whether the session itself chose the model.
-    pub own_model: bool,
+    /// Which settings are the session's own.
+    pub own: Own<'a>,
     /// Whether it was to be launched from a template.
     pub from_template: bool,
     /// Generation of the CodeAgent.
@@ -30,28 +32,29 @@ pub struct Refused<'a> {
 }
 
 /// The record of a refusal.
-pub fn record(error: &ProviderError, refused: Refused<'_>) -> RefusalRecord {
+pub fn record(error: &ProviderError, refused: &Refused<'_>) -> RefusalRecord {
     let timing = refused.clock.timing;
+    let (reason, mended_by) = match error.class {
+        // The template is gone; another one is made.
+        ErrorClass::NotFound if refused.from_template => {
+            (Reason::WaitingForTemplate, MendedBy::Others)
+        }
+        _ => verdict(&refused.own, error),
+    };
     let count = refused
         .previous
-        .map_or(0, |refusal| refusal.count)
+        .filter(|previous| previous.mended_by == mended_by)
+        .map_or(0, |previous| previous.count)
         .saturating_add(1);
-    let verdict = match error.class {
-        // The template is gone; another one is made.
-        ErrorClass::NotFound if refused.from_template => Verdict {
-            reason: Reason::WaitingForTemplate,
-            mended_by: MendedBy::Surroundings,
-        },
-        _ => verdict(error, refused.own_model),
-    };
-    let wait = match verdict.mended_by {
+    let wait = match mended_by {
         MendedBy::Time => timing.fault_wait(count),
-        MendedBy::Surroundings | MendedBy::Nothing => timing.refusal_wait(count),
+        MendedBy::Others | MendedBy::Unclear | MendedBy::Nobody => timing.refusal_wait(count),
     };
     let wait = wait.max(error.retry_after.unwrap_or_default());
     RefusalRecord {
         class: error.class.as_str().to_owned(),
-        reason: verdict.reason.as_str().to_owned(),
+        reason: reason.as_str().to_owned(),
+        mended_by,
         message: clip(&error.to_string(), MESSAGE_BYTES),
         count,
         retry_at: refused.clock.now
@@ -63,11 +66,7 @@ pub fn record(error: &ProviderError, refused: Refused<'_>) -> RefusalRecord {
 
 /// The reason that a refusal is recorded with.
 pub fn reason(refusal: &RefusalRecord) -> Reason {
-    Reason::ALL
-        .iter()
-        .copied()
-        .find(|reason| reason.as_str() == refusal.reason)
-        .unwrap_or(Reason::InvalidRequest)
+    Reason::named(&refusal.reason).unwrap_or(Reason::InvalidRequest)
 }
 
 /// When a refused session is looked at again. A changed CodeAgent wakes it, a changed Secret does not.
@@ -79,26 +78,9 @@ pub fn next_look(refusal: &RefusalRecord, clock: Clock<'_>) -> Duration {
     }
 }
 
-/// What a refusal comes to.
-#[derive(Clone, Copy)]
-struct Verdict {
-    reason: Reason,
-    mended_by: MendedBy,
-}
-
-/// What makes a refused launch possible.
-#[derive(Clone, Copy)]
-enum MendedBy {
-    /// Waiting.
-    Time,
-    /// Somebody who changes the CodeAgent, the credentials or the account.
-    Surroundings,
-    /// Nothing: it is about the session's own fields, which never change.
-    Nothing,
-}
-
-fn verdict(error: &ProviderError, own_model: bool) -> Verdict {
-    let (reason, mended_by) = match (error.class, error.subject) {
+/// What a refusal comes to. Who set what it is about decides: only what the session itself set can end it.
+fn verdict(own: &Own<'_>, error: &ProviderError) -> (Reason, MendedBy) {
+    match (error.class, error.subject) {
         (ErrorClass::RateLimited, _) => (Reason::RateLimited, MendedBy::Time),
         (ErrorClass::Unavailable | ErrorClass::Intermediary | ErrorClass::Timeout, _) => {
             (Reason::ProviderUnavailable, MendedBy::Time)
@@ -106,25 +88,95 @@ fn verdict(error: &ProviderError, own_model: bool) -> Verdict {
         (ErrorClass::Unknown | ErrorClass::Protocol, _) if error.sent == Sent::Nothing => {
             (Reason::ProviderUnavailable, MendedBy::Time)
         }
-        (_, Some(Subject::Model)) if !own_model => {
-            (Reason::ModelUnavailable, MendedBy::Surroundings)
+        (_, Some(Subject::Model)) if !own.model => (Reason::ModelUnavailable, MendedBy::Others),
+        (_, Some(Subject::Model)) => (Reason::InvalidRequest, MendedBy::Nobody),
+        (_, Some(Subject::Repository)) => (Reason::RepositoryInaccessible, MendedBy::Others),
+        (_, Some(Subject::Reference)) if own.reference || own.branch_name => {
+            (Reason::InvalidRequest, MendedBy::Nobody)
         }
-        (_, Some(Subject::Repository)) => (Reason::RepositoryInaccessible, MendedBy::Surroundings),
-        (_, Some(Subject::Issue)) => (Reason::InvalidRequest, MendedBy::Nothing),
-        (_, Some(Subject::CodingAgent)) => (Reason::CodingAgentNotFound, MendedBy::Surroundings),
-        (ErrorClass::QuotaExhausted, _) => (Reason::QuotaExhausted, MendedBy::Surroundings),
+        (_, Some(Subject::Reference)) => (Reason::SettingsRefused, MendedBy::Others),
+        (_, Some(Subject::Issue)) => (Reason::InvalidRequest, MendedBy::Nobody),
+        (_, Some(Subject::CodingAgent)) => (Reason::CodingAgentNotFound, MendedBy::Others),
+        (ErrorClass::QuotaExhausted, _) => (Reason::QuotaExhausted, MendedBy::Others),
         (ErrorClass::Unauthorized | ErrorClass::Forbidden, _) => {
-            (Reason::CredentialsInvalid, MendedBy::Surroundings)
+            (Reason::CredentialsInvalid, MendedBy::Others)
         }
         // The endpoint does not know how to launch sessions: a matter of the CodeAgent.
-        (ErrorClass::NotFound, _) => (Reason::ProviderProtocolError, MendedBy::Surroundings),
+        (ErrorClass::NotFound, _) => (Reason::ProviderProtocolError, MendedBy::Others),
         (
             ErrorClass::InvalidRequest
             | ErrorClass::Conflict
             | ErrorClass::Unknown
             | ErrorClass::Protocol,
-            _,
-        ) => (Reason::InvalidRequest, MendedBy::Nothing),
-    };
-    Verdict { reason, mended_by }
+            None | Some(Subject::SessionId),
+        ) => {
+            if own.names_a_setting_of_the_agent(&error.message) {
+                (Reason::SettingsRefused, MendedBy::Others)
+            } else {
+                (Reason::InvalidRequest, MendedBy::Unclear)
+            }
+        }
+    }
+}
+
+/// Which of the settings are the session's own, and the values of the others.
+#[derive(Clone, Debug)]
+pub struct Own<'a> {
+    reference: bool,
+    branch_name: bool,
+    model: bool,
+    of_agent: Vec<&'a str>,
+}
+
+impl<'a> Own<'a> {
+    /// Of a session, and of what agent and session came to.
+    pub fn of(spec: &CodeSessionSpec, effective: Option<&'a Effective>) -> Self {
+        let repository = spec.repository.as_ref();
+        let url = repository.is_some_and(|own| own.url.is_some());
+        let reference = url || repository.is_some_and(|own| own.reference.is_some());
+        let model = spec
+            .model
+            .as_ref()
+            .is_some_and(|own| own.id.is_some() || !own.params.is_empty());
+        let branch_name = spec
+            .pull_request
+            .as_ref()
+            .is_some_and(|own| own.branch_name.is_some());
+        let of_agent = effective.map(|effective| {
+            [
+                effective.repository.as_deref().filter(|_| !url),
+                effective.reference.as_deref().filter(|_| !reference),
+                Some(effective.model.id.as_str()).filter(|id| !model && *id != AUTO_MODEL),
+                effective
+                    .pull_request
+                    .branch_name
+                    .as_deref()
+                    .filter(|_| !branch_name),
+            ]
+        });
+        Self {
+            reference,
+            branch_name,
+            model,
+            of_agent: of_agent.into_iter().flatten().flatten().collect(),
+        }
+    }
+
+    /// Whether a refusal that says no more than its words names a value that the CodeAgent sets.
+    fn names_a_setting_of_the_agent(&self, message: &str) -> bool {
+        self.of_agent.iter().any(|value| names(message, value))
+    }
+}
+
+/// Whether `text` contains `value` as a word of its own.
+fn names(text: &str, value: &str) -> bool {
+    let is_inside = |c: char| c.is_alphanumeric() || matches!(c, '-' | '_' | '/');
+    !value.is_empty()
+        && text.match_indices(value).any(|(at, _)| {
+            let before = text.get(..at).and_then(|text| text.chars().next_back());
+            let after = text
+                .get(at + value.len()..)
+                .and_then(|text| text.chars().next());
+            !before.is_some_and(is_inside) && !after.is_some_and(is_inside)
+        })
 }

@@ -1,12 +1,14 @@
 //! A launched session: follow it, stop it when asked, and end it when the provider says so.
 
+use std::time::Duration;
+
 use super::super::remote::ErrorClass;
 use super::finish::{ended, silently_stopped};
-use super::observed::{Observed, Origin, Readiness};
+use super::observed::{Look, Observed, Origin, Readiness};
 use super::plan::{Effect, Plan};
 use super::progress::{progress, store_if_seen};
-use super::stop::{let_go, stop, stop_reason, until_deadline};
-use super::view::{deletion_overdue, deletion_policy, draft, session_ref};
+use super::stop;
+use super::view::{deletion_overdue, deletion_policy, draft, session_ref, until_deletion_bound};
 use crate::api::{DeletionPolicy, Reason, SendRecord};
 
 pub(super) fn decide(o: &Observed<'_>, record: &SendRecord) -> Plan {
@@ -25,79 +27,135 @@ pub(super) fn decide(o: &Observed<'_>, record: &SendRecord) -> Plan {
     }
     if o.session.deleting.is_some() {
         if deletion_policy(o) == DeletionPolicy::Orphan {
-            return let_go(
+            return stop::orphan(
                 &session,
                 "left running at the provider, as deletionPolicy: Orphan asks",
             );
         }
         if deletion_overdue(o) {
-            return let_go(
+            return stop::orphan(
                 &session,
                 "deleted without a confirmed stop: it may still be running at the provider",
             );
         }
     }
-    if !o.session.has_finalizer && o.session.origin != Origin::Copy && !o.stopping {
-        // `kubectl replace` removes it; a deletion would then leave the session running unseen.
-        return Plan::act(Effect::AddFinalizer);
-    }
-    match stop_reason(o) {
-        Some(reason) => stop(o, session, reason),
+    let plan = match stop::reason(o) {
+        // A stop needs no finalizer, and must not wait for one that is refused.
+        Some(reason) => stop::decide(o, session, reason),
+        None if !o.session.has_finalizer && o.session.origin != Origin::Copy && !o.stopping => {
+            // `kubectl replace` removes it; a deletion would then leave the session running unseen.
+            return Plan::act(Effect::AddFinalizer);
+        }
         None => follow(o),
-    }
-    // One that has passed is dealt with above; it must not wake the next pass at once.
-    .no_later_than(until_deadline(o).filter(|left| !left.is_zero()))
+    };
+    plan.due(stop::until_deadline(o))
+        .due(until_deletion_bound(o))
 }
 
 /// Stores what a user can see; a change of the provider's own words alone is not worth a write.
 fn follow(o: &Observed<'_>) -> Plan {
-    let mut draft = draft(o);
-    let mut again = None;
-    match o.look.map(|look| &look.result) {
-        // A process that has just started has no credential in memory, and without one nobody looks.
-        None => {
-            if let Readiness::Blocked {
-                objection,
-                passing,
-                again: recheck,
-            } = &o.readiness
-            {
-                again = Some(*recheck);
-                if !passing {
-                    draft.stalled(
-                        objection.reason,
-                        format!(
-                            "the session runs, but cannot be followed: {}",
-                            objection.message
-                        ),
-                    );
-                }
+    match o.look {
+        None => unseen(o),
+        Some(look) => match &look.result {
+            Ok(snapshot) => {
+                let mut draft = draft(o);
+                progress(&mut draft, o, snapshot);
+                store_if_seen(o, draft.finish())
             }
-        }
-        Some(Ok(snapshot)) => progress(&mut draft, o, snapshot),
-        Some(Err(error)) => match error.class {
-            ErrorClass::Unauthorized | ErrorClass::Forbidden => {
-                draft.stalled(
-                    Reason::CredentialsInvalid,
-                    format!("the session runs, but the provider no longer accepts the key: {error}. Mend the Secret"),
-                );
-            }
-            ErrorClass::Protocol => {
-                draft.reconciling(
-                    Reason::ProviderProtocolError,
-                    format!("the session runs, but the provider's answer cannot be read: {error}"),
-                );
-            }
-            ErrorClass::InvalidRequest
-            | ErrorClass::NotFound
-            | ErrorClass::Conflict
-            | ErrorClass::RateLimited
-            | ErrorClass::QuotaExhausted
-            | ErrorClass::Unavailable
-            | ErrorClass::Intermediary
-            | ErrorClass::Timeout
-            | ErrorClass::Unknown => {}
+            Err(error) => unanswered(o, look, error.class),
         },
     }
-    store_if_seen(o, draft.finish()).no_later_than(again)
+}
+
+/// Nobody has looked yet: a process that has just started has no credential in memory, and without one nobody looks.
+fn unseen(o: &Observed<'_>) -> Plan {
+    let mut draft = draft(o);
+    let mut again = None;
+    let mut due = None;
+    if let Readiness::Blocked {
+        objection,
+        passing,
+        again: recheck,
+    } = &o.readiness
+    {
+        again = Some(*recheck);
+        let message = format!(
+            "the session runs, but cannot be followed: {}",
+            objection.message
+        );
+        if !passing {
+            due = draft.blocked(objection.reason, message, o.timing.stalled_after);
+        }
+    }
+    store_if_seen(o, draft.finish())
+        .no_later_than(again)
+        .due(due)
+}
+
+/// The newest look failed: what lasts is said.
+fn unanswered(o: &Observed<'_>, look: &Look, class: ErrorClass) -> Plan {
+    let error = look.result.as_ref().err();
+    let said = error.map(ToString::to_string).unwrap_or_default();
+    let lasted = look.begun.saturating_sub(look.alike_since);
+    let mut draft = draft(o);
+    let mut due = None;
+    match class {
+        ErrorClass::Unauthorized | ErrorClass::Forbidden => {
+            due = draft.blocked(
+                Reason::CredentialsInvalid,
+                format!("the session runs, but the provider no longer accepts the key: {said}. Mend the Secret"),
+                o.timing.stalled_after,
+            );
+        }
+        ErrorClass::Protocol => {
+            draft.reconciling(
+                Reason::ProviderProtocolError,
+                format!("the session runs, but the provider's answer cannot be read: {said}"),
+            );
+        }
+        ErrorClass::NotFound if lasted >= o.timing.consistency_window => {
+            draft.reconciling(
+                Reason::SessionLost,
+                "the provider says that it does not know this session; if that lasts, and the key is found to be right, the session counts as lost",
+            );
+        }
+        ErrorClass::InvalidRequest
+        | ErrorClass::Conflict
+        | ErrorClass::RateLimited
+        | ErrorClass::QuotaExhausted
+        | ErrorClass::Unavailable
+        | ErrorClass::Intermediary
+        | ErrorClass::Timeout
+        | ErrorClass::Unknown
+            if lasted >= worth_saying(o) =>
+        {
+            let reason = error.map_or(Reason::ProviderUnavailable, |error| error.outage());
+            draft.reconciling(
+                reason,
+                "the session runs, but the provider cannot be asked about it at the moment; it is tried again by itself",
+            );
+        }
+        ErrorClass::NotFound
+        | ErrorClass::InvalidRequest
+        | ErrorClass::Conflict
+        | ErrorClass::RateLimited
+        | ErrorClass::QuotaExhausted
+        | ErrorClass::Unavailable
+        | ErrorClass::Intermediary
+        | ErrorClass::Timeout
+        | ErrorClass::Unknown => {
+            // Looks that say the same trigger nothing.
+            due = Some(
+                worth_saying(o)
+                    .saturating_sub(lasted)
+                    .max(o.timing.poll_min),
+            );
+        }
+    }
+    store_if_seen(o, draft.finish()).due(due)
+}
+
+/// How long looks must have failed until it is worth a write.
+fn worth_saying(o: &Observed<'_>) -> Duration {
+    o.timing.poll_max * 4
 }

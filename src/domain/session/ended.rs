@@ -1,43 +1,65 @@
-//! After the end: the finalizer goes, and the object when its time has come.
+//! After the end: what comes late is looked for, the finalizer goes, and the object when its time has come.
 
 use std::time::Duration;
 
-use super::super::ids::SessionId;
-use super::super::remote::SessionRef;
+use jiff::Timestamp;
+
+use super::super::ids::{AccountFingerprint, SessionId};
+use super::super::remote::{Capability, ProviderError, SessionRef};
+use super::super::snapshot::{RemotePhase, Snapshot};
 use super::super::status::Draft;
-use super::observed::{Observed, Readiness};
-use super::plan::{Effect, Plan};
+use super::super::timing::Timing;
+use super::launch::under_way;
+use super::observed::{Observed, ProviderFacts, Readiness};
+use super::plan::{Effect, Note, Plan, Recorded};
+use super::progress::apply;
+use super::stage::{Outline, Over};
+use super::view::store;
+use super::view::{draft, session_ref, spec_asks_for_stop};
 use crate::api::{
-    CodeSessionStatus, ConditionStatus, DesiredState, ProviderKind, Reason, SessionCondition,
+    CodeSessionStatus, ConditionStatus, DesiredState, Reason, SendState, SessionCondition,
     SessionPhase, condition,
 };
 
-pub(super) fn decide(o: &Observed<'_>) -> Plan {
+/// How long, in longest waits after the end, a lost session is looked for.
+const LOST_ROUNDS: u32 = 96;
+
+pub(super) fn decide(o: &Observed<'_>, over: Over<'_>) -> Plan {
     let Some(status) = o.session.status else {
         return Plan::nothing();
     };
-    if let Some(plan) = hand_over(o, status) {
+    if let Some(plan) = hand_over(o, over) {
         return plan;
     }
-    let follows = follow_spec(o, status);
-    if follows.before.is_some() {
-        return follows;
+    let expires = until_expiry(o, status, over);
+    let gone = expires.is_some_and(|left| left.is_zero());
+    // While the API server refuses what is left to write, that is what the conditions say.
+    if status.blocker.is_none() || !(o.session.has_finalizer || gone) {
+        let follows = follow_spec(o, status, over);
+        if follows.before.is_some() {
+            return follows;
+        }
     }
     if o.session.has_finalizer {
         return Plan::act(Effect::ReleaseFinalizer);
     }
-    time_to_live(o, status)
+    if o.session.deleting.is_some() {
+        return Plan::nothing();
+    }
+    if gone {
+        return if o.stopping {
+            Plan::nothing()
+        } else {
+            Plan::act(Effect::DeleteObject)
+        };
+    }
+    look_again(o, over).due(expires)
 }
 
 /// A session whose launch had an unknown outcome, and a user who found it at the provider.
-fn hand_over(o: &Observed<'_>, status: &CodeSessionStatus) -> Option<Plan> {
+fn hand_over(o: &Observed<'_>, over: Over<'_>) -> Option<Plan> {
     // Cancelled ones too: the session that was found is then stopped.
-    let unknown = condition(&status.conditions, SessionCondition::Launched.as_str()).is_some_and(
-        |launched| {
-            launched.status == ConditionStatus::Unknown
-                && launched.reason == Reason::LaunchOutcomeUnknown.as_str()
-        },
-    );
+    let unknown = matches!(over, Over::Unknown(_));
     let id = o
         .session
         .adopt
@@ -54,65 +76,295 @@ fn hand_over(o: &Observed<'_>, status: &CodeSessionStatus) -> Option<Plan> {
     })
 }
 
-/// The conditions follow what the spec now asks of the ended session.
-fn follow_spec(o: &Observed<'_>, status: &CodeSessionStatus) -> Plan {
-    let mut draft = Draft::new(Some(status), o.session.generation, o.now);
+/// The conditions follow what the spec now asks of the ended session. They are told anew from what is recorded, whatever they
+/// said before.
+fn follow_spec(o: &Observed<'_>, status: &CodeSessionStatus, over: Over<'_>) -> Plan {
+    let mut draft = draft(o);
     let messages = o
         .session
         .spec
         .messages
         .as_ref()
         .is_some_and(|messages| !messages.is_empty());
-    let launched = status
+    let launched = matches!(over, Over::Ended(_) | Over::Lost(_));
+    let archives = o
         .provider
         .as_ref()
-        .is_some_and(|provider| provider.session_id.is_some());
-    let stalled = condition(&status.conditions, SessionCondition::Stalled.as_str())
-        .is_some_and(|stalled| stalled.status == ConditionStatus::True);
+        .is_none_or(|provider| provider.capabilities.contains(&Capability::Archive));
     if messages && launched {
         draft.stalled(
             Reason::NotSupportedYet,
             "spec.messages is not supported by this version of the operator: the message was not sent",
         );
     } else if o.session.spec.desired_state() == DesiredState::Archived && launched {
-        let kind = status
-            .provider
-            .as_ref()
-            .map(|provider| provider.kind.as_str());
-        if kind == Some(ProviderKind::Firebender.as_str()) {
-            // Firebender has no archive: archived is a word between us and the user.
-            draft.settled(Reason::Settled, "archived");
-        } else {
+        if archives {
             draft.stalled(
                 Reason::NotSupportedYet,
                 "desiredState: Archived is not supported by this version of the operator for a launched session: it stays unarchived at the provider",
             );
+        } else {
+            // The provider has no archive: archived is a word between us and the user.
+            draft.settled(Reason::Settled, "archived");
         }
-    } else if o.session.spec.desired_state() == DesiredState::Cancelled
-        && status.phase == SessionPhase::Cancelled
-        && stalled
-    {
-        // Stopped by somebody else first, and now that is what the spec asks for.
-        draft.settled(Reason::Cancelled, "");
+    } else {
+        tell_end(&mut draft, o, status, over);
     }
     Plan::store(o, draft.finish())
 }
 
-fn time_to_live(o: &Observed<'_>, status: &CodeSessionStatus) -> Plan {
+/// `Reconciling` and `Stalled` as the end left them: settled if it is what was asked for.
+fn tell_end(draft: &mut Draft, o: &Observed<'_>, status: &CodeSessionStatus, over: Over<'_>) {
+    let Some(end) = condition(&status.conditions, SessionCondition::Succeeded.as_str()) else {
+        return;
+    };
+    let wanted = match status.phase {
+        SessionPhase::Finished => true,
+        SessionPhase::Cancelled => match over {
+            Over::NeverLaunched | Over::Unknown(_) => true,
+            // Stopped by somebody else, unless that is what is asked for by now.
+            Over::Ended(_) | Over::Lost(_) => status.cancel.is_some() || spec_asks_for_stop(o),
+        },
+        SessionPhase::Error
+        | SessionPhase::Expired
+        | SessionPhase::Pending
+        | SessionPhase::Creating
+        | SessionPhase::Running => false,
+    };
+    let Some(reason) = Reason::named(&end.reason) else {
+        return;
+    };
+    if wanted {
+        draft.settled(reason, "");
+    } else {
+        draft.stalled(reason, &end.message);
+    }
+}
+
+/// How long the object is still kept; `None` where nothing removes it. One that a person may have to look at is kept: whose
+/// launch may or may not have arrived, or which the provider has lost.
+fn until_expiry(o: &Observed<'_>, status: &CodeSessionStatus, over: Over<'_>) -> Option<Duration> {
+    match over {
+        Over::NeverLaunched | Over::Ended(_) => {}
+        Over::Unknown(_) | Over::Lost(_) => return None,
+    }
     let recorded = status
         .effective
         .as_ref()
         .and_then(|effective| effective.ttl_seconds_after_finished);
-    let ttl = o.session.spec.ttl_seconds_after_finished.or(recorded);
-    let (Some(ttl), Some(completed), None) = (ttl, status.completed_at, o.session.deleting) else {
+    let ttl = o.session.spec.ttl_seconds_after_finished.or(recorded)?;
+    let ends = status.completed_at? + Duration::from_secs(u64::try_from(ttl).unwrap_or(0));
+    o.session.deleting.is_none().then(|| o.until(ends))
+}
+
+/// What was asked for, or is told by the provider, and is missing from the status of an ended session.
+pub(super) fn missing(status: &CodeSessionStatus, provider: &ProviderFacts) -> Vec<&'static str> {
+    let tells = |capability| provider.capabilities.contains(&capability);
+    let finished = status.phase == SessionPhase::Finished;
+    let asked = status
+        .effective
+        .as_ref()
+        .is_some_and(|effective| effective.pull_request.auto_create);
+    let url = status
+        .pull_request
+        .as_ref()
+        .and_then(|found| found.url.as_ref());
+    let cost = status.usage.and_then(|usage| usage.cost_cents);
+    [
+        (
+            finished && asked && tells(Capability::AutoCreatePullRequest) && url.is_none(),
+            "a pull request",
+        ),
+        (
+            tells(Capability::Usage) && status.usage.is_none(),
+            "the tokens used",
+        ),
+        (tells(Capability::Cost) && cost.is_none(), "the cost"),
+        (
+            finished && tells(Capability::Artifacts) && status.links.is_none(),
+            "links",
+        ),
+    ]
+    .into_iter()
+    .filter_map(|(lacks, what)| lacks.then_some(what))
+    .collect()
+}
+
+/// How long until the ended session is looked at once more; `None` if it is not.
+pub(super) fn next_look(o: &Outline<'_>, over: Over<'_>) -> Option<Duration> {
+    let status = o.status?;
+    let ended = status.completed_at?;
+    let times = match over {
+        Over::Ended(_) if !missing(status, o.provider?).is_empty() => o.timing.after_end.to_vec(),
+        Over::Lost(_) => times_while_lost(o.timing),
+        Over::Ended(_) | Over::NeverLaunched | Over::Unknown(_) => return None,
+    };
+    let last = times.last().copied()?;
+    let until =
+        |then: Timestamp| Duration::try_from(then.duration_since(o.now)).unwrap_or_default();
+    // Who comes back late looks once, but not at what ended long ago.
+    if until(ended + last + last).is_zero() {
+        return None;
+    }
+    times
+        .into_iter()
+        .map(|time| ended + time)
+        .find(|due| o.looked_at.is_none_or(|looked| looked < *due))
+        .map(until)
+}
+
+/// Whoever has lost a session looks for it for a day: more and more rarely at first, then every so often.
+fn times_while_lost(timing: &Timing) -> Vec<Duration> {
+    let [.., longest] = timing.after_end;
+    let later = (2..=LOST_ROUNDS).step_by(4).map(|round| longest * round);
+    timing.after_end.into_iter().chain(later).collect()
+}
+
+fn outline<'a>(o: &'a Observed<'_>) -> Outline<'a> {
+    Outline {
+        spec: o.session.spec,
+        status: o.session.status,
+        provider: o.provider.as_ref(),
+        deleting: o.session.deleting.is_some(),
+        has_finalizer: o.session.has_finalizer,
+        adopt: o.session.adopt.is_some(),
+        in_flight: o.in_flight,
+        looked_at: o
+            .looked_after_end
+            .map(|begun| super::stage::wall_clock(o.now, o.uptime, begun)),
+        now: o.now,
+        timing: o.timing,
+    }
+}
+
+fn look_again(o: &Observed<'_>, over: Over<'_>) -> Plan {
+    let (Some(left), Some(session)) = (next_look(&outline(o), over), session_ref(o.session.status))
+    else {
         return Plan::nothing();
     };
-    let left = o.until(completed + Duration::from_secs(u64::try_from(ttl).unwrap_or(0)));
     if !left.is_zero() {
-        Plan::wait(left)
-    } else if o.stopping {
-        Plan::nothing()
-    } else {
-        Plan::act(Effect::DeleteObject)
+        return Plan::wait(left);
     }
+    match &o.readiness {
+        _ if o.stopping => Plan::nothing(),
+        Readiness::Ready(_) => Plan::act(Effect::LookAgain(session)),
+        Readiness::Unverified => Plan::act(Effect::VerifyCredentials),
+        Readiness::Blocked { again, .. } => Plan::wait((*again).max(o.timing.fault_wait_max)),
+        Readiness::NotGathered => Plan::wait(o.timing.fault_wait_max),
+    }
+}
+
+/// What a look after the end comes to.
+pub(super) fn looked(
+    o: &Observed<'_>,
+    over: Over<'_>,
+    account: &AccountFingerprint,
+    result: &Result<Snapshot, ProviderError>,
+) -> Recorded {
+    match (over, result) {
+        (Over::Ended(record), Ok(snapshot)) if record.target.account == account.as_str() => {
+            complete(o, snapshot)
+        }
+        (Over::Lost(_), Ok(snapshot)) => reopen(o, snapshot),
+        (Over::Ended(_) | Over::Lost(_) | Over::NeverLaunched | Over::Unknown(_), _) => Recorded {
+            again: Some(Duration::ZERO),
+            ..Recorded::default()
+        },
+    }
+}
+
+/// Puts into the status what was missing. What the session came to stays as it is.
+fn complete(o: &Observed<'_>, snapshot: &Snapshot) -> Recorded {
+    let mut draft = draft(o);
+    let raw_status = draft
+        .status()
+        .provider
+        .as_ref()
+        .and_then(|provider| provider.raw_status.clone());
+    let ended = Snapshot {
+        // Somebody may have gone on with it on the provider's page: that is another message, and not ours.
+        phase: RemotePhase::Finished,
+        ..snapshot.clone()
+    };
+    let result = draft.first_message().result.clone();
+    let duration = draft.first_message().duration_seconds;
+    apply(&mut draft, &ended);
+    let message = draft.first_message();
+    message.result = result.or(message.result.take());
+    message.duration_seconds = duration.or(message.duration_seconds);
+    if let Some(provider) = draft.status().provider.as_mut() {
+        provider.raw_status = raw_status;
+    }
+    let url = draft
+        .status()
+        .pull_request
+        .as_ref()
+        .and_then(|found| found.url.clone());
+    if let Some(url) = url {
+        draft.set(
+            SessionCondition::PullRequestCreated,
+            ConditionStatus::True,
+            Reason::Created,
+            &url,
+        );
+        if draft.status().phase == SessionPhase::Finished {
+            draft.set(
+                SessionCondition::Succeeded,
+                ConditionStatus::True,
+                Reason::Finished,
+                format!("finished: {url}"),
+            );
+        }
+    }
+    let nothing_missing = o
+        .provider
+        .as_ref()
+        .is_some_and(|provider| missing(draft.status(), provider).is_empty());
+    let completed = condition(
+        &draft.status().conditions,
+        SessionCondition::Completed.as_str(),
+    )
+    .and_then(|completed| Reason::named(&completed.reason));
+    if let (true, Some(reason)) = (nothing_missing, completed) {
+        draft.set(
+            SessionCondition::Completed,
+            ConditionStatus::True,
+            reason,
+            "",
+        );
+    }
+    Recorded {
+        again: Some(Duration::ZERO),
+        ..store(o, draft.finish())
+    }
+}
+
+/// The provider knows the session after all: it is followed again, to its end if it has ended.
+fn reopen(o: &Observed<'_>, snapshot: &Snapshot) -> Recorded {
+    let mut draft = draft(o);
+    let phase = match snapshot.phase {
+        RemotePhase::Creating => SessionPhase::Creating,
+        RemotePhase::Running
+        | RemotePhase::Unrecognised
+        | RemotePhase::Finished
+        | RemotePhase::Error
+        | RemotePhase::Cancelled
+        | RemotePhase::Expired => SessionPhase::Running,
+    };
+    let status = draft.status();
+    status.phase = phase;
+    status.error = None;
+    status.completed_at = None;
+    if let Some(record) = status.launch.as_mut() {
+        record.state = SendState::Confirmed;
+    }
+    let message = draft.first_message();
+    message.phase = phase;
+    message.completed_at = None;
+    message.duration_seconds = None;
+    let mut recorded = under_way(o, draft, phase);
+    recorded.notes.push(Note::normal(
+        Reason::Running,
+        "the provider knows the session again: it is followed on",
+    ));
+    recorded
 }

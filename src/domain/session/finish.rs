@@ -1,13 +1,15 @@
 //! The end of a launched session, as the newest look at it tells.
 
-use super::super::remote::{ErrorClass, StopShown};
+use super::super::remote::{ErrorClass, ProviderError, StopShown};
 use super::super::snapshot::{RemotePhase, Snapshot};
-use super::observed::{Look, Observed};
-use super::plan::{Note, Plan};
+use super::super::status::Draft;
+use super::ended::missing;
+use super::observed::{Look, Observed, Readiness};
+use super::plan::{Effect, Note, Plan};
 use super::progress::{PullRequestWish, apply, pull_request_wish};
 use super::view::{draft, stop_wanted};
 use crate::api::{
-    CancelReason, ConditionStatus, Reason, SendRecord, SessionCondition, SessionPhase,
+    CancelReason, ConditionStatus, Reason, SendRecord, SendState, SessionCondition, SessionPhase,
 };
 
 /// The plan that ends the session, if the look shows that it has ended.
@@ -17,37 +19,53 @@ pub(super) fn ended(o: &Observed<'_>, record: &SendRecord, look: &Look) -> Optio
         Ok(_) => None,
         Err(error) if error.class == ErrorClass::NotFound => {
             if look.account.as_str() != record.target.account {
-                let mut draft = draft(o);
-                draft.stalled(
-                    Reason::CredentialsChanged,
-                    "the credentials now belong to another account, which does not know this session: restore the credentials it was launched with",
-                );
-                return o
-                    .session
-                    .deleting
-                    .is_none()
-                    .then(|| Plan::store(o, draft.finish()));
+                return o.session.deleting.is_none().then(|| {
+                    let mut draft = draft(o);
+                    let left = draft.blocked(
+                        Reason::CredentialsChanged,
+                        "the credentials now belong to another account, which does not know this session: restore the credentials it was launched with",
+                        o.timing.stalled_after,
+                    );
+                    Plan::store(o, draft.finish()).due(left)
+                });
             }
-            let started = o
-                .session
-                .status
-                .and_then(|status| status.started_at)
-                .unwrap_or(record.claimed_at);
-            // A new session need not be visible before the fence, however early its launch was answered, and the clock that
-            // said when may have been another's. One answer may be a mistake on the way: one polling interval later, at
-            // least one look before this one was begun after the fence.
-            let must_show = o.timing.fence() + o.timing.clock_margin + o.timing.poll_max;
-            let lasting =
-                look.begun.saturating_sub(look.alike_since) >= o.timing.consistency_window;
-            (o.since(started) >= must_show && lasting).then(|| {
-                let message = format!("the provider no longer knows this session: {error}");
-                let mut draft = draft(o);
-                draft.end(SessionPhase::Error, false, Reason::SessionLost, &message);
-                Plan::store(o, draft.finish()).telling(Note::warning(Reason::SessionLost, message))
-            })
+            lost(o, record, look, error)
         }
         Err(_) => None,
     }
+}
+
+/// The plan for a session that the provider says it does not know, once that has lasted.
+///
+/// The end of a session that runs on costs money and cannot be followed any more. So it takes long, the provider itself has
+/// to say it (an answer of something in between has another class), and the key must have been accepted since it began.
+fn lost(o: &Observed<'_>, record: &SendRecord, look: &Look, error: &ProviderError) -> Option<Plan> {
+    let started = o
+        .session
+        .status
+        .and_then(|status| status.started_at)
+        .unwrap_or(record.claimed_at);
+    // A new session need not be visible before the fence, however early its launch was answered, and the clock that
+    // said when may have been another's.
+    let must_show = o.timing.fence() + o.timing.clock_margin + o.timing.poll_max;
+    let lasted = look.begun.saturating_sub(look.alike_since);
+    if o.since(started) < must_show || lasted < o.timing.lost_after {
+        return None;
+    }
+    let verified = match &o.readiness {
+        Readiness::Ready(connected) => connected.verified,
+        Readiness::NotGathered | Readiness::Unverified | Readiness::Blocked { .. } => return None,
+    };
+    if verified.is_none_or(|verified| verified < look.alike_since) {
+        return (!o.stopping).then(|| Plan::act(Effect::VerifyCredentials));
+    }
+    let message = format!("the provider no longer knows this session: {error}");
+    let mut draft = draft(o);
+    if let Some(record) = draft.status().launch.as_mut() {
+        record.state = SendState::Lost;
+    }
+    draft.end(SessionPhase::Error, false, Reason::SessionLost, &message);
+    Some(Plan::store(o, draft.finish()).telling(Note::warning(Reason::SessionLost, message)))
 }
 
 /// The plan that ends a session whose stop was taken where the status cannot show it: nothing has moved since for long
@@ -139,12 +157,13 @@ fn end(o: &Observed<'_>, snapshot: &Snapshot) -> Plan {
         (false, PullRequestWish::NotAsked) => (ConditionStatus::False, Reason::NotRequested),
         (false, PullRequestWish::NotTold) => (ConditionStatus::Unknown, Reason::NotReported),
     };
-    draft.set(
-        SessionCondition::PullRequestCreated,
-        status,
-        why,
-        pull_request.unwrap_or_default(),
-    );
+    let late = late_note(o, &mut draft, phase);
+    let found = match (pull_request, why) {
+        (Some(url), _) => url,
+        (None, Reason::NoPullRequest) => late.as_deref().unwrap_or_default(),
+        (None, _) => "",
+    };
+    draft.set(SessionCondition::PullRequestCreated, status, why, found);
     draft.set(
         SessionCondition::Blocked,
         ConditionStatus::False,
@@ -152,10 +171,34 @@ fn end(o: &Observed<'_>, snapshot: &Snapshot) -> Plan {
         "",
     );
     draft.end(phase, wanted, reason, &message);
+    if let Some(late) = late {
+        draft.set(
+            SessionCondition::Completed,
+            ConditionStatus::True,
+            reason,
+            late,
+        );
+    }
     let note = if wanted {
         Note::normal(reason, message)
     } else {
         Note::warning(reason, message)
     };
     Plan::store(o, draft.finish()).telling(note)
+}
+
+/// What is said of an end at which something that was asked for is missing: providers report some of it only later.
+fn late_note(o: &Observed<'_>, draft: &mut Draft, phase: SessionPhase) -> Option<String> {
+    let provider = o.provider.as_ref()?;
+    let [.., last] = o.timing.after_end;
+    let until = draft.now() + last;
+    let mut ended = draft.status().clone();
+    ended.phase = phase;
+    let missing = missing(&ended, provider);
+    (!missing.is_empty()).then(|| {
+        format!(
+            "the provider did not report {} when the session ended; looked for until {until}",
+            missing.join(" and ")
+        )
+    })
 }

@@ -11,7 +11,7 @@ use super::launch::template_missing;
 use super::observed::{AgentView, Observed, Place, Readiness, Turn};
 use super::plan::Effect;
 use super::view::recorded;
-use crate::api::{DesiredState, Reason, RefusalRecord};
+use crate::api::{DesiredState, QueueResource, Reason, RefusalRecord};
 
 /// What a gate has to say of a session that is not launched.
 pub(super) enum Gate<'a> {
@@ -20,11 +20,11 @@ pub(super) enum Gate<'a> {
     /// It waits for something that comes by itself.
     Wait(Hold),
     /// It waits until somebody changes something outside of it.
-    Stall(Hold),
+    Block(Hold),
     /// It waits because its spec says so.
     Settle(Hold),
-    /// It waits for a free slot among the sessions of its agent, at this position.
-    Queue(i32),
+    /// It waits for its turn together with others.
+    Queue(QueueResource, Option<i32>, Hold),
     /// Its launch was refused, and nothing has changed since.
     Refused(&'a RefusalRecord, Duration),
     /// It ends without a launch, as its spec asks.
@@ -114,7 +114,7 @@ fn suspended<'a>(o: &Observed<'a>) -> Gate<'a> {
 fn agent<'a>(o: &Observed<'a>) -> Gate<'a> {
     match o.agent {
         AgentView::Present { .. } => Gate::Pass,
-        AgentView::Missing => Gate::Stall(Hold::new(
+        AgentView::Missing => Gate::Block(Hold::new(
             Reason::AgentNotFound,
             format!(
                 "there is no CodeAgent {} in namespace {}: create it",
@@ -127,7 +127,7 @@ fn agent<'a>(o: &Observed<'a>) -> Gate<'a> {
 fn provider<'a>(o: &Observed<'a>) -> Gate<'a> {
     match o.provider {
         Some(_) => Gate::Pass,
-        None => Gate::Stall(Hold::new(
+        None => Gate::Block(Hold::new(
             Reason::ProviderDisabled,
             "this installation of the operator does not run the CodeAgent's provider: enable it (--providers) or use another CodeAgent",
         )),
@@ -178,7 +178,7 @@ fn credentials<'a>(o: &Observed<'a>) -> Gate<'a> {
             passing: false,
             again,
         } => match refuse(objection) {
-            Gate::Stall(hold) => Gate::Stall(hold.again(*again)),
+            Gate::Block(hold) => Gate::Block(hold.again(*again)),
             other => other,
         },
         Readiness::Ready(_) => Gate::Pass,
@@ -226,7 +226,14 @@ fn refusal<'a>(o: &Observed<'a>) -> Gate<'a> {
 fn slot<'a>(o: &Observed<'a>) -> Gate<'a> {
     match o.place {
         Place::Free => Gate::Pass,
-        Place::Taken { position } => Gate::Queue(position),
+        Place::Taken { position } => Gate::Queue(
+            QueueResource::Capacity,
+            Some(position),
+            Hold::new(
+                Reason::WaitingForCapacity,
+                "waits: the CodeAgent runs as many sessions as spec.maxConcurrentSessions allows",
+            ),
+        ),
     }
 }
 
@@ -234,7 +241,9 @@ fn slot<'a>(o: &Observed<'a>) -> Gate<'a> {
 fn issue<'a>(o: &Observed<'a>) -> Gate<'a> {
     match &o.turn {
         Turn::Unneeded | Turn::Ours { .. } => Gate::Pass,
-        Turn::Taken { by } => Gate::Wait(
+        Turn::Taken { by } => Gate::Queue(
+            QueueResource::Issue,
+            None,
             Hold::new(
                 Reason::WaitingForIssue,
                 format!(
@@ -250,7 +259,7 @@ fn issue<'a>(o: &Observed<'a>) -> Gate<'a> {
 fn refuse<'a>(objection: &Objection) -> Gate<'a> {
     let hold = Hold::new(objection.reason, &objection.message);
     match objection.fault {
-        Fault::Surroundings => Gate::Stall(hold),
+        Fault::Surroundings => Gate::Block(hold),
         Fault::Session => Gate::Fail(hold),
     }
 }

@@ -8,10 +8,11 @@ use super::super::remote::{
 };
 use super::super::send::baseline::{self, Baseline};
 use super::super::send::judge::{CLOCK_SKEW, created_from, lookup_keys};
-use super::super::send::refusal::{self, Refused};
+use super::super::send::refusal::{self, MOST_UNCLEAR, Own, Refused};
 use super::super::send::seen::Preflight;
 use super::super::snapshot::RemotePhase;
-use super::super::status::Draft;
+use super::super::status::{Draft, whole_seconds};
+use super::super::timing::Timing;
 use super::observed::{
     AgentView, Connected, Inputs, Observed, Origin, ProviderFacts, Readiness, Turn,
 };
@@ -22,7 +23,7 @@ use super::view::{
 };
 use super::waiting::{self, waiting};
 use crate::api::{
-    CodeSessionStatus, ConditionStatus, Effective, ProviderStatus, Reason, RefusalRecord,
+    CodeSessionStatus, ConditionStatus, Effective, MendedBy, ProviderStatus, Reason, RefusalRecord,
     SendRecord, SendState, SendTarget, SessionCondition, SessionPhase,
 };
 
@@ -124,7 +125,8 @@ fn was_rate_limited(record: &SendRecord) -> bool {
     record
         .refusal
         .as_ref()
-        .is_some_and(|refusal| refusal.class == ErrorClass::RateLimited.as_str())
+        .and_then(|refusal| ErrorClass::named(&refusal.class))
+        .is_some_and(|class| class == ErrorClass::RateLimited)
 }
 
 /// Claims an attempt and sends it.
@@ -218,8 +220,7 @@ pub(super) fn claim(
             on_behalf_of: spec.on_behalf_of.clone(),
             template_id,
         }))),
-        notes: Vec::new(),
-        again: None,
+        ..Plan::default()
     }
 }
 
@@ -422,12 +423,15 @@ pub(super) fn settle_stored_refusal(o: &Observed<'_>, refusal: &RefusalRecord) -
 
 fn refusal(o: &Observed<'_>, error: &ProviderError) -> RefusalRecord {
     let record = recorded(o);
-    let own_model = o.session.spec.model.as_ref();
+    let effective = o
+        .session
+        .status
+        .and_then(|status| status.effective.as_ref());
     refusal::record(
         error,
-        Refused {
+        &Refused {
             previous: record.and_then(|record| record.refusal.as_ref()),
-            own_model: own_model.is_some_and(|own| own.id.is_some() || !own.params.is_empty()),
+            own: Own::of(o.session.spec, effective),
             from_template: record.is_some_and(|record| record.target.template_id.is_some()),
             agent_generation: match &o.agent {
                 AgentView::Present { generation, .. } => *generation,
@@ -442,24 +446,44 @@ fn refusal(o: &Observed<'_>, error: &ProviderError) -> RefusalRecord {
     )
 }
 
-/// The conditions of a session that waits after a refusal.
-pub(super) fn waits_after_refusal(draft: &mut Draft, refusal: &RefusalRecord) {
+/// The conditions of a session that waits after a refusal; answers with how long it is until it stalls.
+pub(super) fn waits_after_refusal(
+    draft: &mut Draft,
+    refusal: &RefusalRecord,
+    timing: &Timing,
+) -> Option<Duration> {
     let reason = refusal::reason(refusal);
-    let said = &refusal.message;
-    match reason {
-        Reason::RateLimited | Reason::ProviderUnavailable => draft.reconciling(
+    let said = refusal.message.trim_end_matches('.');
+    let at = whole_seconds(refusal.retry_at);
+    match (refusal.mended_by, reason) {
+        (MendedBy::Time, _) => {
+            draft.reconciling(
+                reason,
+                format!("not launched yet, goes on by itself: {said}"),
+            );
+            None
+        }
+        (_, Reason::WaitingForTemplate) => {
+            draft.reconciling(
+                reason,
+                format!("not launched yet, the template that sessions are launched from is looked for again: {said}"),
+            );
+            None
+        }
+        // Nothing was started, and what is not clear may pass.
+        (MendedBy::Unclear | MendedBy::Nobody, _) => {
+            draft.reconciling(
+                reason,
+                format!("not launched, the provider refuses the request: {said}. It is tried again at {at}, {MOST_UNCLEAR} times in all, and when the CodeAgent or its credentials change"),
+            );
+            None
+        }
+        (MendedBy::Others, _) => draft.blocked(
             reason,
-            format!("not launched yet, goes on by itself: {said}"),
+            format!("not launched: {said}. It is tried again at {at}, and when the CodeAgent or its credentials change"),
+            timing.stalled_after,
         ),
-        Reason::WaitingForTemplate => draft.reconciling(
-            reason,
-            format!("not launched yet, the template that sessions are launched from is looked for again: {said}"),
-        ),
-        _ => draft.stalled(
-            reason,
-            format!("not launched: {said}. It is tried again when the CodeAgent or its credentials change, and after a while"),
-        ),
-    };
+    }
 }
 
 /// The launch was refused and nothing of it is under way: wait, or end.
@@ -478,21 +502,25 @@ fn settle(o: &Observed<'_>, refusal: RefusalRecord) -> (CodeSessionStatus, Optio
         reason,
         "not launched",
     );
-    if reason != Reason::InvalidRequest {
-        waits_after_refusal(&mut draft, &refusal);
+    let final_word = match refusal.mended_by {
+        MendedBy::Nobody => true,
+        MendedBy::Unclear => refusal.count >= MOST_UNCLEAR,
+        MendedBy::Time | MendedBy::Others => false,
+    };
+    if !final_word {
+        waits_after_refusal(&mut draft, &refusal, o.timing);
         return (draft.finish(), None);
     }
+    let said = refusal.message.trim_end_matches('.');
     let (launched, reason, message) = if earlier_attempt_open(o) {
         let message = format!(
-            "the launch was repeated and refused ({}), and whether the first one arrived could not be found out. {IF_FOUND}",
-            refusal.message
+            "the launch was repeated and refused ({said}), and whether the first one arrived could not be found out. {IF_FOUND}"
         );
         let unknown = Reason::LaunchOutcomeUnknown;
         (ConditionStatus::Unknown, unknown, message)
     } else {
         let message = format!(
-            "the provider refuses the session: {}. Create a CodeSession with a new name",
-            refusal.message
+            "the provider refuses the session: {said}. Create a CodeSession with a new name"
         );
         (ConditionStatus::False, reason, message)
     };

@@ -1,13 +1,14 @@
 //! The life of a session: from what was observed to what to do next.
 //!
 //! [`decide`] is total, synchronous and deterministic. It plans at most one external effect; what is stored after the
-//! effect comes from [`record`], from the plan and the outcome alone. Each step has a room of its own, which holds both.
+//! effect comes from [`record`], from the plan and the outcome alone. [`Stage`] says where a session stands; each stage has a room
+//! of its own, which holds both.
 //!
 //! ```text
-//! no launch record, or refused    → waiting   the gates; when all let it pass, launch: finalizer, look, claim + send
-//! claimed, outcome not known      → recover   look for it, adopt, send again only when proven absent
-//! confirmed, phase not terminal   → active    progress, stop, finish
-//! phase terminal                  → ended     release the finalizer, time to live
+//! Waiting   waiting     the gates; when all let it pass, launch: finalizer, look, claim + send
+//! Open      recover     look for it, adopt, send again only when proven absent
+//! Running   active      progress, stop, finish
+//! Over      ended       what comes late, release the finalizer, time to live
 //! ```
 
 mod active;
@@ -20,11 +21,13 @@ mod plan;
 mod progress;
 mod recover;
 mod restored;
+mod stage;
 mod stop;
 #[cfg(test)]
 mod tests;
 mod view;
 mod waiting;
+mod write_refused;
 
 pub use super::send::seen::{Lookups, Preflight};
 pub use launch::template_missing;
@@ -35,14 +38,12 @@ pub use observed::{
 pub use plan::{
     Effect, Guard, LaunchPlan, Level, LookupPlan, Note, Outcome, Owner, Plan, Recorded, StatusWrite,
 };
+pub use stage::{Needs, Outline, Over, Stage, needs};
 pub use view::{deletion_policy_of, session_ref};
-
-use crate::api::{SendState, SessionPhase};
+pub use write_refused::write_refused;
 
 /// The next step of a session.
 pub fn decide(o: &Observed<'_>) -> Plan {
-    let status = o.session.status;
-    let phase = status.map_or(SessionPhase::Pending, |status| status.phase);
     if o.session.deleting.is_some() && !o.session.has_finalizer {
         // Nothing of ours holds it any more.
         return Plan::nothing();
@@ -50,14 +51,14 @@ pub fn decide(o: &Observed<'_>) -> Plan {
     if let Some(plan) = restored::decide(o) {
         return plan;
     }
-    if phase.is_terminal() {
-        return ended::decide(o);
-    }
-    let launch = status.and_then(|status| status.launch.as_ref());
-    match launch.map(|record| (record, record.state)) {
-        None | Some((_, SendState::Rejected | SendState::Absent)) => waiting::decide(o),
-        Some((record, SendState::Claimed | SendState::Unknown)) => recover::decide(o, record),
-        Some((record, SendState::Confirmed)) => active::decide(o, record),
+    match Stage::of(o.session.status) {
+        Stage::Waiting => waiting::decide(o),
+        Stage::Open(record) => {
+            // Also while a request is under way: who drops the wish from the spec meanwhile does not take it back.
+            stop::remember_wish(o).unwrap_or_else(|| recover::decide(o, record))
+        }
+        Stage::Running(record) => active::decide(o, record),
+        Stage::Over(over) => ended::decide(o, over),
     }
 }
 
@@ -85,6 +86,18 @@ pub fn record(o: &Observed<'_>, effect: &Effect, outcome: &Outcome) -> Recorded 
             },
         ) => recover::examined(o, account, owner.as_ref(), result),
         (
+            Effect::LookAgain(_),
+            Outcome::Examined {
+                account, result, ..
+            },
+        ) => {
+            match Stage::of(o.session.status) {
+                Stage::Over(over) => ended::looked(o, over, account, result),
+                // Somebody else has settled it meanwhile.
+                Stage::Waiting | Stage::Open(_) | Stage::Running(_) => Recorded::default(),
+            }
+        }
+        (
             Effect::AddFinalizer
             | Effect::ReleaseFinalizer
             | Effect::DeleteObject
@@ -93,7 +106,8 @@ pub fn record(o: &Observed<'_>, effect: &Effect, outcome: &Outcome) -> Recorded 
             | Effect::Launch(_)
             | Effect::Lookup(_)
             | Effect::Cancel(_)
-            | Effect::Examine(_),
+            | Effect::Examine(_)
+            | Effect::LookAgain(_),
             _,
         ) => Recorded::default(),
     }

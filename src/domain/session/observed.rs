@@ -47,6 +47,8 @@ pub struct Observed<'a> {
     pub last_stop: Option<Duration>,
     /// Whether this process has seen the provider take a stop for this session, also where that could not be stored.
     pub stop_taken: bool,
+    /// When, by `uptime`, this process last began to look at the ended session.
+    pub looked_after_end: Option<Duration>,
     /// Passing faults in a row, for waiting times.
     pub faults: i32,
     /// This installation.
@@ -191,6 +193,8 @@ pub enum Readiness {
 pub struct Connected {
     /// The account.
     pub account: AccountFingerprint,
+    /// When, by uptime, the provider last accepted the credential.
+    pub verified: Option<Duration>,
     /// Tells this credential from another one of the same account.
     pub credential: String,
     /// What a launch sends, where a launch is in sight.

@@ -20,10 +20,12 @@ pub struct Plan {
     pub before: Option<StatusWrite>,
     /// The one external effect.
     pub effect: Option<Effect>,
-    /// What people are told, once `before` is stored.
+    /// What people are told, once `before` is stored and the object is changed as the effect asks.
     pub notes: Vec<Note>,
-    /// When to look again if nothing happens; `None` waits for a change.
+    /// When to look again if nothing happens, more or less; `None` waits for a change.
     pub again: Option<Duration>,
+    /// When to look again at the latest, exactly: something is due then.
+    pub deadline: Option<Duration>,
 }
 
 impl Plan {
@@ -68,10 +70,14 @@ impl Plan {
 
     /// The same, with the sooner of two times to look again.
     pub fn no_later_than(mut self, again: Option<Duration>) -> Self {
-        self.again = match (self.again, again) {
-            (Some(a), Some(b)) => Some(a.min(b)),
-            (a, b) => a.or(b),
-        };
+        self.again = sooner(self.again, again);
+        self
+    }
+
+    /// The same, looking again exactly when something is due. What is due already is dealt with in this very plan: it must
+    /// not wake the next one at once.
+    pub fn due(mut self, left: Option<Duration>) -> Self {
+        self.deadline = sooner(self.deadline, left.filter(|left| !left.is_zero()));
         self
     }
 
@@ -87,6 +93,13 @@ impl Plan {
             self.notes.push(note);
         }
         self
+    }
+}
+
+fn sooner(one: Option<Duration>, other: Option<Duration>) -> Option<Duration> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
     }
 }
 
@@ -130,8 +143,10 @@ pub enum Effect {
     Lookup(Box<LookupPlan>),
     /// Stops the newest message.
     Cancel(SessionRef),
-    /// Looks at a session.
+    /// Looks at a session that a user handed over.
     Examine(SessionRef),
+    /// Looks at a session that has ended, for what comes late.
+    LookAgain(SessionRef),
 }
 
 /// A claimed launch.
@@ -203,7 +218,7 @@ pub enum Outcome {
     },
     /// A stop was sent.
     Stopped(Result<CancelAnswer, ProviderError>),
-    /// A look at a session that a user handed over.
+    /// A look at a session that a user handed over, or that has ended.
     Examined {
         /// The account that looked.
         account: AccountFingerprint,

@@ -6,8 +6,8 @@ use super::super::status::{Draft, RESULT_BYTES, clip};
 use super::observed::Observed;
 use super::plan::Plan;
 use crate::api::{
-    CodeSessionStatus, ConditionStatus, LinksStatus, PullRequestStatus, Reason, SessionCondition,
-    SessionPhase, UsageStatus,
+    CodeSessionStatus, ConditionStatus, DesiredState, LinksStatus, PullRequestStatus, Reason,
+    SessionCondition, SessionPhase, UsageStatus,
 };
 
 /// Longest URL that is kept.
@@ -94,9 +94,17 @@ pub(super) fn store_if_seen(o: &Observed<'_>, status: CodeSessionStatus) -> Plan
 }
 
 pub(super) fn progress(draft: &mut Draft, o: &Observed<'_>, snapshot: &Snapshot) {
-    let (reason, message) = standing(draft, o, snapshot);
+    let (reason, mut message) = standing(draft, o, snapshot);
+    for sentence in without_effect(o) {
+        message.push_str("; ");
+        message.push_str(sentence);
+    }
+    let messages = o.session.spec.messages.as_ref();
+    let reason = match messages.is_some_and(|messages| !messages.is_empty()) {
+        true => Reason::NotSupportedYet,
+        false => reason,
+    };
     draft.reconciling(reason, message);
-    not_yet_messages(draft, o);
 }
 
 /// Puts into the status where the session stands, and answers with what there is to say of it.
@@ -188,19 +196,47 @@ pub(super) fn pull_request_condition(draft: &mut Draft, wish: PullRequestWish) {
     };
 }
 
-/// Messages added to a running session: they are not sent by this version, and that is said.
-fn not_yet_messages(draft: &mut Draft, o: &Observed<'_>) {
-    if o.session
-        .spec
+/// What the spec asks for and a session that was launched cannot do: accepted without effect, so that it is said.
+fn without_effect(o: &Observed<'_>) -> Vec<&'static str> {
+    let spec = o.session.spec;
+    let effective = o
+        .session
+        .status
+        .and_then(|status| status.effective.as_ref());
+    let messages = spec
         .messages
         .as_ref()
-        .is_some_and(|messages| !messages.is_empty())
-    {
-        draft.reconciling(
-            Reason::NotSupportedYet,
-            "the agent works; spec.messages is not supported by this version of the operator and is not sent",
-        );
-    }
+        .is_some_and(|messages| !messages.is_empty());
+    let credentials = spec.credentials.as_ref().is_some_and(|own| {
+        effective.is_some_and(|effective| {
+            own.secret_ref.name != effective.credentials_ref.name
+                || own.secret_ref.key != effective.credentials_ref.key
+        })
+    });
+    let unknown_launch = spec
+        .on_unknown_launch
+        .is_some_and(|own| effective.is_some_and(|effective| own != effective.on_unknown_launch));
+    [
+        (
+            messages,
+            "spec.messages is not supported by this version of the operator and is not sent",
+        ),
+        (
+            spec.desired_state() == DesiredState::Suspended,
+            "desiredState: Suspended has no effect on a session that was launched, because no provider can pause it: set Cancelled to stop it",
+        ),
+        (
+            credentials,
+            "spec.credentials has no effect any more: the session keeps the Secret that it was launched with",
+        ),
+        (
+            unknown_launch,
+            "spec.onUnknownLaunch has no effect any more: the launch is known to have arrived",
+        ),
+    ]
+    .into_iter()
+    .filter_map(|(asked, sentence)| asked.then_some(sentence))
+    .collect()
 }
 
 /// What is to be expected of a pull request.

@@ -16,8 +16,8 @@ use super::observed::{AgentView, Connected, Inputs, Observed, Origin, ProviderFa
 use super::plan::{Effect, LookupPlan, Note, Owner, Plan, Recorded};
 use super::progress::apply;
 use super::view::{
-    IF_FOUND, deletion_overdue, deletion_policy, draft, had_its_chance, keys, set_state,
-    stop_wanted, store, until_deletion_overdue,
+    IF_FOUND, deletion_overdue, deletion_policy, draft, keys, observed_long_enough, set_state,
+    stop_wanted, store, until_deletion_bound,
 };
 use crate::api::{
     ConditionStatus, DeletionPolicy, Effective, OnUnknownLaunch, ProviderKind, ProviderStatus,
@@ -33,7 +33,7 @@ pub(super) fn decide(o: &Observed<'_>, open: &SendRecord) -> Plan {
     }
     if o.in_flight {
         // Our own request is still under way; its outcome is recorded by whoever holds it.
-        return Plan::nothing().no_later_than(until_deletion_overdue(o));
+        return Plan::nothing().no_later_than(until_deletion_bound(o));
     }
     let Some(effective) = o
         .session
@@ -57,7 +57,7 @@ pub(super) fn decide(o: &Observed<'_>, open: &SendRecord) -> Plan {
         Next::Look if o.stopping => Plan::nothing(),
         Next::Look => Plan::act(look(o, open, effective)),
     };
-    plan.no_later_than(until_deletion_overdue(o))
+    plan.no_later_than(until_deletion_bound(o))
 }
 
 /// The open claim, with what this process knows of it.
@@ -82,7 +82,7 @@ fn open_claim<'a>(o: &'a Observed<'a>, record: &'a SendRecord) -> OpenClaim<'a> 
         } else {
             o.timing.unknown_patience
         },
-        had_its_chance: had_its_chance(o),
+        had_its_chance: observed_long_enough(o),
         clock: o.clock(),
     }
 }

@@ -28,7 +28,7 @@ pub(super) fn decide(o: &Observed<'_>) -> Option<Plan> {
         return Some(released(o));
     }
     match state {
-        Some(SendState::Confirmed) => None,
+        Some(SendState::Confirmed | SendState::Lost) => None,
         Some(SendState::Claimed | SendState::Unknown) if stop_wanted(o) => Some(recover::give_up(
             o,
             "this object is a restored copy, and whether the launch of the original arrived is not looked for",

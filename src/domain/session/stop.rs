@@ -1,23 +1,35 @@
-//! Stopping a launched session: why, how often, and what comes of it.
+//! Stopping a launched session: why, when the next stop is due, what came of the last one, and what is said of it.
+//!
+//! A stop is repeated, but never blindly: after one that was taken or refused, only a look that was begun since and still
+//! shows the session active makes the next one due. Where stops come to nothing, everything that a person needs stands in
+//! the conditions: the provider's words, how often it was tried, when it is tried next, and the session's page.
 
 use std::time::Duration;
 
+use jiff::SignedDuration;
+
 use super::super::remote::{CancelAnswer, Capability, ProviderError, SessionRef};
+use super::super::status::{Draft, clip, whole_seconds};
 use super::observed::{Observed, Readiness};
 use super::plan::{Effect, Guard, Note, Plan, Recorded, StatusWrite};
 use super::progress::{standing, store_if_seen};
-use super::view::{draft, stop_wanted, store};
+use super::view::{draft, spec_asks_for_stop, store};
 use crate::api::{
-    CancelReason, CancelRecord, ConditionStatus, DesiredState, Reason, SessionCondition, condition,
+    CancelReason, CancelRecord, CancelState, CodeSessionStatus, DesiredState, Reason,
 };
 
-pub(super) fn stop_reason(o: &Observed<'_>) -> Option<CancelReason> {
-    if let Some(cancel) = o.session.status.and_then(|status| status.cancel.as_ref()) {
+/// Stops in a row that came to nothing after which somebody should know.
+const FAILURES_BEFORE_STALLED: i32 = 5;
+
+/// Why the session is to be stopped, if it is. What was asked for once stays wanted, also where the spec no longer says so:
+/// tools that apply manifests drop what a person has patched.
+pub(super) fn reason(o: &Observed<'_>) -> Option<CancelReason> {
+    if let Some(cancel) = recorded(o) {
         return Some(cancel.reason);
     }
     if o.session.deleting.is_some() {
         Some(CancelReason::Delete)
-    } else if stop_wanted(o) {
+    } else if spec_asks_for_stop(o) {
         Some(CancelReason::User)
     } else if until_deadline(o).is_some_and(|left| left.is_zero()) {
         Some(CancelReason::Deadline)
@@ -26,139 +38,306 @@ pub(super) fn stop_reason(o: &Observed<'_>) -> Option<CancelReason> {
     }
 }
 
-/// How long the session may still run.
+/// How long the session may still run; `None` once a stop was asked for: then the deadline has nothing more to say.
 pub(super) fn until_deadline(o: &Observed<'_>) -> Option<Duration> {
-    let status = o.session.status?;
+    let status = o.session.status.filter(|status| status.cancel.is_none())?;
     let seconds = o
         .session
         .spec
         .active_deadline_seconds
         .or(status.effective.as_ref().map(|e| e.active_deadline_seconds))?;
     let deadline = status.started_at? + Duration::from_secs(u64::try_from(seconds).unwrap_or(0));
-    let left = o.until(deadline);
-    // Once a stop was asked for, the deadline has nothing more to say.
-    (status.cancel.is_none()).then_some(left)
+    Some(o.until(deadline))
 }
 
-pub(super) fn stop(o: &Observed<'_>, session: SessionRef, reason: CancelReason) -> Plan {
+/// Stores that the spec asks for the end of a session whose launch is not settled yet; `None` where that is known already.
+pub(super) fn remember_wish(o: &Observed<'_>) -> Option<Plan> {
+    if recorded(o).is_some() || !spec_asks_for_stop(o) {
+        return None;
+    }
+    let mut draft = draft(o);
+    request(&mut draft, CancelReason::User, CancelState::Requested);
+    Some(Plan::store(o, draft.finish()))
+}
+
+/// The next step of a session that is to be stopped.
+pub(super) fn decide(o: &Observed<'_>, session: SessionRef, reason: CancelReason) -> Plan {
     let possible = o
         .provider
         .as_ref()
         .is_some_and(|provider| provider.capabilities.contains(&Capability::Cancel));
-    let refused = o.session.status.is_some_and(|status| {
-        condition(&status.conditions, SessionCondition::Stalled.as_str())
-            .is_some_and(|stalled| stalled.reason == Reason::CancelUnsupported.as_str())
-    });
-    if !possible || refused {
+    let state = recorded(o).map(|cancel| cancel.state);
+    if !possible || state == Some(CancelState::Unsupported) {
         if o.session.deleting.is_some() {
-            return let_go(&session, "its provider cannot stop it: left running");
+            return orphan(&session, "its provider cannot stop it: left running");
         }
-        return followed_to_its_end(o, reason);
+        return follow_to_its_end(o, reason);
     }
     match &o.readiness {
         Readiness::Ready(_) => {}
-        Readiness::Unverified if !o.stopping => return Plan::act(Effect::VerifyCredentials),
         Readiness::Blocked {
             objection, again, ..
         } => {
             let mut draft = draft(o);
-            draft.stalled(
+            request(&mut draft, reason, CancelState::Requested);
+            let left = draft.blocked(
                 objection.reason,
                 format!("cannot be stopped: {}", objection.message),
+                o.timing.stalled_after,
             );
-            return Plan::store(o, draft.finish()).again(*again);
+            return Plan::store(o, draft.finish()).again(*again).due(left);
         }
+        Readiness::Unverified if !o.stopping => return Plan::act(Effect::VerifyCredentials),
         Readiness::NotGathered | Readiness::Unverified => return Plan::wait(o.timing.recheck),
     }
     if o.stopping {
         return Plan::nothing();
     }
-    let stored = o.session.status.and_then(|status| status.cancel.as_ref());
-    if stored.is_none() {
-        let mut draft = draft(o);
-        let now = draft.now();
-        let message = draft.first_message().name.clone();
-        draft.status().cancel = Some(CancelRecord {
-            reason,
-            message,
-            sent_at: now,
-            accepted_at: None,
-        });
-        let why = match reason {
-            CancelReason::User => match o.session.spec.desired_state() {
-                DesiredState::Archived => "being stopped before it is archived",
-                DesiredState::Running | DesiredState::Suspended | DesiredState::Cancelled => {
-                    "being stopped on request"
-                }
-            },
-            CancelReason::Delete => "being stopped because it is being deleted",
-            CancelReason::Deadline => "being stopped: it ran longer than activeDeadlineSeconds",
-            CancelReason::Duplicate => "being stopped as a duplicate",
-        };
-        draft.reconciling(Reason::Cancelling, why);
-        return Plan {
-            before: Some(StatusWrite {
-                status: Box::new(draft.finish()),
-                guard: Guard::Unchanged,
-            }),
-            effect: Some(Effect::Cancel(session)),
-            notes: Vec::new(),
-            again: None,
-        };
-    }
-    let accepted = stored.is_some_and(|cancel| cancel.accepted_at.is_some());
-    let pace = if accepted {
-        o.timing.stop_again
-    } else {
-        o.timing.fault_wait(o.faults)
-    };
-    let wait = o
-        .last_stop
-        .and_then(|last| (last + pace).checked_sub(o.uptime))
-        .filter(|wait| !wait.is_zero());
-    match wait {
-        Some(wait) => {
-            let mut draft = draft(o);
-            if is_stalled(o) {
-                // What kept the stop from being sent is gone.
-                draft.reconciling(Reason::Cancelling, "being stopped");
+    match recorded(o) {
+        None => first(o, session, reason),
+        Some(cancel) if cancel.state == CancelState::Requested => first(o, session, cancel.reason),
+        Some(cancel) => match until_next(o, cancel) {
+            None => Plan::act(Effect::Cancel(session)),
+            Some(wait) => {
+                let mut draft = draft(o);
+                // Something else may have kept the stop from being sent meanwhile.
+                say(&mut draft, o);
+                Plan::store(o, draft.finish()).again(wait)
             }
-            Plan::store(o, draft.finish()).again(wait)
+        },
+    }
+}
+
+/// The first stop: `sentAt` is stored before it goes out.
+fn first(o: &Observed<'_>, session: SessionRef, reason: CancelReason) -> Plan {
+    let mut draft = draft(o);
+    let now = draft.now();
+    request(&mut draft, reason, CancelState::Sent);
+    if let Some(cancel) = draft.status().cancel.as_mut() {
+        cancel.state = CancelState::Sent;
+        cancel.sent_at.get_or_insert(now);
+    }
+    say(&mut draft, o);
+    Plan {
+        before: Some(StatusWrite {
+            status: Box::new(draft.finish()),
+            guard: Guard::Unchanged,
+        }),
+        effect: Some(Effect::Cancel(session)),
+        ..Plan::default()
+    }
+}
+
+fn recorded<'a>(o: &Observed<'a>) -> Option<&'a CancelRecord> {
+    o.session.status.and_then(|status| status.cancel.as_ref())
+}
+
+/// Records that a stop is wanted, where that is not recorded yet.
+fn request(draft: &mut Draft, reason: CancelReason, state: CancelState) {
+    let message = draft.first_message().name.clone();
+    draft.status().cancel.get_or_insert(CancelRecord {
+        reason,
+        message,
+        state,
+        sent_at: None,
+        accepted_at: None,
+        failures: 0,
+        error: None,
+        next_at: None,
+    });
+}
+
+/// How long until the next stop; `None` if it is due.
+fn until_next(o: &Observed<'_>, cancel: &CancelRecord) -> Option<Duration> {
+    let pace = pace(o, cancel.state, cancel.failures);
+    let wait = match (o.last_stop, cancel.next_at) {
+        (Some(last), _) => (last + pace).saturating_sub(o.uptime),
+        // Another process sent the last one.
+        (None, Some(next)) => o.until(next),
+        (None, None) => Duration::ZERO,
+    };
+    if !wait.is_zero() {
+        return Some(wait);
+    }
+    let blind = match cancel.state {
+        // It is not known to have reached the provider: it may be sent again at once.
+        CancelState::Failing => false,
+        // Sent by another process, which did not live to store the answer.
+        CancelState::Sent => o.last_stop.is_some() && !seen_active_since_last_stop(o, cancel),
+        CancelState::Requested
+        | CancelState::Accepted
+        | CancelState::Refused
+        | CancelState::Unsupported => !seen_active_since_last_stop(o, cancel),
+    };
+    blind.then_some(o.timing.poll_min)
+}
+
+/// Whether a look that was begun after the last stop shows the session active.
+fn seen_active_since_last_stop(o: &Observed<'_>, cancel: &CancelRecord) -> bool {
+    let Some(look) = o.look else { return false };
+    let active = look
+        .result
+        .as_ref()
+        .is_ok_and(|snapshot| !snapshot.phase.is_terminal());
+    let since = match (o.last_stop, cancel.accepted_at) {
+        (Some(last), _) => look.begun > last,
+        // The stop was an earlier process's: what this one saw, it saw later.
+        (None, _) => true,
+    };
+    active && since
+}
+
+/// The shortest time between two stops.
+fn pace(o: &Observed<'_>, state: CancelState, failures: i32) -> Duration {
+    match state {
+        CancelState::Accepted if failures < FAILURES_BEFORE_STALLED => o.timing.stop_again,
+        CancelState::Accepted => o.timing.stop_again.max(o.timing.fault_wait_max),
+        CancelState::Requested
+        | CancelState::Sent
+        | CancelState::Refused
+        | CancelState::Failing
+        | CancelState::Unsupported => o.timing.fault_wait(failures.max(o.faults)),
+    }
+    .max(o.timing.poll_min.min(o.timing.stop_again))
+}
+
+/// Puts into the conditions how the stop stands, as its record tells.
+fn say(draft: &mut Draft, o: &Observed<'_>) {
+    let Some(cancel) = draft.status().cancel.clone() else {
+        return;
+    };
+    let (stalled, reason, message) = sentence(&cancel, draft.status(), o);
+    if stalled {
+        draft.stalled(reason, message);
+    } else {
+        draft.reconciling(reason, message);
+    }
+}
+
+fn sentence(
+    cancel: &CancelRecord,
+    status: &CodeSessionStatus,
+    o: &Observed<'_>,
+) -> (bool, Reason, String) {
+    let why = being_stopped(cancel.reason, o);
+    let failures = cancel.failures;
+    let stalled = failures >= FAILURES_BEFORE_STALLED;
+    let advice = if stalled {
+        format!(". If it must end now, {}", on_its_page(status))
+    } else {
+        String::new()
+    };
+    let next = cancel
+        .next_at
+        .map(|at| format!(", next try at {at}"))
+        .unwrap_or_default();
+    let said = cancel.error.as_deref().unwrap_or("no reason");
+    let said = said.trim_end_matches('.');
+    match cancel.state {
+        CancelState::Refused => {
+            let reason = if stalled {
+                Reason::CancelRefused
+            } else {
+                Reason::Cancelling
+            };
+            let message = format!(
+                "{why}; the provider refuses and reports the session as active: {said}; tried {failures} times{next}{advice}"
+            );
+            (stalled, reason, message)
         }
-        None => Plan::act(Effect::Cancel(session)),
+        CancelState::Failing => {
+            let reason = if stalled {
+                Reason::CancelFailing
+            } else {
+                Reason::Cancelling
+            };
+            let times = if failures == 1 {
+                "once".to_owned()
+            } else {
+                format!("{failures} times")
+            };
+            let message =
+                format!("{why}; the provider answered: {said}; tried {times}{next}{advice}");
+            (stalled, reason, message)
+        }
+        CancelState::Accepted if stalled => (
+            true,
+            Reason::CancelFailing,
+            format!(
+                "{why}; the provider took the stop, {failures} times again, and still reports the session as active{advice}"
+            ),
+        ),
+        CancelState::Unsupported => (
+            true,
+            Reason::CancelUnsupported,
+            cannot_be_stopped(cancel.reason, status),
+        ),
+        CancelState::Requested | CancelState::Sent | CancelState::Accepted => {
+            (false, Reason::Cancelling, why.to_owned())
+        }
+    }
+}
+
+fn being_stopped(reason: CancelReason, o: &Observed<'_>) -> &'static str {
+    match reason {
+        CancelReason::User => match o.session.spec.desired_state() {
+            DesiredState::Archived => "being stopped before it is archived",
+            DesiredState::Running | DesiredState::Suspended | DesiredState::Cancelled => {
+                "being stopped on request"
+            }
+        },
+        CancelReason::Delete => "being stopped because it is being deleted",
+        CancelReason::Deadline => "being stopped: it ran longer than activeDeadlineSeconds",
+        CancelReason::Duplicate => "being stopped as a duplicate",
+    }
+}
+
+fn on_its_page(status: &CodeSessionStatus) -> String {
+    let url = status
+        .provider
+        .as_ref()
+        .and_then(|provider| provider.session_url.as_deref());
+    match url {
+        Some(url) => format!("stop it on its page: {url}"),
+        None => "stop it on the provider's page".to_owned(),
     }
 }
 
 /// Somebody wants it stopped and the provider cannot: that is said, and how the session fares is shown on.
-fn followed_to_its_end(o: &Observed<'_>, reason: CancelReason) -> Plan {
+fn follow_to_its_end(o: &Observed<'_>, reason: CancelReason) -> Plan {
     let mut draft = draft(o);
     if let Some(Ok(snapshot)) = o.look.map(|look| &look.result) {
         standing(&mut draft, o, snapshot);
     }
-    draft.stalled(Reason::CancelUnsupported, cannot_be_stopped(reason));
-    store_if_seen(o, draft.finish())
+    request(&mut draft, reason, CancelState::Unsupported);
+    if let Some(cancel) = draft.status().cancel.as_mut() {
+        cancel.state = CancelState::Unsupported;
+    }
+    let first = recorded(o).is_none_or(|cancel| cancel.state != CancelState::Unsupported);
+    let message = cannot_be_stopped(reason, draft.status());
+    draft.stalled(Reason::CancelUnsupported, &message);
+    let plan = store_if_seen(o, draft.finish());
+    if first {
+        plan.telling(Note::warning(Reason::CancelUnsupported, message))
+    } else {
+        plan
+    }
 }
 
 /// Said of a session that its provider cannot stop.
-pub(super) fn cannot_be_stopped(reason: CancelReason) -> String {
+fn cannot_be_stopped(reason: CancelReason, status: &CodeSessionStatus) -> String {
     let why = match reason {
         CancelReason::Deadline => "it runs longer than activeDeadlineSeconds, and ",
         CancelReason::User | CancelReason::Delete | CancelReason::Duplicate => "",
     };
     format!(
-        "{why}its provider cannot stop it: it goes on until it ends by itself. Stop it on the provider's page if there is a way"
+        "{why}its provider cannot stop it: it goes on until it ends by itself. If there is a way, {}",
+        on_its_page(status)
     )
 }
 
-fn is_stalled(o: &Observed<'_>) -> bool {
-    o.session.status.is_some_and(|status| {
-        condition(&status.conditions, SessionCondition::Stalled.as_str())
-            .is_some_and(|stalled| stalled.status == ConditionStatus::True)
-    })
-}
-
 /// The object goes, the session stays.
-pub(super) fn let_go(session: &SessionRef, why: &str) -> Plan {
+pub(super) fn orphan(session: &SessionRef, why: &str) -> Plan {
     let mut plan = Plan::act(Effect::ReleaseFinalizer);
     plan.notes.push(Note::warning(
         Reason::Orphaned,
@@ -167,37 +346,133 @@ pub(super) fn let_go(session: &SessionRef, why: &str) -> Plan {
     plan
 }
 
+/// What a stop comes to.
 pub(super) fn stopped(o: &Observed<'_>, answer: &Result<CancelAnswer, ProviderError>) -> Recorded {
     match answer {
-        Ok(CancelAnswer::Accepted) => {
-            let mut draft = draft(o);
-            let now = draft.now();
-            if let Some(cancel) = draft.status().cancel.as_mut() {
-                cancel.accepted_at.get_or_insert(now);
-            }
-            Recorded {
-                again: Some(o.timing.stop_again),
-                ..store(o, draft.finish())
-            }
-        }
-        Ok(CancelAnswer::NotCancellable) => Recorded {
+        Ok(CancelAnswer::Accepted) => taken(o),
+        Ok(CancelAnswer::NotCancellable) if o.faults == 0 && !failed_before(o) => Recorded {
+            // It may just have ended: the next look tells. Only if it does not is there something to say.
             again: Some(o.timing.poll_min),
+            fault: true,
             ..Recorded::default()
         },
+        Ok(CancelAnswer::NotCancellable) => {
+            let failures = failures(o).max(o.faults).saturating_add(1);
+            failed(
+                o,
+                CancelState::Refused,
+                failures,
+                "it cannot be stopped now",
+                Duration::ZERO,
+            )
+        }
         Ok(CancelAnswer::Unsupported) => {
             let mut draft = draft(o);
-            let stop = draft.status().cancel.as_ref();
-            let reason = stop.map_or(CancelReason::User, |cancel| cancel.reason);
-            draft.stalled(Reason::CancelUnsupported, cannot_be_stopped(reason));
-            store(o, draft.finish())
-        }
-        Err(_) => {
-            let wait = o.timing.fault_wait(o.faults.saturating_add(1));
-            Recorded {
-                again: Some(wait),
-                fault: true,
-                ..Recorded::default()
+            if let Some(cancel) = draft.status().cancel.as_mut() {
+                cancel.state = CancelState::Unsupported;
             }
+            say(&mut draft, o);
+            let mut recorded = store(o, draft.finish());
+            tell(&mut recorded, o);
+            recorded
         }
+        Err(error) => failed(
+            o,
+            CancelState::Failing,
+            failures(o).saturating_add(1),
+            &error.to_string(),
+            error.retry_after.unwrap_or_default(),
+        ),
     }
+}
+
+fn failures(o: &Observed<'_>) -> i32 {
+    recorded(o).map_or(0, |cancel| cancel.failures)
+}
+
+fn failed_before(o: &Observed<'_>) -> bool {
+    failures(o) > 0
+}
+
+/// The provider took a stop. One that follows on another that was taken shows that the other had no effect, which is said
+/// once that has lasted: until then repeating is worth no write.
+fn taken(o: &Observed<'_>) -> Recorded {
+    let mut draft = draft(o);
+    let now = draft.now();
+    let without_effect = without_effect(o);
+    let repeats = o.faults.saturating_add(1);
+    let mut news = false;
+    let mut repeated = false;
+    if let Some(cancel) = draft.status().cancel.as_mut() {
+        repeated = cancel.state == CancelState::Accepted;
+        if !repeated {
+            cancel.failures = 0;
+        } else if without_effect && cancel.failures < FAILURES_BEFORE_STALLED {
+            cancel.failures = repeats.max(FAILURES_BEFORE_STALLED);
+            news = true;
+        }
+        cancel.state = CancelState::Accepted;
+        cancel.accepted_at.get_or_insert(now);
+        cancel.error = None;
+        cancel.next_at = None;
+    }
+    say(&mut draft, o);
+    let mut recorded = Recorded {
+        again: Some(o.timing.stop_again),
+        fault: repeated,
+        ..store(o, draft.finish())
+    };
+    if news {
+        tell(&mut recorded, o);
+    }
+    recorded
+}
+
+/// Whether the stop that was taken first should have shown by now, to this process as well.
+fn without_effect(o: &Observed<'_>) -> bool {
+    let patience = o.timing.stop_silence * 2;
+    let observed = o
+        .uptime
+        .saturating_sub(o.claim_first_seen.unwrap_or_default());
+    let accepted = recorded(o).and_then(|cancel| cancel.accepted_at);
+    accepted.is_some_and(|accepted| o.since(accepted) >= patience && observed >= patience)
+}
+
+/// A stop came to nothing: that is stored with everything a person needs.
+fn failed(
+    o: &Observed<'_>,
+    state: CancelState,
+    failures: i32,
+    said: &str,
+    at_least: Duration,
+) -> Recorded {
+    let wait = pace(o, state, failures).max(at_least);
+    let next = o.now + SignedDuration::try_from(wait).unwrap_or(SignedDuration::ZERO);
+    let mut draft = draft(o);
+    if let Some(cancel) = draft.status().cancel.as_mut() {
+        cancel.state = state;
+        cancel.failures = failures;
+        cancel.error = Some(clip(said, 512));
+        cancel.next_at = Some(whole_seconds(next));
+    }
+    say(&mut draft, o);
+    let mut recorded = Recorded {
+        again: Some(wait),
+        fault: true,
+        ..store(o, draft.finish())
+    };
+    if failures == FAILURES_BEFORE_STALLED {
+        tell(&mut recorded, o);
+    }
+    recorded
+}
+
+/// Says in an Event what the conditions say, once it is stored.
+fn tell(recorded: &mut Recorded, o: &Observed<'_>) {
+    let Some(write) = &recorded.write else { return };
+    let Some(cancel) = &write.status.cancel else {
+        return;
+    };
+    let (_, reason, message) = sentence(cancel, &write.status, o);
+    recorded.notes.push(Note::warning(reason, message));
 }

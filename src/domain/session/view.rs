@@ -8,16 +8,26 @@ use super::super::status::Draft;
 use super::observed::{Observed, SessionView};
 use super::plan::{Guard, Recorded, StatusWrite};
 use crate::api::{
-    CodeSessionSpec, CodeSessionStatus, DeletionPolicy, DesiredState, SendRecord, SendState,
+    CancelReason, CodeSessionSpec, CodeSessionStatus, DeletionPolicy, DesiredState, SendRecord,
+    SendState,
 };
 
-/// Whether the spec, or the object's deletion, asks for the session's end.
+/// Whether the spec asks for the session's end as it stands now.
+pub(super) fn spec_asks_for_stop(o: &Observed<'_>) -> bool {
+    match o.session.spec.desired_state() {
+        DesiredState::Cancelled | DesiredState::Archived => true,
+        DesiredState::Running | DesiredState::Suspended => false,
+    }
+}
+
+/// Whether the session's end is wanted: by its spec, by the object's deletion, or because it was wanted once.
 pub(super) fn stop_wanted(o: &Observed<'_>) -> bool {
-    o.session.deleting.is_some()
-        || matches!(
-            o.session.spec.desired_state(),
-            DesiredState::Cancelled | DesiredState::Archived
-        )
+    let recorded = o.session.status.and_then(|status| status.cancel.as_ref());
+    let once = recorded.is_some_and(|cancel| match cancel.reason {
+        CancelReason::User | CancelReason::Delete => true,
+        CancelReason::Deadline | CancelReason::Duplicate => false,
+    });
+    o.session.deleting.is_some() || spec_asks_for_stop(o) || once
 }
 
 /// What deleting this session does at the provider.
@@ -38,26 +48,29 @@ pub fn deletion_policy_of(
 
 /// Whether a deletion has used up its time.
 pub(super) fn deletion_overdue(o: &Observed<'_>) -> bool {
-    had_its_chance(o)
-        && o.session
-            .deleting
-            .is_some_and(|since| o.since(since) >= o.timing.deletion_bound)
+    until_deletion_bound(o).is_some_and(|left| left.is_zero())
 }
 
-/// How long it is until a deletion has used up its time.
-pub(super) fn until_deletion_overdue(o: &Observed<'_>) -> Option<Duration> {
-    let bound = o
-        .timing
-        .deletion_bound
-        .saturating_sub(o.since(o.session.deleting?));
-    let chance =
-        (o.claim_first_seen.unwrap_or_default() + o.timing.deletion_slack).saturating_sub(o.uptime);
-    Some(bound.max(chance)).filter(|left| !left.is_zero())
+/// How long a deletion may still take; `None` where the object is not being deleted.
+///
+/// It has the bound, and this process has its chance to look and to stop: who comes back after hours tries before giving up.
+/// A process that never lives long enough for that must not hold the object for ever: past three times the bound, a fifth
+/// of that chance is enough.
+pub(super) fn until_deletion_bound(o: &Observed<'_>) -> Option<Duration> {
+    let since = o.since(o.session.deleting?);
+    let observed = o
+        .uptime
+        .saturating_sub(o.claim_first_seen.unwrap_or_default());
+    let bound = o.timing.deletion_bound;
+    let chance = o.timing.deletion_slack;
+    let in_time = (bound.saturating_sub(since)).max(chance.saturating_sub(observed));
+    let outer = ((bound * 3).saturating_sub(since)).max((chance / 5).saturating_sub(observed));
+    Some(in_time.min(outer))
 }
 
 /// Whether this process has had the session long enough to have looked for it and stopped it. Time that passed while
-/// nobody was there to do anything ends nothing: who comes back after hours looks and stops before giving up.
-pub(super) fn had_its_chance(o: &Observed<'_>) -> bool {
+/// nobody was there to do anything ends nothing.
+pub(super) fn observed_long_enough(o: &Observed<'_>) -> bool {
     let since = o.claim_first_seen.unwrap_or_default();
     o.uptime.saturating_sub(since) >= o.timing.deletion_slack
 }

@@ -7,7 +7,8 @@ use super::observed::Observed;
 use super::plan::{Effect, Note, Plan};
 use super::view::{IF_FOUND, earlier_attempt_open};
 use crate::api::{
-    ConditionStatus, QueueStatus, Reason, RefusalRecord, SessionCondition, SessionPhase,
+    ConditionStatus, QueueResource, QueueStatus, Reason, RefusalRecord, SessionCondition,
+    SessionPhase,
 };
 
 pub(super) fn decide(o: &Observed<'_>) -> Plan {
@@ -25,17 +26,19 @@ fn held(o: &Observed<'_>, gate: Gate<'_>) -> Option<Plan> {
     Some(match gate {
         Gate::Pass => return None,
         Gate::Wait(hold) => waiting(o, hold.reason, &hold.message).no_later_than(hold.again),
-        Gate::Stall(hold) => {
+        Gate::Block(hold) => {
             let mut draft = draft(o);
-            draft.stalled(hold.reason, &hold.message);
-            Plan::store(o, draft.finish()).no_later_than(hold.again)
+            let left = draft.blocked(hold.reason, &hold.message, o.timing.stalled_after);
+            Plan::store(o, draft.finish())
+                .no_later_than(hold.again)
+                .due(left)
         }
         Gate::Settle(hold) => {
             let mut draft = draft(o);
             draft.settled(hold.reason, &hold.message);
             Plan::store(o, draft.finish())
         }
-        Gate::Queue(position) => queued(o, position),
+        Gate::Queue(of, position, hold) => queued(o, of, position, &hold),
         Gate::Refused(refusal, again) => refused(o, refusal).again(again),
         Gate::Cancel(hold) => never_launched(o, hold.reason, &hold.message),
         Gate::Fail(hold) => fail(o, &hold),
@@ -115,18 +118,23 @@ fn fail(o: &Observed<'_>, hold: &Hold) -> Plan {
 fn refused(o: &Observed<'_>, refusal: &RefusalRecord) -> Plan {
     // Something else may have stood in its place meanwhile.
     let mut draft = draft(o);
-    waits_after_refusal(&mut draft, refusal);
-    Plan::store(o, draft.finish())
+    let left = waits_after_refusal(&mut draft, refusal, o.timing);
+    Plan::store(o, draft.finish()).due(left)
 }
 
-fn queued(o: &Observed<'_>, position: i32) -> Plan {
+fn queued(o: &Observed<'_>, of: QueueResource, position: Option<i32>, hold: &Hold) -> Plan {
     let mut draft = draft(o);
-    let stored = o.session.status.and_then(|status| status.queue.as_ref());
+    let stored = o
+        .session
+        .status
+        .and_then(|status| status.queue.as_ref())
+        .filter(|queue| queue.of == of);
     let since = stored.map_or(draft.now(), |queue| queue.since);
-    draft.status().queue = Some(QueueStatus { position, since });
-    draft.reconciling(
-        Reason::WaitingForCapacity,
-        "waits: the CodeAgent runs as many sessions as spec.maxConcurrentSessions allows",
-    );
-    Plan::store(o, draft.finish())
+    draft.status().queue = Some(QueueStatus {
+        of,
+        position,
+        since,
+    });
+    draft.reconciling(hold.reason, &hold.message);
+    Plan::store(o, draft.finish()).no_later_than(hold.again)
 }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::boundary::{Boundary, Side, Verb};
 use crate::provider::UnderTest;
 
-/// What goes wrong at one boundary, once.
+/// What goes wrong at one boundary: once, or from there on for a while.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum Fault {
@@ -31,11 +31,49 @@ pub enum Fault {
     StaleList,
     /// The watch ends; at an event: before it is told.
     WatchCut,
+    /// The call arrives, and nobody ever answers it nor closes the connection.
+    NeverAnswered,
+    /// The call takes effect at once and is answered late: after the operator was told of the effect and has decided anew.
+    LateAnswer,
+    /// From this list on, a provider's lists are answered with a web page and 404 for a while, and everything else is as before.
+    ListError,
+    /// A list says that there is another page, and that page cannot be read.
+    PageError,
+    /// A list names another page that the provider then does not know.
+    PageToken,
+    /// From this call on renewals of the Lease hang until after the deadline, and are answered then.
+    SlowLease,
+    /// The same twice, with a renewal in time between.
+    LeadFlickers,
+    /// From this call on a provider refuses stops for a while, and says why.
+    StopRefused,
+    /// A stop is accepted, and has no effect.
+    StopIgnored,
+    /// A launch arrives, its answer is lost, and the provider gives prompts back without HTML comments.
+    EchoStripped,
+    /// A launch arrives, its answer is lost, and the provider gives only the beginning of prompts back.
+    EchoCut,
+    /// A launch arrives, its answer is lost, and the provider gives prompts back with HTML escapes, as they are rendered.
+    EchoRendered,
+    /// A launch arrives, its answer is lost, and the provider's clock is twenty minutes ahead.
+    ProviderAhead,
+    /// A launch arrives, its answer is lost, and the provider's clock is twenty minutes behind.
+    ProviderBehind,
+    /// The API server's clock is twenty minutes ahead.
+    ServerAhead,
+    /// The API server's clock is twenty minutes behind.
+    ServerBehind,
+    /// From this write on the API server refuses writes of its kind for a while, because of a policy.
+    Policy,
+    /// The call arrives, and a web page with 200 is the answer.
+    WebPage,
+    /// From this call on something between here and the provider refuses everything for a while, with a web page and 403.
+    Firewall,
 }
 
 impl Fault {
     /// Every fault.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 28] = [
         Self::DropBefore,
         Self::CrashBefore,
         Self::CrashAfter,
@@ -45,7 +83,34 @@ impl Fault {
         Self::RateLimited,
         Self::StaleList,
         Self::WatchCut,
+        Self::NeverAnswered,
+        Self::LateAnswer,
+        Self::ListError,
+        Self::PageError,
+        Self::PageToken,
+        Self::SlowLease,
+        Self::LeadFlickers,
+        Self::StopRefused,
+        Self::StopIgnored,
+        Self::EchoStripped,
+        Self::EchoCut,
+        Self::EchoRendered,
+        Self::ProviderAhead,
+        Self::ProviderBehind,
+        Self::ServerAhead,
+        Self::ServerBehind,
+        Self::Policy,
+        Self::WebPage,
+        Self::Firewall,
     ];
+
+    /// Those that are in the matrix. The others can be asked for by name; the operator does not stand them all yet.
+    const ENABLED: usize = 9;
+
+    /// Every fault of the matrix.
+    pub fn enabled() -> Vec<Self> {
+        Self::ALL.into_iter().take(Self::ENABLED).collect()
+    }
 
     /// Its name in tables and on command lines.
     pub fn as_str(self) -> &'static str {
@@ -59,6 +124,25 @@ impl Fault {
             Self::RateLimited => "429",
             Self::StaleList => "stale-list",
             Self::WatchCut => "watch-cut",
+            Self::NeverAnswered => "never-answered",
+            Self::LateAnswer => "late-answer",
+            Self::ListError => "list-error",
+            Self::PageError => "page-error",
+            Self::PageToken => "page-token",
+            Self::SlowLease => "slow-lease",
+            Self::LeadFlickers => "lead-flickers",
+            Self::StopRefused => "stop-refused",
+            Self::StopIgnored => "stop-ignored",
+            Self::EchoStripped => "echo-stripped",
+            Self::EchoCut => "echo-cut",
+            Self::EchoRendered => "echo-rendered",
+            Self::ProviderAhead => "provider-ahead",
+            Self::ProviderBehind => "provider-behind",
+            Self::ServerAhead => "server-ahead",
+            Self::ServerBehind => "server-behind",
+            Self::Policy => "policy",
+            Self::WebPage => "web-page",
+            Self::Firewall => "firewall",
         }
     }
 
@@ -75,23 +159,80 @@ impl Fault {
     /// | 429 | × | × | × | | × | × |
     /// | stale-list | list | | | × | list | launch |
     /// | watch-cut | | | × | × | | |
+    /// | never-answered, late-answer | × | × | | | × | × |
+    /// | list-error | | | | | list | |
+    /// | page-error, page-token | | | | | list in pages | |
+    /// | slow-lease, lead-flickers | | × | | of sessions | | × |
+    /// | stop-refused, stop-ignored | | | | | | stop |
+    /// | echo-…, provider-… | | | | | | launch |
+    /// | server-… | first list of sessions | | | | | |
+    /// | policy | | × | | | | |
+    /// | web-page, firewall | | | | | × | × |
     ///
     /// An event is no call, so nothing can be answered to it. A read changes nothing, so that a crash after it is a crash before it. A
-    /// watch that is never answered is the API server's time limit of minutes.
+    /// watch that is never answered is the API server's time limit of minutes. A clock is wrong in a whole run.
     pub fn applies(self, boundary: &Boundary, provider: &UnderTest) -> bool {
         let call = &boundary.call;
-        match (self, call.verb) {
-            (Self::CrashBefore, _) => true,
-            (Self::DropBefore | Self::ErrorAfter | Self::RateLimited, verb) => verb != Verb::Event,
-            (Self::TimeoutAfter, verb) => !matches!(verb, Verb::Event | Verb::Watch),
-            (Self::CrashAfter | Self::Conflict, verb) => verb.is_write(),
-            (Self::StaleList, verb) => match (call.side(), verb) {
+        let (side, verb) = (call.side(), call.verb);
+        let provider_list = || verb == Verb::Get && provider.lists.contains(&call.target.as_str());
+        match self {
+            Self::CrashBefore => true,
+            Self::DropBefore | Self::ErrorAfter | Self::RateLimited => verb != Verb::Event,
+            Self::TimeoutAfter | Self::NeverAnswered | Self::LateAnswer => {
+                !matches!(verb, Verb::Event | Verb::Watch)
+            }
+            Self::CrashAfter | Self::Conflict => verb.is_write(),
+            Self::StaleList => match (side, verb) {
                 (Side::Api, verb) => matches!(verb, Verb::List | Verb::Event),
-                (Side::Provider, Verb::Get) => provider.lists.contains(&call.target.as_str()),
+                (Side::Provider, Verb::Get) => provider_list(),
                 (Side::Provider, _) => provider.is_launch(call),
             },
-            (Self::WatchCut, verb) => matches!(verb, Verb::Event | Verb::Watch),
+            Self::WatchCut => matches!(verb, Verb::Event | Verb::Watch),
+            Self::ListError => provider_list(),
+            Self::PageError | Self::PageToken => provider.pages && provider_list(),
+            Self::SlowLease | Self::LeadFlickers => {
+                verb.is_write() || (verb == Verb::Event && call.target == "codesessions")
+            }
+            Self::StopRefused => provider.is_stop(call),
+            Self::StopIgnored => provider.shows_stops && provider.is_stop(call),
+            Self::EchoStripped | Self::EchoCut | Self::EchoRendered => {
+                provider.echoes && provider.is_launch(call)
+            }
+            Self::ProviderAhead | Self::ProviderBehind => provider.is_launch(call),
+            Self::ServerAhead | Self::ServerBehind => {
+                verb == Verb::List && call.target == "codesessions" && boundary.number == 1
+            }
+            Self::Policy => side == Side::Api && verb.is_write(),
+            Self::WebPage | Self::Firewall => side == Side::Provider,
         }
+    }
+
+    /// Whether the operator takes part in an election while this goes on; it would only slow down the others, as one that crashed holds the
+    /// Lease until its end.
+    pub fn needs_election(self) -> bool {
+        matches!(self, Self::SlowLease | Self::LeadFlickers)
+    }
+
+    /// Whether an operator may have to leave a session running at the provider because of this, if it says so. Where it knows all that it
+    /// needs and everything answers, it has no excuse.
+    pub fn excuses_a_lost_session(self) -> bool {
+        !matches!(
+            self,
+            Self::LateAnswer
+                | Self::SlowLease
+                | Self::ServerAhead
+                | Self::ServerBehind
+                | Self::ProviderAhead
+                | Self::ProviderBehind
+        )
+    }
+
+    /// Whether what the provider gives back does not tell whose a session is, so that a lost launch may stay unknown.
+    pub fn hides_whose_it_is(self) -> bool {
+        matches!(
+            self,
+            Self::EchoStripped | Self::EchoCut | Self::EchoRendered
+        )
     }
 }
 

@@ -18,6 +18,7 @@
 //! | [`boundary`] | names of calls |
 //! | [`fault`] | what can go wrong, and where that makes sense |
 //! | [`proxy`] | recording calls, injecting faults |
+//! | `distortion` | answers that are altered on their way |
 //! | [`operator`] | the real operator in this process, crashed and started again |
 //! | [`history`] | every version of every session, as the API server stored it |
 //! | [`provider`], [`lifecycle`] | the two tables whose product is run |
@@ -30,6 +31,7 @@
 
 pub mod boundary;
 pub mod cluster;
+mod distortion;
 pub mod fault;
 pub mod history;
 pub mod lifecycle;

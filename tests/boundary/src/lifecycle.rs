@@ -13,11 +13,8 @@ use serde_json::json;
 
 use crate::Trouble;
 use crate::history::{History, Versions};
-use crate::provider::UnderTest;
+use crate::provider::{Task, UnderTest};
 use crate::proxy::Exchange;
-
-/// How long a user waits for something before it counts as stuck: many times what the slowest fault costs.
-const STEP: Duration = Duration::from_secs(25);
 
 /// A life of one session. Another variant brings its rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -87,8 +84,12 @@ impl Lifecycle {
         }
     }
 
-    /// Whether it can be tried at this provider.
-    pub fn applies(self, provider: &UnderTest) -> bool {
+    /// Whether it can be tried at this provider, with so many sessions at once.
+    pub fn applies(self, provider: &UnderTest, crowd: usize) -> bool {
+        // Sessions on one issue take turns.
+        if crowd > 1 && provider.task != Task::Prompt {
+            return false;
+        }
         match self {
             Self::Run | Self::CancelPending | Self::AgentDeleted | Self::SecretRotated => true,
             Self::CancelLaunching
@@ -202,12 +203,16 @@ pub(crate) const NEW_KEY: &str = "the-key-after-rotation";
 /// Where a life takes place, as its user sees it.
 pub(crate) struct Stage<'a> {
     pub(crate) provider: &'static UnderTest,
+    /// The name of the CodeAgent.
     pub(crate) name: &'a str,
+    /// The names of the sessions, and what becomes of them.
+    pub(crate) sessions: &'a [(String, History)],
     pub(crate) client: kube::Client,
     pub(crate) namespace: &'a str,
-    pub(crate) history: &'a History,
     pub(crate) exchange: &'a Exchange,
     pub(crate) simulator: &'a Simulator,
+    /// How long a user waits for something before it counts as stuck: many times what the slowest fault costs.
+    pub(crate) patience: Duration,
 }
 
 impl Stage<'_> {
@@ -221,9 +226,15 @@ impl Stage<'_> {
 
     async fn until(&self, what: &str, holds: impl Fn(&CodeSession) -> bool) -> Result<(), Trouble> {
         let seen = |versions: &Versions| versions.newest().is_some_and(&holds);
-        match tokio::time::timeout(STEP, self.history.until(seen)).await {
-            Ok(_) => Ok(()),
-            Err(_) => Err(format!("stuck: after {STEP:?} the session is not {what}").into()),
+        let patience = self.patience;
+        let all = async {
+            for (_, history) in self.sessions {
+                history.until(seen).await;
+            }
+        };
+        match tokio::time::timeout(patience, all).await {
+            Ok(()) => Ok(()),
+            Err(_) => Err(format!("stuck: after {patience:?} a session is not {what}").into()),
         }
     }
 
@@ -231,9 +242,10 @@ impl Stage<'_> {
         let sent = self
             .exchange
             .until_made(|call| self.provider.is_launch(call));
-        match tokio::time::timeout(STEP, sent).await {
+        let patience = self.patience;
+        match tokio::time::timeout(patience, sent).await {
             Ok(()) => Ok(()),
-            Err(_) => Err(format!("stuck: after {STEP:?} no launch was sent").into()),
+            Err(_) => Err(format!("stuck: after {patience:?} no launch was sent").into()),
         }
     }
 
@@ -241,13 +253,17 @@ impl Stage<'_> {
         let sessions: Api<CodeSession> = self.api();
         let patch = Patch::Merge(json!({"spec": {"desiredState": "Cancelled"}}));
         let parameters = PatchParams::default();
-        sessions.patch(self.name, &parameters, &patch).await?;
+        for (name, _) in self.sessions {
+            sessions.patch(name, &parameters, &patch).await?;
+        }
         Ok(())
     }
 
     async fn delete(&self) -> Result<(), Trouble> {
         let sessions: Api<CodeSession> = self.api();
-        sessions.delete(self.name, &DeleteParams::default()).await?;
+        for (name, _) in self.sessions {
+            sessions.delete(name, &DeleteParams::default()).await?;
+        }
         Ok(())
     }
 

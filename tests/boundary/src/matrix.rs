@@ -4,6 +4,8 @@ use std::collections::{HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
@@ -17,7 +19,7 @@ use crate::provider::UnderTest;
 use crate::run::{Outcome, Row, run};
 
 /// How long a run may take altogether before it is given up: the sum of what it may wait for.
-const RUN_BOUND: Duration = Duration::from_secs(90);
+const RUN_BOUND: Duration = Duration::from_secs(300);
 
 /// How often a row is run whose promise was not kept on a busy machine.
 const MOST_TRIES: usize = 6;
@@ -36,6 +38,8 @@ pub struct Selection {
     pub faults: Vec<Fault>,
     /// Boundaries whose name contains this.
     pub boundary: Option<String>,
+    /// So many sessions at once.
+    pub crowd: usize,
 }
 
 impl Selection {
@@ -44,10 +48,11 @@ impl Selection {
         let mut rows = Vec::new();
         for provider in &self.providers {
             for lifecycle in &self.lifecycles {
-                if lifecycle.applies(provider) {
+                if lifecycle.applies(provider, self.crowd) {
                     rows.push(Row {
                         provider,
                         lifecycle: *lifecycle,
+                        crowd: self.crowd,
                         faults: Vec::new(),
                     });
                 }
@@ -110,16 +115,30 @@ pub async fn learn(
     Ok(rows)
 }
 
-/// At most `limit` of the rows, evenly spread, so that they stand for all of them.
-pub fn spread(rows: Vec<Row>, limit: usize) -> Vec<Row> {
-    let all = rows.len();
-    if limit >= all {
-        return rows;
-    }
-    let chosen = |index: usize| index * limit / all != (index + 1) * limit / all;
+/// At most `limit` of the rows: cut into as many equal stretches, one of each by lot, so that each sample stands for all of them and many
+/// samples reach all of them. The same seed draws the same.
+pub fn sample(rows: Vec<Row>, limit: usize, seed: u64) -> Vec<Row> {
+    let mut lot = StdRng::seed_from_u64(seed);
+    let chosen = drawn(rows.len(), limit, &mut lot);
     let rows = rows.into_iter().enumerate();
-    rows.filter_map(|(index, row)| chosen(index).then_some(row))
+    rows.filter_map(|(index, row)| chosen.contains(&index).then_some(row))
         .collect()
+}
+
+fn drawn(all: usize, limit: usize, lot: &mut impl Rng) -> HashSet<usize> {
+    if limit >= all {
+        return (0..all).collect();
+    }
+    let begin = |stretch: usize| stretch * all / limit;
+    (0..limit)
+        .map(|stretch| lot.random_range(begin(stretch)..begin(stretch + 1)))
+        .collect()
+}
+
+/// A seed that nobody has had yet.
+pub fn new_seed() -> u64 {
+    // Short enough to be typed.
+    rand::rng().random_range(0..1_000_000)
 }
 
 /// Rows that wait to be run.
@@ -145,7 +164,10 @@ pub async fn run_all(
     parallel: usize,
     mut done: impl FnMut(&Row, Outcome),
 ) -> Result<(), Trouble> {
-    let waiting = Arc::new(Waiting(Mutex::new(rows.into_iter().collect())));
+    // What mostly waits goes first, so that nobody waits for it alone in the end.
+    let mut rows: Vec<Row> = rows.into_iter().collect();
+    rows.sort_by_key(|row| !row.waits());
+    let waiting = Arc::new(Waiting(Mutex::new(rows.into())));
     let workers = parallel.clamp(1, waiting.lock().len().max(1));
     let load = Load::watch();
     let (sender, mut outcomes) = mpsc::unbounded_channel();
@@ -203,5 +225,40 @@ async fn bounded(cluster: &Cluster, slot: &codeagent_harness::Namespace, row: &R
         Ok(Ok(outcome)) => outcome,
         Ok(Err(trouble)) => failed(format!("it could not be tried: {trouble}")),
         Err(_) => failed(format!("it did not end within {RUN_BOUND:?}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn draw(all: usize, limit: usize, seed: u64) -> HashSet<usize> {
+        drawn(all, limit, &mut StdRng::seed_from_u64(seed))
+    }
+
+    #[test]
+    fn a_sample_has_one_of_each_stretch_and_its_seed_draws_it_again() {
+        for seed in 0..20 {
+            let sample = draw(1_000, 100, seed);
+            assert_eq!(sample.len(), 100);
+            for stretch in 0..100 {
+                let of_stretch = sample.iter().filter(|index| **index / 10 == stretch);
+                assert_eq!(of_stretch.count(), 1);
+            }
+            assert_eq!(sample, draw(1_000, 100, seed));
+        }
+        assert_ne!(draw(1_000, 100, 1), draw(1_000, 100, 2));
+    }
+
+    #[test]
+    fn many_samples_reach_everything() {
+        let reached: HashSet<usize> = (0..200).flat_map(|seed| draw(1_000, 100, seed)).collect();
+        assert_eq!(reached.len(), 1_000);
+    }
+
+    #[test]
+    fn who_wants_more_than_there_is_gets_all() {
+        assert_eq!(draw(7, 100, 0).len(), 7);
+        assert_eq!(draw(0, 100, 0).len(), 0);
     }
 }

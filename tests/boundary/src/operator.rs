@@ -24,12 +24,12 @@ impl Arguments {
             ("--bind-address", "127.0.0.1:0"),
             // One that crashed would hold the Lease until its end.
             ("--leader-election", "false"),
-            ("--send-window", "20s"),
-            ("--post-timeout", "20s"),
+            ("--send-window", "60s"),
+            ("--post-timeout", "60s"),
             ("--settle-time", "2s"),
             ("--consistency-window", "200ms"),
             ("--clock-margin", "200ms"),
-            ("--deletion-bound", "60s"),
+            ("--deletion-bound", "10m"),
             ("--deletion-slack", "1s"),
             ("--fault-wait", "100ms"),
             ("--recheck", "200ms"),
@@ -37,6 +37,8 @@ impl Arguments {
             ("--poll-max", "300ms"),
             ("--refusal-wait", "2s"),
             ("--stop-silence", "1s"),
+            ("--stalled-after", "0s"),
+            ("--lost-after", "2s"),
             ("--counts-interval", "200ms"),
             ("--agent-recheck", "5s"),
         ];
@@ -46,13 +48,17 @@ impl Arguments {
             .flag("--allow-http-endpoints")
     }
 
-    /// For tests in which launches get lost: an absence is proven after four seconds.
+    /// For tests in which launches get lost: an absence is proven after eight seconds. Shorter, and a busy machine would lose launches by itself.
     pub fn impatient() -> Self {
         Self::calm()
-            .with("--send-window", "1s")
-            .with("--post-timeout", "2s")
+            .with("--send-window", "3s")
+            .with("--post-timeout", "4s")
             .with("--settle-time", "1s")
-            .with("--deletion-bound", "12s")
+    }
+
+    /// For tests of deletions that nothing confirms: given up after ten seconds.
+    pub fn resigned() -> Self {
+        Self::impatient().with("--deletion-bound", "10s")
     }
 
     /// Sets an option.

@@ -11,10 +11,9 @@ use kube::ResourceExt;
 use crate::boundary::{Boundary, Side};
 use crate::fault::Fault;
 use crate::history::Versions;
-use crate::lifecycle::{End, Lifecycle, NEW_KEY, phase_of};
-use crate::provider::UnderTest;
+use crate::lifecycle::{End, NEW_KEY, phase_of};
 use crate::proxy::{Made, Published};
-use crate::run::DELETION_BOUND;
+use crate::run::{Row, deletion_bound};
 
 /// Writes of a session that one fault may cost more: the write that is repeated, that the outcome is being looked for, and that the
 /// provider or the key is waited for and there again.
@@ -23,15 +22,18 @@ const WRITES_PER_FAULT: usize = 4;
 const WRITES_PER_CLAIM: usize = 3;
 /// Claims beyond the first, whatever goes wrong: the window of one may close on a busy machine before it is used.
 const MOST_CLAIMS: usize = 4;
+/// Stops for each session of a crowd.
+const STOPS: usize = 2;
 /// What a busy machine may add to the deletion's bound.
 const BUSY: Duration = Duration::from_secs(3);
+/// After which the operator gives up a call of the API server: without it no object is released.
+const API_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// All that is known of a run that is over.
 pub(crate) struct Evidence<'a> {
-    pub provider: &'static UnderTest,
-    pub lifecycle: Lifecycle,
-    pub faults: &'a [(Boundary, Fault)],
-    pub versions: &'a Versions,
+    pub row: &'a Row,
+    /// Every session by name.
+    pub all: &'a [(&'a str, Versions)],
     pub made: &'a [Made],
     pub published: &'a [Published],
     pub launches: &'a [Launch],
@@ -41,14 +43,54 @@ pub(crate) struct Evidence<'a> {
     pub log: &'a str,
 }
 
+/// What concerns one session.
+struct Sight<'a> {
+    row: &'a Row,
+    name: &'a str,
+    versions: &'a Versions,
+    made: &'a [Made],
+    launches: Vec<&'a Launch>,
+    sessions: &'a [SessionView],
+}
+
+impl<'a> Sight<'a> {
+    fn new(evidence: &Evidence<'a>, name: &'a str, versions: &'a Versions) -> Self {
+        // Alone, everything that was launched is its own; among others, what bears its uid.
+        let uid = versions.newest().and_then(ResourceExt::uid);
+        let own = |launch: &&Launch| {
+            let marker = launch.marker.as_deref().unwrap_or_default();
+            let named = uid.as_ref().is_some_and(|uid| marker.contains(uid));
+            evidence.all.len() == 1 || named
+        };
+        Self {
+            row: evidence.row,
+            name,
+            versions,
+            made: evidence.made,
+            launches: evidence.launches.iter().filter(own).collect(),
+            sessions: evidence.sessions,
+        }
+    }
+}
+
 /// Everything that does not hold.
 pub(crate) fn judge(evidence: &Evidence<'_>) -> Vec<String> {
     let mut violations = Vec::new();
-    violations.extend(paid(evidence));
-    violations.extend(end(evidence));
+    for (name, versions) in evidence.all {
+        let sight = Sight::new(evidence, name, versions);
+        let mut own = Vec::new();
+        own.extend(paid(&sight));
+        own.extend(end(&sight));
+        own.extend(budget(&sight));
+        own.extend(forward_only(versions));
+        let prefixed = own.into_iter().map(|what| match evidence.all.len() {
+            1 => what,
+            _ => format!("{name}: {what}"),
+        });
+        violations.extend(prefixed);
+    }
+    violations.extend(stops(evidence));
     violations.extend(loose(evidence));
-    violations.extend(budget(evidence));
-    violations.extend(forward_only(evidence.versions));
     violations.extend(secrecy(evidence));
     if evidence.unmet_at_provider > 0 {
         violations.push("a fault of the simulated provider hit nothing".to_owned());
@@ -57,19 +99,26 @@ pub(crate) fn judge(evidence: &Evidence<'_>) -> Vec<String> {
 }
 
 /// A deletion that took longer than its bound.
-pub(crate) fn deletion(took: Duration) -> Option<String> {
-    let most = DELETION_BOUND + BUSY;
-    (took > most).then(|| format!("the deletion took {took:?}, its bound is {DELETION_BOUND:?}"))
+pub(crate) fn deletion(took: Duration, row: &Row) -> Option<String> {
+    let mute = |(boundary, fault): &(Boundary, Fault)| {
+        *fault == Fault::NeverAnswered && boundary.call.side() == Side::Api
+    };
+    let bound = deletion_bound(row);
+    let mut most = bound + BUSY;
+    if row.faults.iter().any(mute) {
+        most += API_TIMEOUT;
+    }
+    (took > most).then(|| format!("the deletion took {took:?}, its bound is {bound:?}"))
 }
 
 /// Launches that the provider has seen.
-fn paid(evidence: &Evidence<'_>) -> Option<String> {
-    let mut promised = evidence.lifecycle.promise().launches;
-    if unknowable(evidence) {
+fn paid(sight: &Sight<'_>) -> Option<String> {
+    let mut promised = sight.row.lifecycle.promise().launches;
+    if unknowable(sight.row) {
         promised = 0..=*promised.end();
     }
-    let paid = evidence.launches.len();
-    let ids: Vec<&str> = evidence
+    let paid = sight.launches.len();
+    let ids: Vec<&str> = sight
         .launches
         .iter()
         .map(|launch| launch.session.as_str())
@@ -79,18 +128,18 @@ fn paid(evidence: &Evidence<'_>) -> Option<String> {
 }
 
 /// The final status, and the provider's truth.
-fn end(evidence: &Evidence<'_>) -> Vec<String> {
+fn end(sight: &Sight<'_>) -> Vec<String> {
     let mut violations = Vec::new();
-    let End::Phase(promised) = evidence.lifecycle.promise().end else {
+    let End::Phase(promised) = sight.row.lifecycle.promise().end else {
         return violations;
     };
-    let Some(session) = evidence.versions.newest() else {
+    let Some(session) = sight.versions.newest() else {
         return vec!["the session was never seen".to_owned()];
     };
     let phase = phase_of(session);
-    let truth = truth_of(evidence, session);
-    let said = unknowable(evidence) && outcome_unknown(session);
-    let excused = promised == SessionPhase::Cancelled && never_known(evidence, session);
+    let truth = truth_of(sight, session);
+    let said = may_stay_unknown(sight.row) && outcome_unknown(session);
+    let excused = promised == SessionPhase::Cancelled && never_known(sight, session);
     if phase != promised && !said && !excused {
         let why = session
             .status
@@ -103,7 +152,7 @@ fn end(evidence: &Evidence<'_>) -> Vec<String> {
         ));
     }
     let recorded = recorded(session);
-    let launched = evidence.launches.first().map(|launch| &launch.session);
+    let launched = sight.launches.first().map(|launch| &launch.session);
     if recorded != launched.map(String::as_str) && !said {
         violations.push(format!(
             "the status names the session {recorded:?}, the provider knows {launched:?}"
@@ -121,7 +170,7 @@ fn end(evidence: &Evidence<'_>) -> Vec<String> {
             .as_ref()
             .and_then(|status| status.pull_request.as_ref())
             .and_then(|pull_request| pull_request.url.as_ref());
-        if evidence.provider.tells_pull_request
+        if sight.row.provider.tells_pull_request
             && phase == SessionPhase::Finished
             && pull_request != truth.pull_request.as_ref()
         {
@@ -135,14 +184,26 @@ fn end(evidence: &Evidence<'_>) -> Vec<String> {
 }
 
 /// Documented in docs/reliability.md: at a provider that offers no way to look, what is lost may stay unknown, and is said to.
-fn unknowable(evidence: &Evidence<'_>) -> bool {
-    !evidence.faults.is_empty() && !evidence.provider.finds_launches
+fn unknowable(row: &Row) -> bool {
+    !row.faults.is_empty() && !row.provider.finds_launches
 }
 
+/// Nor where a provider gives prompts back in a form that does not tell whose they are.
+fn may_stay_unknown(row: &Row) -> bool {
+    let hidden = |(_, fault): &(Boundary, Fault)| fault.hides_whose_it_is();
+    unknowable(row) || row.faults.iter().any(hidden)
+}
+
+/// Whether the status says that nobody knows: at its end, or of a session that was stopped before anybody knew.
 fn outcome_unknown(session: &CodeSession) -> bool {
-    let status = session.status.as_ref();
-    let error = status.and_then(|status| status.error.as_ref());
+    let Some(status) = &session.status else {
+        return false;
+    };
+    let error = status.error.as_ref();
+    let launched = condition(&status.conditions, "Launched");
     error.is_some_and(|error| error.reason == "LaunchOutcomeUnknown")
+        || (status.phase.is_terminal()
+            && launched.is_some_and(|launched| launched.status == ConditionStatus::Unknown))
 }
 
 fn recorded(session: &CodeSession) -> Option<&str> {
@@ -151,14 +212,14 @@ fn recorded(session: &CodeSession) -> Option<&str> {
 }
 
 /// The session at the provider that the status names.
-fn truth_of<'a>(evidence: &Evidence<'a>, session: &CodeSession) -> Option<&'a SessionView> {
+fn truth_of<'a>(sight: &Sight<'a>, session: &CodeSession) -> Option<&'a SessionView> {
     let recorded = recorded(session)?;
-    evidence.sessions.iter().find(|view| view.id == recorded)
+    sight.sessions.iter().find(|view| view.id == recorded)
 }
 
 /// Documented in docs/reliability.md: where a provider calls a stopped session finished, and the fault took away what was answered to the
 /// stop, nobody can tell whether it was stopped or had finished before. Then the provider's word counts.
-fn never_known(evidence: &Evidence<'_>, session: &CodeSession) -> bool {
+fn never_known(sight: &Sight<'_>, session: &CodeSession) -> bool {
     let accepted = session
         .status
         .as_ref()
@@ -169,8 +230,8 @@ fn never_known(evidence: &Evidence<'_>, session: &CodeSession) -> bool {
         let crashed = matches!(fault, Fault::CrashBefore | Fault::CrashAfter);
         crashed || (boundary.call.side() == Side::Provider && boundary.call.verb.is_write())
     };
-    evidence.faults.iter().any(hidden)
-        && !evidence.provider.says_stopped
+    sight.row.faults.iter().any(hidden)
+        && !sight.row.provider.says_stopped
         && !accepted
         && phase_of(session) == SessionPhase::Finished
 }
@@ -178,6 +239,11 @@ fn never_known(evidence: &Evidence<'_>, session: &CodeSession) -> bool {
 /// Sessions that go on at the provider although no object stands for them, and that nobody was told of.
 fn loose(evidence: &Evidence<'_>) -> Vec<String> {
     let live = evidence.sessions.iter().filter(|view| view.active);
+    let excuse = |(_, fault): &(Boundary, Fault)| fault.excuses_a_lost_session();
+    let row = evidence.row;
+    let excused = (row.faults.is_empty() && row.crowd == 1)
+        || may_stay_unknown(row)
+        || row.faults.iter().any(excuse);
     let told = |id: &str| {
         let by_event = evidence
             .published
@@ -190,35 +256,51 @@ fn loose(evidence: &Evidence<'_>) -> Vec<String> {
         });
         by_event || by_log
     };
-    live.filter(|view| !told(&view.id))
+    live.filter(|view| !(excused && told(&view.id)))
         .map(|view| {
+            let why = match excused {
+                true => "nobody was told",
+                false => "nothing stood in the way of stopping it",
+            };
             format!(
-                "the session {} goes on at the provider ({}), and nobody was told",
+                "the session {} goes on at the provider ({}), and {why}",
                 view.id, view.status
             )
         })
         .collect()
 }
 
+/// Stops that many sessions cost: one that is repeated before its effect shows is none too many, one that is repeated and repeated is.
+fn stops(evidence: &Evidence<'_>) -> Option<String> {
+    let stops = evidence
+        .made
+        .iter()
+        .filter(|made| evidence.row.provider.is_stop(&made.boundary.call));
+    let (stops, sessions) = (stops.count(), evidence.all.len());
+    (sessions > 1 && stops > STOPS * sessions)
+        .then(|| format!("{stops} stops of {sessions} sessions"))
+}
+
 /// Writes of the session.
-fn budget(evidence: &Evidence<'_>) -> Option<String> {
-    let arrived = evidence.made.iter().filter(|made| {
+fn budget(sight: &Sight<'_>) -> Option<String> {
+    let arrived = sight.made.iter().filter(|made| {
         let call = &made.boundary.call;
         let refused = matches!(
             made.fault,
             Some(Fault::DropBefore | Fault::CrashBefore | Fault::Conflict | Fault::RateLimited)
         );
-        call.verb.is_write() && call.target.starts_with("codesessions") && !refused
+        let session = made.session.as_deref() == Some(sight.name);
+        call.verb.is_write() && session && !refused && !made.kept_away
     });
     let written = arrived.count();
-    let claims = evidence.versions.stored.iter().filter_map(|session| {
+    let claims = sight.versions.stored.iter().filter_map(|session| {
         let launch = session.status.as_ref()?.launch.as_ref()?;
         Some(launch.claim_id.as_str())
     });
     let further = claims.collect::<BTreeSet<_>>().len().saturating_sub(1);
-    let most = evidence.lifecycle.promise().writes
-        + usize::from(evidence.provider.has_templates)
-        + WRITES_PER_FAULT * evidence.faults.len()
+    let most = sight.row.lifecycle.promise().writes
+        + usize::from(sight.row.provider.has_templates)
+        + WRITES_PER_FAULT * sight.row.faults.len()
         + WRITES_PER_CLAIM * further.min(MOST_CLAIMS);
     (written > most).then(|| {
         format!("{written} writes of the session with {further} further claims, {most} at most")
@@ -249,7 +331,8 @@ fn step_back(before: &CodeSession, after: &CodeSession) -> Vec<String> {
     } else if rank(is) < rank(was) && !refused {
         violations.push(format!("the phase went back from {was:?} to {is:?}"));
     }
-    if state(before) == Some(SendState::Confirmed) && state(after) != Some(SendState::Confirmed) {
+    let arrived = |object| state(object).is_some_and(SendState::arrived);
+    if arrived(before) && !arrived(after) {
         violations.push(format!("a confirmed launch became {:?}", state(after)));
     }
     let id = |session: &CodeSession| {
@@ -301,13 +384,11 @@ fn rank(phase: SessionPhase) -> u8 {
 
 /// No key in anything that people see.
 fn secrecy(evidence: &Evidence<'_>) -> Vec<String> {
-    let keys = evidence.provider.secret.iter().map(|(_, value)| *value);
+    let keys = evidence.row.provider.secret.iter().map(|(_, value)| *value);
     let mut violations = Vec::new();
     for key in keys.chain([NEW_KEY]) {
-        let in_objects = evidence
-            .versions
-            .newest()
-            .is_some_and(|session| shown(session).contains(key));
+        let mut newest = evidence.all.iter().filter_map(|(_, all)| all.newest());
+        let in_objects = newest.any(|session| shown(session).contains(key));
         let in_events = evidence
             .published
             .iter()
@@ -321,6 +402,33 @@ fn secrecy(evidence: &Evidence<'_>) -> Vec<String> {
 
 fn shown(object: &impl serde::Serialize) -> String {
     serde_json::to_string(object).unwrap_or_default()
+}
+
+/// What became of one session, for people.
+fn account_of(text: &mut String, name: &str, versions: &Versions) {
+    // Writing to a String does not fail.
+    let _ = writeln!(text, "versions of {name}:");
+    for session in &versions.stored {
+        let launch = session
+            .status
+            .as_ref()
+            .and_then(|status| status.launch.as_ref());
+        let _ = writeln!(
+            text,
+            "  {}  {:?}  launch {:?}  deleting {}  finalizers {}",
+            session.resource_version().unwrap_or_default(),
+            phase_of(session),
+            launch.map(|launch| (launch.state, launch.attempt, launch.posts)),
+            session.metadata.deletion_timestamp.is_some(),
+            session.finalizers().len(),
+        );
+    }
+    if versions.gone {
+        text.push_str("  gone\n");
+    }
+    if let Some(session) = versions.newest() {
+        let _ = writeln!(text, "status: {}", shown(&session.status));
+    }
 }
 
 /// What happened, for people.
@@ -337,27 +445,8 @@ pub(crate) fn account(evidence: &Evidence<'_>, begun: Instant) -> String {
             fault.unwrap_or_default()
         );
     }
-    text.push_str("versions of the session:\n");
-    for session in &evidence.versions.stored {
-        let launch = session
-            .status
-            .as_ref()
-            .and_then(|status| status.launch.as_ref());
-        let _ = writeln!(
-            text,
-            "  {}  {:?}  launch {:?}  deleting {}  finalizers {}",
-            session.resource_version().unwrap_or_default(),
-            phase_of(session),
-            launch.map(|launch| (launch.state, launch.attempt, launch.posts)),
-            session.metadata.deletion_timestamp.is_some(),
-            session.finalizers().len(),
-        );
-    }
-    if evidence.versions.gone {
-        text.push_str("  gone\n");
-    }
-    if let Some(session) = evidence.versions.newest() {
-        let _ = writeln!(text, "status: {}", shown(&session.status));
+    for (name, versions) in evidence.all {
+        account_of(&mut text, name, versions);
     }
     text.push_str("events:\n");
     for event in evidence.published {
@@ -377,7 +466,6 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::provider;
 
     const UNPAID: &[Launch] = &[];
 
@@ -392,19 +480,33 @@ mod tests {
         Arc::new(serde_json::from_value(object).unwrap())
     }
 
-    fn evidence<'a>(versions: &'a Versions, sessions: &'a [SessionView]) -> Evidence<'a> {
-        Evidence {
-            provider: provider::named("cursor-v1").unwrap(),
-            lifecycle: Lifecycle::CancelPending,
-            faults: &[],
-            versions,
+    /// What is found wrong with a session in this row.
+    fn found(
+        row: &str,
+        versions: &Versions,
+        sessions: &[SessionView],
+        published: &[Published],
+        log: &str,
+    ) -> Vec<String> {
+        let row: Row = row.parse().unwrap();
+        let all = [("one", versions.clone())];
+        judge(&Evidence {
+            row: &row,
+            all: &all,
             made: &[],
-            published: &[],
+            published,
             launches: UNPAID,
             sessions,
             unmet_at_provider: 0,
-            log: "",
-        }
+            log,
+        })
+    }
+
+    const CANCELLED: &str = "cursor-v1|cancel-pending";
+
+    /// With one that was cancelled before its launch.
+    fn plainly(versions: &Versions, sessions: &[SessionView]) -> Vec<String> {
+        found(CANCELLED, versions, sessions, &[], "")
     }
 
     fn phases(phases: &[&str]) -> Versions {
@@ -418,38 +520,34 @@ mod tests {
     #[test]
     fn what_was_promised_is_no_violation() {
         let versions = phases(&["Pending", "Cancelled"]);
-        assert_eq!(judge(&evidence(&versions, &[])), [] as [&str; 0]);
+        assert_eq!(plainly(&versions, &[]), [] as [&str; 0]);
     }
 
     #[test]
     fn a_terminal_phase_that_is_left_is_one() {
         let versions = phases(&["Finished", "Cancelled"]);
-        let found = judge(&evidence(&versions, &[]));
+        let found = plainly(&versions, &[]);
         assert_eq!(found, ["left the terminal phase Finished for Cancelled"]);
     }
 
     #[test]
     fn a_phase_that_goes_back_is_one_unless_the_launch_was_refused() {
         let versions = phases(&["Creating", "Pending", "Cancelled"]);
-        let found = judge(&evidence(&versions, &[]));
+        let found = plainly(&versions, &[]);
         assert_eq!(found, ["the phase went back from Creating to Pending"]);
     }
 
     #[test]
     fn another_end_than_promised_is_one() {
         let versions = phases(&["Pending", "Error"]);
-        let found = judge(&evidence(&versions, &[]));
+        let found = plainly(&versions, &[]);
         assert!(found.concat().contains("ended Error"), "{found:?}");
     }
 
     #[test]
     fn a_launch_too_few_is_one() {
         let versions = phases(&["Finished"]);
-        let evidence = Evidence {
-            lifecycle: Lifecycle::Run,
-            ..evidence(&versions, &[])
-        };
-        let found = judge(&evidence);
+        let found = found("cursor-v1|run", &versions, &[], &[], "");
         assert!(found.concat().contains("launched 0 times"), "{found:?}");
     }
 
@@ -470,26 +568,27 @@ mod tests {
             created_at: "2026-01-01T00:00:00Z".parse().unwrap(),
             prompts: Vec::new(),
         }];
-        let found = judge(&evidence(&versions, &live));
-        assert!(found.concat().contains("nobody was told"), "{found:?}");
+        let alone = plainly(&versions, &live);
+        assert!(alone.concat().contains("nobody was told"), "{alone:?}");
         let told = [Published {
             reason: "Orphaned".to_owned(),
             note: "session bc-1: left running".to_owned(),
         }];
-        let evidence = Evidence {
-            published: &told,
-            ..evidence(&versions, &live)
-        };
-        assert_eq!(judge(&evidence), [] as [&str; 0]);
+        let reported = found(CANCELLED, &versions, &live, &told, "");
+        assert_eq!(reported, [] as [&str; 0]);
+        // Unless nothing stood in the way.
+        let late = "cursor-v1|cancel-pending|POST events #1|late-answer";
+        let excuse = found(late, &versions, &live, &told, "");
+        assert!(
+            excuse.concat().contains("nothing stood in the way"),
+            "{excuse:?}"
+        );
     }
 
     #[test]
     fn a_key_in_a_log_is_one() {
         let versions = phases(&["Cancelled"]);
-        let evidence = Evidence {
-            log: "the key is cursor-demo-key",
-            ..evidence(&versions, &[])
-        };
-        assert!(!judge(&evidence).is_empty());
+        let found = found(CANCELLED, &versions, &[], &[], "the key is cursor-demo-key");
+        assert!(!found.is_empty());
     }
 }

@@ -30,6 +30,12 @@ pub struct UnderTest {
     pub stops: bool,
     /// Whether a session that was stopped says so, instead of being finished.
     pub says_stopped: bool,
+    /// Whether it shows in any way that a stop had an effect.
+    pub shows_stops: bool,
+    /// Whether its lists come in pages.
+    pub pages: bool,
+    /// Whether it gives prompts back.
+    pub echoes: bool,
     /// Whether sessions are launched from a template, for which one that is applied together with its CodeAgent waits.
     pub has_templates: bool,
     /// What a session works on.
@@ -63,6 +69,9 @@ pub static ALL: &[UnderTest] = &[
         other_conflict: "run_not_cancellable",
         stops: true,
         says_stopped: true,
+        shows_stops: true,
+        pages: true,
+        echoes: true,
         has_templates: false,
         task: Task::Prompt,
         finds_launches: true,
@@ -80,6 +89,9 @@ pub static ALL: &[UnderTest] = &[
         other_conflict: "conflict",
         stops: true,
         says_stopped: false,
+        shows_stops: false,
+        pages: true,
+        echoes: true,
         has_templates: false,
         task: Task::Prompt,
         finds_launches: true,
@@ -97,6 +109,9 @@ pub static ALL: &[UnderTest] = &[
         other_conflict: "conflict",
         stops: true,
         says_stopped: false,
+        shows_stops: true,
+        pages: true,
+        echoes: true,
         has_templates: false,
         task: Task::Prompt,
         finds_launches: true,
@@ -117,6 +132,9 @@ pub static ALL: &[UnderTest] = &[
         other_conflict: "conflict",
         stops: true,
         says_stopped: true,
+        shows_stops: true,
+        pages: false,
+        echoes: true,
         has_templates: true,
         task: Task::Prompt,
         finds_launches: true,
@@ -137,6 +155,9 @@ pub static ALL: &[UnderTest] = &[
         other_conflict: "conflict",
         stops: false,
         says_stopped: false,
+        shows_stops: false,
+        pages: false,
+        echoes: false,
         has_templates: false,
         task: Task::Issue("issues/FT-42"),
         finds_launches: false,
@@ -148,6 +169,12 @@ impl UnderTest {
     /// Whether this is the paid call.
     pub fn is_launch(&self, call: &Call) -> bool {
         call.verb == Verb::Post && call.target == self.launch
+    }
+
+    /// Whether this stops a session.
+    pub fn is_stop(&self, call: &Call) -> bool {
+        let stops = ["/stop", "/cancel"];
+        call.verb == Verb::Post && stops.iter().any(|end| call.target.ends_with(end))
     }
 
     /// `spec.provider` of its CodeAgent.

@@ -22,6 +22,7 @@ use tokio::task::JoinSet;
 
 use crate::Trouble;
 use crate::boundary::{Boundary, Call, Side, Verb};
+use crate::distortion::{Clocks, echoed};
 use crate::fault::Fault;
 use crate::provider::UnderTest;
 
@@ -30,6 +31,13 @@ use crate::provider::UnderTest;
 const WITHHELD: Duration = Duration::from_millis(1200);
 /// How long a launch whose lists are stale is missing from them: less than the operator's settle time after its time limit.
 const LAG: Duration = Duration::from_millis(600);
+/// How late a late answer comes: at a launch within the operator's time limit, else long after the operator was told of the effect.
+const LATE_LAUNCH: Duration = Duration::from_millis(250);
+const LATE: Duration = Duration::from_millis(700);
+/// The page that is announced and cannot be had.
+const ANOTHER_PAGE: &str = "another-page";
+/// What whatever stands before a provider shows to who is not let through.
+const WEB_PAGE: &str = "<!DOCTYPE html><html><body><h1>Sign in to go on</h1></body></html>";
 /// Connections that are kept for the next call.
 const IDLE_CONNECTIONS: usize = 64;
 
@@ -67,6 +75,10 @@ pub struct Made {
     pub at: Instant,
     /// The fault that it met.
     pub fault: Option<Fault>,
+    /// Whether it did not arrive because of a fault that began at an earlier call.
+    pub kept_away: bool,
+    /// The session that it is for, if it is for one at the API server.
+    pub session: Option<String>,
 }
 
 /// An event that the operator published about an object, whether it was stored or not.
@@ -88,6 +100,7 @@ pub struct Exchange {
     provider_url: String,
     simulator: codeagent_simulator::Handle,
     crash: mpsc::UnboundedSender<CrashRequest>,
+    clocks: Clocks,
     state: Mutex<State>,
     /// How many calls were made.
     progress: watch::Sender<usize>,
@@ -103,6 +116,8 @@ struct State {
     earlier: BTreeMap<String, Bytes>,
     /// Kinds whose next list is answered with what was earlier.
     stale: HashSet<String>,
+    /// What goes on being wrong.
+    lasting: Lasting,
 }
 
 /// A proxy that is served until it is dropped, and its connections with it.
@@ -131,6 +146,7 @@ impl Exchange {
             provider_url: simulator.url(provider.simulated).to_owned(),
             simulator: (**simulator).clone(),
             crash,
+            clocks: Clocks::of(faults),
             state: Mutex::new(state),
             progress: watch::Sender::new(0),
         })
@@ -215,7 +231,7 @@ impl Exchange {
     }
 
     /// Gives the call its name, and takes the fault that waits for it.
-    fn enter(&self, call: Call) -> Option<Fault> {
+    fn enter(&self, call: Call, session: Option<String>) -> Option<Fault> {
         let mut state = self.lock();
         let count = state.counts.entry(call.clone()).or_insert(0);
         *count += 1;
@@ -225,10 +241,15 @@ impl Exchange {
         };
         let armed = state.armed.iter().position(|(at, _)| *at == boundary);
         let fault = armed.map(|index| state.armed.swap_remove(index).1);
+        if let Some(fault) = fault {
+            state.lasting.begin(fault, &boundary.call);
+        }
         state.made.push(Made {
             boundary,
             at: Instant::now(),
             fault,
+            kept_away: false,
+            session,
         });
         let made = state.made.len();
         drop(state);
@@ -251,7 +272,9 @@ impl Exchange {
             return Err(Closed);
         };
         self.note_event(&call, &body);
-        let fault = self.enter(call.clone());
+        let fault = self.enter(call.clone(), session_of(&parts.uri));
+        self.wait_for_lease(&call).await;
+        let lasting = self.lasting_answer(&call, &parts.uri);
         let forward = Forward {
             exchange: Arc::clone(&self),
             call,
@@ -260,6 +283,18 @@ impl Exchange {
             headers: parts.headers,
             body,
         };
+        if let Some(lasting) = lasting {
+            return match lasting {
+                LastingAnswer::Is(answer) => Ok(answer),
+                LastingAnswer::RefusedByProvider => {
+                    let refusal = codeagent_simulator::FaultKind::ErrorBefore {
+                        status: 422,
+                        code: "validation_error".to_owned(),
+                    };
+                    forward.refused(refusal).await
+                }
+            };
+        }
         let Some(fault) = fault else {
             let kind = forward.call.clone();
             if kind.verb == Verb::List && self.lock().stale.remove(&kind.target) {
@@ -331,12 +366,79 @@ impl Exchange {
                     Err(Closed)
                 }
             },
+            Fault::NeverAnswered => {
+                let _ = forward.send().await;
+                // Until the operator closes the connection, or the run is over.
+                std::future::pending().await
+            }
+            Fault::LateAnswer => {
+                let late = match self.provider.is_launch(&forward.call) {
+                    true => LATE_LAUNCH,
+                    false => LATE,
+                };
+                let answer = forward.send().await;
+                tokio::time::sleep(late).await;
+                answer
+            }
+            Fault::PageError | Fault::PageToken => with_another_page(forward.send().await).await,
+            Fault::StopIgnored => {
+                let id = stopped_session(&forward.uri);
+                let mut answer = Response::new(full(json!({"id": id}).to_string().into()));
+                json_content(answer.headers_mut());
+                Ok(answer)
+            }
+            Fault::EchoStripped
+            | Fault::EchoCut
+            | Fault::EchoRendered
+            | Fault::ProviderAhead
+            | Fault::ProviderBehind => {
+                let _ = forward.send().await;
+                Err(Closed)
+            }
+            Fault::WebPage => {
+                let _ = forward.send().await;
+                Ok(web_page(StatusCode::OK))
+            }
+            // What they begin has been answered above, or answers other calls.
+            Fault::ListError
+            | Fault::SlowLease
+            | Fault::LeadFlickers
+            | Fault::StopRefused
+            | Fault::ServerAhead
+            | Fault::ServerBehind
+            | Fault::Policy
+            | Fault::Firewall => forward.send().await,
             Fault::WatchCut => {
                 let opened = forward.send().await?;
                 let (head, _) = opened.into_parts();
                 Ok(Response::from_parts(head, full(Bytes::new())))
             }
         }
+    }
+
+    /// A renewal of the Lease is held until the fault is over.
+    async fn wait_for_lease(&self, call: &Call) {
+        if call.target != "leases" || !call.verb.is_write() {
+            return;
+        }
+        let until = self.lock().lasting.lease_hangs_until();
+        if let Some(until) = until {
+            tokio::time::sleep_until(until.into()).await;
+        }
+    }
+
+    /// What a fault that began at an earlier call, or at this one, answers to it.
+    fn lasting_answer(&self, call: &Call, uri: &Uri) -> Option<LastingAnswer> {
+        let mut state = self.lock();
+        let answer = state.lasting.answer(self.provider, call, uri)?;
+        if let Some(made) = state
+            .made
+            .iter_mut()
+            .rfind(|made| made.boundary.call == *call)
+        {
+            made.kept_away = true;
+        }
+        Some(answer)
     }
 
     fn note_event(&self, call: &Call, body: &[u8]) {
@@ -400,8 +502,10 @@ impl Forward {
     }
 
     async fn reach_api_server(self) -> Answer {
-        let (head, body) = self.ask_api_server().await?.into_parts();
+        let clocks = self.exchange.clocks;
+        let (mut head, body) = self.ask_api_server().await?.into_parts();
         let body = body.collect().await.map_err(|_| Closed)?.to_bytes();
+        let body = clocks.of_api_server(&mut head.headers, body);
         Ok(passed_on(head, full(body)))
     }
 
@@ -426,9 +530,15 @@ impl Forward {
         *request.uri_mut() = uri.parse().map_err(|_| Closed)?;
         *request.headers_mut() = self.headers;
         request.headers_mut().remove(header::HOST);
+        let reads = self.call.verb == Verb::Get;
         let answer = self.exchange.upstream.http.request(request).await;
-        let (head, body) = answer.map_err(|_| Closed)?.into_parts();
+        let (mut head, body) = answer.map_err(|_| Closed)?.into_parts();
         let body = body.collect().await.map_err(|_| Closed)?.to_bytes();
+        let mut body = self.exchange.clocks.of_provider(&mut head.headers, body);
+        let echo = self.exchange.lock().lasting.echo;
+        if let (true, Some(echo)) = (reads, echo) {
+            body = echoed(echo, body);
+        }
         Ok(passed_on(head, full(body)))
     }
 
@@ -446,6 +556,111 @@ impl Forward {
             receiver.recv().await.map(|frame| (frame, receiver))
         });
         Ok(passed_on(head, StreamBody::new(frames).boxed_unsync()))
+    }
+}
+
+/// What began at some call and goes on being wrong.
+#[derive(Default)]
+struct Lasting {
+    lists_fail_until: Option<Instant>,
+    /// How the page is answered that a list has announced.
+    page: Option<Fault>,
+    lease_hangs: Vec<(Instant, Instant)>,
+    stops_refused_until: Option<Instant>,
+    echo: Option<Fault>,
+    policy: Option<(Call, Instant)>,
+    firewall_until: Option<Instant>,
+}
+
+/// How long what lasts for a while does.
+const WHILE: Duration = Duration::from_millis(1500);
+/// How long a renewal hangs: longer than the operator's deadline in an election.
+const HANGS: Duration = Duration::from_millis(1300);
+/// The time in between in which one gets through.
+const BETWEEN: Duration = Duration::from_millis(300);
+
+enum LastingAnswer {
+    Is(Response<AnswerBody>),
+    /// The provider refuses, in its own words.
+    RefusedByProvider,
+}
+
+impl Lasting {
+    /// This fault was met at this call.
+    fn begin(&mut self, fault: Fault, call: &Call) {
+        let now = Instant::now();
+        let end = Some(now + WHILE);
+        match fault {
+            Fault::ListError => self.lists_fail_until = end,
+            Fault::PageError | Fault::PageToken => self.page = Some(fault),
+            Fault::SlowLease => self.lease_hangs = vec![(now, now + HANGS)],
+            Fault::LeadFlickers => {
+                let again = now + HANGS + BETWEEN;
+                self.lease_hangs = vec![(now, now + HANGS), (again, again + HANGS)];
+            }
+            Fault::StopRefused => self.stops_refused_until = end,
+            Fault::EchoStripped | Fault::EchoCut | Fault::EchoRendered => self.echo = Some(fault),
+            Fault::Policy => self.policy = Some((call.clone(), now + WHILE)),
+            Fault::Firewall => self.firewall_until = end,
+            Fault::DropBefore
+            | Fault::CrashBefore
+            | Fault::CrashAfter
+            | Fault::TimeoutAfter
+            | Fault::ErrorAfter
+            | Fault::Conflict
+            | Fault::RateLimited
+            | Fault::StaleList
+            | Fault::WatchCut
+            | Fault::NeverAnswered
+            | Fault::LateAnswer
+            | Fault::StopIgnored
+            | Fault::ProviderAhead
+            | Fault::ProviderBehind
+            | Fault::ServerAhead
+            | Fault::ServerBehind
+            | Fault::WebPage => {}
+        }
+    }
+
+    fn lease_hangs_until(&self) -> Option<Instant> {
+        let now = Instant::now();
+        let mut hanging = self.lease_hangs.iter();
+        hanging
+            .find(|(from, to)| (*from..*to).contains(&now))
+            .map(|(_, to)| *to)
+    }
+
+    fn answer(&mut self, provider: &UnderTest, call: &Call, uri: &Uri) -> Option<LastingAnswer> {
+        let goes_on = |until: Option<Instant>| until.is_some_and(|until| Instant::now() < until);
+        let is = |answer| Some(LastingAnswer::Is(answer));
+        if call.side() == Side::Api {
+            let refused = |(kind, until): &(Call, Instant)| kind == call && goes_on(Some(*until));
+            return match self.policy.as_ref().is_some_and(refused) {
+                true => is(refusal(StatusCode::UNPROCESSABLE_ENTITY, POLICY)),
+                false => None,
+            };
+        }
+        if goes_on(self.firewall_until) {
+            return is(web_page(StatusCode::FORBIDDEN));
+        }
+        if provider.lists.contains(&call.target.as_str()) && call.verb == Verb::Get {
+            if goes_on(self.lists_fail_until) {
+                return is(web_page(StatusCode::NOT_FOUND));
+            }
+            if uri
+                .query()
+                .is_some_and(|query| query.contains(ANOTHER_PAGE))
+            {
+                return match self.page {
+                    Some(Fault::PageToken) => Some(LastingAnswer::RefusedByProvider),
+                    _ => is(web_page(StatusCode::BAD_GATEWAY)),
+                };
+            }
+        }
+        if provider.is_stop(call) && goes_on(self.stops_refused_until) {
+            return Some(LastingAnswer::RefusedByProvider);
+        }
+        None
     }
 }
 
@@ -470,6 +685,7 @@ async fn pump(
         while let Some(end) = unfinished.iter().position(|byte| *byte == b'\n') {
             let rest = unfinished.split_off(end + 1);
             let line = std::mem::replace(&mut unfinished, rest);
+            let line = exchange.clocks.of_watch(line);
             match tell(&exchange, &kind, line).await {
                 Told::GoOn(line) => {
                     if sender.send(Ok(Frame::data(line))).await.is_err() {
@@ -511,8 +727,9 @@ async fn tell(exchange: &Exchange, kind: &str, line: Vec<u8>) -> Told {
         verb: Verb::Event,
         target: kind.to_owned(),
     };
-    match exchange.enter(event) {
-        None => Told::GoOn(line.into()),
+    match exchange.enter(event, None) {
+        // These begin here, and the event itself is told.
+        None | Some(Fault::SlowLease | Fault::LeadFlickers) => Told::GoOn(line.into()),
         Some(Fault::StaleList) => {
             exchange.lock().stale.insert(kind.to_owned());
             Told::Expired
@@ -528,7 +745,24 @@ async fn tell(exchange: &Exchange, kind: &str, line: Vec<u8>) -> Told {
             | Fault::TimeoutAfter
             | Fault::ErrorAfter
             | Fault::Conflict
-            | Fault::RateLimited,
+            | Fault::RateLimited
+            | Fault::NeverAnswered
+            | Fault::LateAnswer
+            | Fault::ListError
+            | Fault::PageError
+            | Fault::PageToken
+            | Fault::StopRefused
+            | Fault::StopIgnored
+            | Fault::EchoStripped
+            | Fault::EchoCut
+            | Fault::EchoRendered
+            | Fault::ProviderAhead
+            | Fault::ProviderBehind
+            | Fault::ServerAhead
+            | Fault::ServerBehind
+            | Fault::Policy
+            | Fault::WebPage
+            | Fault::Firewall,
         ) => Told::Cut,
     }
 }
@@ -549,6 +783,30 @@ fn passed_on(mut head: http::response::Parts, body: AnswerBody) -> Response<Answ
         head.headers.remove(name);
     }
     Response::from_parts(head, body)
+}
+
+/// The name of the CodeSession in a path of the API server.
+fn session_of(uri: &Uri) -> Option<String> {
+    let (_, rest) = uri.path().split_once("/codesessions/")?;
+    rest.split('/').next().map(str::to_owned)
+}
+
+/// The id of the session that a stop is for: the part of its path after the collection.
+fn stopped_session(uri: &Uri) -> &str {
+    let mut parts = uri.path().split('/').filter(|part| !part.is_empty());
+    let _ = parts.by_ref().take(2).count();
+    parts.next().unwrap_or_default()
+}
+
+/// A list that says that there is another page.
+async fn with_another_page(answer: Answer) -> Answer {
+    let (head, body) = answer?.into_parts();
+    let body = body.collect().await?.to_bytes();
+    let mut list: Value = serde_json::from_slice(&body).map_err(|_| Closed)?;
+    if let Value::Object(members) = &mut list {
+        members.insert("nextCursor".to_owned(), json!(ANOTHER_PAGE));
+    }
+    Ok(passed_on(head, full(list.to_string().into())))
 }
 
 /// A list in which nothing is yet: every array of the answer is empty, and there are no further pages.
@@ -582,16 +840,26 @@ fn conflict(call: &Call) -> &'static str {
 }
 
 fn status(code: StatusCode, reason: &str) -> Value {
+    let message = match reason {
+        POLICY => {
+            "ValidatingAdmissionPolicy 'need-team' with binding 'need-team' denied request: every CodeSession needs the label team"
+                .to_owned()
+        }
+        other => format!("a fault was injected: {other}"),
+    };
     json!({
         "kind": "Status",
         "apiVersion": "v1",
         "metadata": {},
         "status": "Failure",
-        "message": format!("a fault was injected: {reason}"),
+        "message": message,
         "reason": reason,
         "code": code.as_u16(),
     })
 }
+
+/// The reason that the API server gives when a policy refuses.
+const POLICY: &str = "Invalid";
 
 fn json_content(headers: &mut HeaderMap) {
     let json = HeaderValue::from_static("application/json");
@@ -603,6 +871,14 @@ fn refusal(code: StatusCode, reason: &str) -> Response<AnswerBody> {
     let mut answer = Response::new(full(status(code, reason).to_string().into()));
     *answer.status_mut() = code;
     json_content(answer.headers_mut());
+    answer
+}
+
+/// What whatever stands before a provider shows instead of its answer.
+fn web_page(code: StatusCode) -> Response<AnswerBody> {
+    let mut answer = plain(code, WEB_PAGE);
+    let html = HeaderValue::from_static("text/html; charset=utf-8");
+    answer.headers_mut().insert(header::CONTENT_TYPE, html);
     answer
 }
 

@@ -1,6 +1,6 @@
 //! The table of what came of all runs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
 use crate::boundary::Call;
@@ -109,6 +109,11 @@ impl Report {
 
     /// Lifecycles by provider against faults, then calls against faults, in Markdown, which reads well on a terminal, too.
     pub fn tables(&self) -> String {
+        let met: BTreeSet<Fault> = self.cells.keys().filter_map(|cell| cell.3).collect();
+        let faults: Vec<Fault> = Fault::ALL
+            .into_iter()
+            .filter(|fault| met.contains(fault))
+            .collect();
         let mut lives: Vec<(&str, Lifecycle)> = self
             .cells
             .keys()
@@ -121,7 +126,7 @@ impl Report {
                     of == provider && lifecycle == life && matches_fault(at, fault)
                 })
             };
-            (format!("{provider} {life}"), cells(cell))
+            (format!("{provider} {life}"), cells(&faults, cell))
         });
         let mut calls: Vec<&Call> = self
             .cells
@@ -134,16 +139,18 @@ impl Report {
             let cell = move |fault| {
                 self.sum(|_, _, at, kind| at == Some(call) && matches_fault(kind, fault))
             };
-            (format!("`{call}`"), cells(cell))
+            (format!("`{call}`"), cells(&faults, cell))
         });
         let total = (
             "all".to_owned(),
-            cells(|fault| self.sum(|_, _, _, at| matches_fault(at, fault))),
+            cells(&faults, |fault| {
+                self.sum(|_, _, _, at| matches_fault(at, fault))
+            }),
         );
         format!(
             "{}\n{}",
-            table("lifecycle", by_life.chain([total])),
-            table("boundary", by_call)
+            table("lifecycle", &faults, by_life.chain([total])),
+            table("boundary", &faults, by_call)
         )
     }
 }
@@ -153,17 +160,21 @@ fn matches_fault(at: Option<Fault>, asked: Option<Fault>) -> bool {
     asked.is_none() || at == asked
 }
 
-fn cells(count: impl Fn(Option<Fault>) -> Count) -> Vec<String> {
-    let by_fault = Fault::ALL.into_iter().map(Some);
+fn cells(faults: &[Fault], count: impl Fn(Option<Fault>) -> Count) -> Vec<String> {
+    let by_fault = faults.iter().copied().map(Some);
     by_fault
         .chain([None])
         .map(|fault| count(fault).shown())
         .collect()
 }
 
-fn table(first: &str, rows: impl Iterator<Item = (String, Vec<String>)>) -> String {
+fn table(
+    first: &str,
+    faults: &[Fault],
+    rows: impl Iterator<Item = (String, Vec<String>)>,
+) -> String {
     let mut head = vec![first.to_owned()];
-    head.extend(Fault::ALL.map(|fault| fault.to_string()));
+    head.extend(faults.iter().map(Fault::to_string));
     head.push("all".to_owned());
     let mut lines = vec![head];
     lines.extend(rows.map(|(name, cells)| [vec![name], cells].concat()));

@@ -32,6 +32,10 @@ use crate::proxy::{CrashRequest, Exchange};
 
 /// How long the operator may take to bring things to their end, after the user's last deed.
 const PATIENCE: Duration = Duration::from_secs(25);
+/// How much longer for each further session: some calls of it, of ten that a key may have in a second.
+const EACH: Duration = Duration::from_millis(700);
+/// How much longer if a call is never answered: the longest time limit of one, a list of a provider.
+const NEVER: Duration = Duration::from_secs(65);
 /// A stretch without any write that counts as quiet.
 const QUIET: Duration = Duration::from_millis(600);
 /// How soon after the end it must be quiet.
@@ -42,6 +46,39 @@ const HEAD_START: Duration = Duration::from_secs(4);
 const RESTART: Duration = Duration::from_millis(100);
 /// Within which a deletion ends, as the operator is told.
 pub(crate) const DELETION_BOUND: Duration = Duration::from_secs(5);
+
+/// How long whatever a user waits for may take in this row.
+fn patience(row: &Row) -> Duration {
+    let one = match row.waits() {
+        true => PATIENCE + NEVER,
+        false => PATIENCE,
+    };
+    one + EACH * u32::try_from(row.crowd - 1).unwrap_or(u32::MAX)
+}
+
+/// Within which a deletion ends, as the operator is told: in a crowd each has to take its turn at the provider.
+pub(crate) fn deletion_bound(row: &Row) -> Duration {
+    DELETION_BOUND + EACH * u32::try_from(row.crowd - 1).unwrap_or(u32::MAX)
+}
+
+/// What the operator is told in this row.
+fn arguments_of(row: &Row) -> Arguments {
+    let faults = &row.faults;
+    let bound = format!("{}ms", deletion_bound(row).as_millis());
+    let mut arguments = arguments().with("--deletion-bound", &bound);
+    if faults.iter().any(|(_, fault)| fault.needs_election()) {
+        arguments = arguments
+            .with("--leader-election", "true")
+            .with("--lease-duration", "2s")
+            .with("--renew-deadline", "1s")
+            .with("--retry-period", "200ms");
+    }
+    if faults.iter().any(|(_, fault)| fault.hides_whose_it_is()) {
+        // Nothing will ever tell, and it is not looked for an hour.
+        arguments = arguments.with("--unknown-patience", "2s");
+    }
+    arguments
+}
 
 /// What the operator is told: as short as a machine that is busy with many runs still meets.
 fn arguments() -> Arguments {
@@ -61,35 +98,49 @@ fn arguments() -> Arguments {
         // As by default: a key that was accepted is not asked about again within a run.
         ("--agent-recheck", "10m"),
         ("--stop-silence", "500ms"),
+        ("--stalled-after", "0s"),
+        ("--lost-after", "2s"),
         // One replica, and nothing that others have left.
         ("--leader-election", "false"),
         ("--sweep-interval", "0s"),
         ("--bind-address", "127.0.0.1:0"),
     ];
-    let bound = format!("{}ms", DELETION_BOUND.as_millis());
     durations
         .into_iter()
         .fold(Arguments::default(), |all, (name, value)| {
             all.with(name, value)
         })
-        .with("--deletion-bound", &bound)
         .flag("--allow-http-endpoints")
 }
 
-/// A row of the matrix. Written `PROVIDER|LIFECYCLE` and `|BOUNDARY|FAULT` for each fault.
+/// A row of the matrix. Written `PROVIDER|LIFECYCLE` and `|BOUNDARY|FAULT` for each fault; with several sessions `LIFECYCLE*NUMBER`.
 #[derive(Clone, Debug)]
 pub struct Row {
     /// At whom.
     pub provider: &'static UnderTest,
     /// Which life.
     pub lifecycle: Lifecycle,
+    /// How many sessions have it at once.
+    pub crowd: usize,
     /// What goes wrong where; nothing in a learning run.
     pub faults: Vec<(Boundary, Fault)>,
+}
+
+impl Row {
+    /// Whether its run mostly waits: for a call that is never answered.
+    pub fn waits(&self) -> bool {
+        self.faults
+            .iter()
+            .any(|(_, fault)| *fault == Fault::NeverAnswered)
+    }
 }
 
 impl fmt::Display for Row {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}|{}", self.provider.name, self.lifecycle)?;
+        if self.crowd > 1 {
+            write!(f, "*{}", self.crowd)?;
+        }
         for (boundary, fault) in &self.faults {
             write!(f, "|{boundary}|{fault}")?;
         }
@@ -103,7 +154,9 @@ impl FromStr for Row {
     fn from_str(text: &str) -> Result<Self, Trouble> {
         let mut parts = text.split('|');
         let provider = provider::named(parts.next().unwrap_or_default())?;
-        let lifecycle = parts.next().unwrap_or_default().parse()?;
+        let life = parts.next().unwrap_or_default();
+        let (life, crowd) = life.split_once('*').unwrap_or((life, "1"));
+        let (lifecycle, crowd) = (life.parse()?, crowd.parse()?);
         let mut faults = Vec::new();
         while let Some(boundary) = parts.next() {
             let fault = parts.next().ok_or("a boundary without its fault")?;
@@ -112,6 +165,7 @@ impl FromStr for Row {
         Ok(Self {
             provider,
             lifecycle,
+            crowd,
             faults,
         })
     }
@@ -183,13 +237,22 @@ pub async fn run(cluster: &Cluster, namespace: &Namespace, row: &Row) -> Result<
 
     let name = unique_name();
     let client = namespace.client();
-    let history = cluster.histories.expect(namespace.name(), &name);
+    let sessions: Vec<(String, History)> = (0..row.crowd)
+        .map(|number| {
+            let name = match row.crowd {
+                1 => name.clone(),
+                _ => format!("{name}-{number}"),
+            };
+            let history = cluster.histories.expect(namespace.name(), &name);
+            (name, history)
+        })
+        .collect();
     create_agent(&client, namespace.name(), &name, row).await?;
 
     let mut config = Config::new(format!("http://{}", api.address).parse()?);
     config.root_cert = cluster.authority();
     let endpoint = format!("{}=http://{}", row.provider.member, provider.address);
-    let options = arguments()
+    let options = arguments_of(row)
         .with("--namespace", namespace.name())
         .with("--operator-namespace", namespace.name())
         .with("--lease-name", &name)
@@ -201,11 +264,12 @@ pub async fn run(cluster: &Cluster, namespace: &Namespace, row: &Row) -> Result<
     let stage = Stage {
         provider: row.provider,
         name: &name,
+        sessions: &sessions,
         client: client.clone(),
         namespace: namespace.name(),
-        history: &history,
         exchange: &exchange,
         simulator: &simulator,
+        patience: patience(row),
     };
     let lived = live(&stage, row).await;
     let unrest = match &lived {
@@ -213,18 +277,20 @@ pub async fn run(cluster: &Cluster, namespace: &Namespace, row: &Row) -> Result<
         Err(_) => None,
     };
     let log = keeper.end().await;
-    let versions = history.versions();
     // The simulator is this run's own, and so is every session in it.
     let launches = simulator.launches(&LaunchFilter {
         kind: Some(LaunchKind::Session),
         ..LaunchFilter::default()
     });
     let made = exchange.made();
+    let all = sessions.iter().map(|(name, history)| {
+        let versions = history.versions();
+        (name.as_str(), versions)
+    });
+    let all: Vec<(&str, Versions)> = all.collect();
     let evidence = Evidence {
-        provider: row.provider,
-        lifecycle: row.lifecycle,
-        faults: &row.faults,
-        versions: &versions,
+        row,
+        all: &all,
         made: &made,
         published: &exchange.published(),
         launches: &launches,
@@ -236,12 +302,12 @@ pub async fn run(cluster: &Cluster, namespace: &Namespace, row: &Row) -> Result<
     match lived {
         Ok(took) => {
             violations.extend(unrest);
-            violations.extend(took.and_then(oracle::deletion));
+            violations.extend(took.and_then(|took| oracle::deletion(took, row)));
         }
         Err(trouble) => violations.push(trouble.to_string()),
     }
     violations.extend(oracle::judge(&evidence));
-    let clean = clean(&client, namespace, &name, row).await?;
+    let clean = clean(&stage, namespace, row).await?;
     Ok(Outcome {
         met: made.iter().filter(|made| made.fault.is_some()).count(),
         boundaries: made.iter().map(|made| made.boundary.clone()).collect(),
@@ -281,6 +347,7 @@ async fn create_agent(
             "provider": row.provider.spec(),
             "credentials": {"secretRef": {"name": row.provider.secret_name()}},
             "suspend": row.lifecycle.suspended(),
+            "maxConcurrentSessions": row.crowd.max(5),
         })),
     }))?;
     let agents: Api<CodeAgent> = Api::namespaced(client.clone(), namespace);
@@ -295,14 +362,16 @@ async fn live(stage: &Stage<'_>, row: &Row) -> Result<Option<Duration>, Trouble>
         .until_made(|call| call.verb == Verb::Watch && call.target == "codesessions");
     // A fault may hold it up: then the session is there first.
     let _ = tokio::time::timeout(HEAD_START, watching).await;
-    let session: CodeSession = serde_json::from_value(json!({
-        "apiVersion": "codeagents.dev/v1alpha1",
-        "kind": "CodeSession",
-        "metadata": {"name": stage.name},
-        "spec": with(row.provider.task_settings(), json!({"agentRef": {"name": stage.name}})),
-    }))?;
     let sessions: Api<CodeSession> = Api::namespaced(stage.client.clone(), stage.namespace);
-    sessions.create(&PostParams::default(), &session).await?;
+    for (name, _) in stage.sessions {
+        let session: CodeSession = serde_json::from_value(json!({
+            "apiVersion": "codeagents.dev/v1alpha1",
+            "kind": "CodeSession",
+            "metadata": {"name": name},
+            "spec": with(row.provider.task_settings(), json!({"agentRef": {"name": stage.name}})),
+        }))?;
+        sessions.create(&PostParams::default(), &session).await?;
+    }
     row.lifecycle.act(stage).await?;
     let acted = Instant::now();
     let end = row.lifecycle.promise().end;
@@ -312,17 +381,20 @@ async fn live(stage: &Stage<'_>, row: &Row) -> Result<Option<Duration>, Trouble>
             phase_of(session).is_terminal() && session.finalizers().is_empty()
         }),
     };
-    until_over(stage.history, over).await?;
+    let begun = Instant::now();
+    for (name, history) in stage.sessions {
+        let left = stage.patience.saturating_sub(begun.elapsed());
+        if tokio::time::timeout(left, history.until(over))
+            .await
+            .is_err()
+        {
+            return Err(not_over(name, history, stage.patience).into());
+        }
+    }
     Ok((end == End::Gone).then(|| acted.elapsed()))
 }
 
-async fn until_over(history: &History, over: impl Fn(&Versions) -> bool) -> Result<(), Trouble> {
-    if tokio::time::timeout(PATIENCE, history.until(over))
-        .await
-        .is_ok()
-    {
-        return Ok(());
-    }
+fn not_over(name: &str, history: &History, patience: Duration) -> String {
     let versions = history.versions();
     let left = versions.newest().map(|session| {
         format!(
@@ -333,10 +405,7 @@ async fn until_over(history: &History, over: impl Fn(&Versions) -> bool) -> Resu
         )
     });
     let left = left.unwrap_or_else(|| "never seen".to_owned());
-    Err(
-        format!("stuck: {PATIENCE:?} after the user's last deed the session is not over: {left}")
-            .into(),
-    )
+    format!("stuck: {patience:?} after the user's last deed the session {name} is not over: {left}")
 }
 
 /// Waits until nothing is written any more; answers with what was, if it does not end.
@@ -426,46 +495,42 @@ impl Keeper {
 }
 
 /// Removes what the run made; answers with whether all of it went at once.
-async fn clean(
-    client: &kube::Client,
-    namespace: &Namespace,
-    name: &str,
-    row: &Row,
-) -> Result<bool, Trouble> {
+async fn clean(stage: &Stage<'_>, namespace: &Namespace, row: &Row) -> Result<bool, Trouble> {
+    let client = &stage.client;
     let sessions: Api<CodeSession> = Api::namespaced(client.clone(), namespace.name());
     let agents: Api<CodeAgent> = Api::namespaced(client.clone(), namespace.name());
     let leases: Api<Lease> = Api::namespaced(client.clone(), namespace.name());
     let now = DeleteParams::default();
-    // Something held is answered with, something that went at once is not.
-    let left = sessions.delete(name, &now).await;
-    let held = match &left {
-        Ok(deleted) => deleted
-            .as_ref()
-            .left()
-            .is_some_and(|session| !session.finalizers().is_empty()),
-        Err(_) => false,
-    };
-    gone(left)?;
-    if held {
-        let release: Patch<Value> = Patch::Merge(json!({"metadata": {"finalizers": null}}));
-        let parameters = PatchParams::default();
-        gone(sessions.patch(name, &parameters, &release).await)?;
-    }
-    // Where templates are kept at the provider, the operator holds the CodeAgent until its template is gone. It has ended.
     let release: Patch<Value> = Patch::Merge(json!({"metadata": {"finalizers": null}}));
     let parameters = PatchParams::default();
-    gone(agents.delete(name, &now).await)?;
-    gone(agents.patch(name, &parameters, &release).await)?;
-    gone(leases.delete(name, &now).await)?;
+    let mut any_held = false;
+    for (name, _) in stage.sessions {
+        // Something held is answered with, something that went at once is not.
+        let left = sessions.delete(name, &now).await;
+        let held = match &left {
+            Ok(deleted) => deleted
+                .as_ref()
+                .left()
+                .is_some_and(|session| !session.finalizers().is_empty()),
+            Err(_) => false,
+        };
+        gone(left)?;
+        if held {
+            gone(sessions.patch(name, &parameters, &release).await)?;
+        }
+        any_held |= held;
+    }
+    // Where templates are kept at the provider, the operator holds the CodeAgent until its template is gone. It has ended.
+    gone(agents.delete(stage.name, &now).await)?;
+    gone(agents.patch(stage.name, &parameters, &release).await)?;
+    gone(leases.delete(stage.name, &now).await)?;
     if row.lifecycle == Lifecycle::SecretRotated {
         let secrets: Api<Secret> = Api::namespaced(client.clone(), namespace.name());
         let secret = Patch::Merge(secret(row.provider));
         let name = row.provider.secret_name();
-        secrets
-            .patch(name, &PatchParams::default(), &secret)
-            .await?;
+        secrets.patch(name, &parameters, &secret).await?;
     }
-    Ok(!held)
+    Ok(!any_held)
 }
 
 /// Whether there was nothing to do.

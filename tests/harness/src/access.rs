@@ -218,7 +218,7 @@ impl Access {
         Ok(manifests::apply(&self.client()?, "default", yaml).await?)
     }
 
-    /// Runs the installed kubectl as this identity, with a cache directory of its own.
+    /// Runs the installed kubectl as this identity, with a cache directory of its own and without the caller's kuberc.
     ///
     /// # Errors
     ///
@@ -245,6 +245,8 @@ impl Access {
                 "KUBECACHEDIR",
                 self.endpoint.directory.join("kubectl-cache"),
             )
+            // The caller's own aliases and default flags would change what a test runs.
+            .env("KUBERC", "off")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

@@ -130,7 +130,7 @@ async fn served_kind(
     client: &Client,
     kind: &GroupVersionKind,
 ) -> Result<(ApiResource, ApiCapabilities), kube::Error> {
-    let deadline = Instant::now() + Duration::from_secs(5);
+    let deadline = Instant::now() + Duration::from_secs(20);
     loop {
         match discovery::pinned_kind(client, kind).await {
             Ok(found) => return Ok(found),

@@ -59,7 +59,7 @@ subjects: [{subject}]
         dry_run: true,
         ..PostParams::default()
     };
-    eventually("the binding holds", Duration::from_secs(10), async || {
+    eventually("the binding holds", Duration::from_secs(60), async || {
         !is_forbidden(&config_maps.create(&dry_run, &config_map("probe")).await)
     })
     .await;
@@ -175,11 +175,13 @@ async fn a_namespace_is_deleted_with_what_is_in_it_when_the_test_ends() {
         .await
         .unwrap();
 
-    let dropped = Instant::now();
     drop(namespace);
-    assert!(dropped.elapsed() < Duration::from_secs(1), "nobody waits");
-
     let namespaces: Api<core::Namespace> = Api::all(client);
+    let left = namespaces.get_opt(&name).await.unwrap();
+    assert!(
+        left.is_some(),
+        "nobody waits for its end, which takes seconds"
+    );
     eventually(
         "the namespace is gone",
         Duration::from_secs(60),
@@ -288,7 +290,7 @@ async fn the_audit_log_counts_a_watch_once_when_it_starts() {
         .await;
     assert!(is_forbidden(&refused.map(|_| ())));
     drop(events);
-    eventually("the watch has ended", Duration::from_secs(10), async || {
+    eventually("the watch has ended", Duration::from_secs(60), async || {
         let log = std::fs::read_to_string(control_plane.directory().join("audit.log")).unwrap();
         log.lines()
             .filter(|line| line.contains(namespace.name()) && line.contains("\"verb\":\"watch\""))
@@ -386,6 +388,7 @@ async fn kubectl_works_with_each_kubeconfig() {
     let path = copy.path().join("kubeconfig");
     admin.write_kubeconfig(&path).unwrap();
     let output = Command::new("kubectl")
+        .env("KUBERC", "off")
         .arg(format!("--kubeconfig={}", path.display()))
         .arg(format!("--cache-dir={}", copy.path().display()))
         .args([
@@ -512,13 +515,13 @@ async fn nothing_is_left_when_the_owner_is_killed() {
     owner.kill().unwrap();
     owner.wait().unwrap();
 
-    eventually("all components end", Duration::from_secs(10), async || {
+    eventually("all components end", Duration::from_secs(60), async || {
         !processes.iter().any(|id| is_running(*id))
     })
     .await;
     eventually(
         "the files are removed",
-        Duration::from_secs(10),
+        Duration::from_secs(60),
         async || !directory.exists(),
     )
     .await;

@@ -6,8 +6,8 @@ pub use codeagent_boundary::operator::Arguments;
 use codeagent_boundary::operator::Operator as Running;
 use kube::Config;
 
-/// How long a start or an orderly stop may take.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// When a start or an orderly stop counts as never ending.
+const PATIENCE: Duration = Duration::from_secs(180);
 
 /// A running operator. Dropping it is a crash.
 pub struct Operator(Running);

@@ -1,6 +1,8 @@
 //! What a test has to itself: a namespace of the shared control plane, simulated providers, and an operator user with the
 //! permissions that the chart gives.
 
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use codeagent_boundary::cluster::{chart_rules, permitted};
@@ -9,19 +11,24 @@ use codeagent_operator::api::{
     CodeAgent, CodeSession, Condition, ConditionStatus, SessionPhase, condition, crds,
 };
 use codeagent_simulator::{
-    Key, Launch, LaunchFilter, Provider, SessionView, Simulator, SimulatorOptions, Urls,
+    Key, Launch, LaunchFilter, Outcome, Provider, Script, SessionView, Simulator, SimulatorOptions,
+    Urls,
 };
+use futures::StreamExt;
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::api::events::v1::Event;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, ResourceExt};
+use kube_runtime::WatchStreamExt;
+use kube_runtime::watcher::{self, Event as Watched, watcher};
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
+use tokio::task::JoinSet;
 
 use super::operator::{Arguments, Operator};
 
-/// How long a test waits for something that should happen at once, on a busy machine.
-pub const PATIENCE: Duration = Duration::from_secs(40);
+/// When something that is waited for counts as never happening. No test says anything by it, so it is far beyond what a busy machine needs.
+pub const PATIENCE: Duration = Duration::from_secs(180);
 const GLANCE: Duration = Duration::from_millis(40);
 
 /// The verbs that the chart gives for the operator's own Lease.
@@ -63,6 +70,42 @@ pub struct World {
     /// The operator's user.
     pub access: Access,
     user: String,
+    stored: Stored,
+}
+
+/// Every version of every session of a namespace that was stored, oldest first, by uid.
+struct Stored {
+    versions: Arc<Mutex<HashMap<String, Vec<CodeSession>>>>,
+    _watch: JoinSet<()>,
+}
+
+impl Stored {
+    fn follow(sessions: Api<CodeSession>) -> Self {
+        let versions = Arc::new(Mutex::new(HashMap::<String, Vec<CodeSession>>::new()));
+        let kept = Arc::clone(&versions);
+        let mut watch = JoinSet::new();
+        watch.spawn(async move {
+            let events = watcher(sessions, watcher::Config::default()).default_backoff();
+            let mut events = std::pin::pin!(events);
+            while let Some(event) = events.next().await {
+                if let Ok(Watched::Apply(session) | Watched::InitApply(session)) = event {
+                    let uid = session.uid().unwrap();
+                    kept.lock().unwrap().entry(uid).or_default().push(session);
+                }
+            }
+        });
+        Self {
+            versions,
+            _watch: watch,
+        }
+    }
+
+    /// The first version of the session in which it was in this phase.
+    fn in_phase(&self, uid: &str, phase: SessionPhase) -> Option<CodeSession> {
+        let versions = self.versions.lock().unwrap();
+        let mut versions = versions.get(uid)?.iter();
+        versions.find(|session| phase_of(session) == phase).cloned()
+    }
 }
 
 impl World {
@@ -96,6 +139,7 @@ impl World {
             simulator: Simulator::start(options).await.unwrap(),
             access,
             user,
+            stored: Stored::follow(namespace.api()),
             namespace,
         };
         world.permit().await;
@@ -332,16 +376,38 @@ subjects: [{{apiGroup: rbac.authorization.k8s.io, kind: User, name: {user}}}]
         until(&self.sessions(), name, what, holds).await
     }
 
-    /// Waits until the session has reached the phase; ending otherwise fails the test at once.
+    /// Waits until the session has reached the phase, also if it has left it since; ending otherwise fails the test at once. Answers with
+    /// the session as it is now if it is still in that phase, else with its first version in it.
     pub async fn until_phase(&self, name: &str, phase: SessionPhase) -> CodeSession {
-        let reached = self
+        let now = self
             .until(name, phase.as_str(), |session| {
                 let now = phase_of(session);
-                now == phase || now.is_terminal()
+                let passed = || self.stored.in_phase(&session.uid().unwrap(), phase);
+                now == phase || now.is_terminal() || passed().is_some()
             })
             .await;
-        assert_eq!(phase_of(&reached), phase, "{}", pretty(&reached));
-        reached
+        if phase_of(&now) == phase {
+            return now;
+        }
+        // What is watched comes a moment after what is read.
+        let deadline = Instant::now() + GLANCE * 50;
+        loop {
+            if let Some(passed) = self.stored.in_phase(&now.uid().unwrap(), phase) {
+                return passed;
+            }
+            let late = Instant::now() >= deadline;
+            assert!(!late, "never {phase:?}: {}", pretty(&now));
+            tokio::time::sleep(GLANCE).await;
+        }
+    }
+
+    /// Forgets what sessions have been, because the store has gone back to before it.
+    #[allow(
+        dead_code,
+        reason = "of those who share this, only some have a store that goes back"
+    )]
+    pub fn forget_versions(&self) {
+        self.stored.versions.lock().unwrap().clear();
     }
 
     /// Waits until the session has this reason at one of its conditions.
@@ -438,6 +504,16 @@ subjects: [{{apiGroup: rbac.authorization.k8s.io, kind: User, name: {user}}}]
         assert_eq!(launches.len(), 1, "{launches:#?}");
         let mut all = self.simulator.sessions().into_iter();
         all.find(|view| view.id == launches[0].session).unwrap()
+    }
+
+    /// From now on the session has finished at its provider.
+    pub fn let_finish(&self, provider: Provider, session: &CodeSession) {
+        let finished = Script {
+            outcome: Some(Outcome::Finished),
+            ..Script::fast()
+        };
+        let id = session_id(session);
+        assert!(self.simulator.rescript(provider, &id, finished));
     }
 
     /// Makes the provider accept this key, with the same account as the demo key.

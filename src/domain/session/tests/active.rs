@@ -176,7 +176,10 @@ fn a_stop_is_recorded_before_it_is_sent() {
     let plan = given.pass();
     let cancel = plan.before.unwrap().status.cancel.unwrap();
     assert_eq!(cancel.reason, CancelReason::User);
-    assert_eq!((cancel.sent_at, cancel.accepted_at), (given.now, None));
+    assert_eq!(
+        (cancel.sent_at, cancel.accepted_at),
+        (Some(given.now), None)
+    );
     assert!(matches!(plan.effect, Some(Effect::Cancel(_))));
     given.holds(SessionCondition::Reconciling, Reason::Cancelling);
 }
@@ -246,6 +249,7 @@ fn a_stop_is_repeated_until_it_is_confirmed() {
         let plan = given.pass();
         assert_eq!((plan.effect, plan.again), (None, Some(seconds(15))));
         given.wait(seconds(15));
+        given.sees(snapshot(RemotePhase::Running));
         given.stop(CancelAnswer::Accepted);
     }
     assert_eq!(given.writes, writes, "repeating is worth no write");
@@ -266,7 +270,7 @@ fn a_stop_of_a_provider_that_cannot_is_said_and_the_session_followed_to_its_end(
 #[test]
 fn the_deadline_stops_the_session_and_expires_it() {
     let mut given = Given::running();
-    assert_eq!(given.decide().again, Some(seconds(7200)));
+    assert_eq!(given.decide().deadline, Some(seconds(7200)));
     given.wait(seconds(7200));
     given.stop(CancelAnswer::Accepted);
     assert_eq!(
@@ -335,30 +339,32 @@ fn a_session_that_nobody_can_look_at_says_so_and_is_looked_for_again() {
     assert!(plan.again.is_some());
 }
 
+/// The end of a session that runs on costs money: one answer, or some, may be a mistake on the way.
 #[test]
-fn not_found_is_believed_once_the_session_must_be_visible_and_twice() {
+fn not_found_is_believed_after_ten_minutes_in_which_the_key_was_accepted() {
     let mut given = Given::running();
     given.sees_error(ErrorClass::NotFound, "ours");
     given.rests();
     // An accepted launch may show as late as any other.
-    given.wait(given.timing.settle);
-    given.sees_error(ErrorClass::NotFound, "ours");
-    given.wait(given.timing.consistency_window);
-    given.sees_error(ErrorClass::NotFound, "ours");
-    given.rests();
-    given.sees(snapshot(RemotePhase::Running));
-    given.pass();
-    given.sees_error(ErrorClass::NotFound, "ours");
     given.wait(given.timing.fence() + given.timing.clock_margin + given.timing.poll_max);
-    // One answer may be a mistake on the way.
+    given.sees_error(ErrorClass::NotFound, "ours");
+    given.pass();
+    assert_eq!(given.phase(), SessionPhase::Running);
+    given.holds(SessionCondition::Reconciling, Reason::SessionLost);
+    given.wait(given.timing.lost_after - seconds(500));
+    given.sees_error(ErrorClass::NotFound, "ours");
     given.rests();
+    // A look that shows it begins everything anew.
     given.sees(snapshot(RemotePhase::Running));
     given.pass();
+    given.holds(SessionCondition::Reconciling, Reason::Running);
     given.sees_error(ErrorClass::NotFound, "ours");
-    given.rests();
-    given.wait(given.timing.consistency_window);
-    given.rests();
+    given.wait(given.timing.lost_after);
     given.sees_error(ErrorClass::NotFound, "ours");
+    // The key may have lost its rights meanwhile: that is asked first.
+    assert_eq!(given.pass().effect, Some(Effect::VerifyCredentials));
+    assert_eq!(given.phase(), SessionPhase::Running);
+    given.verified();
     let plan = given.pass();
     assert_eq!(plan.notes[0].reason, Reason::SessionLost);
     assert_eq!(given.phase(), SessionPhase::Error);
@@ -366,6 +372,65 @@ fn not_found_is_believed_once_the_session_must_be_visible_and_twice() {
     // Never launched again.
     assert_eq!(given.pass().effect, Some(Effect::ReleaseFinalizer));
     given.rests();
+}
+
+/// A lost session that the provider knows again is followed again: it may be running, and cost money.
+#[test]
+fn a_lost_session_that_shows_up_again_is_followed_again() {
+    let mut given = lost();
+    given.wait(seconds(60));
+    let effect = given.pass().effect.unwrap();
+    assert!(matches!(effect, Effect::LookAgain(_)), "{effect:?}");
+    // Still not there: that is no news.
+    given.outcome(
+        &effect,
+        &Outcome::Examined {
+            owner: None,
+            account: account("ours"),
+            result: Err(error(ErrorClass::NotFound)),
+        },
+    );
+    given.rests();
+    given.wait(seconds(240));
+    let effect = given.pass().effect.unwrap();
+    given.outcome(
+        &effect,
+        &Outcome::Examined {
+            owner: None,
+            account: account("ours"),
+            result: Ok(snapshot(RemotePhase::Running)),
+        },
+    );
+    assert_eq!(given.phase(), SessionPhase::Running);
+    assert_eq!(given.record().unwrap().state, SendState::Confirmed);
+    given.look = None;
+    assert_eq!(given.pass().effect, Some(Effect::AddFinalizer));
+    given.sees(snapshot(RemotePhase::Finished));
+    given.pass();
+    assert_eq!(given.phase(), SessionPhase::Finished);
+}
+
+/// Time to live removes nothing that a person may have to look at.
+#[test]
+fn a_lost_session_is_kept_whatever_its_time_to_live() {
+    let mut given = lost();
+    given.spec.ttl_seconds_after_finished = Some(0);
+    given.wait(seconds(864_000));
+    given.rests();
+}
+
+fn lost() -> Given {
+    let mut given = Given::running();
+    given.wait(given.timing.fence() + given.timing.clock_margin + given.timing.poll_max);
+    given.sees_error(ErrorClass::NotFound, "ours");
+    given.wait(given.timing.lost_after);
+    given.sees_error(ErrorClass::NotFound, "ours");
+    given.verified();
+    given.pass();
+    assert_eq!(given.record().unwrap().state, SendState::Lost);
+    given.pass();
+    assert!(!given.has_finalizer);
+    given
 }
 
 #[test]

@@ -24,7 +24,7 @@ fn a_finished_session_is_deleted_when_its_time_has_come() {
     let mut given = finished();
     given.spec.ttl_seconds_after_finished = Some(60);
     given.pass();
-    assert_eq!(given.decide().again, Some(seconds(60)));
+    assert_eq!(given.decide().deadline, Some(seconds(60)));
     given.wait(seconds(60));
     assert_eq!(given.pass().effect, Some(Effect::DeleteObject));
     given.deleting = Some(given.now);

@@ -15,6 +15,8 @@ mod ended;
 mod outcome;
 mod properties;
 mod recover;
+mod stage;
+mod stop;
 mod waiting;
 
 use std::collections::BTreeSet;
@@ -34,7 +36,8 @@ use super::super::timing::Timing;
 use super::*;
 use crate::api::{
     CodeSessionSpec, CodeSessionStatus, Condition, ConditionStatus, DeletionPolicy, DesiredState,
-    Effective, ProviderKind, Reason, SendRecord, SessionCondition, condition,
+    Effective, ProviderKind, Reason, SendRecord, SendState, SessionCondition, SessionPhase,
+    condition,
 };
 
 const NAMESPACE_UID: &str = "ns-uid";
@@ -65,6 +68,7 @@ struct Given {
     look: Option<Look>,
     last_stop: Option<Duration>,
     stop_taken: bool,
+    looked_after_end: Option<Duration>,
     faults: i32,
     installation: InstallationId,
     timing: Timing,
@@ -96,6 +100,7 @@ fn account(name: &str) -> AccountFingerprint {
 fn connected(name: &str) -> Connected {
     Connected {
         account: account(name),
+        verified: None,
         credential: format!("credential of {name}"),
         inputs: Some(Inputs {
             prompt: "Fix the login bug".into(),
@@ -235,9 +240,14 @@ impl Given {
             look: None,
             last_stop: None,
             stop_taken: false,
+            looked_after_end: None,
             faults: 0,
             installation: InstallationId::new("0a1b2c3d"),
-            timing: Timing::default(),
+            timing: Timing {
+                // How long others get to mend something is a matter of a few tests of its own.
+                stalled_after: Duration::ZERO,
+                ..Timing::default()
+            },
             stopping: false,
             claims: 0,
             writes: 0,
@@ -303,6 +313,7 @@ impl Given {
             look: self.look.as_ref(),
             last_stop: self.last_stop,
             stop_taken: self.stop_taken,
+            looked_after_end: self.looked_after_end,
             faults: self.faults,
             installation: &self.installation,
             fresh_claim_id: &claim_id,
@@ -347,6 +358,7 @@ impl Given {
             }
             Some(Effect::ReleaseFinalizer) => self.has_finalizer = false,
             Some(Effect::Cancel(_)) => self.last_stop = Some(self.uptime),
+            Some(Effect::LookAgain(_)) => self.looked_after_end = Some(self.uptime),
             _ => {}
         }
         plan
@@ -401,10 +413,18 @@ impl Given {
         self.outcome(effect, &Outcome::Preflighted { begun, result })
     }
 
+    /// The next effect; what the spec asks for while the launch is open is stored in a pass of its own.
+    fn effect(&mut self) -> Option<Effect> {
+        let plan = self.pass();
+        match (plan.effect, plan.before) {
+            (None, Some(_)) => self.pass().effect,
+            (effect, _) => effect,
+        }
+    }
+
     /// Looks for the launch and gets this answer.
     fn look_for(&mut self, answer: AdoptAnswer) -> Recorded {
-        let plan = self.pass();
-        let effect = plan.effect.expect("a look for the launch");
+        let effect = self.effect().expect("a look for the launch");
         assert!(matches!(effect, Effect::Lookup(_)), "{effect:?}");
         let begun = self.uptime;
         self.outcome(
@@ -436,6 +456,14 @@ impl Given {
             alike_since: alike.map_or(self.uptime, |look| look.alike_since),
             result: Ok(snapshot),
         });
+    }
+
+    /// The provider accepts the key now.
+    fn verified(&mut self) {
+        let now = self.uptime;
+        if let Readiness::Ready(connected) = &mut self.readiness {
+            connected.verified = Some(now);
+        }
     }
 
     /// The newest look at the session, by this account, fails.
@@ -470,6 +498,7 @@ impl Given {
         self.look = None;
         self.last_stop = None;
         self.stop_taken = false;
+        self.looked_after_end = None;
         self.faults = 0;
         self.older_than_process = true;
     }

@@ -94,17 +94,34 @@ fn a_refusal_ends_the_session_only_if_nothing_around_it_could_be_mended() {
         ..row(class, None, false, Reason::ProviderUnavailable, Waits, true)
     };
     let table = [
+        // It may pass: it is tried again a few times.
         row(
             C::InvalidRequest,
             None,
             false,
             Reason::InvalidRequest,
-            Ends,
-            false,
+            Waits,
+            true,
         ),
         row(
             C::Conflict,
             None,
+            false,
+            Reason::InvalidRequest,
+            Waits,
+            true,
+        ),
+        row(
+            C::InvalidRequest,
+            Some(Subject::Reference),
+            false,
+            Reason::SettingsRefused,
+            Waits,
+            false,
+        ),
+        row(
+            C::InvalidRequest,
+            Some(Subject::Issue),
             false,
             Reason::InvalidRequest,
             Ends,
@@ -346,7 +363,11 @@ fn repeated_and_refused(class: ErrorClass) -> Given {
     given.launch(&unknown());
     given.wait(given.timing.fence());
     given.look_for(AdoptAnswer::Unknowable);
-    given.launch(&rejected(class));
+    given.launch(&LaunchOutcome::Rejected(ProviderError {
+        // Of the session's own, so that the refusal is the last word.
+        subject: (class == ErrorClass::InvalidRequest).then_some(Subject::Issue),
+        ..error(class)
+    }));
     given
 }
 
@@ -377,4 +398,80 @@ fn a_refusal_of_a_repeated_launch_does_not_settle_the_first_one() {
     let plan = given.pass();
     assert_eq!(plan.effect, Some(Effect::ReleaseFinalizer));
     assert_eq!(plan.notes[0].reason, Reason::LaunchOutcomeUnknown);
+}
+
+/// A refusal that says no more than its words, of a session whose CodeAgent sets the branch.
+fn refused_with(words: &str, own_reference: bool) -> Given {
+    let mut given = Given::ready();
+    given.effective(|effective| effective.reference = Some("develop".into()));
+    if own_reference {
+        given.spec.repository = Some(crate::api::RepositorySpec {
+            reference: Some("develop".into()),
+            ..Default::default()
+        });
+    }
+    given.launch(&LaunchOutcome::Rejected(ProviderError {
+        message: words.into(),
+        ..error(ErrorClass::InvalidRequest)
+    }));
+    given
+}
+
+#[test]
+fn what_the_agent_set_never_ends_a_session_and_is_tried_again_when_the_agent_changes() {
+    let words =
+        "Failed to verify existence of branch 'develop'. Please ensure the branch name is correct.";
+    let mut given = refused_with(words, false);
+    for _ in 0..6 {
+        assert_eq!(given.phase(), SessionPhase::Pending);
+        given.holds(SessionCondition::Stalled, Reason::SettingsRefused);
+        let said = &given.condition(SessionCondition::Stalled).message;
+        assert!(said.contains("is correct. It is tried again at "), "{said}");
+        given.rests();
+        given.wait(given.timing.refusal_wait_max);
+        given.launch(&LaunchOutcome::Rejected(ProviderError {
+            message: words.into(),
+            ..error(ErrorClass::InvalidRequest)
+        }));
+    }
+    given.rests();
+    given.agent_generation(2);
+    given.launch(&accepted());
+    assert_eq!(given.phase(), SessionPhase::Creating);
+}
+
+#[test]
+fn a_refusal_without_a_known_cause_is_tried_three_times_minutes_apart_before_it_ends_a_session() {
+    for (words, own) in [
+        ("something is wrong with this request.", false),
+        ("Failed to verify existence of branch 'develop'.", true),
+        // Part of another word is not the setting.
+        ("redeveloped is no word that we know.", false),
+    ] {
+        let mut given = refused_with(words, own);
+        for wait in [300, 600] {
+            assert_eq!(given.phase(), SessionPhase::Pending, "{words}");
+            given.holds(SessionCondition::Reconciling, Reason::InvalidRequest);
+            given.wait(seconds(wait - 1));
+            given.rests();
+            given.wait(seconds(1));
+            given.launch(&LaunchOutcome::Rejected(ProviderError {
+                message: words.into(),
+                ..error(ErrorClass::InvalidRequest)
+            }));
+        }
+        assert_eq!(given.phase(), SessionPhase::Error, "{words}");
+        given.holds(SessionCondition::Stalled, Reason::InvalidRequest);
+        let said = &given.condition(SessionCondition::Stalled).message;
+        assert!(!said.contains(".."), "{said}");
+    }
+}
+
+#[test]
+fn a_refusal_of_unclear_cause_that_passes_leaves_no_trace() {
+    let mut given = refused_with("something is wrong with this request", false);
+    given.wait(seconds(300));
+    given.launch(&accepted());
+    assert_eq!(given.phase(), SessionPhase::Creating);
+    assert_eq!(given.record().unwrap().refusal, None);
 }

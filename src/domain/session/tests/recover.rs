@@ -763,6 +763,7 @@ fn cancelled_and_never_found_out_is_cancelled_and_reported() {
     for recovery in [Recovery::Marker, Recovery::None] {
         let mut given = Given::lost(recovery);
         given.desires(DesiredState::Cancelled);
+        given.pass();
         given.wait(given.timing.fence() + given.timing.deletion_bound);
         let plan = given.pass();
         assert_eq!(plan.notes[0].level, Level::Warning);

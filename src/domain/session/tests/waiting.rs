@@ -133,7 +133,7 @@ fn a_full_agent_makes_the_session_wait_and_says_where_it_stands() {
     given.place = Place::Taken { position: 1 };
     given.pass();
     let queue = given.status.as_ref().unwrap().queue.clone().unwrap();
-    assert_eq!((queue.position, queue.since), (1, since));
+    assert_eq!((queue.position, queue.since), (Some(1), since));
     given.place = Place::Free;
     given.launch(&accepted());
     assert_eq!(given.status.as_ref().unwrap().queue, None);

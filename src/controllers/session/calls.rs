@@ -1,0 +1,134 @@
+//! The calls of a provider that an effect stands for: one function each, which answers with the outcome.
+
+use kube::ResourceExt;
+
+use super::super::connection::Linked;
+use super::super::scope::Scope;
+use super::gather::{Facts, sent_prompt};
+use crate::api::CodeSession;
+use crate::domain::ids::{AccountFingerprint, SessionId};
+use crate::domain::remote::{CancelAnswer, ErrorClass, ProviderError, SessionRef};
+use crate::domain::session::{LookupPlan, Outcome, Owner, session_ref};
+use crate::providers::contract::AdoptRequest;
+use crate::runtime::watch;
+
+/// Looks at what is there before a launch.
+pub(super) async fn preflight(
+    scope: &Scope,
+    facts: &Facts,
+    issue: Option<&str>,
+) -> Option<Outcome> {
+    let linked = facts.linked.as_ref()?;
+    Some(Outcome::Preflighted {
+        begun: scope.context.uptime(),
+        result: linked.provider.baseline(issue).await,
+    })
+}
+
+pub(super) async fn look_up(
+    scope: &Scope,
+    object: &CodeSession,
+    facts: &Facts,
+    lookup: &LookupPlan,
+) -> Option<Outcome> {
+    let linked = facts.linked.as_ref()?;
+    let request = AdoptRequest {
+        keys: lookup.keys.clone(),
+        installation: scope.context.installation.clone(),
+        uid: facts.uid.clone(),
+        repository: lookup.repository.clone().unwrap_or_default(),
+        template_id: lookup.template_id.clone(),
+        baseline: lookup.baseline.clone(),
+        sent: sent_prompt(facts, object),
+        created_from: lookup.created_from,
+        created_until: lookup.created_until,
+        owned: scope.context.owned_by_others(&facts.uid),
+        prove_absence: lookup.prove_absence,
+        evidence_seen: lookup.evidence_seen,
+        resume: lookup.resume.clone(),
+    };
+    Some(Outcome::LookedUp {
+        begun: scope.context.uptime(),
+        answer: linked.provider.adopt(&request).await,
+    })
+}
+
+pub(super) async fn stop(scope: &Scope, facts: &Facts, session: &SessionRef) -> Option<Outcome> {
+    let linked = facts.linked.as_ref()?;
+    let memory = &scope.context.memory;
+    memory.change(&facts.uid, |remembered| {
+        remembered.last_stop = Some(scope.context.uptime());
+    });
+    let answer = linked.provider.cancel(session).await;
+    if matches!(answer, Ok(CancelAnswer::Accepted)) {
+        memory.change(&facts.uid, |remembered| remembered.stop_taken = true);
+    }
+    Some(Outcome::Stopped(answer))
+}
+
+/// Looks at the ended session once more.
+pub(super) async fn look_again(
+    scope: &Scope,
+    facts: &Facts,
+    session: &SessionRef,
+) -> Option<Outcome> {
+    scope.context.memory.change(&facts.uid, |remembered| {
+        remembered.looked_after_end = Some(scope.context.uptime());
+    });
+    let linked = facts.linked.as_ref()?;
+    let result = linked.provider.get(session).await;
+    Some(Outcome::Examined {
+        account: last_account(scope, linked),
+        owner: None,
+        result,
+    })
+}
+
+/// Looks at a session that a user handed over, and notes whose account saw it. One that belongs to another CodeSession is not
+/// looked at.
+pub(super) async fn examine(
+    scope: &Scope,
+    object: &CodeSession,
+    facts: &Facts,
+    session: &SessionRef,
+) -> Option<Outcome> {
+    let linked = facts.linked.as_ref()?;
+    let owner = owner(scope, object, &facts.uid, &session.session_id);
+    let result = match owner {
+        None => linked.provider.get(session).await,
+        Some(_) => Err(ProviderError::unsent(
+            ErrorClass::Conflict,
+            "it belongs to another CodeSession",
+        )),
+    };
+    Some(Outcome::Examined {
+        account: last_account(scope, linked),
+        owner,
+        result,
+    })
+}
+
+fn last_account(scope: &Scope, linked: &Linked) -> AccountFingerprint {
+    let account = scope.context.accounts.last_account(&linked.key);
+    account.map_or_else(
+        || AccountFingerprint::new(""),
+        |account| account.fingerprint,
+    )
+}
+
+/// The other CodeSession that a session at the provider belongs to.
+fn owner(scope: &Scope, object: &CodeSession, uid: &str, session: &SessionId) -> Option<Owner> {
+    if !scope.context.owned_by_others(uid).contains(session) {
+        return None;
+    }
+    let namespace = object.namespace().unwrap_or_default();
+    let named = watch::in_namespace(&scope.sessions, &namespace)
+        .iter()
+        .find(|other| {
+            other.uid().as_deref() != Some(uid)
+                && session_ref(other.status.as_ref())
+                    .is_some_and(|theirs| theirs.session_id == *session)
+        })
+        .map(|other| other.name_any());
+    Some(named.map_or(Owner::Elsewhere, Owner::Named))
+}

@@ -1,0 +1,147 @@
+//! What came of an effect, stored and remembered: the last step of a pass.
+
+use std::sync::Arc;
+
+use kube::ResourceExt;
+
+use super::super::accounts::ConnectionKey;
+use super::super::error::PassError;
+use super::super::metrics::LaunchResult;
+use super::super::scope::Scope;
+use super::Step;
+use super::execute::not_stored;
+use super::gather::Facts;
+use super::writes::{store, tell};
+use crate::api::{CodeSession, Reason};
+use crate::domain::remote::{ErrorClass, LaunchOutcome, ProviderError, Subject};
+use crate::domain::requeue::Again;
+use crate::domain::session::{Effect, Outcome, Recorded, session_ref};
+
+/// Stores what is to be recorded and says how to go on.
+pub(super) async fn conclude(
+    scope: &Scope,
+    object: Arc<CodeSession>,
+    recorded: Recorded,
+) -> Result<Step, PassError> {
+    let mut object = object;
+    let wrote = recorded.write.is_some();
+    if let Some(write) = &recorded.write {
+        match store(scope, &object, write).await {
+            Ok(newer) => object = newer,
+            Err(error) => return not_stored("the status", error),
+        }
+    }
+    if let (Some(session), Some(uid)) = (session_ref(object.status.as_ref()), object.uid()) {
+        scope.context.own(session.session_id, &uid);
+    }
+    tell(scope, &object, recorded.notes).await;
+    Ok(match recorded.again {
+        Some(again) if again.is_zero() => Step::Go(object),
+        Some(again) => {
+            // The pass ends here, so what `settle` looks at must be the newest.
+            scope.sessions_overlay.keep(Arc::clone(&object));
+            if wrote {
+                Step::Go(object)
+            } else {
+                Step::Rest(Again::soon(again))
+            }
+        }
+        None if wrote => Step::Go(object),
+        None => Step::Rest(Again::NEVER),
+    })
+}
+
+pub(super) fn remember(scope: &Scope, facts: &Facts, effect: &Effect, recorded: &Recorded) {
+    let adopted = recorded
+        .notes
+        .iter()
+        .any(|note| note.reason == Reason::Adopted);
+    if let (true, Some(provider)) = (adopted, &facts.provider) {
+        scope
+            .context
+            .metrics
+            .launch(provider.kind, LaunchResult::Adopted);
+    }
+    scope.context.memory.change(&facts.uid, |remembered| {
+        if let Some(lookups) = &recorded.lookups {
+            remembered.lookups.clone_from(lookups);
+        }
+        if let Some(preflight) = &recorded.preflight {
+            remembered.preflight = Some(preflight.clone());
+        }
+        remembered.faults = if recorded.fault {
+            remembered.faults.saturating_add(1)
+        } else {
+            0
+        };
+        if matches!(effect, Effect::Examine(_)) {
+            remembered.look = None;
+        }
+    });
+}
+
+/// A failure that says something about the key or the provider is known to every session of that key.
+pub(super) fn note_failure(
+    scope: &Scope,
+    key: &ConnectionKey,
+    outcome: &Outcome,
+    namespace: Option<&str>,
+) {
+    let error: Option<&ProviderError> = match outcome {
+        Outcome::Launched(LaunchOutcome::Accepted(_)) => None,
+        Outcome::Launched(LaunchOutcome::Rejected(error) | LaunchOutcome::Unknown(error)) => {
+            Some(error)
+        }
+        Outcome::Preflighted { result, .. } => result.as_ref().err(),
+        Outcome::LookedUp { answer, .. } => answer.as_ref().err(),
+        // A stop that failed with words of the provider's own is about that session alone (Flapjack's
+        // `cursor_cancel_failed`).
+        Outcome::Stopped(answer) => answer
+            .as_ref()
+            .err()
+            .filter(|error| error.code.is_none() || error.class == ErrorClass::Unauthorized),
+        Outcome::Examined { result, .. } => result.as_ref().err(),
+    };
+    let accounts = &scope.context.accounts;
+    let Some(error) = error else {
+        if !matches!(outcome, Outcome::Stopped(Err(_))) {
+            accounts.worked(key);
+        }
+        if matches!(outcome, Outcome::Launched(LaunchOutcome::Accepted(_))) {
+            accounts.release_launches(key);
+        }
+        return;
+    };
+    if let (ErrorClass::QuotaExhausted, Outcome::Launched(LaunchOutcome::Rejected(_))) =
+        (error.class, outcome)
+    {
+        // It is about the account: the others need not find out one by one.
+        accounts.hold_launches(key, error.clone());
+        scope.recheck_agents(namespace);
+    }
+    if error.subject == Some(Subject::CodingAgent) {
+        // It was there when the key was checked.
+        scope.context.accounts.failed(key, error.clone());
+        scope.recheck_agents(namespace);
+        return;
+    }
+    match error.class {
+        ErrorClass::Unauthorized => {
+            scope.context.accounts.doubt(key);
+            // The CodeAgents of this namespace look at their keys again.
+            scope.recheck_agents(namespace);
+        }
+        ErrorClass::Unavailable | ErrorClass::Intermediary | ErrorClass::Timeout => {
+            scope.context.accounts.failed(key, error.clone());
+            scope.recheck_agents(namespace);
+        }
+        ErrorClass::InvalidRequest
+        | ErrorClass::Forbidden
+        | ErrorClass::NotFound
+        | ErrorClass::Conflict
+        | ErrorClass::RateLimited
+        | ErrorClass::QuotaExhausted
+        | ErrorClass::Unknown
+        | ErrorClass::Protocol => {}
+    }
+}

@@ -1,0 +1,170 @@
+//! Where a session stands, read from its status in one place.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::ended;
+use super::observed::ProviderFacts;
+use crate::api::{CodeSessionSpec, CodeSessionStatus, DesiredState, SendRecord, SendState};
+use crate::domain::timing::Timing;
+
+/// Where a session stands.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Stage<'a> {
+    /// Nothing of it is at the provider: nothing was sent, or what was sent is known not to have started anything.
+    Waiting,
+    /// A launch is claimed, and it is not known yet what became of it.
+    Open(&'a SendRecord),
+    /// The provider has the session, and its newest message has not ended.
+    Running(&'a SendRecord),
+    /// Its newest message has ended, or it was never launched and will not be.
+    Over(Over<'a>),
+}
+
+/// What is left of a session that is over.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Over<'a> {
+    /// Nothing was ever launched.
+    NeverLaunched,
+    /// It could not be found out whether it was launched.
+    Unknown(&'a SendRecord),
+    /// The provider had it and no longer knows it.
+    Lost(&'a SendRecord),
+    /// It is at the provider, ended.
+    Ended(&'a SendRecord),
+}
+
+impl<'a> Stage<'a> {
+    /// Where a session with this status stands; the status is `None` before the first write.
+    pub fn of(status: Option<&'a CodeSessionStatus>) -> Self {
+        let Some(status) = status else {
+            return Self::Waiting;
+        };
+        let launch = status.launch.as_ref();
+        match (
+            status.phase.is_terminal(),
+            launch.map(|record| (record, record.state)),
+        ) {
+            (true, Some((record, SendState::Confirmed))) => Self::Over(Over::Ended(record)),
+            (true, Some((record, SendState::Lost))) => Self::Over(Over::Lost(record)),
+            (true, Some((record, SendState::Claimed | SendState::Unknown))) => {
+                Self::Over(Over::Unknown(record))
+            }
+            // An earlier attempt may have arrived, whatever became of the newest.
+            (true, Some((record, SendState::Rejected | SendState::Absent)))
+                if record.attempt > 1 =>
+            {
+                Self::Over(Over::Unknown(record))
+            }
+            (true, None | Some((_, SendState::Rejected | SendState::Absent))) => {
+                Self::Over(Over::NeverLaunched)
+            }
+            (false, None | Some((_, SendState::Rejected | SendState::Absent))) => Self::Waiting,
+            (false, Some((record, SendState::Claimed | SendState::Unknown))) => Self::Open(record),
+            (false, Some((record, SendState::Confirmed | SendState::Lost))) => {
+                Self::Running(record)
+            }
+        }
+    }
+
+    /// The record of a session that is, or was, at the provider under a known id.
+    pub fn launched(self) -> Option<&'a SendRecord> {
+        match self {
+            Self::Running(record) | Self::Over(Over::Ended(record) | Over::Lost(record)) => {
+                Some(record)
+            }
+            Self::Waiting | Self::Open(_) | Self::Over(Over::NeverLaunched | Over::Unknown(_)) => {
+                None
+            }
+        }
+    }
+
+    /// The record of a claim whose settings count: once claimed, only what was recorded is used.
+    pub fn claimed(self) -> Option<&'a SendRecord> {
+        match self {
+            Self::Open(record) | Self::Over(Over::Unknown(record)) => Some(record),
+            Self::Running(_) | Self::Over(Over::Ended(_) | Over::Lost(_)) => self.launched(),
+            Self::Waiting | Self::Over(Over::NeverLaunched) => None,
+        }
+    }
+}
+
+/// What [`needs`] looks at: what is known of a session before anything is read for it.
+#[derive(Clone, Copy, Debug)]
+pub struct Outline<'a> {
+    /// The spec.
+    pub spec: &'a CodeSessionSpec,
+    /// The status; `None` before the first write.
+    pub status: Option<&'a CodeSessionStatus>,
+    /// What is known of its provider.
+    pub provider: Option<&'a ProviderFacts>,
+    /// Whether its deletion was asked for.
+    pub deleting: bool,
+    /// Whether it carries the finalizer.
+    pub has_finalizer: bool,
+    /// Whether the user names a provider session that it is to take over.
+    pub adopt: bool,
+    /// Whether this process has a request of the current claim in its hands.
+    pub in_flight: bool,
+    /// When, by wall clock, this process last began to look at the ended session.
+    pub looked_at: Option<Timestamp>,
+    /// Wall clock.
+    pub now: Timestamp,
+    /// The durations.
+    pub timing: &'a Timing,
+}
+
+/// What a decision will need beside the caches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Needs {
+    /// Nothing.
+    Nothing,
+    /// To talk to the provider about what was launched.
+    Connection,
+    /// What a launch sends as well.
+    Launch,
+}
+
+/// What the next decision about a session needs. It stands beside [`decide`](super::decide), which would wait for ever for
+/// what nobody gathers.
+pub fn needs(o: &Outline<'_>) -> Needs {
+    if o.deleting && !o.has_finalizer {
+        return Needs::Nothing;
+    }
+    match Stage::of(o.status) {
+        Stage::Running(_) => Needs::Connection,
+        Stage::Open(_) if o.in_flight => Needs::Nothing,
+        Stage::Open(_) => Needs::Launch,
+        Stage::Waiting => {
+            let idle = o.deleting
+                || match o.spec.desired_state() {
+                    DesiredState::Running => false,
+                    DesiredState::Suspended | DesiredState::Cancelled | DesiredState::Archived => {
+                        true
+                    }
+                };
+            if idle { Needs::Nothing } else { Needs::Launch }
+        }
+        Stage::Over(over) => {
+            let looks = !o.deleting
+                && match over {
+                    Over::Unknown(_) => o.adopt,
+                    Over::Lost(_) | Over::Ended(_) => {
+                        ended::next_look(o, over).is_some_and(|left| left.is_zero())
+                    }
+                    Over::NeverLaunched => false,
+                };
+            if looks {
+                Needs::Connection
+            } else {
+                Needs::Nothing
+            }
+        }
+    }
+}
+
+/// How long ago something was begun, `begun` by uptime, as a moment of wall clock.
+pub(super) fn wall_clock(now: Timestamp, uptime: Duration, begun: Duration) -> Timestamp {
+    now - uptime.saturating_sub(begun)
+}
