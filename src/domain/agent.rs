@@ -8,8 +8,8 @@ use super::remote::{Account, Capability, Recovery};
 use super::status::{clip, said, whole_seconds};
 use super::template::Standing;
 use crate::api::{
-    AccountStatus, AgentCondition, ClientIdEvidence, CodeAgentStatus, Condition, ConditionStatus,
-    Guarantee, OrphanStatus, ProviderKind, Reason, SessionCounts, TemplateStatus,
+    AccountStatus, AgentCondition, CodeAgentStatus, Condition, ConditionStatus, Guarantee,
+    LaunchEvidence, OrphanStatus, ProviderKind, Reason, SessionCounts, TemplateStatus,
 };
 
 /// What was found out about a CodeAgent.
@@ -25,8 +25,8 @@ pub struct Findings {
     pub health: Health,
     /// The models, where they were listed just now.
     pub models: Option<Vec<String>>,
-    /// What the newest launches showed of our id being used.
-    pub client_id: Option<ClientIdEvidence>,
+    /// What the newest launches showed of our id being used, or of our marker being shown.
+    pub evidence: Option<LaunchEvidence>,
     /// The endpoint in use.
     pub endpoint: String,
     /// The sessions, where it is time to write their counts.
@@ -115,7 +115,7 @@ pub fn status(
     } else if matches!(findings.health, Health::Refused { .. }) {
         status.account = None;
     }
-    remember_client_id(&mut status, findings);
+    remember_evidence(&mut status, findings);
     status.launch_guarantee = findings
         .recovery
         .map(|recovery| guarantee(recovery, &status, findings));
@@ -171,46 +171,66 @@ pub fn leaving(
 }
 
 /// Evidence holds for the endpoint and the account that gave it; the newest counts.
-fn remember_client_id(status: &mut CodeAgentStatus, findings: &Findings) {
+fn remember_evidence(status: &mut CodeAgentStatus, findings: &Findings) {
     let account = status
         .account
         .as_ref()
         .and_then(|account| account.fingerprint.clone());
-    let current = |evidence: &ClientIdEvidence| {
+    let current = |evidence: &LaunchEvidence| {
         evidence.endpoint == findings.endpoint && Some(&evidence.account) == account.as_ref()
     };
-    if let Some(found) = findings.client_id.as_ref().filter(|found| current(found)) {
-        let newer = status.client_id_honoured.as_ref().is_none_or(|stored| {
-            !current(stored)
-                || (stored.honoured != found.honoured && stored.seen_at < found.seen_at)
-        });
-        if newer {
-            status.client_id_honoured = Some(found.clone());
-        }
+    let Some(found) = findings.evidence.as_ref().filter(|found| current(found)) else {
+        return;
+    };
+    let stored = match findings.recovery {
+        Some(Recovery::ClientId) => &mut status.client_id_honoured,
+        Some(Recovery::Marker) => &mut status.marker_honoured,
+        Some(Recovery::None) | None => return,
+    };
+    let newer = stored.as_ref().is_none_or(|stored| {
+        !current(stored) || (stored.honoured != found.honoured && stored.seen_at < found.seen_at)
+    });
+    if newer {
+        *stored = Some(found.clone());
     }
 }
 
+/// What is on record of this endpoint and account, if anything is: whether they use the id that we choose, or show our marker.
+pub fn evidence<'a>(
+    status: &'a CodeAgentStatus,
+    recovery: Recovery,
+    endpoint: &str,
+    account: &str,
+) -> Option<&'a LaunchEvidence> {
+    let stored = match recovery {
+        Recovery::ClientId => status.client_id_honoured.as_ref(),
+        Recovery::Marker => status.marker_honoured.as_ref(),
+        Recovery::None => None,
+    };
+    stored.filter(|evidence| evidence.endpoint == endpoint && evidence.account == account)
+}
+
+/// Whether a lost launch of this endpoint and account is known to be recognisable.
+pub fn has_evidence(
+    status: &CodeAgentStatus,
+    recovery: Recovery,
+    endpoint: &str,
+    account: &str,
+) -> bool {
+    evidence(status, recovery, endpoint, account).is_some_and(|evidence| evidence.honoured)
+}
+
+/// "Exactly once" is told only of an endpoint and an account that have once shown what a lost launch is recognised by.
 fn guarantee(recovery: Recovery, status: &CodeAgentStatus, findings: &Findings) -> Guarantee {
-    match recovery {
-        Recovery::Marker => Guarantee::ExactlyOnce,
-        Recovery::None => Guarantee::AtMostOnce,
-        // Only once this endpoint and account have been seen to use the id that we choose.
-        Recovery::ClientId => {
-            let account = status
-                .account
-                .as_ref()
-                .and_then(|account| account.fingerprint.as_deref());
-            let proven = status.client_id_honoured.as_ref().is_some_and(|evidence| {
-                evidence.honoured
-                    && evidence.endpoint == findings.endpoint
-                    && Some(evidence.account.as_str()) == account
-            });
-            if proven {
-                Guarantee::ExactlyOnce
-            } else {
-                Guarantee::AtMostOnce
-            }
-        }
+    let account = status
+        .account
+        .as_ref()
+        .and_then(|account| account.fingerprint.as_deref())
+        .unwrap_or_default();
+    if has_evidence(status, recovery, &findings.endpoint, account) {
+        Guarantee::ExactlyOnce
+    } else {
+        Guarantee::AtMostOnce
     }
 }
 

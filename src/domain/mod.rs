@@ -8,6 +8,7 @@ pub mod agent;
 pub mod effective;
 pub mod ids;
 pub mod marker;
+pub mod markup;
 pub mod offer;
 pub mod orphan;
 pub mod remote;

@@ -218,7 +218,8 @@ pub enum AdoptAnswer {
     Found(Vec<Found>),
     /// A complete look found nothing.
     Absent,
-    /// The look was not complete. `resume` goes on with it, or says that the next look begins anew; so does `None`.
+    /// The look was not complete, or candidates could not be told apart. `resume` goes on with it, or says that the next look
+    /// begins anew; so does `None`.
     Inconclusive {
         /// Why, for people.
         why: String,
@@ -256,6 +257,10 @@ pub struct ScanState<F = Found> {
     pub undecided: BTreeSet<SessionId>,
     /// Candidates that were judged and are not ours.
     pub rejected: BTreeSet<SessionId>,
+    /// Whether candidates were passed over in this round, because of their time or repository.
+    pub passed_over: bool,
+    /// Whether this round looks at those as well.
+    pub far: bool,
     /// Whether the round is over: the next pass begins at the first page, and only after a pause, because the same candidates
     /// would be no clearer at once. Otherwise it goes on where this one stopped.
     pub begin_anew: bool,
@@ -269,6 +274,8 @@ impl<F> Default for ScanState<F> {
             found: Vec::new(),
             undecided: BTreeSet::new(),
             rejected: BTreeSet::new(),
+            passed_over: false,
+            far: false,
             begin_anew: false,
         }
     }
@@ -319,6 +326,9 @@ pub enum ErrorClass {
     Unavailable,
     /// No answer within the time limit.
     Timeout,
+    /// An answer that is not the provider's own: a web page, or a refusal without the provider's shape. It comes from something
+    /// in between (proxy, firewall, gateway) and proves nothing of key, session or launch.
+    Intermediary,
     /// An answer that no document names (3xx, odd codes).
     Unknown,
     /// An answer that cannot be read: broken or oversized body, fields missing, wrong types.
@@ -358,6 +368,7 @@ impl ErrorClass {
             Self::QuotaExhausted => "QuotaExhausted",
             Self::Unavailable => "Unavailable",
             Self::Timeout => "Timeout",
+            Self::Intermediary => "Intermediary",
             Self::Unknown => "Unknown",
             Self::Protocol => "Protocol",
         }
@@ -428,6 +439,7 @@ impl ProviderError {
             | ErrorClass::Conflict
             | ErrorClass::QuotaExhausted
             | ErrorClass::Unavailable
+            | ErrorClass::Intermediary
             | ErrorClass::Timeout => Reason::ProviderUnavailable,
         }
     }

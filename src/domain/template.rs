@@ -525,6 +525,7 @@ pub fn failure(
         | ErrorClass::Conflict
         | ErrorClass::RateLimited
         | ErrorClass::Unavailable
+        | ErrorClass::Intermediary
         | ErrorClass::Timeout
         | ErrorClass::Unknown
         | ErrorClass::Protocol => false,

@@ -137,9 +137,22 @@ pub trait Provider: Send + Sync {
 
     /// Looks for the session that a launch with an unknown outcome may have started. Reads only.
     ///
-    /// `Found` may be answered at once; `Absent` only if the look was complete: every page was read, every candidate could
-    /// be judged. Whoever asks decides when an `Absent` counts (the fence, two scans).
+    /// `Found` may be answered at once; `Absent` only if the look was complete: every page was read, every session of the account
+    /// that the caller does not know could be told apart from ours, of whatever time and repository. One that could be ours and
+    /// cannot be told apart makes the answer `Inconclusive`. Whoever asks decides when an `Absent` counts (the fence, two scans).
     async fn adopt(&self, request: &AdoptRequest) -> Result<AdoptAnswer, ProviderError>;
+
+    /// Whether `session`, which was launched for the CodeSession with `uid`, shows the marker where [`Provider::adopt`] looks for
+    /// it: the evidence that "exactly once" stands on with [`Recovery::Marker`]. Reads only. `None` while nothing shows yet, and
+    /// with every other kind of recovery.
+    async fn shows_marker(
+        &self,
+        _session: &SessionId,
+        _installation: &InstallationId,
+        _uid: &str,
+    ) -> Result<Option<bool>, ProviderError> {
+        Ok(None)
+    }
 
     /// One look at a session. With a terminal phase everything there is to know is in it (result, usage, links).
     ///
@@ -263,15 +276,20 @@ pub struct AdoptRequest {
     pub template_id: Option<String>,
     /// What [`Provider::baseline`] said before the launch, as recorded in the claim.
     pub baseline: Option<String>,
-    /// Sessions created before this are not candidates.
+    /// The prompt as it was sent, marker and all, if it can still be composed: a session that shows no marker is compared with it.
+    pub sent: Option<String>,
+    /// Sessions created before this are looked at last.
     pub created_from: Timestamp,
-    /// Sessions created after this are not candidates.
+    /// Sessions created after this are looked at last.
     pub created_until: Timestamp,
+    /// Whether an `Absent` is of use: only then sessions of another time or repository are looked at.
+    pub prove_absence: bool,
     /// Sessions that belong to another CodeSession.
     pub owned: BTreeSet<SessionId>,
-    /// With [`Recovery::ClientId`]: whether this endpoint and account have been seen to honour our id. If not, a lookup that
-    /// does not find the id scans the list for our marker as well.
-    pub client_id_honoured: bool,
+    /// Whether this endpoint and account have been seen to use our id ([`Recovery::ClientId`]) or to show our marker
+    /// ([`Recovery::Marker`]). If not, a lookup that does not find the id scans the list as well, and a session of our time and
+    /// repository without a marker may be ours whatever it shows.
+    pub evidence_seen: bool,
     /// Where the previous, unfinished scan stopped.
     pub resume: Option<ScanState>,
 }

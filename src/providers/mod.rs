@@ -10,13 +10,11 @@ pub mod registry;
 pub mod templates;
 
 mod cursor;
-mod evidence;
 mod firebender;
 mod firetiger;
 mod flapjack;
-mod prompts;
+mod recovery;
 mod repository;
-mod scan;
 mod v0_agents;
 mod wire;
 

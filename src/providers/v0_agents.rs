@@ -6,8 +6,10 @@ use serde::de::DeserializeOwned;
 use super::contract::{ItemDetail, ListItem, PageToken, SessionPage};
 use super::error::ProviderError;
 use super::http::{Api, Operation};
-use super::prompts::{Snapshots, Told};
+use super::recovery::marker::{Message as Said, Speaker};
+use super::recovery::prompts::{Conversation as Told, Snapshots};
 use super::wire::{Items, lenient, next_page};
+use crate::domain::ids::SessionId;
 use crate::domain::snapshot::Snapshot;
 
 const PAGE_SIZE: &str = "100";
@@ -64,14 +66,22 @@ pub(super) fn told_by_list(list: Snapshots) -> SessionPage {
     }
 }
 
-/// What the user said in a session's conversation.
-pub(super) async fn prompts(api: &Api, listed: &Snapshot) -> Result<Told, ProviderError> {
-    let path = ["v0", "agents", listed.session_id.as_str(), "conversation"];
+/// What was said in a session.
+pub(super) async fn conversation(api: &Api, session: &SessionId) -> Result<Told, ProviderError> {
+    let path = ["v0", "agents", session.as_str(), "conversation"];
     let conversation: Conversation = api.get(Operation::Conversation, &path, &[]).await?;
     let messages = conversation.messages.into_iter();
-    let users = messages.filter(|message| message.kind.as_deref() == Some("user_message"));
     Ok(Told {
-        prompts: users.map(|message| message.text).collect(),
-        snapshot: listed.clone(),
+        messages: messages
+            .map(|message| Said {
+                by: match message.kind.as_deref() {
+                    Some("user_message") => Speaker::User,
+                    Some("assistant_message") => Speaker::Agent,
+                    _ => Speaker::Other,
+                },
+                text: message.text,
+            })
+            .collect(),
+        snapshot: None,
     })
 }

@@ -26,10 +26,11 @@ contract!(
     a_launch_that_happened_twice_is_found_twice,
     a_launch_that_has_ended_is_found_too,
     the_sessions_of_others_are_not_ours,
-    a_session_of_another_repository_is_not_ours,
+    a_session_with_our_mark_is_ours_whatever_repository_it_names,
     an_id_that_was_taken_in_an_older_attempt_says_nothing_of_the_newest,
     a_session_that_another_code_session_owns_is_not_ours,
-    a_session_of_another_time_is_not_ours,
+    a_session_with_our_mark_is_ours_at_any_time,
+    before_an_absence_is_of_use_only_what_is_near_is_looked_at,
     a_session_of_another_account_is_not_seen,
     a_provider_that_ignores_our_id_is_searched,
     what_cannot_be_read_yet_is_never_absent,
@@ -183,7 +184,8 @@ async fn the_sessions_of_others_are_not_ours(subject: Subject) {
     bench.launch(&others.pop().unwrap()).await;
     let lookup = bench.lookup().await;
     let searching = AdoptRequest {
-        client_id_honoured: false,
+        // So that Cursor's list is searched as well.
+        evidence_seen: subject.recovery() != Recovery::ClientId,
         ..lookup
     };
     for other in &others {
@@ -202,34 +204,24 @@ async fn the_sessions_of_others_are_not_ours(subject: Subject) {
     }
 }
 
-async fn a_session_of_another_repository_is_not_ours(subject: Subject) {
+async fn a_session_with_our_mark_is_ours_whatever_repository_it_names(subject: Subject) {
     let bench = Bench::new(subject).await;
     let lookup = bench.lookup().await;
-    let elsewhere = LaunchRequest {
-        repository: "https://github.com/acme/web".into(),
+    let renamed = LaunchRequest {
+        repository: "https://github.com/acme/renamed-since".into(),
         ..bench.request()
     };
-    bench.lose(&elsewhere).await;
+    let id = bench.lose(&renamed).await;
     bench.begin_work();
-    let answer = bench.look_up(lookup).await;
-    match subject.recovery() {
-        // Our id, and yet not ours: nothing can be launched with it.
-        Recovery::ClientId => assert!(matches!(answer, AdoptAnswer::Foreign { .. }), "{answer:?}"),
-        Recovery::Marker => assert_eq!(answer, AdoptAnswer::Absent),
-        // The issue decides; it names no repository.
-        Recovery::None => assert_eq!(found(answer).len(), 1),
-    }
+    assert_eq!(found(bench.look_up(lookup).await), [(id, told(subject, 1))]);
 }
 
 async fn an_id_that_was_taken_in_an_older_attempt_says_nothing_of_the_newest(subject: Subject) {
     let bench = Bench::new(subject).await;
-    let elsewhere = LaunchRequest {
-        repository: "https://github.com/acme/web".into(),
-        ..bench.attempt(UID, 1)
-    };
-    bench.lose(&elsewhere).await;
+    let taken = bench.lose(&bench.attempt(UID, 1)).await;
     bench.begin_work();
     let lookup = AdoptRequest {
+        owned: [taken].into(),
         keys: [2, 1].map(|attempt| bench.attempt(UID, attempt).key).into(),
         ..bench.lookup().await
     };
@@ -258,25 +250,50 @@ async fn a_session_that_another_code_session_owns_is_not_ours(subject: Subject) 
     }
 }
 
-async fn a_session_of_another_time_is_not_ours(subject: Subject) {
-    let bench = Bench::new(subject).await;
-    let lookup = bench.lookup().await;
-    bench.lose(&bench.request()).await;
-    bench.begin_work();
+/// Two windows that the clocks of no session fall into, because they differ by an hour.
+fn other_times(lookup: &AdoptRequest) -> [AdoptRequest; 2] {
     let hour = Duration::from_secs(3600);
     let before = (lookup.created_from - hour, Timestamp::now() - hour);
     let after = (Timestamp::now() + hour, lookup.created_until + hour);
-    for (created_from, created_until) in [before, after] {
-        let window = AdoptRequest {
-            created_from,
-            created_until,
-            ..lookup.clone()
+    [before, after].map(|(created_from, created_until)| AdoptRequest {
+        created_from,
+        created_until,
+        ..lookup.clone()
+    })
+}
+
+async fn a_session_with_our_mark_is_ours_at_any_time(subject: Subject) {
+    let bench = Bench::new(subject).await;
+    let lookup = bench.lookup().await;
+    let id = bench.lose(&bench.request()).await;
+    bench.begin_work();
+    for window in other_times(&lookup) {
+        assert_eq!(
+            found(bench.look_up(window).await),
+            [(id.clone(), told(subject, 1))]
+        );
+    }
+}
+
+async fn before_an_absence_is_of_use_only_what_is_near_is_looked_at(subject: Subject) {
+    let bench = Bench::new(subject).await;
+    let lookup = bench.lookup().await;
+    bench.launch(&bench.attempt("another-uid", 1)).await;
+    bench.begin_work();
+    for window in other_times(&lookup) {
+        let hasty = AdoptRequest {
+            prove_absence: false,
+            ..window
         };
-        let answer = bench.look_up(window).await;
+        let answer = bench.look_up(hasty).await;
         match subject.recovery() {
-            Recovery::Marker => assert_eq!(answer, AdoptAnswer::Absent),
-            // An id of ours is ours at any time, and links carry no date: the baseline is their window.
-            Recovery::ClientId | Recovery::None => assert_eq!(found(answer).len(), 1),
+            Recovery::Marker => assert!(
+                matches!(&answer, AdoptAnswer::Inconclusive { resume: Some(state), .. } if state.begin_anew),
+                "{answer:?}"
+            ),
+            // Neither an id nor a link has a date.
+            Recovery::ClientId => assert_eq!(answer, AdoptAnswer::Absent),
+            Recovery::None => assert_eq!(found(answer).len(), 1),
         }
     }
 }
@@ -311,7 +328,7 @@ async fn a_provider_that_ignores_our_id_is_searched(subject: Subject) {
         Recovery::Marker | Recovery::None => assert_eq!(found(honoured).len(), 1),
     }
     let doubtful = AdoptRequest {
-        client_id_honoured: false,
+        evidence_seen: false,
         ..lookup
     };
     assert_eq!(
@@ -332,7 +349,7 @@ async fn what_cannot_be_read_yet_is_never_absent(subject: Subject) {
     };
     let bench = Bench::new(subject).await;
     let lookup = AdoptRequest {
-        client_id_honoured: false,
+        evidence_seen: false,
         ..bench.lookup().await
     };
     let ours = bench.lose(&bench.request()).await;

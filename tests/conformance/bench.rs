@@ -140,6 +140,7 @@ impl Bench {
             keys: vec![self.request().key],
             uid: UID.to_owned(),
             template_id: self.template.clone(),
+            sent: Some(self.request().prompt),
             baseline: self.baseline().await.unwrap(),
             created_from: now - Duration::from_secs(600),
             created_until: now + Duration::from_secs(3600),
@@ -185,7 +186,7 @@ impl Bench {
                 AdoptAnswer::Inconclusive {
                     resume: Some(state),
                     ..
-                } => request.resume = Some(state),
+                } if !state.begin_anew => request.resume = Some(state),
                 answer => return answer,
             }
         }

@@ -22,7 +22,7 @@ impl Calls {
     /// Launches a session to ask about, and lets it work.
     pub async fn prepare(bench: &Bench) -> Self {
         let lookup = AdoptRequest {
-            client_id_honoured: false,
+            evidence_seen: false,
             ..bench.lookup().await
         };
         let launched = bench.launch(&bench.request()).await;

@@ -47,7 +47,7 @@ async fn crowded(subject: Subject) -> (Bench, SessionId) {
 /// Looks for what was launched after `lookup` was made up. Where the list tells nothing of ids of ours, it is searched.
 async fn searching(bench: &Bench) -> AdoptRequest {
     AdoptRequest {
-        client_id_honoured: false,
+        evidence_seen: false,
         ..bench.lookup().await
     }
 }
@@ -255,6 +255,7 @@ async fn where_one_of_five_hundred_cannot_be_read_absent_is_never_said(subject: 
         }
     }
     bench.simulator.clear_faults();
+    lookup.resume = None;
     match subject.recovery() {
         Recovery::ClientId => assert_eq!(found(bench.look_up(lookup).await)[0].0, hidden),
         Recovery::Marker => assert_eq!(bench.look_up(lookup).await, AdoptAnswer::Absent),

@@ -12,7 +12,7 @@
 
 #[macro_use]
 mod subject;
-#[path = "../provider_support/mod.rs"]
+#[path = "../adapters/support/mod.rs"]
 mod provider_support;
 
 mod account;

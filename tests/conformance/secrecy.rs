@@ -83,9 +83,11 @@ async fn a_key_that_is_echoed_shows_in_no_error(subject: Subject) {
                         "location".into(),
                         format!("https://example.com/?key={code}"),
                     )],
-                    body,
+                    body: body.clone(),
                 },
             );
+            // Without the form of a provider's error nothing of it is told.
+            let told = !matches!(status, 403 | 404) || body.starts_with('{');
             let mut redacted = 0;
             for (call, answer) in calls.all(&bench).await {
                 let text = match &answer {
@@ -95,7 +97,10 @@ async fn a_key_that_is_echoed_shows_in_no_error(subject: Subject) {
                 assert_clean(&credential, call, &text);
                 redacted += usize::from(text.contains("[redacted]"));
             }
-            assert!(redacted > 0 || status < 400, "{status}: the rest is kept");
+            assert!(
+                redacted > 0 || status < 400 || !told,
+                "{status}: the rest is kept"
+            );
         }
     }
 }

@@ -312,15 +312,11 @@ impl World {
     }
 }
 
-fn agents(on_unknown: OnUnknownLaunch, client_id_honoured: bool) -> [[AgentView; 4]; 2] {
-    ENDPOINTS.map(|endpoint| agents_at(endpoint, on_unknown, client_id_honoured))
+fn agents(on_unknown: OnUnknownLaunch, evidence_seen: bool) -> [[AgentView; 4]; 2] {
+    ENDPOINTS.map(|endpoint| agents_at(endpoint, on_unknown, evidence_seen))
 }
 
-fn agents_at(
-    endpoint: &str,
-    on_unknown: OnUnknownLaunch,
-    client_id_honoured: bool,
-) -> [AgentView; 4] {
+fn agents_at(endpoint: &str, on_unknown: OnUnknownLaunch, evidence_seen: bool) -> [AgentView; 4] {
     let effective: Effective = serde_json::from_value(json!({
         "provider": {"cursor": {}, "endpoint": endpoint},
         "credentialsRef": {"name": "secret", "key": "api-key"},
@@ -338,7 +334,7 @@ fn agents_at(
         suspended,
         effective: Box::new(effective.clone()),
         objection: None,
-        client_id_honoured,
+        evidence_seen,
     };
     [
         AgentView::Missing,

@@ -33,7 +33,8 @@ pub struct CodeAgentStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64), inner(length(max = 64)))]
     pub capabilities: Vec<String>,
-    /// What this provider's API makes possible: ExactlyOnce or AtMostOnce launches.
+    /// ExactlyOnce or AtMostOnce: how often a launch is paid for when its answer is lost. ExactlyOnce only after the endpoint and
+    /// account were once seen to use the session id that we choose, or to show the marker under a prompt.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub launch_guarantee: Option<Guarantee>,
     /// The same for follow-up messages.
@@ -41,7 +42,10 @@ pub struct CodeAgentStatus {
     pub message_guarantee: Option<Guarantee>,
     /// The endpoint and account that have been seen to use the session id we choose.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub client_id_honoured: Option<ClientIdEvidence>,
+    pub client_id_honoured: Option<LaunchEvidence>,
+    /// The endpoint and account that have been seen to show the marker under the prompt of a session, or not to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub marker_honoured: Option<LaunchEvidence>,
     /// How many sessions there are. Written at most once in 10 seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sessions: Option<SessionCounts>,
@@ -160,17 +164,17 @@ pub struct AccountStatus {
     pub fingerprint: Option<String>,
 }
 
-/// Evidence that a provider uses the session id that we choose.
+/// Whether a provider uses the session id that we choose, or shows the marker under a prompt.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct ClientIdEvidence {
+pub struct LaunchEvidence {
     /// The endpoint that answered.
     #[schemars(length(max = 253))]
     pub endpoint: String,
     /// The account it answered to.
     #[schemars(length(max = 64))]
     pub account: String,
-    /// Whether the answer carried the id we had asked for.
+    /// Whether the answer carried the id or the marker that we had sent.
     pub honoured: bool,
     /// When it was seen.
     #[schemars(schema_with = "time_schema")]

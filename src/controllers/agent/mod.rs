@@ -1,6 +1,7 @@
 //! The controller of CodeAgents: is the Secret there, is the key accepted, what can the provider do, how many sessions, and is
 //! the template there that they are launched from.
 
+mod evidence;
 mod template;
 
 use std::collections::BTreeSet;
@@ -22,11 +23,11 @@ use super::error::{Chain, PassError};
 use super::metrics::{Controller, PassOutcome};
 use super::scope::Scope;
 use crate::api::{
-    ClientIdEvidence, CodeAgent, CodeAgentStatus, CodeSession, KeyReference, OrphanStatus,
-    ProviderKind, Reason, SessionCounts, SessionPhase,
+    CodeAgent, CodeAgentStatus, CodeSession, KeyReference, OrphanStatus, ProviderKind, Reason,
+    SessionCounts, SessionPhase,
 };
 use crate::domain::agent::{Findings, Health, leaving, status};
-use crate::domain::remote::{Capability, Recovery};
+use crate::domain::remote::Capability;
 use crate::domain::requeue::jittered;
 use crate::domain::status::whole_seconds;
 use crate::domain::template::{Place, Site, Standing as TemplateStanding};
@@ -98,7 +99,7 @@ async fn pass(scope: &Arc<Scope>, agent: &Arc<CodeAgent>) -> Result<Duration, Pa
             message: disabled(spec.kind(), &context.settings.providers),
         },
         models: None,
-        client_id: None,
+        evidence: None,
         endpoint: String::new(),
         counts,
         orphans: orphans(context, &agent.uid().unwrap_or_default()),
@@ -115,7 +116,11 @@ async fn pass(scope: &Arc<Scope>, agent: &Arc<CodeAgent>) -> Result<Duration, Pa
         findings.endpoint = endpoint(context, provider, spec);
         let (linked, next) = examine(scope, &agent, provider, &namespace, &mut findings).await;
         again = next;
-        findings.client_id = client_id_evidence(provider.recovery(spec), &sessions);
+        if let Some(linked) = &linked {
+            let found = evidence::find(scope, &agent, linked, &sessions, &findings).await;
+            findings.evidence = found.evidence;
+            again = found.again.map_or(again, |soon| again.min(soon));
+        }
         if let Some(place) = place(provider, &agent, &findings) {
             match keep(scope, &agent, &place, linked.as_ref()).await? {
                 Kept::Now {
@@ -417,30 +422,4 @@ fn counts(
         None => (Some(counts), None),
         Some(wait) => (None, Some(wait)),
     }
-}
-
-/// What the newest confirmed launch shows of our id being used.
-fn client_id_evidence(
-    recovery: Recovery,
-    sessions: &[Arc<CodeSession>],
-) -> Option<ClientIdEvidence> {
-    match recovery {
-        Recovery::ClientId => {}
-        Recovery::Marker | Recovery::None => return None,
-    }
-    let evidence = sessions.iter().filter_map(|session| {
-        let status = session.status.as_ref()?;
-        let record = status
-            .launch
-            .as_ref()
-            .filter(|record| record.state.arrived())?;
-        let id = status.provider.as_ref()?.session_id.as_deref()?;
-        Some(ClientIdEvidence {
-            endpoint: record.target.endpoint.clone(),
-            account: record.target.account.clone(),
-            honoured: id.ends_with(&record.key),
-            seen_at: status.started_at?,
-        })
-    });
-    evidence.max_by_key(|evidence| evidence.seen_at)
 }

@@ -4,7 +4,7 @@ use kube::ResourceExt;
 
 use super::super::connection::Linked;
 use super::super::scope::Scope;
-use super::gather::Facts;
+use super::gather::{Facts, sent_prompt};
 use crate::api::CodeSession;
 use crate::domain::ids::{AccountFingerprint, SessionId};
 use crate::domain::remote::{CancelAnswer, ErrorClass, ProviderError, SessionRef};
@@ -25,7 +25,12 @@ pub(super) async fn preflight(
     })
 }
 
-pub(super) async fn look_up(scope: &Scope, facts: &Facts, lookup: &LookupPlan) -> Option<Outcome> {
+pub(super) async fn look_up(
+    scope: &Scope,
+    object: &CodeSession,
+    facts: &Facts,
+    lookup: &LookupPlan,
+) -> Option<Outcome> {
     let linked = facts.linked.as_ref()?;
     let request = AdoptRequest {
         keys: lookup.keys.clone(),
@@ -34,10 +39,12 @@ pub(super) async fn look_up(scope: &Scope, facts: &Facts, lookup: &LookupPlan) -
         repository: lookup.repository.clone().unwrap_or_default(),
         template_id: lookup.template_id.clone(),
         baseline: lookup.baseline.clone(),
+        sent: sent_prompt(facts, object),
         created_from: lookup.created_from,
         created_until: lookup.created_until,
         owned: scope.context.owned_by_others(&facts.uid),
-        client_id_honoured: lookup.client_id_honoured,
+        prove_absence: lookup.prove_absence,
+        evidence_seen: lookup.evidence_seen,
         resume: lookup.resume.clone(),
     };
     Some(Outcome::LookedUp {

@@ -85,7 +85,7 @@ pub(super) async fn execute(
             return Ok(Step::Go(object));
         }
         Effect::Preflight { issue } => calls::preflight(scope, &facts, issue.as_deref()).await,
-        Effect::Lookup(lookup) => calls::look_up(scope, &facts, lookup).await,
+        Effect::Lookup(lookup) => calls::look_up(scope, &object, &facts, lookup).await,
         Effect::Cancel(session) => calls::stop(scope, &facts, session).await,
         Effect::Examine(session) => calls::examine(scope, &object, &facts, session).await,
         Effect::LookAgain(session) => calls::look_again(scope, &facts, session).await,

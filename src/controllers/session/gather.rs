@@ -19,6 +19,7 @@ use crate::api::{
     ADOPT_ANNOTATION, CodeAgent, CodeSession, Effective, FINALIZER, KeyReference,
     ORIGIN_ANNOTATION, ProviderSpec, Reason, TemplateState,
 };
+use crate::domain::agent::has_evidence;
 use crate::domain::effective::{
     Fault, Objection, compose_prompt, objection, reference_missing, resolve,
 };
@@ -101,6 +102,18 @@ impl Facts {
             stopping: self.stopping,
         }
     }
+}
+
+/// The prompt as the open launch of `object` sent it, if it can still be composed: a changed preamble or source makes another.
+pub(super) fn sent_prompt(facts: &Facts, object: &CodeSession) -> Option<String> {
+    let Readiness::Ready(connected) = &facts.readiness else {
+        return None;
+    };
+    let inputs = connected.inputs.as_ref()?;
+    let recorded = stored_status(object).and_then(|status| status.launch.as_ref());
+    recorded
+        .is_none_or(|record| record.request_digest == inputs.digest)
+        .then(|| inputs.prompt.clone())
 }
 
 /// The status, unless it is only the default that the API server shows for a new object.
@@ -437,7 +450,7 @@ fn view_agent(
             suspended: agent.spec.suspend,
             effective: Box::new(effective),
             objection: None,
-            client_id_honoured: false,
+            evidence_seen: false,
         };
     };
     let endpoint = endpoint(context, provider, &agent.spec.provider);
@@ -463,24 +476,20 @@ fn view_agent(
     })
     .or_else(|| template_elsewhere(scope, object, agent, linked?));
     let account = linked.and_then(|linked| context.accounts.last_account(&linked.key));
-    let evidence = agent
+    let evidence_seen = agent
         .status
         .as_ref()
-        .and_then(|status| status.client_id_honoured.as_ref());
-    let client_id_honoured = match (evidence, account) {
-        (Some(evidence), Some(account)) => {
-            evidence.honoured
-                && evidence.endpoint == endpoint
-                && evidence.account == account.fingerprint.as_str()
-        }
-        _ => false,
-    };
+        .zip(account)
+        .is_some_and(|(status, account)| {
+            let recovery = provider.recovery(&agent.spec.provider);
+            has_evidence(status, recovery, &endpoint, account.fingerprint.as_str())
+        });
     AgentView::Present {
         generation,
         suspended: agent.spec.suspend,
         effective: Box::new(effective),
         objection,
-        client_id_honoured,
+        evidence_seen,
     }
 }
 

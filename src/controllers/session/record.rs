@@ -131,7 +131,7 @@ pub(super) fn note_failure(
             // The CodeAgents of this namespace look at their keys again.
             scope.recheck_agents(namespace);
         }
-        ErrorClass::Unavailable | ErrorClass::Timeout => {
+        ErrorClass::Unavailable | ErrorClass::Intermediary | ErrorClass::Timeout => {
             scope.context.accounts.failed(key, error.clone());
             scope.recheck_agents(namespace);
         }

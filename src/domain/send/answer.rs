@@ -1,6 +1,6 @@
 //! How a paid request went: rule 1 of the protocol, in one place for all providers and all kinds of requests.
 
-use crate::domain::remote::{ProviderError, Sent};
+use crate::domain::remote::{ErrorClass, ProviderError, Sent};
 
 /// How a paid request went. `T` is what its answer says: of a launch [`Launched`](crate::domain::remote::Launched).
 #[derive(Clone, Debug, PartialEq)]
@@ -34,6 +34,8 @@ pub fn outcome<T>(answer: Result<T, ProviderError>, refusing_conflicts: &[&str])
 pub fn nothing_was_started(error: &ProviderError, refusing_conflicts: &[&str]) -> bool {
     match (error.sent, error.status) {
         (Sent::Nothing, _) => true,
+        // What refuses the provider's answer looks like what refuses our request.
+        (Sent::Possibly, _) if error.class == ErrorClass::Intermediary => false,
         (Sent::Possibly, Some(409)) => error
             .code
             .as_deref()
@@ -47,7 +49,6 @@ pub fn nothing_was_started(error: &ProviderError, refusing_conflicts: &[&str]) -
 mod tests {
     #![allow(clippy::panic)]
     use super::*;
-    use crate::domain::remote::ErrorClass;
 
     fn failed(status: Option<u16>, code: Option<&str>, sent: Sent) -> ProviderError {
         ProviderError {
@@ -74,6 +75,18 @@ mod tests {
                 SendOutcome::Unknown(kept) => assert!(!refused && kept == error, "{status}"),
                 SendOutcome::Accepted(_) => panic!("{status}"),
             }
+        }
+    }
+
+    #[test]
+    fn a_refusal_that_is_not_the_providers_own_proves_nothing() {
+        for status in REFUSING_STATUSES {
+            let error = ProviderError {
+                class: ErrorClass::Intermediary,
+                ..failed(Some(status), None, Sent::Possibly)
+            };
+            let judged = outcome::<()>(Err(error), &[]);
+            assert!(matches!(judged, SendOutcome::Unknown(_)), "{status}");
         }
     }
 

@@ -82,7 +82,7 @@ pub fn next_look(refusal: &RefusalRecord, clock: Clock<'_>) -> Duration {
 fn verdict(own: &Own<'_>, error: &ProviderError) -> (Reason, MendedBy) {
     match (error.class, error.subject) {
         (ErrorClass::RateLimited, _) => (Reason::RateLimited, MendedBy::Time),
-        (ErrorClass::Unavailable | ErrorClass::Timeout, _) => {
+        (ErrorClass::Unavailable | ErrorClass::Intermediary | ErrorClass::Timeout, _) => {
             (Reason::ProviderUnavailable, MendedBy::Time)
         }
         (ErrorClass::Unknown | ErrorClass::Protocol, _) if error.sent == Sent::Nothing => {

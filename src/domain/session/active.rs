@@ -124,6 +124,7 @@ fn unanswered(o: &Observed<'_>, look: &Look, class: ErrorClass) -> Plan {
         | ErrorClass::RateLimited
         | ErrorClass::QuotaExhausted
         | ErrorClass::Unavailable
+        | ErrorClass::Intermediary
         | ErrorClass::Timeout
         | ErrorClass::Unknown
             if lasted >= worth_saying(o) =>
@@ -140,6 +141,7 @@ fn unanswered(o: &Observed<'_>, look: &Look, class: ErrorClass) -> Plan {
         | ErrorClass::RateLimited
         | ErrorClass::QuotaExhausted
         | ErrorClass::Unavailable
+        | ErrorClass::Intermediary
         | ErrorClass::Timeout
         | ErrorClass::Unknown => {
             // Looks that say the same trigger nothing.

@@ -38,7 +38,7 @@ pub(super) fn decide(o: &Observed<'_>) -> Plan {
     let (
         AgentView::Present {
             effective,
-            client_id_honoured,
+            evidence_seen,
             ..
         },
         Some(provider),
@@ -63,7 +63,8 @@ pub(super) fn decide(o: &Observed<'_>) -> Plan {
             baseline: None,
             created_from: recorded(o).map_or(o.session.created_at - CLOCK_SKEW, created_from),
             created_until: o.now + o.timing.fence(),
-            client_id_honoured: *client_id_honoured,
+            prove_absence: true,
+            evidence_seen: *evidence_seen,
             resume: o.own_lookups().and_then(|looks| looks.resume.clone()),
         })));
     }

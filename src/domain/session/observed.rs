@@ -148,8 +148,8 @@ pub enum AgentView {
         effective: Box<Effective>,
         /// What speaks against launching with them.
         objection: Option<Objection>,
-        /// Whether endpoint and account have been seen to use the id that we choose.
-        client_id_honoured: bool,
+        /// Whether endpoint and account have been seen to use the id that we choose, or to show our marker.
+        evidence_seen: bool,
     },
 }
 

@@ -185,8 +185,10 @@ pub struct LookupPlan {
     pub created_from: Timestamp,
     /// Candidates are not younger than this.
     pub created_until: Timestamp,
-    /// Whether our id is known to be used.
-    pub client_id_honoured: bool,
+    /// Whether it is of use to know that there is none.
+    pub prove_absence: bool,
+    /// Whether our id is known to be used, or our marker to show.
+    pub evidence_seen: bool,
     /// Where an unfinished scan goes on.
     pub resume: Option<ScanState>,
 }

@@ -88,10 +88,8 @@ fn open_claim<'a>(o: &'a Observed<'a>, record: &'a SendRecord) -> OpenClaim<'a> 
 }
 
 fn look(o: &Observed<'_>, open: &SendRecord, effective: &Effective) -> Effect {
-    let client_id_honoured = match &o.agent {
-        AgentView::Present {
-            client_id_honoured, ..
-        } => *client_id_honoured,
+    let evidence_seen = match &o.agent {
+        AgentView::Present { evidence_seen, .. } => *evidence_seen,
         AgentView::Missing => false,
     };
     Effect::Lookup(Box::new(LookupPlan {
@@ -101,7 +99,8 @@ fn look(o: &Observed<'_>, open: &SendRecord, effective: &Effective) -> Effect {
         baseline: open.baseline.clone(),
         created_from: created_from(open),
         created_until: open.claimed_at + o.timing.fence_after(open.posts) + o.timing.clock_margin,
-        client_id_honoured,
+        prove_absence: open_claim(o, open).fence().passed(o.clock()).is_some(),
+        evidence_seen,
         resume: o.own_lookups().and_then(|looks| looks.resume.clone()),
     }))
 }

@@ -19,11 +19,11 @@ use super::contract::{
 };
 use super::error::{ErrorClass, ProviderError};
 use super::http::{Api, Auth, Operation, judge_launch};
-use super::prompts::{self, Prompted, Snapshots, Told};
+use super::recovery::prompts::{self, Conversation, PromptSource, Snapshots};
 use super::v0_agents::{self, AgentList, told_by_list};
 use super::wire::{link, link_without_query, raw_status};
 use crate::api::{FirebenderMode, FirebenderSpec, ProviderKind, ProviderSpec};
-use crate::domain::ids::{AccountFingerprint, SessionId};
+use crate::domain::ids::{AccountFingerprint, InstallationId, SessionId};
 use crate::domain::snapshot::{Links, RemotePhase, Snapshot};
 
 /// `ListModels` is not among them: the documentation mentions such a list but neither its path nor its shape.
@@ -182,7 +182,7 @@ impl FirebenderV0 {
 }
 
 #[async_trait]
-impl Prompted for FirebenderV0 {
+impl PromptSource for FirebenderV0 {
     async fn snapshots(
         &self,
         page: Option<&PageToken>,
@@ -191,8 +191,8 @@ impl Prompted for FirebenderV0 {
         v0_agents::snapshots(&self.api, page, |agent| self.snapshot(agent)).await
     }
 
-    async fn prompts(&self, listed: &Snapshot) -> Result<Told, ProviderError> {
-        v0_agents::prompts(&self.api, listed).await
+    async fn conversation(&self, session: &SessionId) -> Result<Conversation, ProviderError> {
+        v0_agents::conversation(&self.api, session).await
     }
 }
 
@@ -250,6 +250,15 @@ impl Provider for FirebenderV0 {
         prompts::marked(self, request).await
     }
 
+    async fn shows_marker(
+        &self,
+        session: &SessionId,
+        installation: &InstallationId,
+        uid: &str,
+    ) -> Result<Option<bool>, ProviderError> {
+        prompts::shows_marker(self, session, installation, uid).await
+    }
+
     /// A stopped agent is `FINISHED` like any other: only the caller knows whether it asked for the stop.
     async fn get(&self, session: &SessionRef) -> Result<Snapshot, ProviderError> {
         let path = ["v0", "agents", session.session_id.as_str()];
@@ -267,7 +276,12 @@ impl Provider for FirebenderV0 {
             Ok(()) => Ok(CancelAnswer::Accepted),
             // Documented for CREATING, SETUP and RUNNING only; how a stop of anything else is refused is not. A stop has
             // no body that could be wrong.
-            Err(error) if matches!(error.status, Some(400 | 409 | 422)) => {
+            Err(error)
+                if matches!(
+                    error.class,
+                    ErrorClass::InvalidRequest | ErrorClass::Conflict
+                ) && matches!(error.status, Some(400 | 409 | 422)) =>
+            {
                 Ok(CancelAnswer::NotCancellable)
             }
             Err(error) => Err(error),
@@ -281,6 +295,8 @@ fn phase_of(status: &str) -> RemotePhase {
         "RUNNING" => RemotePhase::Running,
         "FINISHED" => RemotePhase::Finished,
         "ERROR" => RemotePhase::Error,
+        // In no document, but seen: stopped by a person at the provider.
+        "STOPPED" | "CANCELLED" | "CANCELED" => RemotePhase::Cancelled,
         "EXPIRED" => RemotePhase::Expired,
         _ => RemotePhase::Unrecognised,
     }

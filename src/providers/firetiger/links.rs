@@ -74,6 +74,7 @@ pub(super) async fn baseline(
 fn passes(class: ErrorClass) -> bool {
     match class {
         ErrorClass::Unavailable
+        | ErrorClass::Intermediary
         | ErrorClass::Timeout
         | ErrorClass::RateLimited
         | ErrorClass::Unauthorized => true,

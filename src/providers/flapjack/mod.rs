@@ -25,11 +25,11 @@ use super::contract::{
 use super::credential::Credential;
 use super::error::{ErrorClass, ProviderError};
 use super::http::{Api, Auth, Operation, judge_launch};
-use super::prompts;
+use super::recovery::prompts;
 use super::templates::Templates;
 use super::wire::{Items, link, raw_status};
 use crate::api::{ProviderKind, ProviderSpec};
-use crate::domain::ids::{AccountFingerprint, RunId, SessionId};
+use crate::domain::ids::{AccountFingerprint, InstallationId, RunId, SessionId};
 use crate::domain::snapshot::{Links, RemotePhase, Snapshot};
 
 /// `Events` and `FollowUp` are what Flapjack offers and this adapter does not use yet.
@@ -281,6 +281,15 @@ impl Provider for Flapjack {
         prompts::marked(self, request).await
     }
 
+    async fn shows_marker(
+        &self,
+        session: &SessionId,
+        installation: &InstallationId,
+        uid: &str,
+    ) -> Result<Option<bool>, ProviderError> {
+        prompts::shows_marker(self, session, installation, uid).await
+    }
+
     async fn get(&self, session: &SessionRef) -> Result<Snapshot, ProviderError> {
         Ok(self.snapshot(self.session(&session.session_id).await?))
     }
@@ -327,7 +336,12 @@ impl Provider for Flapjack {
             }
             // Only `creating` and `running` can be stopped: it has ended, or is `pending` still and can be stopped soon. How
             // that is said is not documented; a stop has no body that could be wrong.
-            Err(error) if matches!(error.status, Some(400 | 409 | 422)) => {
+            Err(error)
+                if matches!(
+                    error.class,
+                    ErrorClass::InvalidRequest | ErrorClass::Conflict
+                ) && matches!(error.status, Some(400 | 409 | 422)) =>
+            {
                 Ok(CancelAnswer::NotCancellable)
             }
             // With 502 `cursor_cancel_failed`, which asks for another try.

@@ -4,18 +4,19 @@ use async_trait::async_trait;
 
 use super::wire::Session;
 use super::{Flapjack, SESSIONS};
-use crate::domain::snapshot::Snapshot;
+use crate::domain::ids::SessionId;
 use crate::providers::contract::PageToken;
 use crate::providers::error::ProviderError;
 use crate::providers::http::Operation;
-use crate::providers::prompts::{Prompted, Snapshots, Told};
+use crate::providers::recovery::marker::{Message, Speaker};
+use crate::providers::recovery::prompts::{Conversation, PromptSource, Snapshots};
 use crate::providers::wire::Items;
 
 /// The "page" behind the only one that there is.
 const ARCHIVED: &str = "archived";
 
 #[async_trait]
-impl Prompted for Flapjack {
+impl PromptSource for Flapjack {
     /// The list has no pages. Whether it holds archived sessions when not asked about them is not documented, so they are
     /// asked for on a second one.
     async fn snapshots(
@@ -37,15 +38,21 @@ impl Prompted for Flapjack {
         })
     }
 
-    async fn prompts(&self, listed: &Snapshot) -> Result<Told, ProviderError> {
-        let session = self.session(&listed.session_id).await?;
+    async fn conversation(&self, session: &SessionId) -> Result<Conversation, ProviderError> {
+        let session = self.session(session).await?;
         let messages = session.messages.iter().flatten();
-        Ok(Told {
-            prompts: messages
-                .filter(|message| message.role.as_deref().is_none_or(|role| role == "user"))
-                .map(|message| message.prompt.clone())
+        Ok(Conversation {
+            messages: messages
+                .map(|message| Message {
+                    by: match message.role.as_deref() {
+                        Some("user") | None => Speaker::User,
+                        Some("assistant") => Speaker::Agent,
+                        Some(_) => Speaker::Other,
+                    },
+                    text: message.prompt.clone(),
+                })
                 .collect(),
-            snapshot: self.snapshot(session),
+            snapshot: Some(self.snapshot(session)),
         })
     }
 }

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::redact::Redactor;
 use crate::providers::error::{ErrorClass, ProviderError, Sent, Subject};
+use crate::providers::wire::link;
 
 /// The pause after a 429 without `Retry-After`.
 const DEFAULT_PAUSE: Duration = Duration::from_secs(30);
@@ -54,7 +55,20 @@ pub(super) fn error_of(
     body: &[u8],
     redactor: &Redactor,
 ) -> ProviderError {
-    let Words { code, message } = Words::of(body);
+    let words = Words::of(body);
+    let asked = retry_after(headers, SystemTime::now());
+    if let Some(stranger) = Stranger::of(status, headers, body, &words) {
+        return ProviderError {
+            retry_after: asked,
+            ..stranger.error(status)
+        };
+    }
+    let Words {
+        code,
+        message,
+        help_url,
+        ..
+    } = words;
     let code = code.filter(|code| redactor.redact(code) == *code);
     let (class, subject) = match code.as_deref() {
         Some(code) if status.is_client_error() => meaning_of_code(code),
@@ -68,19 +82,81 @@ pub(super) fn error_of(
             Some(code) => format!("HTTP {status}: {code}"),
             None => format!("HTTP {status}"),
         });
-    let asked = retry_after(headers, SystemTime::now());
+    let help = link(help_url).map(|url| redactor.message(&url));
     ProviderError {
         class,
         subject,
         status: Some(status.as_u16()),
         code,
-        message,
+        message: match help {
+            // What a person has to open to mend it.
+            Some(url) => format!("{} ({url})", message.trim_end_matches('.')),
+            None => message,
+        },
         retry_after: match class {
             ErrorClass::RateLimited => Some(asked.unwrap_or(DEFAULT_PAUSE)),
             _ => asked,
         },
         sent: Sent::Possibly,
     }
+}
+
+/// An answer that is not the provider's own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stranger {
+    /// A web page.
+    Page,
+    /// A refusal that lacks the provider's shape: no key and no session is gone because of it.
+    Shapeless,
+}
+
+impl Stranger {
+    /// Whether this is one. A 429 says the same whoever says it, and asks for the same patience.
+    fn of(status: StatusCode, headers: &HeaderMap, body: &[u8], words: &Words) -> Option<Self> {
+        let status = status.as_u16();
+        match status {
+            429 => None,
+            _ if is_page(headers, body) => Some(Self::Page),
+            403 | 404 if !words.own_shape => Some(Self::Shapeless),
+            // Only proxies and captive portals ask for a login of their own.
+            407 | 511 => Some(Self::Shapeless),
+            _ => None,
+        }
+    }
+
+    /// Nothing of what it says is told: it is no one's message, and may describe a network.
+    pub(super) fn error(self, status: StatusCode) -> ProviderError {
+        let what = match self {
+            Self::Page => "a web page",
+            Self::Shapeless => "no error of the provider's form",
+        };
+        let status = status.as_u16();
+        ProviderError {
+            class: ErrorClass::Intermediary,
+            ..ProviderError::unreadable(
+                Some(status),
+                format!(
+                    "{what} came back (HTTP {status}), not an answer of the provider: check the endpoint, and any proxy, firewall or allow list in between"
+                ),
+            )
+        }
+    }
+}
+
+/// Whether a body is a web page.
+pub(super) fn is_page(headers: &HeaderMap, body: &[u8]) -> bool {
+    let declared = headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .is_some_and(|value| {
+            value
+                .trim_start()
+                .to_ascii_lowercase()
+                .starts_with("text/html")
+        });
+    let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
+    let begins = body.iter().find(|byte| !byte.is_ascii_whitespace());
+    begins == Some(&b'<') || (declared && !matches!(begins, Some(b'{' | b'[')))
 }
 
 /// `Retry-After`, in seconds or as a date; at least a second, at most an hour.
@@ -103,18 +179,22 @@ fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
 struct Words {
     code: Option<String>,
     message: Option<String>,
+    /// The page on which a person can mend it.
+    help_url: Option<String>,
+    /// Whether the body has the form of a provider's error: an object with an `error` or a `code`.
+    own_shape: bool,
 }
 
 impl Words {
-    /// Reads `{"error":{"code","message"}}`, `{"error":"CODE","detail"}`, `{"error":"Title: text"}`, `{"code","message"}`,
-    /// `{"message"}` and plain text. A web page is nobody's message.
+    /// Reads `{"error":{"code","message","helpUrl"}}`, `{"error":"CODE","detail"}`, `{"error":"Title: text"}`,
+    /// `{"code","message"}`, `{"message"}` and plain text.
     fn of(body: &[u8]) -> Self {
         let Ok(Value::Object(object)) = serde_json::from_slice(body) else {
             let text = String::from_utf8_lossy(body);
             let text = text.trim();
             return Self {
-                code: None,
-                message: (!text.is_empty() && !text.starts_with('<')).then(|| text.to_owned()),
+                message: (!text.is_empty()).then(|| text.to_owned()),
+                ..Self::default()
             };
         };
         let words = |object: &serde_json::Map<String, Value>| Self {
@@ -122,26 +202,32 @@ impl Words {
             message: ["message", "detail"]
                 .iter()
                 .find_map(|name| object.get(*name).and_then(text)),
+            help_url: object.get("helpUrl").and_then(text),
+            own_shape: true,
         };
         let outer = words(&object);
-        match object.get("error") {
+        let own_shape = object.contains_key("error") || outer.code.is_some();
+        let words = match object.get("error") {
             Some(Value::Object(inner)) => {
                 let inner = words(inner);
                 Self {
                     code: inner.code.or(outer.code),
                     message: inner.message.or(outer.message),
+                    help_url: inner.help_url.or(outer.help_url),
+                    own_shape,
                 }
             }
             Some(Value::String(error)) if is_code(error) => Self {
                 code: Some(error.clone()),
-                message: outer.message,
+                ..outer
             },
             Some(Value::String(error)) => Self {
-                code: outer.code,
                 message: outer.message.or_else(|| Some(error.clone())),
+                ..outer
             },
             _ => outer,
-        }
+        };
+        Self { own_shape, ..words }
     }
 }
 
@@ -204,11 +290,6 @@ mod tests {
                 "HTTP 400 Bad Request: only_code",
             ),
             ("  raw text\n", None, "raw text"),
-            (
-                "<html><body>gateway</body></html>",
-                None,
-                "HTTP 400 Bad Request",
-            ),
             ("", None, "HTTP 400 Bad Request"),
             (
                 r#"{"error":{"code":7,"message":["x"]}}"#,
@@ -225,6 +306,90 @@ mod tests {
             );
             assert_eq!(error.class, ErrorClass::InvalidRequest);
         }
+    }
+
+    #[test]
+    fn what_is_not_the_providers_own_answer_proves_nothing_and_is_not_quoted() {
+        let page = "\u{feff} <!DOCTYPE html><title>Blocked by proxy-7 of ACME</title>";
+        for (status, body) in [
+            (400, page),
+            (401, page),
+            (403, page),
+            (404, page),
+            (409, page),
+            (500, page),
+            (503, "<?xml version='1.0'?><Error>AccessDenied</Error>"),
+            (403, "Forbidden by policy 12 of proxy-7"),
+            (403, ""),
+            (403, r#"{"message":"Forbidden by proxy-7"}"#),
+            (404, "404 page not found"),
+            (404, ""),
+            (404, r#"{"message":"no Route matched with those values"}"#),
+            (404, "[1]"),
+            (407, r#"{"error":"proxy-7 wants a login"}"#),
+            (511, "log in at proxy-7"),
+        ] {
+            let error = error(status, body);
+            assert_eq!(error.class, ErrorClass::Intermediary, "{status} {body}");
+            assert_eq!((error.status, &error.code), (Some(status), &None));
+            assert!(!error.message.contains("proxy-7"), "{}", error.message);
+            assert_eq!(
+                error.message.starts_with("a web page"),
+                body.contains('<'),
+                "{}",
+                error.message
+            );
+        }
+    }
+
+    #[test]
+    fn the_providers_own_refusals_keep_their_class() {
+        for (status, body, class) in [
+            (
+                404,
+                r#"{"error":{"code":"agent_not_found"}}"#,
+                ErrorClass::NotFound,
+            ),
+            (
+                404,
+                r#"{"error":{"message":"No such agent"}}"#,
+                ErrorClass::NotFound,
+            ),
+            (404, r#"{"error":"NOT_FOUND"}"#, ErrorClass::NotFound),
+            (
+                404,
+                r#"{"code":"not_found","message":"m"}"#,
+                ErrorClass::NotFound,
+            ),
+            (
+                403,
+                r#"{"error":{"code":"role_forbidden"}}"#,
+                ErrorClass::Forbidden,
+            ),
+            (401, "unauthorized", ErrorClass::Unauthorized),
+            (401, "", ErrorClass::Unauthorized),
+            (400, "no such branch", ErrorClass::InvalidRequest),
+            (503, "", ErrorClass::Unavailable),
+            // Whoever says it: slower.
+            (429, "<html>slow down</html>", ErrorClass::RateLimited),
+        ] {
+            assert_eq!(error(status, body).class, class, "{status} {body}");
+        }
+    }
+
+    #[test]
+    fn the_page_on_which_a_person_can_mend_it_is_shown() {
+        let refused = |help: &str| {
+            let body = format!(
+                r#"{{"error":{{"code":"integration_not_connected","message":"Connect GitHub.","helpUrl":"{help}","provider":"github"}}}}"#
+            );
+            error(403, &body).message
+        };
+        assert_eq!(
+            refused("https://cursor.com/dashboard?tab=integrations"),
+            "Connect GitHub (https://cursor.com/dashboard?tab=integrations)"
+        );
+        assert_eq!(refused("javascript:alert(1)"), "Connect GitHub.");
     }
 
     #[test]

@@ -290,6 +290,9 @@ impl Api {
         if status.is_success() {
             let cap = self.stack.inner.settings.response_cap;
             return match self.read(response, cap).await? {
+                Body::Whole(body) if answer::is_page(&headers, &body) => {
+                    Err(answer::Stranger::Page.error(status))
+                }
                 Body::Whole(body) => Ok(Answer { status, body }),
                 Body::Cut(_) => Err(ProviderError::unreadable(
                     Some(status.as_u16()),
@@ -331,29 +334,29 @@ impl Api {
             Some(gate) => gate.shut(),
             None => error.is_connect() || error.is_builder(),
         };
-        let class = if error.is_timeout()
-            || causes(error).any(|cause| cause.is::<super::gate::HeldBack>())
-        {
+        let held_back = causes(error).find(|cause| cause.is::<super::gate::HeldBack>());
+        let class = if error.is_timeout() || held_back.is_some() {
             ErrorClass::Timeout
         } else {
             ErrorClass::Unavailable
         };
-        // reqwest's own text names the URL; the causes do not, and they say more.
+        let held_back = held_back.map(ToString::to_string);
+        // The causes describe a network: they are for whoever runs this, not for everybody who may set an endpoint.
         let causes: Vec<String> = causes(error).map(ToString::to_string).collect();
-        let what = match (error.is_connect(), class) {
-            (true, _) => "cannot connect",
-            (false, ErrorClass::Timeout) => "no answer in time",
-            (false, _) => "the connection failed",
-        };
         let host = self.endpoint.host_str().unwrap_or_default();
+        tracing::info!(provider = %self.kind, host, cause = self.redactor.message(&causes.join(": ")), "no whole answer");
+        let what = match (held_back, error.is_connect(), class) {
+            (Some(ours), _, _) => ours,
+            (None, true, _) => "cannot connect".to_owned(),
+            (None, false, ErrorClass::Timeout) => "no answer in time".to_owned(),
+            (None, false, _) => "the connection failed".to_owned(),
+        };
         ProviderError {
             class,
             subject: None,
             status: None,
             code: None,
-            message: self
-                .redactor
-                .message(&format!("{host}: {what}: {}", causes.join(": "))),
+            message: self.redactor.message(&format!("{host}: {what}")),
             retry_after: None,
             sent: if nothing_written {
                 Sent::Nothing

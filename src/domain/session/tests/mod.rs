@@ -212,7 +212,7 @@ impl Given {
                 suspended: false,
                 effective: Box::new(effective()),
                 objection: None,
-                client_id_honoured: true,
+                evidence_seen: true,
             },
             provider: Some(ProviderFacts {
                 kind: ProviderKind::Cursor,

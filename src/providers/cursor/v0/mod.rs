@@ -8,7 +8,7 @@ use async_trait::async_trait;
 
 use self::wire::{Agent, KeyInfo, ModelList};
 use crate::api::ProviderKind;
-use crate::domain::ids::{AccountFingerprint, SessionId};
+use crate::domain::ids::{AccountFingerprint, InstallationId, SessionId};
 use crate::domain::snapshot::{Links, RemotePhase, Snapshot};
 use crate::providers::contract::{
     API_KEY, Account, AdoptAnswer, AdoptRequest, CancelAnswer, Capability, Connection,
@@ -17,7 +17,7 @@ use crate::providers::contract::{
 };
 use crate::providers::error::{ErrorClass, ProviderError};
 use crate::providers::http::{Api, Auth, Operation, judge_launch};
-use crate::providers::prompts::{self, Prompted, Snapshots, Told};
+use crate::providers::recovery::prompts::{self, Conversation, PromptSource, Snapshots};
 use crate::providers::v0_agents::{self, told_by_list};
 use crate::providers::wire::{link, raw_status};
 
@@ -96,7 +96,7 @@ impl CursorV0 {
 }
 
 #[async_trait]
-impl Prompted for CursorV0 {
+impl PromptSource for CursorV0 {
     async fn snapshots(
         &self,
         page: Option<&PageToken>,
@@ -105,8 +105,8 @@ impl Prompted for CursorV0 {
         v0_agents::snapshots(&self.api, page, |agent| self.snapshot(agent)).await
     }
 
-    async fn prompts(&self, listed: &Snapshot) -> Result<Told, ProviderError> {
-        v0_agents::prompts(&self.api, listed).await
+    async fn conversation(&self, session: &SessionId) -> Result<Conversation, ProviderError> {
+        v0_agents::conversation(&self.api, session).await
     }
 }
 
@@ -176,6 +176,15 @@ impl Provider for CursorV0 {
         prompts::marked(self, request).await
     }
 
+    async fn shows_marker(
+        &self,
+        session: &SessionId,
+        installation: &InstallationId,
+        uid: &str,
+    ) -> Result<Option<bool>, ProviderError> {
+        prompts::shows_marker(self, session, installation, uid).await
+    }
+
     /// What a stop leaves as status is not documented; there is none for it. A stopped agent that is `FINISHED` looks like
     /// any other: only the caller knows whether it asked for the stop.
     async fn get(&self, session: &SessionRef) -> Result<Snapshot, ProviderError> {
@@ -242,6 +251,8 @@ fn phase_of(status: &str) -> RemotePhase {
         "RUNNING" => RemotePhase::Running,
         "FINISHED" => RemotePhase::Finished,
         "ERROR" => RemotePhase::Error,
+        // In no document, but seen: stopped by a person at the provider.
+        "STOPPED" | "CANCELLED" | "CANCELED" => RemotePhase::Cancelled,
         "EXPIRED" => RemotePhase::Expired,
         _ => RemotePhase::Unrecognised,
     }

@@ -3,12 +3,12 @@
 use async_trait::async_trait;
 
 use super::wire::Agent;
-use super::{CursorV1, agent_id, named};
+use super::{CursorV1, agent_id, key_digits, named};
 use crate::domain::ids::SessionId;
 use crate::providers::contract::{AdoptAnswer, AdoptRequest, Found, PageToken};
 use crate::providers::error::{ErrorClass, ProviderError};
+use crate::providers::recovery::scan::{Candidate, Evidence, Matcher, Page, Query, Reach, scan};
 use crate::providers::repository::same_repository;
-use crate::providers::scan::{Candidate, Judge, Page, Verdict, scan};
 
 /// Asks for the id of every attempt, newest first. That somebody else has the id of an older one is why there was a newer. Where this account has not been seen to honour our ids, a miss is followed by a scan for
 /// the name that we gave.
@@ -37,7 +37,7 @@ pub(super) async fn adopt(
     if let Some(why) = foreign {
         return Ok(AdoptAnswer::Foreign { why });
     }
-    if request.client_id_honoured {
+    if request.evidence_seen {
         return Ok(AdoptAnswer::Absent);
     }
     scan(&ByName { cursor, request }).await
@@ -65,12 +65,12 @@ async fn look_up(
             "{id} is recorded on another CodeSession"
         )));
     }
-    // The id is 122 bits of a hash over our uid, so that an answer without a repository does not speak against it.
-    if repository_of(&agent).is_some_and(|theirs| !same_repository(&request.repository, theirs)) {
-        return Ok(LookUp::Foreign(format!("{id} works on another repository")));
-    }
+    // The id is 122 bits of a hash over our uid. A repository that has another name by now does not speak against it, and to
+    // launch again would pay twice.
+    let renamed =
+        repository_of(&agent).is_some_and(|theirs| !same_repository(&request.repository, theirs));
     Ok(LookUp::Ours(Box::new(Found {
-        doubt: None,
+        doubt: renamed.then(|| "its repository is another one than it was launched for".to_owned()),
         snapshot: cursor.look_at(agent).await?,
         attempt: None,
     })))
@@ -92,11 +92,11 @@ struct ByName<'a> {
 }
 
 #[async_trait]
-impl Judge for ByName<'_> {
+impl Matcher for ByName<'_> {
     type Item = Agent;
-    type Quest = AdoptRequest;
+    type Query = AdoptRequest;
 
-    fn quest(&self) -> &AdoptRequest {
+    fn query(&self) -> &AdoptRequest {
         self.request
     }
 
@@ -104,42 +104,70 @@ impl Judge for ByName<'_> {
         self.cursor.candidates(page).await
     }
 
-    fn possible(&self, candidate: &Candidate<Agent>) -> bool {
-        self.may_be_ours(&candidate.item)
+    fn reach(&self, candidate: &Candidate<Agent>) -> Reach {
+        let agent = &candidate.item;
+        match (
+            self.name_says(agent),
+            self.request.in_window(agent.created_at),
+        ) {
+            (NameSays::Another, _) => Reach::Never,
+            (NameSays::Ours | NameSays::Nothing, true) => Reach::Near,
+            (NameSays::Ours, false) => Reach::Far,
+            (NameSays::Nothing, false) => Reach::Never,
+        }
     }
 
-    async fn judge(&self, candidate: &Candidate<Agent>) -> Result<Verdict<Found>, ProviderError> {
+    async fn judge(&self, candidate: &Candidate<Agent>) -> Result<Evidence<Found>, ProviderError> {
         let agent = match self.cursor.agent(candidate.id.as_str()).await {
             Ok(agent) => agent,
             // The list knows it.
-            Err(error) if error.class == ErrorClass::NotFound => return Ok(Verdict::Undecided),
+            Err(error) if error.class == ErrorClass::NotFound => return Ok(Evidence::Undecided),
             Err(error) => return Err(error),
         };
-        match (agent.name.as_deref(), repository_of(&agent)) {
-            (None, _) | (_, None) => Ok(Verdict::Undecided),
-            (Some(_), Some(theirs))
-                if self.may_be_ours(&agent)
-                    && same_repository(&self.request.repository, theirs) =>
-            {
-                Ok(Verdict::Ours(Box::new(Found {
-                    doubt: None,
-                    snapshot: self.cursor.look_at(agent).await?,
-                    attempt: None,
-                })))
-            }
-            (Some(_), Some(_)) => Ok(Verdict::Foreign),
-        }
+        let repository = repository_of(&agent);
+        let same = repository.map(|theirs| same_repository(&self.request.repository, theirs));
+        Ok(match (self.name_says(&agent), same) {
+            (NameSays::Another, _) | (NameSays::Nothing, Some(false)) => Evidence::Foreign,
+            (NameSays::Ours, Some(true)) => Evidence::Ours(Box::new(Found {
+                doubt: None,
+                snapshot: self.cursor.look_at(agent).await?,
+                attempt: None,
+            })),
+            // Eight digits of a key are not enough without the repository, which may have another name by now. A name that is
+            // not of our making may be one that Cursor gave it.
+            (NameSays::Ours, _) | (NameSays::Nothing, _) => Evidence::Undecided,
+        })
     }
 }
 
+/// What the name of an agent says of who made it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum NameSays {
+    /// The launch that is looked for.
+    Ours,
+    /// Another launch, or another installation.
+    Another,
+    /// Nothing: there is none, or it is not of our making.
+    Nothing,
+}
+
 impl ByName<'_> {
-    fn may_be_ours(&self, agent: &Agent) -> bool {
-        // An agent whose name the list leaves out may have any.
-        agent.name.as_deref().is_none_or(|name| {
-            named(name).is_some_and(|named| {
-                named.installation == self.request.installation
-                    && self.request.keys.iter().any(|key| key.short() == named.key)
-            })
-        })
+    fn name_says(&self, agent: &Agent) -> NameSays {
+        match agent.name.as_deref().and_then(named) {
+            // Without an installation in it: of a launch whose prompt had no marker.
+            None => match agent.name.as_deref().and_then(key_digits) {
+                Some(digits) if self.request.keys.iter().all(|key| key.short() != digits) => {
+                    NameSays::Another
+                }
+                Some(_) | None => NameSays::Nothing,
+            },
+            Some(named)
+                if named.installation == self.request.installation
+                    && self.request.keys.iter().any(|key| key.short() == named.key) =>
+            {
+                NameSays::Ours
+            }
+            Some(_) => NameSays::Another,
+        }
     }
 }

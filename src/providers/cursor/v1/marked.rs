@@ -7,7 +7,7 @@ use super::{CursorV1, Named, agent_id, named};
 use crate::domain::ids::{LaunchKey, SessionId};
 use crate::providers::contract::{Mark, Marked, MarkedPage, MarkedRequest, PageToken};
 use crate::providers::error::ProviderError;
-use crate::providers::scan::{Candidate, Judge, Page, Verdict, search};
+use crate::providers::recovery::scan::{Candidate, Evidence, Matcher, Page, Query, Reach, search};
 
 pub(super) async fn marked(
     cursor: &CursorV1,
@@ -22,11 +22,11 @@ struct ByInstallation<'a> {
 }
 
 #[async_trait]
-impl Judge for ByInstallation<'_> {
+impl Matcher for ByInstallation<'_> {
     type Item = Agent;
-    type Quest = MarkedRequest;
+    type Query = MarkedRequest;
 
-    fn quest(&self) -> &MarkedRequest {
+    fn query(&self) -> &MarkedRequest {
         self.request
     }
 
@@ -34,24 +34,31 @@ impl Judge for ByInstallation<'_> {
         self.cursor.candidates(page).await
     }
 
-    fn possible(&self, candidate: &Candidate<Agent>) -> bool {
+    fn reach(&self, candidate: &Candidate<Agent>) -> Reach {
         let agent = &candidate.item;
         // The list does not tell of runs, but an agent that is neither active nor unheard of has none under way.
         let ended = matches!(agent.status.as_deref(), Some("IDLE" | "ARCHIVED"));
         let old = agent
             .created_at
             .is_some_and(|created| created < self.request.ended_from);
-        self.ours(agent).is_some() && !(ended && old)
+        let in_question = self.request.in_window(agent.created_at)
+            && self.ours(agent).is_some()
+            && !(ended && old);
+        if in_question {
+            Reach::Near
+        } else {
+            Reach::Never
+        }
     }
 
-    async fn judge(&self, candidate: &Candidate<Agent>) -> Result<Verdict<Marked>, ProviderError> {
+    async fn judge(&self, candidate: &Candidate<Agent>) -> Result<Evidence<Marked>, ProviderError> {
         let agent = &candidate.item;
         let Some(named) = self.ours(agent) else {
-            return Ok(Verdict::Foreign);
+            return Ok(Evidence::Foreign);
         };
         let run = self.cursor.newest_run(agent).await?;
         let session_id = SessionId::new(agent.id.0.as_str());
-        Ok(Verdict::Ours(Box::new(Marked {
+        Ok(Evidence::Ours(Box::new(Marked {
             mark: Mark::Name {
                 key: own_key(agent, &named),
                 digits: named.key.to_owned(),

@@ -26,8 +26,8 @@ use crate::providers::contract::{
 };
 use crate::providers::error::{ErrorClass, ProviderError};
 use crate::providers::http::{Api, Auth, Operation, judge_launch};
+use crate::providers::recovery::scan::{Candidate, Page};
 use crate::providers::repository::same_repository;
-use crate::providers::scan::{Candidate, Page};
 use crate::providers::wire::{link, next_page, raw_status};
 
 /// `BranchName` is not among them: Cursor's documentation dropped it between April and October 2026.
@@ -155,7 +155,6 @@ impl CursorV1 {
                 .into_iter()
                 .map(|agent| Candidate {
                     id: SessionId::new(agent.id.0.as_str()),
-                    created_at: agent.created_at,
                     item: agent,
                 })
                 .collect(),
@@ -412,11 +411,20 @@ fn name_suffix(key: &LaunchKey, installation: Option<&InstallationId>) -> String
 fn named(name: &str) -> Option<Named<'_>> {
     let (_, suffix) = name.strip_suffix(']')?.rsplit_once(" [")?;
     let (key, installation) = suffix.split_once(' ')?;
-    let digits = |text: &str| text.len() == 8 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
-    (digits(key) && digits(installation)).then(|| Named {
+    (is_digits(key) && is_digits(installation)).then(|| Named {
         key,
         installation: InstallationId::new(installation),
     })
+}
+
+/// The digits of a key that a name ends with, if it names no installation.
+fn key_digits(name: &str) -> Option<&str> {
+    let (_, digits) = name.strip_suffix(']')?.rsplit_once(" [")?;
+    is_digits(digits).then_some(digits)
+}
+
+fn is_digits(text: &str) -> bool {
+    text.len() == 8 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 fn create_agent(request: &LaunchRequest) -> wire::CreateAgent<'_> {

@@ -1,16 +1,9 @@
 //! Firetiger's adapter against hand-written answers. Its documentation names requests and statuses; the fields of answers
 //! and the reading of issues are assumptions.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing
-)]
-
-mod provider_support;
 
 use std::sync::{Arc, Mutex};
 
+use crate::support::*;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use codeagent_operator::api::{FiretigerSpec, ProviderKind, ProviderSpec};
@@ -22,7 +15,6 @@ use codeagent_operator::providers::contract::{
 use codeagent_operator::providers::credential::Credential;
 use codeagent_operator::providers::error::{ErrorClass, Sent, Subject};
 use codeagent_operator::providers::registry::Registry;
-use provider_support::*;
 use serde_json::{Value, json};
 
 fn firetiger(server: &Server) -> Arc<dyn Provider> {

@@ -1,16 +1,9 @@
 //! Firebender's adapter against hand-written answers in the shapes of its documentation of 2026 and of 2025.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing
-)]
-
-mod provider_support;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use crate::support::*;
 use axum::response::Response;
 use codeagent_operator::api::{FirebenderMode, FirebenderSpec, ProviderKind, ProviderSpec};
 use codeagent_operator::domain::ids::{InstallationId, SessionId};
@@ -22,7 +15,6 @@ use codeagent_operator::providers::contract::{
 };
 use codeagent_operator::providers::error::ErrorClass;
 use codeagent_operator::providers::registry::Registry;
-use provider_support::*;
 use serde_json::{Value, json};
 
 fn firebender(server: &Server) -> Arc<dyn Provider> {
@@ -364,10 +356,11 @@ async fn only_unowned_sessions_of_the_repository_in_the_window_are_looked_at() {
     let server = with_conversations(agents, |_| reply(200, conversation(&ours()))).await;
     let request = AdoptRequest {
         owned: [SessionId::new("fb_owned")].into(),
+        prove_absence: false,
         ..adopt_request()
     };
-    let answer = firebender(&server).adopt(&request).await.unwrap();
-    assert_eq!(answer, AdoptAnswer::Absent);
+    let state = resume(firebender(&server).adopt(&request).await.unwrap());
+    assert!(state.begin_anew);
     assert_eq!(server.lines().len(), 1);
 }
 
@@ -500,7 +493,11 @@ async fn a_position_that_the_provider_forgot_begins_the_scan_anew() {
         ..adopt_request()
     };
     let state = resume(firebender(&forgetful).adopt(&request).await.unwrap());
-    assert_eq!(state, ScanState::default());
+    let anew = ScanState {
+        begin_anew: true,
+        ..ScanState::default()
+    };
+    assert_eq!(state, anew);
 }
 
 #[tokio::test]

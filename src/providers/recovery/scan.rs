@@ -1,4 +1,4 @@
-//! The walk over a provider's list, over as many passes as it takes: for an interrupted launch (rule 7 of the launch
+//! The scan of a provider's list, over as many passes as it takes: for an interrupted launch (rule 7 of the launch
 //! protocol), and for every session of this installation (rules 10 and 12).
 
 use std::collections::BTreeSet;
@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use jiff::Timestamp;
 
-use super::contract::{
+use crate::domain::ids::SessionId;
+use crate::providers::contract::{
     AdoptAnswer, AdoptRequest, Found, Marked, MarkedPage, MarkedRequest, PageToken, ScanState,
 };
-use super::error::{ErrorClass, ProviderError};
-use crate::domain::ids::SessionId;
+use crate::providers::error::{ErrorClass, ProviderError};
 
 /// Bounds of one pass; the next pass goes on where this one stopped.
 const PAGES_PER_PASS: usize = 20;
@@ -25,33 +25,44 @@ const TIME_PER_PASS: Duration = Duration::from_secs(20);
 const UNREADABLE: &str = "(unreadable)";
 
 /// One session of a list.
-pub(super) struct Candidate<T> {
-    pub(super) id: SessionId,
-    pub(super) created_at: Option<Timestamp>,
+pub(in crate::providers) struct Candidate<T> {
+    pub(in crate::providers) id: SessionId,
     /// What the list says of it.
-    pub(super) item: T,
+    pub(in crate::providers) item: T,
 }
 
 /// One page of a list.
-pub(super) struct Page<T> {
-    pub(super) candidates: Vec<Candidate<T>>,
+pub(in crate::providers) struct Page<T> {
+    pub(in crate::providers) candidates: Vec<Candidate<T>>,
     /// How many items could not be read.
-    pub(super) unreadable: usize,
-    pub(super) next: Option<PageToken>,
+    pub(in crate::providers) unreadable: usize,
+    pub(in crate::providers) next: Option<PageToken>,
 }
 
-/// What a closer look at a candidate says.
-pub(super) enum Verdict<F> {
+/// What a closer look at a candidate proves.
+pub(in crate::providers) enum Evidence<F> {
     /// It is what is looked for.
     Ours(Box<F>),
     /// It is not, and never will be.
     Foreign,
-    /// It cannot be said yet.
+    /// It may be, and cannot be told apart, or not yet.
     Undecided,
 }
 
+/// Whether a candidate is looked at, by what the list says of it. Time and repository only save looks: clocks differ, and a
+/// repository has many spellings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::providers) enum Reach {
+    /// At first.
+    Near,
+    /// Before it is said that there is nothing.
+    Far,
+    /// Never.
+    Never,
+}
+
 /// What is looked for.
-pub(super) trait Quest: Sync {
+pub(in crate::providers) trait Query: Sync {
     /// What is found.
     type Found: Clone + PartialEq + Send + Sync;
 
@@ -63,9 +74,14 @@ pub(super) trait Quest: Sync {
 
     /// The id of what was found.
     fn id(found: &Self::Found) -> &SessionId;
+
+    /// Whether a session that was created then is in the window; one without a date may be.
+    fn in_window(&self, created: Option<Timestamp>) -> bool {
+        created.is_none_or(|created| self.window().contains(&created))
+    }
 }
 
-impl Quest for AdoptRequest {
+impl Query for AdoptRequest {
     type Found = Found;
 
     fn window(&self) -> RangeInclusive<Timestamp> {
@@ -81,7 +97,7 @@ impl Quest for AdoptRequest {
     }
 }
 
-impl Quest for MarkedRequest {
+impl Query for MarkedRequest {
     type Found = Marked;
 
     fn window(&self) -> RangeInclusive<Timestamp> {
@@ -97,82 +113,96 @@ impl Quest for MarkedRequest {
     }
 }
 
-/// What a provider adds to the walk.
+/// What a provider adds to the scan.
 #[async_trait]
-pub(super) trait Judge: Sync {
+pub(in crate::providers) trait Matcher: Sync {
     /// What a list says of a session.
     type Item: Send + Sync;
 
     /// What is looked for.
-    type Quest: Quest;
+    type Query: Query;
 
     /// What is looked for.
-    fn quest(&self) -> &Self::Quest;
+    fn query(&self) -> &Self::Query;
 
     /// Reads a page of the list, without any filter.
     async fn page(&self, page: Option<&PageToken>) -> Result<Page<Self::Item>, ProviderError>;
 
-    /// Whether what the list says leaves it possible that this is looked for.
-    fn possible(&self, candidate: &Candidate<Self::Item>) -> bool;
+    /// Whether a candidate is looked at.
+    fn reach(&self, candidate: &Candidate<Self::Item>) -> Reach;
 
     /// Looks closer.
     async fn judge(
         &self,
         candidate: &Candidate<Self::Item>,
-    ) -> Result<Verdict<FoundBy<Self>>, ProviderError>;
+    ) -> Result<Evidence<FoundBy<Self>>, ProviderError>;
 }
 
-type FoundBy<J> = <<J as Judge>::Quest as Quest>::Found;
+type FoundBy<M> = <<M as Matcher>::Query as Query>::Found;
 
-/// Goes on with the scan. `Absent` only if every page was read and every candidate judged.
+/// Goes on with the scan. `Absent` only if every page was read and every candidate told apart, near and far.
 ///
 /// No order of the list is assumed, and sessions may appear twice while it shifts.
 ///
 /// # Errors
 /// Only if this pass came no further at all.
-pub(super) async fn scan<J: Judge<Quest = AdoptRequest>>(
-    judge: &J,
+pub(in crate::providers) async fn scan<M: Matcher<Query = AdoptRequest>>(
+    matcher: &M,
 ) -> Result<AdoptAnswer, ProviderError> {
-    scan_for(judge, TIME_PER_PASS).await
+    scan_for(matcher, TIME_PER_PASS).await
 }
 
-async fn scan_for<J: Judge<Quest = AdoptRequest>>(
-    judge: &J,
+async fn scan_for<M: Matcher<Query = AdoptRequest>>(
+    matcher: &M,
     time: Duration,
 ) -> Result<AdoptAnswer, ProviderError> {
-    let mut state = judge.quest().resume.clone().unwrap_or_default();
-    Ok(match walk(judge, &mut state, time).await? {
-        Halt::End if state.found.is_empty() && state.undecided.is_empty() => AdoptAnswer::Absent,
-        Halt::End => {
-            let why = format!("{} candidates cannot be judged yet", state.undecided.len());
-            answer(begun_anew(state), why)
-        }
-        Halt::Anew(why) => answer(begun_anew(state), why),
-        Halt::Pause(why) => answer(state, why),
-    })
-}
-
-/// What was found; or nothing yet, and the next pass goes on here.
-fn answer(mut state: ScanState, why: String) -> AdoptAnswer {
-    if state.found.is_empty() {
-        return AdoptAnswer::Inconclusive {
-            why,
-            resume: Some(state),
-        };
+    let query = matcher.query();
+    let mut state = ScanState {
+        begin_anew: false,
+        ..query.resume.clone().unwrap_or_default()
+    };
+    let halt = read_list(matcher, &mut state, time).await?;
+    if !state.found.is_empty() {
+        state.found.sort_by_key(|found| found.snapshot.created_at);
+        return Ok(AdoptAnswer::Found(state.found));
     }
-    state.found.sort_by_key(|found| found.snapshot.created_at);
-    AdoptAnswer::Found(state.found)
+    let (why, resume) = match halt {
+        Halt::Pause(why) => (why, state),
+        Halt::Anew(why) => (why, begun_anew(state)),
+        // Only what is nowhere near is looked for far away.
+        Halt::End if state.passed_over && !state.far && query.prove_absence => (
+            "sessions of other times and repositories are looked at next".to_owned(),
+            ScanState {
+                next: None,
+                far: true,
+                ..state
+            },
+        ),
+        Halt::End if !state.undecided.is_empty() => {
+            let why = format!("{} candidates cannot be told apart", state.undecided.len());
+            (why, begun_anew(state))
+        }
+        Halt::End if state.passed_over && !state.far => (
+            "sessions of other times and repositories were not looked at".to_owned(),
+            begun_anew(state),
+        ),
+        Halt::End => return Ok(AdoptAnswer::Absent),
+    };
+    Ok(AdoptAnswer::Inconclusive {
+        why,
+        resume: Some(resume),
+    })
 }
 
 /// Goes on with the search for every session of this installation.
 ///
 /// # Errors
 /// Only if this pass came no further at all.
-pub(super) async fn search<J: Judge<Quest = MarkedRequest>>(
-    judge: &J,
+pub(in crate::providers) async fn search<M: Matcher<Query = MarkedRequest>>(
+    matcher: &M,
 ) -> Result<MarkedPage, ProviderError> {
-    let mut state = judge.quest().resume.clone().unwrap_or_default();
-    let halt = walk(judge, &mut state, TIME_PER_PASS).await?;
+    let mut state = matcher.query().resume.clone().unwrap_or_default();
+    let halt = read_list(matcher, &mut state, TIME_PER_PASS).await?;
     let found = std::mem::take(&mut state.found);
     let foreign = std::mem::take(&mut state.rejected);
     Ok(MarkedPage {
@@ -205,9 +235,9 @@ impl Halt {
 ///
 /// # Errors
 /// Only if it came no further at all.
-async fn walk<J: Judge>(
-    judge: &J,
-    state: &mut ScanState<FoundBy<J>>,
+async fn read_list<M: Matcher>(
+    matcher: &M,
+    state: &mut ScanState<FoundBy<M>>,
     time: Duration,
 ) -> Result<Halt, ProviderError> {
     state.begin_anew = false;
@@ -219,7 +249,7 @@ async fn walk<J: Judge>(
         if started.elapsed() >= time {
             return Ok(Halt::pause("the provider answers too slowly for one pass"));
         }
-        let page = match judge.page(state.next.as_ref()).await {
+        let page = match matcher.page(state.next.as_ref()).await {
             Ok(page) => page,
             // A position in the list can get lost between two passes.
             Err(error) if state.next.is_some() && refuses_position(&error) => {
@@ -231,8 +261,17 @@ async fn walk<J: Judge>(
             state.undecided.insert(SessionId::new(UNREADABLE));
         }
         for candidate in &page.candidates {
-            if !is_open(judge.quest(), state, candidate) || !judge.possible(candidate) {
+            if !is_open(matcher.query(), state, candidate) {
                 continue;
+            }
+            match matcher.reach(candidate) {
+                Reach::Near => {}
+                Reach::Far if state.far => {}
+                Reach::Far => {
+                    state.passed_over = true;
+                    continue;
+                }
+                Reach::Never => continue,
             }
             if looks == LOOKS_PER_PASS {
                 return Ok(Halt::pause("more candidates than one pass looks at"));
@@ -242,24 +281,10 @@ async fn walk<J: Judge>(
                 return Ok(Halt::pause("the provider answers too slowly for one pass"));
             }
             looks += 1;
-            match judge.judge(candidate).await {
-                Ok(Verdict::Ours(found)) => state.found.push(*found),
-                Ok(Verdict::Foreign) => {
-                    state.rejected.insert(candidate.id.clone());
-                }
-                Ok(Verdict::Undecided) => {
-                    state.undecided.insert(candidate.id.clone());
-                }
-                Err(error) => {
-                    if concerns_all(&error) {
-                        return broken_off(&begun_at, state, error);
-                    }
-                    // One that can never be read must not hide those behind it.
-                    state.undecided.insert(candidate.id.clone());
-                    failures += 1;
-                    if failures == FAILURES_PER_PASS {
-                        return broken_off(&begun_at, state, error);
-                    }
+            if let Some(error) = look_at(matcher, state, candidate).await {
+                failures += 1;
+                if concerns_all(&error) || failures == FAILURES_PER_PASS {
+                    return broken_off(&begun_at, state, error);
                 }
             }
         }
@@ -274,13 +299,35 @@ async fn walk<J: Judge>(
     Ok(Halt::pause("more pages than one pass reads"))
 }
 
-/// Whether a candidate is in the window, known to nobody and was not looked at in this round.
-fn is_open<Q: Quest, T>(quest: &Q, state: &ScanState<Q::Found>, candidate: &Candidate<T>) -> bool {
-    let in_window = candidate
-        .created_at
-        .is_none_or(|created| quest.window().contains(&created));
-    in_window
-        && !quest.knows(&candidate.id)
+/// Judges a candidate and notes what came of it; answers with what went wrong.
+async fn look_at<M: Matcher>(
+    matcher: &M,
+    state: &mut ScanState<FoundBy<M>>,
+    candidate: &Candidate<M::Item>,
+) -> Option<ProviderError> {
+    let id = candidate.id.clone();
+    match matcher.judge(candidate).await {
+        Ok(Evidence::Ours(found)) => state.found.push(*found),
+        Ok(Evidence::Foreign) => {
+            state.rejected.insert(id);
+        }
+        Ok(Evidence::Undecided) => {
+            state.undecided.insert(id);
+        }
+        Err(error) => {
+            // One that can never be read must not hide those behind it.
+            if !concerns_all(&error) {
+                state.undecided.insert(id);
+            }
+            return Some(error);
+        }
+    }
+    None
+}
+
+/// Whether a candidate is known to nobody and was not looked at in this round.
+fn is_open<Q: Query, T>(query: &Q, state: &ScanState<Q::Found>, candidate: &Candidate<T>) -> bool {
+    !query.knows(&candidate.id)
         && !state.rejected.contains(&candidate.id)
         && !state.undecided.contains(&candidate.id)
         && !state
@@ -304,13 +351,13 @@ fn concerns_all(error: &ProviderError) -> bool {
     )
 }
 
-/// The next pass starts at the first page. What was rejected stays so.
+/// The next round starts at the first page. What was rejected stays so.
 fn begun_anew(state: ScanState) -> ScanState {
     ScanState {
-        next: None,
-        undecided: BTreeSet::new(),
         begin_anew: true,
-        ..state
+        found: state.found,
+        rejected: state.rejected,
+        ..ScanState::default()
     }
 }
 
@@ -345,11 +392,11 @@ mod tests {
     }
 
     #[async_trait]
-    impl Judge for Slow {
+    impl Matcher for Slow {
         type Item = ();
-        type Quest = AdoptRequest;
+        type Query = AdoptRequest;
 
-        fn quest(&self) -> &AdoptRequest {
+        fn query(&self) -> &AdoptRequest {
             &self.request
         }
 
@@ -360,7 +407,6 @@ mod tests {
                 candidates: ["a", "b"]
                     .map(|name| Candidate {
                         id: SessionId::new(format!("{number}{name}")),
-                        created_at: None,
                         item: (),
                     })
                     .into(),
@@ -369,11 +415,11 @@ mod tests {
             })
         }
 
-        fn possible(&self, _: &Candidate<()>) -> bool {
-            true
+        fn reach(&self, _: &Candidate<()>) -> Reach {
+            Reach::Near
         }
 
-        async fn judge(&self, candidate: &Candidate<()>) -> Result<Verdict<Found>, ProviderError> {
+        async fn judge(&self, candidate: &Candidate<()>) -> Result<Evidence<Found>, ProviderError> {
             sleep(self.look).await;
             if self.broken.contains(&candidate.id.as_str()) {
                 return Err(ProviderError {
@@ -386,7 +432,7 @@ mod tests {
                     sent: Sent::Possibly,
                 });
             }
-            Ok(Verdict::Foreign)
+            Ok(Evidence::Foreign)
         }
     }
 
@@ -401,7 +447,9 @@ mod tests {
             created_from: Timestamp::UNIX_EPOCH,
             created_until: Timestamp::UNIX_EPOCH,
             owned: BTreeSet::new(),
-            client_id_honoured: true,
+            sent: None,
+            prove_absence: true,
+            evidence_seen: true,
             resume,
         }
     }

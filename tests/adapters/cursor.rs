@@ -1,17 +1,10 @@
 //! Cursor's API v1 against hand-written answers in the shapes of its documentation.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing
-)]
-
-mod provider_support;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::support::*;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use codeagent_operator::api::ProviderKind;
@@ -23,7 +16,6 @@ use codeagent_operator::providers::contract::{
 };
 use codeagent_operator::providers::error::{ErrorClass, Subject};
 use jiff::Timestamp;
-use provider_support::*;
 use serde_json::{Value, json};
 
 fn cursor(server: &Server) -> Arc<dyn Provider> {
@@ -620,7 +612,7 @@ fn named(id: &str, name: String) -> Value {
 #[tokio::test]
 async fn where_ids_may_be_ignored_the_name_finds_the_session() {
     let request = AdoptRequest {
-        client_id_honoured: false,
+        evidence_seen: false,
         owned: [SessionId::new("bc-owned")].into(),
         ..adopt_request()
     };
@@ -642,9 +634,21 @@ async fn where_ids_may_be_ignored_the_name_finds_the_session() {
     assert_eq!(found.len(), 1);
     assert_eq!(found[0].snapshot.session_id.as_str(), "bc-made-up");
 
+    // Our name, and a repository that may be ours under another name.
     let server = ignores_ids(agents.clone(), "https://github.com/acme/other").await;
     let answer = cursor(&server).adopt(&request).await.unwrap();
-    assert_eq!(answer, AdoptAnswer::Absent);
+    assert!(
+        matches!(answer, AdoptAnswer::Inconclusive { .. }),
+        "{answer:?}"
+    );
+
+    // A name that somebody else gave, Cursor perhaps, says nothing.
+    let server = ignores_ids(vec![named("bc-titled", "Fix the login".into())], REPOSITORY).await;
+    let answer = cursor(&server).adopt(&request).await.unwrap();
+    assert!(
+        matches!(answer, AdoptAnswer::Inconclusive { .. }),
+        "{answer:?}"
+    );
 
     // Where ids are honoured nothing but the id counts.
     let server = ignores_ids(agents, REPOSITORY).await;
@@ -661,7 +665,7 @@ async fn a_listed_session_that_cannot_be_looked_at_makes_the_look_inconclusive()
     })
     .await;
     let request = AdoptRequest {
-        client_id_honoured: false,
+        evidence_seen: false,
         ..adopt_request()
     };
     let answer = cursor(&server).adopt(&request).await.unwrap();

@@ -244,7 +244,7 @@ pub fn launch_request() -> LaunchRequest {
     LaunchRequest {
         key: key(1),
         name: "team-a/fix-login".into(),
-        prompt: "Fix it\n\n<!-- codeagents.dev/0a1b2c3d/session-uid/1 -->".into(),
+        prompt: "Fix it\n\n<!-- codeagents.dev/0a1b2c3d/session-uid/1 -->\ncodeagents.dev ref 0a1b2c3d/session-uid/1".into(),
         repository: REPOSITORY.into(),
         reference: Some("main".into()),
         model: None,
@@ -265,10 +265,12 @@ pub fn adopt_request() -> AdoptRequest {
         repository: REPOSITORY.into(),
         template_id: None,
         baseline: None,
+        sent: Some(launch_request().prompt),
         created_from: "2026-10-01T12:00:00Z".parse().unwrap(),
         created_until: "2026-10-01T13:00:00Z".parse().unwrap(),
         owned: BTreeSet::new(),
-        client_id_honoured: true,
+        prove_absence: true,
+        evidence_seen: true,
         resume: None,
     }
 }

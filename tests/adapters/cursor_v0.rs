@@ -1,16 +1,9 @@
 //! Cursor's API v0 against hand-written answers in the shapes of its OpenAPI document.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing
-)]
-
-mod provider_support;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use crate::support::*;
 use axum::response::Response;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -25,7 +18,6 @@ use codeagent_operator::providers::contract::{
 };
 use codeagent_operator::providers::error::ErrorClass;
 use codeagent_operator::providers::registry::Registry;
-use provider_support::*;
 use serde_json::{Value, json};
 
 fn v0() -> ProviderSpec {
@@ -289,7 +281,7 @@ async fn what_has_ended_is_not_stopped_and_so_never_passes_for_stopped() {
 async fn trouble_with_looking_does_not_hold_up_a_stop_but_an_unknown_agent_is_said_to_be_one() {
     for (status, answer, requests) in [(500, Some(CancelAnswer::Accepted), 2), (404, None, 1)] {
         let server = Server::start(move |seen| match seen.method.as_str() {
-            "GET" => reply(status, ""),
+            "GET" => refusal(status, "agent_not_found"),
             _ => reply(200, json!({"id": "bc_1"})),
         })
         .await;

@@ -1,6 +1,5 @@
 //! What can be done through which provider with this version, and `docs/providers.md`, which tells it: its table of capabilities comes from the
 //! code, its manifests are the files of `examples/`.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -9,7 +8,7 @@ use codeagent_operator::api::ProviderSpec;
 use codeagent_operator::providers::contract::{API_KEY, Capability, ProviderType, Recovery};
 use codeagent_operator::providers::registry::Registry;
 
-const UPDATE: &str = "UPDATE_DOCS=1 cargo test --test provider_capabilities";
+const UPDATE: &str = "UPDATE_DOCS=1 cargo test --test adapters documentation";
 
 /// The columns of the table: every provider under every setting that makes a difference.
 fn columns() -> Vec<(&'static dyn ProviderType, ProviderSpec)> {

@@ -1,16 +1,9 @@
 //! The search for every session of an installation (`Provider::marked`), for each adapter that can list.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing
-)]
-
-mod provider_support;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
+use crate::support::*;
 use codeagent_operator::api::{CursorApiVersion, CursorSpec, ProviderKind, ProviderSpec};
 use codeagent_operator::domain::ids::{InstallationId, LaunchKey, SessionId};
 use codeagent_operator::domain::marker::{Marker, MarkerSubject};
@@ -19,7 +12,6 @@ use codeagent_operator::providers::contract::{
 };
 use codeagent_operator::providers::error::ErrorClass;
 use codeagent_operator::providers::registry::Registry;
-use provider_support::*;
 use serde_json::{Value, json};
 
 /// The adapters that can list.

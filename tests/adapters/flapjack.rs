@@ -1,17 +1,10 @@
 //! Flapjack's adapter against hand-written answers in the shapes of its documentation.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing
-)]
-
-mod provider_support;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use crate::support::*;
 use axum::response::Response;
 use codeagent_operator::api::{FlapjackSpec, ProviderKind, ProviderSpec};
 use codeagent_operator::domain::ids::{InstallationId, RunId, SessionId};
@@ -24,7 +17,6 @@ use codeagent_operator::providers::contract::{
 use codeagent_operator::providers::error::{ErrorClass, Sent};
 use codeagent_operator::providers::registry::Registry;
 use codeagent_operator::providers::templates::{StoredTemplate, Template, TemplateMark};
-use provider_support::*;
 use serde_json::{Value, json};
 
 fn flapjack(server: &Server) -> Arc<dyn Provider> {
