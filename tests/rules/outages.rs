@@ -228,8 +228,8 @@ async fn nonsense_about_a_running_session_changes_nothing_but_what_is_said() {
         (
             "page",
             respond("<html>maintenance</html>"),
-            Reason::ProviderProtocolError,
-            "cannot be read",
+            Reason::ProviderUnavailable,
+            "a web page",
         ),
         (
             "list",
