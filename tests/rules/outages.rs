@@ -229,7 +229,7 @@ async fn nonsense_about_a_running_session_changes_nothing_but_what_is_said() {
             "page",
             respond("<html>maintenance</html>"),
             Reason::ProviderUnavailable,
-            "a web page",
+            "cannot be asked about it",
         ),
         (
             "list",
