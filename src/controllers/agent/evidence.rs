@@ -104,6 +104,10 @@ async fn marker(
     if known.is_some_and(|known| known.honoured || known.seen_at >= evidence.seen_at) {
         return Found::default();
     }
+    if !scope.context.may_begin() {
+        // The lead may have gone while the key was checked: its successor reads the prompt back.
+        return Found::default();
+    }
     let session = SessionId::new(launch.session);
     let installation = &scope.context.installation;
     match linked

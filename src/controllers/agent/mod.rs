@@ -280,7 +280,7 @@ async fn examine(
     let mut again = recheck;
     findings.health = match &standing {
         Some(Standing::Accepted(account)) => {
-            if lists_models && (!fresh || !known_models) {
+            if lists_models && (!fresh || !known_models) && context.may_begin() {
                 findings.models = list_models(&linked).await;
             }
             if let Some(hold) = context.accounts.held(&linked.key) {
