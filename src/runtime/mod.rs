@@ -4,7 +4,6 @@
 //! Nothing in here knows a CodeAgent, a CodeSession or a provider.
 
 pub mod client;
-pub mod dispatch;
 pub mod events;
 pub mod heartbeat;
 pub mod identity;
