@@ -10,6 +10,7 @@ pub mod ids;
 pub mod marker;
 pub mod offer;
 pub mod orphan;
+pub mod queue;
 pub mod remote;
 pub mod requeue;
 pub mod session;

@@ -16,7 +16,7 @@ use url::Url;
 use super::credential::Credential;
 use super::templates::Templates;
 use crate::api::{ProviderKind, ProviderSpec};
-use crate::domain::ids::{InstallationId, LaunchKey, SessionId};
+use crate::domain::ids::{InstallationId, LaunchKey, SessionId, SessionSet};
 pub use crate::domain::orphan::{Mark, Marked};
 pub use crate::domain::remote::*;
 use crate::domain::snapshot::Snapshot;
@@ -268,7 +268,7 @@ pub struct AdoptRequest {
     /// Sessions created after this are not candidates.
     pub created_until: Timestamp,
     /// Sessions that belong to another CodeSession.
-    pub owned: BTreeSet<SessionId>,
+    pub owned: SessionSet,
     /// With [`Recovery::ClientId`]: whether this endpoint and account have been seen to honour our id. If not, a lookup that
     /// does not find the id scans the list for our marker as well.
     pub client_id_honoured: bool,
@@ -289,7 +289,7 @@ pub struct MarkedRequest {
     /// that they have been paid for.
     pub ended_from: Timestamp,
     /// Sessions that the caller knows, whosever they are. They are not looked at.
-    pub known: BTreeSet<SessionId>,
+    pub known: SessionSet,
     /// Where the previous call of this round stopped.
     pub resume: Option<ScanState<Marked>>,
 }

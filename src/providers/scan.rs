@@ -398,7 +398,7 @@ mod tests {
             baseline: None,
             created_from: Timestamp::UNIX_EPOCH,
             created_until: Timestamp::UNIX_EPOCH,
-            owned: BTreeSet::new(),
+            owned: Default::default(),
             client_id_honoured: true,
             resume,
         }

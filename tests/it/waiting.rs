@@ -13,7 +13,7 @@ const ENDLESS: &str = "sim: outcome=never\nGo on";
 
 fn position(session: &CodeSession) -> Option<i32> {
     let queue = session.status.as_ref()?.queue.as_ref()?;
-    Some(queue.position)
+    queue.position
 }
 
 for_each_provider!(no_more_sessions_run_than_the_agent_allows);

@@ -319,9 +319,10 @@ pub struct UsageStatus {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct QueueStatus {
-    /// Place when this was written, 1 is next.
+    /// Position when this was written, 1 is next; only for the first ten, and at most once a minute.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
-    pub position: i32,
+    pub position: Option<i32>,
     /// Since when it waits.
     #[schemars(schema_with = "time_schema")]
     pub since: Timestamp,

@@ -127,7 +127,7 @@ async fn look_up(scope: &Scope, facts: &Facts, lookup: &LookupPlan) -> Option<Ou
         baseline: lookup.baseline.clone(),
         created_from: lookup.created_from,
         created_until: lookup.created_until,
-        owned: scope.context.owned_by_others(&facts.uid),
+        owned: scope.context.owners.others(&facts.uid),
         client_id_honoured: lookup.client_id_honoured,
         resume: lookup.resume.clone(),
     };
@@ -168,7 +168,7 @@ fn after_write(scope: &Scope, written: Result<CodeSession, WriteError>) -> Resul
     match written {
         Ok(newer) => {
             let newer = Arc::new(newer);
-            scope.sessions_overlay.keep(Arc::clone(&newer));
+            scope.stored(&newer);
             Ok(Step::Go(newer))
         }
         Err(error) => not_stored("the finalizer", error),
@@ -201,14 +201,14 @@ pub(super) async fn conclude(
         }
     }
     if let (Some(session), Some(uid)) = (session_ref(object.status.as_ref()), object.uid()) {
-        scope.context.own(session.session_id, &uid);
+        scope.context.owners.own(&session.session_id, &uid);
     }
     tell(scope, &object, recorded.notes).await;
     Ok(match recorded.again {
         Some(again) if again.is_zero() => Step::Go(object),
         Some(again) => {
             // The pass ends here, so what `settle` looks at must be the newest.
-            scope.sessions_overlay.keep(Arc::clone(&object));
+            scope.stored(&object);
             if wrote {
                 Step::Go(object)
             } else {

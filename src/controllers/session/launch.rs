@@ -179,7 +179,7 @@ async fn record_launch(
         match store(scope, &object, write).await {
             Ok(newer) => {
                 if let Outcome::Launched(LaunchOutcome::Accepted(launched)) = outcome {
-                    scope.context.own(launched.session_id.clone(), &facts.uid);
+                    scope.context.owners.own(&launched.session_id, &facts.uid);
                 }
                 let again = recorded.again;
                 tell(scope, &newer, recorded.notes).await;

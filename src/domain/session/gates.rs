@@ -23,8 +23,8 @@ pub(super) enum Gate<'a> {
     Stall(Hold),
     /// It waits because its spec says so.
     Settle(Hold),
-    /// It waits for a free slot among the sessions of its agent, at this position.
-    Queue(i32),
+    /// It waits for a free slot among the sessions of its agent, at this position if it is one of the first ten.
+    Queue(Option<i32>),
     /// Its launch was refused, and nothing has changed since.
     Refused(&'a RefusalRecord, Duration),
     /// It ends without a launch, as its spec asks.
@@ -70,6 +70,7 @@ type Check = for<'a> fn(&Observed<'a>) -> Gate<'a>;
 pub(super) const GATES: &[Check] = &[
     wanted,
     original,
+    namespace,
     suspended,
     agent,
     provider,
@@ -105,6 +106,23 @@ fn original<'a>(o: &Observed<'a>) -> Gate<'a> {
             "this object is a restored copy of a session that was already launched: remove the annotation codeagents.dev/origin to run it again, as a new paid session",
         )),
         Origin::None | Origin::Own => Gate::Pass,
+    }
+}
+
+/// Nothing can be created in a namespace that was finalized by force, but what was left in it is still watched.
+fn namespace<'a>(o: &Observed<'a>) -> Gate<'a> {
+    match o.session.namespace_uid {
+        Some(_) => Gate::Pass,
+        None => Gate::Stall(
+            Hold::new(
+                Reason::NamespaceGone,
+                format!(
+                    "the namespace {} is gone, so the session is not launched: delete the session; to run it, create the namespace and the session again",
+                    o.session.namespace
+                ),
+            )
+            .again(o.timing.fault_wait_max),
+        ),
     }
 }
 

@@ -85,7 +85,11 @@ pub(super) fn claim(
     attempt: i32,
     posts: i32,
 ) -> Plan {
-    let key = LaunchKey::derive(o.session.namespace_uid, o.session.uid, attempt);
+    // The key is the same for ever only if it is made of the namespace as it is.
+    let Some(namespace_uid) = o.session.namespace_uid else {
+        return Plan::wait(o.timing.fault_wait_max);
+    };
+    let key = LaunchKey::derive(namespace_uid, o.session.uid, attempt);
     let not_after = o.now + o.timing.send_window;
     let spec = o.session.spec;
     // What was sent before is looked for under the template that it was sent with.

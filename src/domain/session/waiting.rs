@@ -119,7 +119,7 @@ fn refused(o: &Observed<'_>, refusal: &RefusalRecord) -> Plan {
     Plan::store(o, draft.finish())
 }
 
-fn queued(o: &Observed<'_>, position: i32) -> Plan {
+fn queued(o: &Observed<'_>, position: Option<i32>) -> Plan {
     let mut draft = draft(o);
     let stored = o.session.status.and_then(|status| status.queue.as_ref());
     let since = stored.map_or(draft.now(), |queue| queue.since);
