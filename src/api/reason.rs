@@ -173,6 +173,8 @@ words! {
         CredentialsChanged,
         /// A copy that was restored under another uid.
         RestoredCopy,
+        /// The session's namespace was finalized by force.
+        NamespaceGone,
         /// The agent waits for a person.
         WaitingForPerson,
         /// The agent does not wait for anyone.

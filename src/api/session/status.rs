@@ -387,7 +387,7 @@ pub struct QueueStatus {
     /// What it waits for. Default: Capacity.
     #[serde(default)]
     pub of: QueueResource,
-    /// Place when this was written, 1 is next; absent where there is no order.
+    /// Position when this was written, 1 is next; only for the first ten, and at most once a minute. Absent where there is no order.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
     pub position: Option<i32>,

@@ -171,7 +171,7 @@ async fn after_write(
                 return Ok(Step::Rest(Again::NEVER));
             };
             let newer = Arc::new(newer);
-            scope.sessions_overlay.keep(Arc::clone(&newer));
+            scope.stored(&newer);
             Ok(Step::Go(newer))
         }
         Err(error) => {

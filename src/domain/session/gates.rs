@@ -69,6 +69,7 @@ type Check = for<'a> fn(&Observed<'a>) -> Gate<'a>;
 /// Every gate, in the order in which they are asked.
 pub(super) const GATES: &[Check] = &[
     wanted,
+    namespace,
     suspended,
     agent,
     provider,
@@ -98,6 +99,23 @@ fn wanted<'a>(o: &Observed<'a>) -> Gate<'a> {
             "archived before it was launched",
         )),
         DesiredState::Running | DesiredState::Suspended => Gate::Pass,
+    }
+}
+
+/// Nothing can be created in a namespace that was finalized by force, but what was left in it is still watched.
+fn namespace<'a>(o: &Observed<'a>) -> Gate<'a> {
+    match o.session.namespace_uid {
+        Some(_) => Gate::Pass,
+        None => Gate::Block(
+            Hold::new(
+                Reason::NamespaceGone,
+                format!(
+                    "the namespace {} is gone, so the session is not launched: delete the session; to run it, create the namespace and the session again",
+                    o.session.namespace
+                ),
+            )
+            .again(o.timing.fault_wait_max),
+        ),
     }
 }
 
@@ -228,7 +246,7 @@ fn slot<'a>(o: &Observed<'a>) -> Gate<'a> {
         Place::Free => Gate::Pass,
         Place::Taken { position } => Gate::Queue(
             QueueResource::Capacity,
-            Some(position),
+            position,
             Hold::new(
                 Reason::WaitingForCapacity,
                 "waits: the CodeAgent runs as many sessions as spec.maxConcurrentSessions allows",

@@ -99,8 +99,8 @@ pub struct SessionView<'a> {
     pub name: &'a str,
     /// Its uid.
     pub uid: &'a str,
-    /// Uid of its namespace.
-    pub namespace_uid: &'a str,
+    /// Uid of its namespace; `None` where there is none any more, or it cannot be read: then nothing is launched.
+    pub namespace_uid: Option<&'a str>,
     /// Generation of the spec.
     pub generation: i64,
     /// When it was created.
@@ -219,8 +219,8 @@ pub enum Place {
     Free,
     /// All are taken; this session is at this position of those that wait.
     Taken {
-        /// 1 is next.
-        position: i32,
+        /// 1 is next; `None` beyond the first ten.
+        position: Option<i32>,
     },
 }
 

@@ -290,7 +290,7 @@ impl Given {
                 namespace: "team-a",
                 name: "fix-login",
                 uid: UID,
-                namespace_uid: NAMESPACE_UID,
+                namespace_uid: Some(NAMESPACE_UID),
                 generation: self.generation,
                 created_at: self.created_at,
                 deleting: self.deleting,

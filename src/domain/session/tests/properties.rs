@@ -143,7 +143,7 @@ fn happen(given: &mut Given, event: Event) {
             given.place = if free {
                 Place::Free
             } else {
-                Place::Taken { position: 1 }
+                Place::Taken { position: Some(1) }
             };
         }
         Event::Turn(ours) => {
