@@ -395,7 +395,7 @@ async fn what_is_left_in_a_namespace_that_is_gone_goes_in_time_without_its_secre
 ) {
     let world = World::new().await;
     world.agent(provider).await;
-    let arguments = Arguments::impatient().with("--deletion-bound", "6s");
+    let arguments = Arguments::impatient().with("--deletion-bound", "10s");
     let operator = world.operator_with(arguments.clone()).await;
     world.session(provider, "long", ENDLESS).await;
     world.until_phase("long", SessionPhase::Running).await;

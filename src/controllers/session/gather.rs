@@ -239,8 +239,16 @@ pub(super) async fn gather(scope: &Arc<Scope>, object: &CodeSession) -> Result<F
         blocked.filter(|_| !launched),
         launched,
     );
-    let able = matches!(&readiness, Readiness::Ready(connected)
-            if !facts.as_ref().is_some_and(|facts| template_missing(facts, connected)))
+    let lacks_template = match (&readiness, &facts) {
+        (Readiness::Ready(connected), Some(facts)) => template_missing(facts, connected),
+        _ => false,
+    };
+    if let (true, Some(agent)) = (lacks_template && !launched, &agent) {
+        // It keeps the template, and may not know yet that the key is another account's now.
+        scope.look_at_agent(agent);
+    }
+    let able = matches!(&readiness, Readiness::Ready(_))
+        && !lacks_template
         && matches!(
             &agent_view,
             AgentView::Present {
