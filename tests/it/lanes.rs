@@ -7,7 +7,7 @@ use codeagent_simulator::{Fault, FaultKind, Matcher, OperationClass, Provider};
 use serde_json::json;
 
 use crate::support::operator::Arguments;
-use crate::support::world::{ENDLESS, World};
+use crate::support::world::World;
 
 /// A task that goes on until it is stopped.
 const ENDLESS: &str = "sim: outcome=never\nGo on";
