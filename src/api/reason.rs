@@ -83,6 +83,8 @@ words! {
         TemplateLeft,
         /// Waits for the open launch of another session on the same issue.
         WaitingForIssue,
+        /// Waits for the end of another session that pushes to the same branch.
+        WaitingForBranch,
         /// The Secret does not exist.
         SecretNotFound,
         /// The Secret lacks the label codeagents.dev/credential.

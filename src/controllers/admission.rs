@@ -14,9 +14,11 @@ use jiff::Timestamp;
 use kube::ResourceExt;
 use kube_runtime::reflector::ObjectRef;
 
-use crate::api::{CodeSession, QueueResource, SessionPhase};
+use crate::api::{CodeSession, Effective, QueueResource, SessionPhase};
+use crate::domain::effective::pushed_branch;
 use crate::domain::queue::{Line, Rank};
 use crate::domain::session::Stage;
+use crate::providers::repository::canonical;
 use crate::runtime::lock::lock;
 use crate::runtime::queue::Queue;
 
@@ -35,6 +37,30 @@ pub enum Resource {
     },
     /// An issue, on which one launch at a time may be open: what is new there tells which launch made it only then.
     Issue(IssueKey),
+    /// A branch, to which one session at a time may push.
+    Branch(BranchKey),
+}
+
+/// A branch of a repository. Of one namespace alone: whoever is in another one must not be able to hold up this one's sessions.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct BranchKey {
+    /// The namespace of the sessions.
+    pub namespace: String,
+    /// In one spelling.
+    pub repository: String,
+    /// Empty is the repository's default branch.
+    pub branch: String,
+}
+
+impl BranchKey {
+    /// The branch that a session with these settings pushes to, where that is settled before it starts.
+    pub fn of(namespace: &str, effective: &Effective) -> Option<Self> {
+        Some(Self {
+            namespace: namespace.to_owned(),
+            repository: canonical(effective.repository.as_deref()?),
+            branch: pushed_branch(effective)?.to_owned(),
+        })
+    }
 }
 
 /// An issue at an endpoint.
@@ -400,7 +426,18 @@ fn position(index: usize) -> Option<i32> {
 fn holdings(session: &CodeSession) -> Vec<Resource> {
     let slots = has_slot(phase_of(session)).then(|| slots_of(session));
     let issue = open_claim(session).map(Resource::Issue);
-    slots.into_iter().chain(issue).collect()
+    let branch = branch_in_use(session).map(Resource::Branch);
+    slots.into_iter().chain(issue).chain(branch).collect()
+}
+
+/// The branch that an active session pushes to.
+fn branch_in_use(session: &CodeSession) -> Option<BranchKey> {
+    let active = has_slot(phase_of(session));
+    let status = session.status.as_ref().filter(|_| active)?;
+    BranchKey::of(
+        session.metadata.namespace.as_deref()?,
+        status.effective.as_ref()?,
+    )
 }
 
 /// The slots of the session's CodeAgent.
@@ -721,6 +758,49 @@ mod tests {
         world.admission.forget("uid-1");
         let other = world.ask(&session(2, "Pending"), 9, Some(&ft_42), second(3));
         assert_eq!(other, Grant::Granted { since: second(3) });
+    }
+
+    /// Of one namespace, and of one repository however it is spelled.
+    #[test]
+    fn one_active_session_has_a_branch() {
+        let world = world();
+        let effective = |repository: &str, branch: &str| -> Effective {
+            let effective = json!({
+                "provider": {"cursor": {}, "endpoint": "https://api.cursor.com"},
+                "credentialsRef": {"name": "key", "key": "api-key"}, "repository": repository,
+                "model": {"id": "auto"}, "activeDeadlineSeconds": 7200, "deletionPolicy": "Cancel",
+                "onUnknownLaunch": "Recover", "agentGeneration": 1,
+                "pullRequest": {
+                    "autoCreate": true, "workOnCurrentBranch": false, "skipReviewerRequest": false,
+                    "branchName": branch,
+                },
+            });
+            serde_json::from_value(effective).unwrap()
+        };
+        let mut running = session(1, "Running");
+        running.status.as_mut().unwrap().effective =
+            Some(effective("https://github.com/acme/app", "fix"));
+        world.observe(&running);
+        let ask = |number, namespace: &str, repository: &str, branch: &str| {
+            let key = BranchKey::of(namespace, &effective(repository, branch)).unwrap();
+            let want = Want {
+                resource: Resource::Branch(key),
+                capacity: 1,
+            };
+            let applicant = session(number, "Pending");
+            let applicant = Applicant {
+                session: &applicant,
+                queue: &world.queue,
+            };
+            let grant = world.admission.request(&applicant, &[want], second(1));
+            matches!(grant, Grant::Granted { .. })
+        };
+        assert!(!ask(2, "team-a", "https://github.com/Acme/App.git", "fix"));
+        assert!(ask(3, "team-a", "https://github.com/acme/app", "other"));
+        assert!(ask(4, "team-a", "https://github.com/acme/lib", "fix"));
+        assert!(ask(5, "team-b", "https://github.com/acme/app", "fix"));
+        world.observe(&session(1, "Finished"));
+        assert!(ask(2, "team-a", "https://github.com/acme/app", "fix"));
     }
 
     /// Who waits for an issue holds no slot that another could use.

@@ -375,10 +375,12 @@ pub enum QueueResource {
     Capacity,
     /// The issue it works on, on which one launch at a time may be open.
     Issue,
+    /// The branch it would push to, on which one session at a time may work.
+    Branch,
 }
 
-words_schema!(QueueResource: Capacity, Issue);
-open_words!(QueueResource, or Capacity: Capacity, Issue);
+words_schema!(QueueResource: Capacity, Issue, Branch);
+open_words!(QueueResource, or Capacity: Capacity, Issue, Branch);
 
 /// The place among the sessions that wait.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -261,7 +261,9 @@ async fn examine(
         };
         context
             .accounts
-            .ask(&linked.key, linked.provider.as_ref(), older_than)
+            .ask(&linked.key, linked.provider.as_ref(), older_than, &|| {
+                context.may_begin()
+            })
             .await;
     }
     let standing = context.accounts.standing(&linked.key);

@@ -124,7 +124,9 @@ async fn place_of_deleted(scope: &Scope, agent: &CodeAgent) -> (Place, Option<Li
         let provider = linked.provider.as_ref();
         context
             .accounts
-            .ask(&linked.key, provider, Duration::ZERO)
+            .ask(&linked.key, provider, Duration::ZERO, &|| {
+                context.may_begin()
+            })
             .await;
     }
     let standing = context.accounts.standing(&linked.key);

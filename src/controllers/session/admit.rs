@@ -1,10 +1,11 @@
 //! What a session asks of the admission before its launch.
 
 use kube::ResourceExt;
+use kube_runtime::reflector::ObjectRef;
 
-use super::super::admission::{Grant, IssueKey, Resource, Want, open_claim, slots_of};
+use super::super::admission::{BranchKey, Grant, IssueKey, Resource, Want, open_claim, slots_of};
 use super::super::scope::Scope;
-use crate::api::{CodeAgent, CodeSession};
+use crate::api::{CodeAgent, CodeSession, QueueResource};
 use crate::domain::session::{AgentView, Place, Turn};
 
 /// What a session needs that others may hold.
@@ -35,6 +36,10 @@ pub(super) fn admit(scope: &Scope, object: &CodeSession, needs: &Applies<'_>) ->
         }));
         let issue = issue_of(object, needs.view).filter(|_| needs.issue_tells && claimed.is_none());
         wants.extend(issue.map(lock_of));
+        wants.extend(branch_of(object, needs.view).map(|branch| Want {
+            resource: Resource::Branch(branch),
+            capacity: 1,
+        }));
     }
     // What is claimed is held already; asking tells since when.
     wants.extend(claimed.filter(|_| needs.issue_tells).map(lock_of));
@@ -58,15 +63,32 @@ pub(super) fn admit(scope: &Scope, object: &CodeSession, needs: &Applies<'_>) ->
             on: Resource::Issue(_),
             by,
             ..
-        } => {
-            let by = by.filter(|by| by.namespace == object.namespace());
-            // What goes on in other namespaces is nobody's business in this one.
-            let by = by.map_or_else(
-                || "a CodeSession of another namespace".to_owned(),
-                |by| format!("CodeSession {}", by.name),
-            );
-            (Place::Free, Turn::Taken { by })
+        } => (Place::Free, taken(object, QueueResource::Issue, by)),
+        Grant::Waiting {
+            on: Resource::Branch(_),
+            by,
+            ..
+        } => (Place::Free, taken(object, QueueResource::Branch, by)),
+    }
+}
+
+fn taken(object: &CodeSession, of: QueueResource, by: Option<ObjectRef<CodeSession>>) -> Turn {
+    let by = by.filter(|by| by.namespace == object.namespace());
+    // What goes on in other namespaces is nobody's business in this one.
+    let by = by.map_or_else(
+        || "a CodeSession of another namespace".to_owned(),
+        |by| format!("CodeSession {}", by.name),
+    );
+    Turn::Taken { of, by }
+}
+
+/// The branch that a launch would work on.
+fn branch_of(object: &CodeSession, view: &AgentView) -> Option<BranchKey> {
+    match view {
+        AgentView::Present { effective, .. } => {
+            BranchKey::of(object.metadata.namespace.as_deref()?, effective)
         }
+        AgentView::Missing => None,
     }
 }
 

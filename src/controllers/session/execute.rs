@@ -80,7 +80,12 @@ pub(super) async fn execute(
             };
             let accounts = &scope.context.accounts;
             accounts
-                .ask(&linked.key, linked.provider.as_ref(), Duration::ZERO)
+                .ask(
+                    &linked.key,
+                    linked.provider.as_ref(),
+                    Duration::ZERO,
+                    &|| scope.context.may_begin(),
+                )
                 .await;
             return Ok(Step::Go(object));
         }

@@ -79,7 +79,7 @@ pub(super) const GATES: &[Check] = &[
     template,
     refusal,
     slot,
-    issue,
+    turn,
 ];
 
 /// Whether no gate holds the session: what holds back a first request holds back every further one.
@@ -255,22 +255,31 @@ fn slot<'a>(o: &Observed<'a>) -> Gate<'a> {
     }
 }
 
-/// On one issue, one launch at a time may be open where a lost one is found by what is new at the issue.
-fn issue<'a>(o: &Observed<'a>) -> Gate<'a> {
-    match &o.turn {
-        Turn::Unneeded | Turn::Ours { .. } => Gate::Pass,
-        Turn::Taken { by } => Gate::Queue(
-            QueueResource::Issue,
-            None,
-            Hold::new(
-                Reason::WaitingForIssue,
-                format!(
-                    "waits for {by}, whose launch on the same issue is open: the provider's issue could not tell two of them apart"
-                ),
-            )
-            .again(o.timing.recheck),
+/// What only one session at a time may work on.
+fn turn<'a>(o: &Observed<'a>) -> Gate<'a> {
+    let Turn::Taken { of, by } = &o.turn else {
+        return Gate::Pass;
+    };
+    let hold = match of {
+        // Where a lost launch is found by what is new at the issue, one at a time may be open there.
+        QueueResource::Issue => Hold::new(
+            Reason::WaitingForIssue,
+            format!(
+                "waits for {by}, whose launch on the same issue is open: the provider's issue could not tell two of them apart"
+            ),
         ),
-    }
+        QueueResource::Branch => Hold::new(
+            Reason::WaitingForBranch,
+            format!(
+                "waits for the end of {by}, which pushes to the same branch: two at a time would overwrite each other's work. With {{session}} in spec.pullRequest.branchName of the CodeAgent each session gets a branch of its own"
+            ),
+        ),
+        QueueResource::Capacity => Hold::new(
+            Reason::WaitingForCapacity,
+            format!("waits for the end of {by}"),
+        ),
+    };
+    Gate::Queue(*of, None, hold.again(o.timing.recheck))
 }
 
 /// The session's own mistake ends it, others' mistakes keep it waiting.

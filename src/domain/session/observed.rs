@@ -12,7 +12,7 @@ use super::super::send::Clock;
 use super::super::send::seen::{Lookups, Preflight};
 use super::super::snapshot::Snapshot;
 use super::super::timing::Timing;
-use crate::api::{CodeSessionSpec, CodeSessionStatus, Effective, ProviderKind};
+use crate::api::{CodeSessionSpec, CodeSessionStatus, Effective, ProviderKind, QueueResource};
 
 /// Everything a decision about one session depends on.
 #[derive(Clone, Debug)]
@@ -224,9 +224,10 @@ pub enum Place {
     },
 }
 
-/// A turn among the sessions that work on the same issue.
+/// A turn among the sessions that work on the same issue, or push to the same branch.
 ///
-/// A lost launch is found there by what is new at the issue, which tells nothing if several launches are open at once.
+/// On an issue a lost launch is found by what is new there, which tells nothing if several launches are open at once. On a branch
+/// one session would overwrite the work of the other.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Turn {
     /// None is needed: what is launched is told apart in other ways, or nothing is in sight to be launched.
@@ -236,8 +237,10 @@ pub enum Turn {
         /// Since when, by uptime.
         since: Duration,
     },
-    /// Another session's launch is open.
+    /// It is another session's.
     Taken {
+        /// What both need.
+        of: QueueResource,
         /// Whose, for people.
         by: String,
     },

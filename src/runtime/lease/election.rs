@@ -282,10 +282,12 @@ impl Election {
                     },
                     spec: Some(spec),
                 };
-                tracing::warn!("the Lease was deleted and is made anew");
                 let parameters = PostParams::default();
                 match self.bounded(self.api.create(&parameters, &lease)).await? {
-                    Ok(lease) => Ok(lease),
+                    Ok(lease) => {
+                        tracing::warn!("the Lease was deleted and has been made anew");
+                        Ok(lease)
+                    }
                     Err(kube::Error::Api(status)) if status.code == 409 => Err(RequestError::Stale),
                     Err(error) => Err(RequestError::Api(error)),
                 }

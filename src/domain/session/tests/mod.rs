@@ -36,8 +36,8 @@ use super::super::timing::Timing;
 use super::*;
 use crate::api::{
     CodeSessionSpec, CodeSessionStatus, Condition, ConditionStatus, DeletionPolicy, DesiredState,
-    Effective, ProviderKind, Reason, SendRecord, SendState, SessionCondition, SessionPhase,
-    condition,
+    Effective, ProviderKind, QueueResource, Reason, SendRecord, SendState, SessionCondition,
+    SessionPhase, condition,
 };
 
 const NAMESPACE_UID: &str = "ns-uid";

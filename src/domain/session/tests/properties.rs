@@ -153,6 +153,7 @@ fn happen(given: &mut Given, event: Event) {
                 }
             } else {
                 Turn::Taken {
+                    of: QueueResource::Issue,
                     by: "CodeSession other".into(),
                 }
             };

@@ -1,7 +1,7 @@
 //! Where a session stands, and what a decision about it needs.
 
 use super::*;
-use crate::api::{BlockerStatus, QueueResource};
+use crate::api::BlockerStatus;
 
 /// Something that happens to a session.
 type Change = fn(&mut Given);
@@ -175,10 +175,18 @@ fn who_waits_for_what_is_recorded_in_a_field() {
     assert_eq!(queue(&given), (QueueResource::Capacity, Some(3)));
     given.place = Place::Free;
     given.turn = Turn::Taken {
+        of: QueueResource::Issue,
         by: "CodeSession other".into(),
     };
     given.pass();
     assert_eq!(queue(&given), (QueueResource::Issue, None));
+    given.turn = Turn::Taken {
+        of: QueueResource::Branch,
+        by: "CodeSession other".into(),
+    };
+    given.pass();
+    assert_eq!(queue(&given), (QueueResource::Branch, None));
+    given.holds(SessionCondition::Reconciling, Reason::WaitingForBranch);
 }
 
 #[test]

@@ -326,6 +326,7 @@ fn the_provider_s_own_waiting_time_is_kept_before_a_launch() {
 fn a_session_waits_while_the_launch_of_another_one_on_its_issue_is_open() {
     let mut given = Given::launchable(Recovery::None);
     given.turn = Turn::Taken {
+        of: QueueResource::Issue,
         by: "CodeSession first".into(),
     };
     let plan = given.pass();
