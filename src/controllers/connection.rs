@@ -7,11 +7,14 @@ use url::Url;
 
 use super::accounts::{ConnectionKey, Standing};
 use super::context::Shared;
+
 use super::secrets::{NoSource, SourceError};
 use crate::api::{ALLOWED_HOSTS_ANNOTATION, KeyReference, ProviderSpec, Reason};
 use crate::domain::effective::{Fault, Objection};
+use crate::domain::endpoint::EndpointHost;
 use crate::domain::remote::{ErrorClass, Subject};
 use crate::providers::contract::{Connection, Provider, ProviderType};
+use crate::providers::http::Reach;
 
 /// A connection.
 #[derive(Clone)]
@@ -94,15 +97,28 @@ pub async fn link(
         provider.default_endpoint(spec),
         shared.installed_endpoint(provider, spec),
     ];
-    if ours.iter().all(|own| own.origin() != url.origin()) && !marked.allows(&url) {
-        let host = url.host_str().unwrap_or_default();
-        return Err(invalid(
-            Reason::EndpointNotAllowed,
-            format!(
-                "the Secret {name} does not allow its values to be sent to {host}: kubectl -n {namespace} annotate secret {name} {ALLOWED_HOSTS_ANNOTATION}={host}",
-                name = marked.name()
-            ),
-        ));
+    let mut http = shared.http.clone();
+    if ours.iter().all(|own| own.origin() != url.origin())
+        && let Some(host) = EndpointHost::of(&url)
+    {
+        if !marked.allows(&host) {
+            return Err(invalid(
+                Reason::EndpointNotAllowed,
+                format!(
+                    "the Secret {name} does not allow its values to be sent to {host}: kubectl -n {namespace} annotate secret {name} {ALLOWED_HOSTS_ANNOTATION}={host}",
+                    name = marked.name()
+                ),
+            ));
+        }
+        if !shared.settings.endpoint_hosts.contains(&host) {
+            http = http.reaching(Reach::Public);
+            http.check_endpoint(&url).map_err(|refused| {
+                invalid(
+                    Reason::EndpointNotAllowed,
+                    format!("the endpoint {endpoint} cannot be used: {refused}={host}"),
+                )
+            })?;
+        }
     }
     let credential = marked
         .credential(&secret.key, provider.further_secret_keys())
@@ -118,7 +134,7 @@ pub async fn link(
         spec: spec.clone(),
         endpoint: url,
         credential,
-        http: shared.http.clone(),
+        http,
     };
     let provider = provider
         .connect(connection)

@@ -14,6 +14,7 @@ use serde::de::DeserializeOwned;
 use url::Url;
 
 use super::gate::{Gate, GatedBody, ShutOnDrop};
+use super::guard::{NotPublic, Reach};
 use super::limit::Limiter;
 use super::redact::Redactor;
 use super::{HttpStack, Operation, answer};
@@ -79,6 +80,9 @@ impl HttpStack {
                 "the endpoint must be an https URL",
             ));
         }
+        self.check_endpoint(endpoint).map_err(|refused| {
+            ProviderError::unsent(ErrorClass::InvalidRequest, refused.to_string())
+        })?;
         let (name, value) = match auth {
             Auth::Basic { user, password } => {
                 let pair = zeroize::Zeroizing::new(format!("{user}:{password}"));
@@ -127,7 +131,7 @@ impl Api {
         };
         self.observed(operation, async {
             let request = self
-                .request(&self.stack.inner.reads, Method::GET, path, timeout)?
+                .request(&self.stack.clients().reads, Method::GET, path, timeout)?
                 .query(query);
             parse(&self.call(operation, request, None).await?)
         })
@@ -228,8 +232,8 @@ impl Api {
     }
 
     fn write(&self, method: Method, path: &[&str]) -> Result<RequestBuilder, ProviderError> {
-        let inner = &self.stack.inner;
-        self.request(&inner.posts, method, path, inner.settings.post_timeout)
+        let timeout = self.stack.inner.settings.post_timeout;
+        self.request(&self.stack.clients().posts, method, path, timeout)
     }
 
     fn request(
@@ -339,12 +343,22 @@ impl Api {
             ErrorClass::Unavailable
         };
         // reqwest's own text names the URL; the causes do not, and they say more.
-        let causes: Vec<String> = causes(error).map(ToString::to_string).collect();
+        let mut detail: Vec<String> = causes(error).map(ToString::to_string).collect();
         let what = match (error.is_connect(), class) {
             (true, _) => "cannot connect",
             (false, ErrorClass::Timeout) => "no answer in time",
             (false, _) => "the connection failed",
         };
+        if self.stack.reach == Reach::Public {
+            // Whoever chose this endpoint learns no more of the network than that, but for what to do.
+            tracing::info!(provider = %self.kind, host = self.endpoint.host_str(), detail = %self.redactor.message(&detail.join(": ")), "{what}");
+            detail = causes(error)
+                .filter(|cause| cause.is::<NotPublic>())
+                .map(ToString::to_string)
+                .take(1)
+                .collect();
+        }
+        detail.insert(0, what.to_owned());
         let host = self.endpoint.host_str().unwrap_or_default();
         ProviderError {
             class,
@@ -353,7 +367,7 @@ impl Api {
             code: None,
             message: self
                 .redactor
-                .message(&format!("{host}: {what}: {}", causes.join(": "))),
+                .message(&format!("{host}: {}", detail.join(": "))),
             retry_after: None,
             sent: if nothing_written {
                 Sent::Nothing
