@@ -14,6 +14,8 @@ use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::panics::broken_off;
+
 /// How passes are made.
 pub struct Dispatch<W, P> {
     /// Most passes at the same time.
@@ -79,7 +81,12 @@ impl<W, P> Dispatch<W, P> {
             let again = match again {
                 Ok(again) => again,
                 Err(panic) => {
-                    tracing::error!(?object, %panic, "a pass panicked; the object is looked at again");
+                    let how = broken_off(&panic);
+                    tracing::error!(
+                        ?object,
+                        how,
+                        "a pass broke off; the object is looked at again"
+                    );
                     Some((self.panicked)(&object))
                 }
             };

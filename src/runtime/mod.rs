@@ -1,5 +1,5 @@
 //! What every operator needs and none of ours in particular: the bounded client, watching, guarded writes, events, identity,
-//! leading, the proxy on the way to the API server, serving.
+//! leading, panics, the proxy on the way to the API server, serving.
 //!
 //! Nothing in here knows a CodeAgent, a CodeSession or a provider.
 
@@ -11,6 +11,7 @@ pub mod heartbeat;
 pub mod identity;
 pub mod lease;
 pub mod lock;
+pub mod panics;
 pub mod proxy;
 pub mod queue;
 pub mod server;
