@@ -158,6 +158,7 @@ pub async fn run_with(
         timing,
         providers,
         endpoints: options.provider_endpoints.iter().cloned().collect(),
+        endpoint_hosts: options.allow_endpoint_hosts.clone(),
         allow_http: options.allow_http_endpoints,
         concurrency: options.concurrency,
         agent_recheck: options.agent_recheck,
@@ -265,24 +266,13 @@ async fn work(
             .map(|namespace| Some(namespace.clone()))
             .collect()
     };
-    let waiting = Arc::new(std::sync::atomic::AtomicUsize::new(scopes.len()));
-    let runs = scopes.into_iter().map(|namespace| {
-        let waiting = Arc::clone(&waiting);
-        let readiness = readiness.clone();
-        let candidate = candidate.clone();
-        let name = namespace.clone();
-        let sweeping = context.clone();
-        controllers::run(context.clone(), namespace, move || {
-            tracing::info!(
-                namespace = name.as_deref().unwrap_or("all"),
-                "caches are filled"
-            );
-            candidate.cancel();
-            if waiting.fetch_sub(1, std::sync::atomic::Ordering::AcqRel) == 1 {
-                readiness.set(true);
-                tokio::spawn(controllers::sweep::run(sweeping));
-            }
-        })
+    let runs = controllers::run(context, scopes, |filled| {
+        let namespace = filled.namespace.unwrap_or("all");
+        tracing::info!(namespace, "caches are filled");
+        candidate.cancel();
+        if filled.all {
+            readiness.set(true);
+        }
     });
     let expiry = async {
         loop {
@@ -291,7 +281,7 @@ async fn work(
         }
     };
     tokio::select! {
-        _ = futures::future::join_all(runs) => {}
+        () = runs => {}
         () = expiry => {}
         // A cluster that does not answer must not keep the process from stopping.
         () = async {

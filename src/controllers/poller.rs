@@ -31,7 +31,8 @@ use crate::providers::contract::{ItemDetail, Provider};
 use crate::providers::http::Lane;
 use crate::runtime::lease::Lead;
 use crate::runtime::lock::lock;
-use crate::runtime::watch::Queue;
+use crate::runtime::panics::broken_off;
+use crate::runtime::queue::Queue;
 
 /// Pages of one list that are read at most; who is not found by then is looked at alone.
 const MOST_PAGES: usize = 20;
@@ -50,7 +51,7 @@ pub struct Followed {
     /// The object, for triggers.
     pub object: ObjectRef<CodeSession>,
     /// Where triggers go.
-    pub queue: Queue<CodeSession>,
+    pub queue: Queue<ObjectRef<CodeSession>>,
     /// How long it has been running.
     pub age: Duration,
     /// The account that looks.
@@ -540,7 +541,11 @@ impl Poller {
 
     /// A call died: who it was for is looked at again after a while.
     fn died(&self, key: &ConnectionKey, (uids, list): (&[String], bool), error: &JoinError) {
-        tracing::error!(%error, list, "a look at sessions broke off; it is repeated");
+        tracing::error!(
+            error = broken_off(error),
+            list,
+            "a look at sessions broke off; it is repeated"
+        );
         let timing = &self.0.parts.timing;
         let again = Instant::now() + timing.fault_wait_min;
         if let Some(group) = self.lock().get_mut(key) {
@@ -588,7 +593,10 @@ async fn keep_running(poller: Poller, key: ConnectionKey, wake: Arc<Notify>) {
         if !error.is_panic() || poller.0.parts.stop.is_cancelled() {
             return;
         }
-        tracing::error!(%error, "following the sessions of a connection broke off and begins anew");
+        tracing::error!(
+            error = broken_off(&error),
+            "following the sessions of a connection broke off and begins anew"
+        );
         tokio::time::sleep(poller.0.parts.timing.fault_wait_min).await;
         poller.begin_anew(&key);
     }
@@ -761,7 +769,7 @@ mod tests {
         poller: Poller,
         provider: Arc<Scripted>,
         attached: Linked,
-        queue: Queue<CodeSession>,
+        queue: Queue<ObjectRef<CodeSession>>,
         triggered: std::pin::Pin<Box<dyn futures::Stream<Item = ObjectRef<CodeSession>> + Send>>,
     }
 
@@ -804,6 +812,7 @@ mod tests {
         }
 
         fn follow(&self, name: &str, urgent: bool) {
+            self.poller.0.parts.memory.begin(name, |_| {});
             self.poller.follow(Followed {
                 uid: name.to_owned(),
                 session: SessionRef {

@@ -6,11 +6,13 @@
 
 pub mod agent;
 pub mod effective;
+pub mod endpoint;
 pub mod ids;
 pub mod marker;
 pub mod markup;
 pub mod offer;
 pub mod orphan;
+pub mod queue;
 pub mod remote;
 pub mod requeue;
 pub mod send;
