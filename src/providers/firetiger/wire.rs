@@ -4,7 +4,9 @@
 //! service may use (`sessionUrl`, `session_url`), with the id in any of the places where it may stand.
 
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
+use serde::de::Error;
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::value::RawValue;
 use url::Url;
 
 use crate::providers::wire::{Items, WireId, lenient};
@@ -21,18 +23,29 @@ pub(super) struct LaunchSession<'a> {
 }
 
 /// A session, alone or as a member of the answer.
-#[derive(Debug, Deserialize)]
-#[serde(untagged)]
-pub(super) enum Answer {
-    Wrapped { session: Session },
-    Plain(Session),
-}
+#[derive(Debug)]
+pub(super) struct Answer(Session);
 
 impl Answer {
     pub(super) fn into_session(self) -> Session {
-        match self {
-            Self::Wrapped { session } | Self::Plain(session) => session,
+        self.0
+    }
+}
+
+impl<'de> Deserialize<'de> for Answer {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        struct Wrapped {
+            session: Session,
         }
+
+        // Not as an untagged enumeration, which would keep all of the answer as a tree of values.
+        let text = Box::<RawValue>::deserialize(deserializer)?;
+        serde_json::from_str(text.get())
+            .map(|Wrapped { session }| session)
+            .or_else(|_| serde_json::from_str(text.get()))
+            .map(Self)
+            .map_err(D::Error::custom)
     }
 }
 

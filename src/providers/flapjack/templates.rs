@@ -2,7 +2,6 @@
 
 use async_trait::async_trait;
 use serde::de::IgnoredAny;
-use serde_json::Value;
 
 use super::wire::Preamble;
 use super::{AUTO_MODEL, Flapjack, behaviour, wire};
@@ -27,10 +26,10 @@ impl Templates for Flapjack {
             .get(Operation::Templates, &PATH, &self.org_query())
             .await?;
         // One that cannot be read may be the one, and its doubles would pile up with every look.
-        if all.unreadable > 0 {
+        if all.missing() > 0 {
             return Err(ProviderError::unreadable(
                 None,
-                format!("{} templates cannot be read", all.unreadable),
+                format!("{} templates cannot be read", all.missing()),
             ));
         }
         let mark = wanted.mark.to_string();
@@ -125,13 +124,11 @@ impl Flapjack {
 /// Whether a stored template says what would be written.
 fn says(stored: &wire::StoredTemplate, wanted: &wire::WriteTemplate<'_>) -> bool {
     let text = |value: &Option<String>| value.clone().unwrap_or_default();
-    let params = stored.model_params.clone().unwrap_or_default();
-    let same_params = params.len() == wanted.behaviour.model_params.len()
-        && wanted
-            .behaviour
-            .model_params
-            .iter()
-            .all(|(name, value)| params.get(name).and_then(Value::as_str) == Some(value));
+    let params = &wanted.behaviour.model_params;
+    let same_params = match &stored.model_params {
+        Some(stored) => stored.are(params),
+        None => params.is_empty(),
+    };
     text(&stored.name) == wanted.name
         && text(&stored.description) == wanted.description
         // Whether a repository can be taken back is not documented, and it makes no difference: a launch names its own.
