@@ -1,5 +1,5 @@
 //! Reading what providers send: untrusted, partly undocumented, changing, and perhaps meant to take our memory. What is kept of an
-//! answer is bounded while it is parsed: items are read one by one, and those beyond a bound are passed over, not stored.
+//! answer is bounded while it is parsed: items are read one by one, and what goes beyond a bound is passed over, not stored.
 
 use std::cell::Cell;
 use std::fmt;
@@ -7,10 +7,11 @@ use std::marker::PhantomData;
 
 use serde::de::value::StrDeserializer;
 use serde::de::{
-    DeserializeOwned, DeserializeSeed, IgnoredAny, IntoDeserializer, MapAccess, SeqAccess, Visitor,
+    DeserializeOwned, DeserializeSeed, Error, IgnoredAny, IntoDeserializer, MapAccess, SeqAccess,
+    Visitor,
 };
 use serde::{Deserialize, Deserializer};
-use serde_json::value::RawValue;
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 use url::Url;
 
@@ -20,8 +21,8 @@ use crate::domain::ids::{SessionId, hex};
 
 /// The most items of one list that are kept; a page of a provider that has pages holds a hundred.
 const MOST_ITEMS: usize = 5000;
-/// The largest item that is read, in bytes; a session that a list tells of takes about one thousand.
-const LARGEST_ITEM: usize = 256 << 10;
+/// The most values (texts, numbers, members, items of items) that one item or field may have; a session has some thirty.
+const MOST_VALUES: usize = 2000;
 /// The longest id, page token and link that are believed.
 const LONGEST_ID: usize = 256;
 const LONGEST_TOKEN: usize = 4096;
@@ -33,16 +34,115 @@ const LONGEST_REPOSITORY: usize = 1024;
 /// The longest status that is shown, in characters.
 const LONGEST_STATUS: usize = 64;
 
-/// For a field that we can do without: absent, `null` and a type that no document names are all the same.
-///
-/// Reads the field's text first, which costs no more than the text, whatever is in it.
+/// For a field that we can do without: absent, `null` and a type that no document names are all the same. For a list:
+/// [`lenient_items`].
 pub(super) fn lenient<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
 where
     D: Deserializer<'de>,
     T: DeserializeOwned,
 {
-    let text = Option::<Box<RawValue>>::deserialize(deserializer)?;
-    Ok(text.and_then(|text| serde_json::from_str(text.get()).ok()))
+    let value = bounded(deserializer)?;
+    Ok(value.and_then(|value| serde_json::from_value(value).ok().flatten()))
+}
+
+/// For a list that we can do without.
+pub(super) fn lenient_items<'de, D, T>(deserializer: D) -> Result<Option<Items<T>>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: DeserializeOwned,
+{
+    deserializer.deserialize_any(OneByOne(PhantomData))
+}
+
+/// A value of any kind, with a bounded number of values in it; none if it has more.
+pub(super) fn bounded<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Value>, D::Error> {
+    let room = Cell::new(MOST_VALUES);
+    let value = Bounded { room: &room }.deserialize(deserializer)?;
+    Ok((room.get() > 0).then_some(value))
+}
+
+/// Builds a value as long as there is room, and passes over the rest.
+#[derive(Clone, Copy)]
+struct Bounded<'a> {
+    /// For how many more values there is room.
+    room: &'a Cell<usize>,
+}
+
+impl Bounded<'_> {
+    fn is_full(self) -> bool {
+        self.room.set(self.room.get().saturating_sub(1));
+        self.room.get() == 0
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Bounded<'_> {
+    type Value = Value;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Bounded<'_> {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("anything")
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_string<E>(self, value: String) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Value, A::Error> {
+        let mut items = Vec::new();
+        while !self.is_full() {
+            match list.next_element_seed(self)? {
+                Some(item) => items.push(item),
+                None => return Ok(items.into()),
+            }
+        }
+        while list.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(Value::Null)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Value, A::Error> {
+        let mut object = serde_json::Map::new();
+        while !self.is_full() {
+            let Some(name) = members.next_key::<String>()? else {
+                return Ok(object.into());
+            };
+            object.insert(name, members.next_value_seed(self)?);
+        }
+        while members.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+        Ok(Value::Null)
+    }
 }
 
 /// Items of a list, where one that cannot be read costs only itself.
@@ -80,37 +180,68 @@ impl<T> Default for Items<T> {
 
 impl<'de, T: DeserializeOwned> Deserialize<'de> for Items<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct OneByOne<T>(PhantomData<T>);
+        lenient_items(deserializer)?.ok_or_else(|| D::Error::custom("not a list"))
+    }
+}
 
-        impl<'de, T: DeserializeOwned> Visitor<'de> for OneByOne<T> {
-            type Value = Items<T>;
+/// Reads a list item by item; anything else is none.
+struct OneByOne<T>(PhantomData<T>);
 
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a list")
-            }
+impl<'de, T: DeserializeOwned> Visitor<'de> for OneByOne<T> {
+    type Value = Option<Items<T>>;
 
-            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Items<T>, A::Error> {
-                let mut items = Items::default();
-                while items.readable.len() + items.unreadable < MOST_ITEMS {
-                    let Some(text) = list.next_element::<Box<RawValue>>()? else {
-                        return Ok(items);
-                    };
-                    let item = Some(text.get())
-                        .filter(|text| text.len() <= LARGEST_ITEM)
-                        .and_then(|text| serde_json::from_str(text).ok());
-                    match item {
-                        Some(item) => items.readable.push(item),
-                        None => items.unreadable += 1,
-                    }
-                }
-                while list.next_element::<IgnoredAny>()?.is_some() {
-                    items.beyond += 1;
-                }
-                Ok(items)
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("anything")
+    }
+
+    fn visit_unit<E>(self) -> Result<Self::Value, E> {
+        Ok(None)
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Self::Value, E> {
+        Ok(None)
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Self::Value, E> {
+        Ok(None)
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<Self::Value, E> {
+        Ok(None)
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Self::Value, E> {
+        Ok(None)
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<Self::Value, E> {
+        Ok(None)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Self::Value, A::Error> {
+        while members.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+        Ok(None)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+        let mut items = Items::default();
+        while items.readable.len() + items.unreadable < MOST_ITEMS {
+            let room = Cell::new(MOST_VALUES);
+            let Some(value) = list.next_element_seed(Bounded { room: &room })? else {
+                return Ok(Some(items));
+            };
+            let item = Some(value)
+                .filter(|_| room.get() > 0)
+                .and_then(|value| serde_json::from_value(value).ok());
+            match item {
+                Some(item) => items.readable.push(item),
+                None => items.unreadable += 1,
             }
         }
-
-        deserializer.deserialize_seq(OneByOne(PhantomData))
+        while list.next_element::<IgnoredAny>()?.is_some() {
+            items.beyond += 1;
+        }
+        Ok(Some(items))
     }
 }
 
@@ -133,7 +264,7 @@ pub(super) fn begins_as_list(
     .and_then(|()| json.end());
     match read {
         Err(error) if cut && begun.get() && error.is_eof() => Ok(()),
-        Ok(()) if !begun.get() => Err(serde::de::Error::custom("no list")),
+        Ok(()) if !begun.get() => Err(Error::custom("no list")),
         read => read,
     }
 }
@@ -214,7 +345,7 @@ impl<'de> Deserialize<'de> for WireId {
         if usable {
             Ok(Self(id))
         } else {
-            Err(serde::de::Error::custom("not an id"))
+            Err(Error::custom("not an id"))
         }
     }
 }
@@ -344,12 +475,13 @@ mod tests {
         );
         let items: Items<Item> = serde_json::from_str(&large).unwrap();
         assert_eq!((items.readable.len(), items.unreadable), (1, 1));
+        // Deeper than the parser goes is no answer at all.
         let deep = format!(
             r#"{{"id":"a","name":{}{}}}"#,
             "[".repeat(100_000),
             "]".repeat(100_000)
         );
-        assert_eq!(serde_json::from_str::<Item>(&deep).unwrap().name, None);
+        assert!(serde_json::from_str::<Item>(&deep).is_err());
     }
 
     #[test]

@@ -6,10 +6,9 @@
 use jiff::Timestamp;
 use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize};
-use serde_json::value::RawValue;
 use url::Url;
 
-use crate::providers::wire::{Items, WireId, lenient};
+use crate::providers::wire::{Items, WireId, bounded, lenient};
 
 /// What the values of an enumeration begin with where they are written in full.
 const STATUS_PREFIX: &str = "CODING_AGENT_SESSION_STATUS_";
@@ -39,11 +38,11 @@ impl<'de> Deserialize<'de> for Answer {
             session: Session,
         }
 
-        // Not as an untagged enumeration, which would keep all of the answer as a tree of values.
-        let text = Box::<RawValue>::deserialize(deserializer)?;
-        serde_json::from_str(text.get())
+        // Not as an untagged enumeration, which would keep all of the answer, whatever it is.
+        let value = bounded(deserializer)?.ok_or_else(|| D::Error::custom("not a session"))?;
+        serde_json::from_value(value.clone())
             .map(|Wrapped { session }| session)
-            .or_else(|_| serde_json::from_str(text.get()))
+            .or_else(|_| serde_json::from_value(value))
             .map(Self)
             .map_err(D::Error::custom)
     }

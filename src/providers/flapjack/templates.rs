@@ -2,6 +2,7 @@
 
 use async_trait::async_trait;
 use serde::de::IgnoredAny;
+use serde_json::Value;
 
 use super::wire::Preamble;
 use super::{AUTO_MODEL, Flapjack, behaviour, wire};
@@ -124,11 +125,13 @@ impl Flapjack {
 /// Whether a stored template says what would be written.
 fn says(stored: &wire::StoredTemplate, wanted: &wire::WriteTemplate<'_>) -> bool {
     let text = |value: &Option<String>| value.clone().unwrap_or_default();
-    let params = &wanted.behaviour.model_params;
-    let same_params = match &stored.model_params {
-        Some(stored) => stored.are(params),
-        None => params.is_empty(),
-    };
+    let params = stored.model_params.clone().unwrap_or_default();
+    let same_params = params.len() == wanted.behaviour.model_params.len()
+        && wanted
+            .behaviour
+            .model_params
+            .iter()
+            .all(|(name, value)| params.get(name).and_then(Value::as_str) == Some(value));
     text(&stored.name) == wanted.name
         && text(&stored.description) == wanted.description
         // Whether a repository can be taken back is not documented, and it makes no difference: a launch names its own.

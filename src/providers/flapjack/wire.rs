@@ -6,10 +6,10 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use serde::de::{MapAccess, Visitor};
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Serialize, Serializer};
+use serde_json::Value;
 
-use crate::providers::wire::{Items, WireId, lenient};
+use crate::providers::wire::{Items, WireId, lenient, lenient_items};
 
 /// `POST /api/code-sessions`. Without `Debug`: it holds a key.
 #[derive(Serialize)]
@@ -65,7 +65,7 @@ pub(super) struct Session {
     pub(super) created_at: Option<Timestamp>,
     #[serde(default, deserialize_with = "lenient")]
     pub(super) completed_at: Option<String>,
-    #[serde(default, deserialize_with = "lenient")]
+    #[serde(default, deserialize_with = "lenient_items")]
     pub(super) messages: Option<Items<Message>>,
 }
 
@@ -138,7 +138,7 @@ pub(super) struct StoredTemplate {
     #[serde(default, deserialize_with = "lenient")]
     pub(super) model_id: Option<String>,
     #[serde(default, deserialize_with = "lenient")]
-    pub(super) model_params: Option<Parameters>,
+    pub(super) model_params: Option<BTreeMap<String, Value>>,
     #[serde(default, deserialize_with = "lenient")]
     pub(super) default_repo_url: Option<String>,
     #[serde(default, deserialize_with = "lenient")]
@@ -153,59 +153,4 @@ pub(super) struct StoredTemplate {
     pub(super) preamble: Option<String>,
     #[serde(default, deserialize_with = "lenient")]
     pub(super) created_at: Option<Timestamp>,
-}
-
-/// The most parameters of a model that are kept; the definition of a CodeAgent allows far fewer.
-const MOST_PARAMETERS: usize = 100;
-
-/// The parameters of a template's model.
-#[derive(Debug, Default)]
-pub(super) struct Parameters {
-    /// By name; `None` where the value is no text.
-    values: BTreeMap<String, Option<String>>,
-    /// Whether there are more than are kept.
-    more: bool,
-}
-
-impl Parameters {
-    /// Whether these are all there are.
-    pub(super) fn are(&self, wanted: &BTreeMap<String, String>) -> bool {
-        !self.more
-            && self.values.len() == wanted.len()
-            && wanted
-                .iter()
-                .all(|(name, value)| self.values.get(name) == Some(&Some(value.clone())))
-    }
-}
-
-impl<'de> Deserialize<'de> for Parameters {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct OneByOne;
-
-        impl<'de> Visitor<'de> for OneByOne {
-            type Value = Parameters;
-
-            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("parameters by name")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Parameters, A::Error> {
-                let mut parameters = Parameters::default();
-                while let Some(name) = members.next_key::<String>()? {
-                    let Value(value) = members.next_value()?;
-                    if parameters.values.len() < MOST_PARAMETERS {
-                        parameters.values.insert(name, value);
-                    } else {
-                        parameters.more = true;
-                    }
-                }
-                Ok(parameters)
-            }
-        }
-
-        #[derive(Deserialize)]
-        struct Value(#[serde(deserialize_with = "lenient")] Option<String>);
-
-        deserializer.deserialize_map(OneByOne)
-    }
 }

@@ -6,7 +6,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::providers::wire::{Items, WireId, lenient};
+use crate::providers::wire::{Items, WireId, lenient, lenient_items};
 
 /// `POST /v1/agents`.
 #[derive(Debug, Serialize)]
@@ -69,7 +69,7 @@ pub(super) struct Agent {
     pub(super) name: Option<String>,
     #[serde(default, deserialize_with = "lenient")]
     pub(super) status: Option<String>,
-    #[serde(default, deserialize_with = "lenient")]
+    #[serde(default, deserialize_with = "lenient_items")]
     pub(super) repos: Option<Items<AgentRepo>>,
     #[serde(default, deserialize_with = "lenient")]
     pub(super) url: Option<String>,
