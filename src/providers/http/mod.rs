@@ -6,6 +6,7 @@
 
 mod answer;
 mod api;
+mod budget;
 mod gate;
 mod guard;
 mod limit;
@@ -29,6 +30,7 @@ pub(in crate::providers) use reqwest::Method;
 use super::credential::Credential;
 use super::error::ErrorClass;
 use crate::api::ProviderKind;
+use budget::Budget;
 use guard::Guard;
 use limit::Limiters;
 
@@ -43,8 +45,10 @@ pub struct HttpSettings {
     pub list_timeout: Duration,
     /// For a POST or another write: T of the launch protocol. Default 100 s, because launches that took more than 40 s have been seen.
     pub post_timeout: Duration,
-    /// The largest body that is read, in bytes. Default 8 MiB.
+    /// The largest body that is read of any answer, in bytes; most operations read less ([`Operation::largest_answer`]). Default 4 MiB.
     pub response_cap: usize,
+    /// How many bytes of answers all calls of this process hold at once, in bytes, not counting the first 64 KiB of each. Default 32 MiB.
+    pub answer_budget: usize,
     /// What we call ourselves. Default `codeagent-operator/VERSION`.
     pub user_agent: String,
     /// Whether `http://` endpoints may be used, and this machine's own addresses count as public; for development only. Default no.
@@ -62,7 +66,8 @@ impl Default for HttpSettings {
             get_timeout: Duration::from_secs(30),
             list_timeout: Duration::from_secs(60),
             post_timeout: Duration::from_secs(100),
-            response_cap: 8 << 20,
+            response_cap: 4 << 20,
+            answer_budget: 32 << 20,
             user_agent: concat!("codeagent-operator/", env!("CARGO_PKG_VERSION")).to_owned(),
             allow_http: false,
             extra_ca_bundle: None,
@@ -111,6 +116,15 @@ pub enum Operation {
 }
 
 impl Operation {
+    /// The largest body of an answer that is read, in bytes.
+    pub fn largest_answer(self) -> usize {
+        match self {
+            Self::Verify | Self::Cancel => 64 << 10,
+            Self::Models | Self::Launch | Self::Get | Self::Usage | Self::Issue => 1 << 20,
+            Self::List | Self::Conversation | Self::Templates => 4 << 20,
+        }
+    }
+
     /// The label value of metrics.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -157,6 +171,7 @@ struct Inner {
     guarded: Clients,
     guard: Guard,
     limiters: Limiters,
+    budget: Budget,
 }
 
 struct Clients {
@@ -212,6 +227,7 @@ impl HttpStack {
         };
         let (open, guarded) = (clients(Reach::Anywhere)?, clients(Reach::Public)?);
         let limiters = Limiters::new(settings.rate_limit);
+        let budget = Budget::new(settings.answer_budget);
         Ok(Self {
             inner: Arc::new(Inner {
                 settings,
@@ -219,6 +235,7 @@ impl HttpStack {
                 guarded,
                 guard,
                 limiters,
+                budget,
             }),
             observer: None,
             lane: Lane::Look,

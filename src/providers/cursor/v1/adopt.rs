@@ -67,21 +67,14 @@ async fn look_up(
     }
     // The id is 122 bits of a hash over our uid. A repository that has another name by now does not speak against it, and to
     // launch again would pay twice.
-    let renamed =
-        repository_of(&agent).is_some_and(|theirs| !same_repository(&request.repository, theirs));
+    let renamed = agent
+        .repository()
+        .is_some_and(|theirs| !same_repository(&request.repository, theirs));
     Ok(LookUp::Ours(Box::new(Found {
         doubt: renamed.then(|| "its repository is another one than it was launched for".to_owned()),
         snapshot: cursor.look_at(agent).await?,
         attempt: None,
     })))
-}
-
-fn repository_of(agent: &Agent) -> Option<&str> {
-    agent
-        .repos
-        .as_ref()?
-        .iter()
-        .find_map(|repo| repo.url.as_deref())
 }
 
 /// Finds agents by the name that we gave them: v1 lets nobody read the first message, so that name, repository, window and
@@ -124,8 +117,9 @@ impl Matcher for ByName<'_> {
             Err(error) if error.class == ErrorClass::NotFound => return Ok(Evidence::Undecided),
             Err(error) => return Err(error),
         };
-        let repository = repository_of(&agent);
-        let same = repository.map(|theirs| same_repository(&self.request.repository, theirs));
+        let same = agent
+            .repository()
+            .map(|theirs| same_repository(&self.request.repository, theirs));
         Ok(match (self.name_says(&agent), same) {
             (NameSays::Another, _) | (NameSays::Nothing, Some(false)) => Evidence::Foreign,
             (NameSays::Ours, Some(true)) => Evidence::Ours(Box::new(Found {
