@@ -22,7 +22,7 @@ use crate::domain::ids::{SessionId, hex};
 /// The most items of one list that are kept; a page of a provider that has pages holds a hundred.
 const MOST_ITEMS: usize = 5000;
 /// The most values (texts, numbers, members, items of items) that one item or field may have; a session has some thirty.
-const MOST_VALUES: usize = 2000;
+const MOST_VALUES: usize = 10_000;
 /// The longest id, page token and link that are believed.
 const LONGEST_ID: usize = 256;
 const LONGEST_TOKEN: usize = 4096;
@@ -469,10 +469,7 @@ mod tests {
         let item: Item =
             serde_json::from_str(&format!(r#"{{"id":"a","name":{numbers}}}"#)).unwrap();
         assert_eq!(item.name, None);
-        let large = format!(
-            r#"[{{"id":"a","name":"{}"}},{{"id":"b"}}]"#,
-            "x".repeat(LARGEST_ITEM)
-        );
+        let large = format!(r#"[{{"id":"a","x":{numbers}}},{{"id":"b"}}]"#);
         let items: Items<Item> = serde_json::from_str(&large).unwrap();
         assert_eq!((items.readable.len(), items.unreadable), (1, 1));
         // Deeper than the parser goes is no answer at all.

@@ -30,11 +30,14 @@ impl PromptSource for Flapjack {
             query.push(("archived", "true"));
         }
         let sessions: Items<Session> = self.api.get(Operation::List, &SESSIONS, &query).await?;
-        let readable = sessions.readable.into_iter();
         Ok(Snapshots {
             unreadable: sessions.missing(),
             next: page.is_none().then(|| PageToken(ARCHIVED.to_owned())),
-            readable: readable.map(|session| self.snapshot(session)).collect(),
+            readable: sessions
+                .readable
+                .into_iter()
+                .map(|session| self.snapshot(session))
+                .collect(),
         })
     }
 
