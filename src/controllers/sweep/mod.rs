@@ -21,6 +21,7 @@ use self::ledger::{known, ledger, name_of};
 use self::report::{publish, tell};
 use self::search::{Watched, reference, refresh, search};
 use self::staff::{Staff, connect, employer, policy_of, staffs};
+use super::connection::Linked;
 use super::context::Context;
 use super::scope::Scope;
 use crate::api::{CodeSession, DeletionPolicy, OrphanStatus};
@@ -169,7 +170,8 @@ async fn sweep(
             continue;
         };
         let marked = tracked.marked.clone();
-        let orphan = match judge(&marked, &ledger, &ground(context, staff)) {
+        let ground = ground(context, staff, &linked, tracked.since);
+        let orphan = match judge(&marked, &ledger, &ground) {
             Verdict::Young => continue,
             // Known by its CodeSession from now on.
             Verdict::Owned => {
@@ -187,10 +189,12 @@ async fn sweep(
             continue;
         }
         let orphan = match orphan.stop {
-            Stop::Yes => match confirm(context, staff, &mut ledger, &marked, orphan).await {
-                Some(confirmed) => confirmed,
-                None => continue,
-            },
+            Stop::Yes => {
+                match confirm(context, staff, &mut ledger, &marked, (orphan, &ground)).await {
+                    Some(confirmed) => confirmed,
+                    None => continue,
+                }
+            }
             Stop::Ended | Stop::NotWanted | Stop::Never => orphan,
         };
         let Some(employer) = employer(context, staff, &ledger, &marked, &orphan) else {
@@ -241,11 +245,18 @@ async fn sweep(
     }
 }
 
-fn ground<'a>(context: &'a Context, staff: &'a Staff) -> Ground<'a> {
+fn ground<'a>(
+    context: &'a Context,
+    staff: &'a Staff,
+    linked: &Linked,
+    first_seen: Timestamp,
+) -> Ground<'a> {
     Ground {
         installation: &context.installation,
         account: &staff.fingerprint,
         timing: context.timing(),
+        clock: linked.clock.difference().unwrap_or_default(),
+        first_seen,
         now: Timestamp::now(),
     }
 }
@@ -256,7 +267,7 @@ async fn confirm(
     staff: &Staff,
     ledger: &mut Ledger,
     marked: &Marked,
-    orphan: Orphan,
+    (orphan, ground): (Orphan, &Ground<'_>),
 ) -> Option<Orphan> {
     let uid = orphan.owner?;
     let full_name = ledger.session(&uid)?.name.clone();
@@ -270,7 +281,7 @@ async fn confirm(
         Ok(_) => ledger.strike(&uid),
         Err(_) => return None,
     }
-    match judge(marked, ledger, &ground(context, staff)) {
+    match judge(marked, ledger, ground) {
         Verdict::Orphan(orphan) => Some(orphan),
         Verdict::Owned | Verdict::Young | Verdict::Foreign | Verdict::Ended => None,
     }

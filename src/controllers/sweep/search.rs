@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::super::connection::Linked;
 use super::super::context::Context;
 use crate::domain::ids::SessionId;
-use crate::domain::orphan::{Ledger, Marked, grown_up};
+use crate::domain::orphan::{Ledger, Marked};
 use crate::domain::remote::{ErrorClass, ScanState, SessionRef};
 use crate::domain::status::whole_seconds;
 use crate::providers::contract::{MarkedRequest, Provider};
@@ -63,8 +63,6 @@ pub(super) async fn search(
     let now = Timestamp::now();
     let created_from = now - REACH;
     watched.settled.retain(|_, since| *since >= created_from);
-    let young =
-        SignedDuration::try_from(grown_up(context.timing())).unwrap_or(SignedDuration::ZERO);
     for _ in 0..CALLS_PER_ROUND {
         let known: BTreeSet<SessionId> = ledger
             .recorded()
@@ -76,7 +74,6 @@ pub(super) async fn search(
         let request = MarkedRequest {
             installation: context.installation.clone(),
             created_from,
-            created_until: now - young,
             ended_from: now - REACH_ENDED,
             known,
             resume: watched.resume.take(),

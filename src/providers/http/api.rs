@@ -7,13 +7,15 @@ use std::time::{Duration, Instant};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::{Bytes, BytesMut};
-use http::{HeaderName, HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use jiff::Timestamp;
 use reqwest::{Method, RequestBuilder, Response};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use url::Url;
 
 use super::budget::{self, Room};
+use super::clock::ProviderClock;
 use super::gate::{Gate, GatedBody, HeldBack, ShutOnDrop};
 use super::guard::NotPublic;
 use super::limit::Limiter;
@@ -52,6 +54,7 @@ pub(in crate::providers) struct Api {
     endpoint: Url,
     stack: HttpStack,
     limiter: Arc<Limiter>,
+    clock: Arc<ProviderClock>,
     redactor: Redactor,
     auth: (HeaderName, HeaderValue),
 }
@@ -119,6 +122,7 @@ impl HttpStack {
                 .inner
                 .limiters
                 .of(endpoint.as_str(), credential.digest()),
+            clock: self.clock(endpoint),
             redactor: Redactor::new(credential),
             auth: (name, value),
         })
@@ -329,10 +333,12 @@ impl Api {
         let request = request.map_err(|error| self.transport_error(&error, gate))?;
         let settings = &self.stack.inner.settings;
         let deadline = Instant::now() + request.timeout().copied().unwrap_or(settings.post_timeout);
+        let asked = Timestamp::now();
         let response = client
             .execute(request)
             .await
             .map_err(|error| self.transport_error(&error, gate))?;
+        let answered = Timestamp::now();
         let (status, headers) = (response.status(), response.headers().clone());
         tracing::debug!(provider = %self.kind, operation = operation.as_str(), status = status.as_u16(), "answered");
         if status.is_success() {
@@ -340,6 +346,7 @@ impl Api {
             if answer::is_page(&headers, &answer.body) {
                 return Err(answer::Stranger::Page.error(status));
             }
+            self.note_clock(&headers, asked, answered);
             return Ok(answer);
         }
         // Too long an explanation is none, but the status counts.
@@ -349,7 +356,35 @@ impl Api {
         if let (ErrorClass::RateLimited, Some(pause)) = (error.class, error.retry_after) {
             self.limiter.silence_for(pause);
         }
+        // What lies in between has a clock of its own.
+        if error.class != ErrorClass::Intermediary {
+            self.note_clock(&headers, asked, answered);
+        }
         Err(error)
+    }
+
+    /// Takes note of what an answer says of the provider's clock.
+    fn note_clock(&self, headers: &HeaderMap, asked: Timestamp, answered: Timestamp) {
+        let margin = self.stack.inner.settings.clock_margin;
+        let Some(measured) = self.clock.note(headers, asked, answered, margin) else {
+            return;
+        };
+        if let Some(observer) = &self.stack.observer {
+            observer.clock(self.kind, measured.difference);
+        }
+        let (host, ahead) = (self.endpoint.host_str(), measured.difference.as_seconds());
+        match measured.news {
+            Some(true) => tracing::warn!(
+                provider = %self.kind,
+                host,
+                ahead,
+                "the provider's clock is further from ours than --clock-margin: correct the clock that is wrong"
+            ),
+            Some(false) => {
+                tracing::info!(provider = %self.kind, host, ahead, "the provider's clock agrees with ours again");
+            }
+            None => {}
+        }
     }
 
     /// Waits until the rate allows the request.

@@ -7,6 +7,7 @@
 mod answer;
 mod api;
 mod budget;
+mod clock;
 mod gate;
 mod guard;
 mod limit;
@@ -23,6 +24,7 @@ pub use crate::domain::send::answer::{
 };
 pub use answer::class_of_status;
 pub(in crate::providers) use api::{Api, Auth};
+pub use clock::ProviderClock;
 pub use guard::{NotPublic, Reach};
 pub use limit::{Lane, Prepaid, Rate, RateLimit};
 pub(in crate::providers) use reqwest::Method;
@@ -30,7 +32,9 @@ pub(in crate::providers) use reqwest::Method;
 use super::credential::Credential;
 use super::error::ErrorClass;
 use crate::api::ProviderKind;
+use crate::domain::clock::ClockDifference;
 use budget::Budget;
+use clock::Clocks;
 use guard::Guard;
 use limit::Limiters;
 
@@ -57,6 +61,8 @@ pub struct HttpSettings {
     pub extra_ca_bundle: Option<Vec<u8>>,
     /// How fast one credential may ask one endpoint.
     pub rate_limit: RateLimit,
+    /// How far the clock of a provider may be from ours before that is logged. Default 30 s.
+    pub clock_margin: Duration,
 }
 
 impl Default for HttpSettings {
@@ -72,6 +78,7 @@ impl Default for HttpSettings {
             allow_http: false,
             extra_ca_bundle: None,
             rate_limit: RateLimit::default(),
+            clock_margin: Duration::from_secs(30),
         }
     }
 }
@@ -152,6 +159,9 @@ pub trait HttpObserver: Send + Sync {
         outcome: Result<(), ErrorClass>,
         seconds: f64,
     );
+
+    /// The clock of a provider is ahead of ours by so much. Default: nobody wants to know.
+    fn clock(&self, _kind: ProviderKind, _ahead: ClockDifference) {}
 }
 
 /// Shared by every connection; a clone is the same stack.
@@ -172,6 +182,7 @@ struct Inner {
     guard: Guard,
     limiters: Limiters,
     budget: Budget,
+    clocks: Clocks,
 }
 
 struct Clients {
@@ -236,6 +247,7 @@ impl HttpStack {
                 guard,
                 limiters,
                 budget,
+                clocks: Clocks::default(),
             }),
             observer: None,
             lane: Lane::Look,
@@ -286,6 +298,11 @@ impl HttpStack {
                 .limiters
                 .of(endpoint.as_str(), credential.digest()),
         )
+    }
+
+    /// The clock of `endpoint`, as far as the answers to all its connections have told.
+    pub fn clock(&self, endpoint: &url::Url) -> Arc<ProviderClock> {
+        self.inner.clocks.of(endpoint.as_str())
     }
 
     /// The same stack, telling `observer` of every call.

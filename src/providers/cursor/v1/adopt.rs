@@ -7,6 +7,7 @@ use super::{CursorV1, agent_id, key_digits, named};
 use crate::domain::ids::SessionId;
 use crate::providers::contract::{AdoptAnswer, AdoptRequest, Found, PageToken};
 use crate::providers::error::{ErrorClass, ProviderError};
+use crate::providers::recovery::marker::is_long_before;
 use crate::providers::recovery::scan::{Candidate, Evidence, Matcher, Page, Query, Reach, scan};
 use crate::providers::repository::same_repository;
 
@@ -106,6 +107,8 @@ impl Matcher for ByName<'_> {
             (NameSays::Another, _) => Reach::Never,
             (NameSays::Ours | NameSays::Nothing, true) => Reach::Near,
             (NameSays::Ours, false) => Reach::Far,
+            // Cursor may have named it, and clocks differ.
+            (NameSays::Nothing, false) if !self.is_too_old(agent) => Reach::Far,
             (NameSays::Nothing, false) => Reach::Never,
         }
     }
@@ -146,6 +149,13 @@ enum NameSays {
 }
 
 impl ByName<'_> {
+    /// Whether it was created so long before the launch that clocks cannot be the reason.
+    fn is_too_old(&self, agent: &Agent) -> bool {
+        agent
+            .created_at
+            .is_some_and(|created| is_long_before(created, self.request.created_from))
+    }
+
     fn name_says(&self, agent: &Agent) -> NameSays {
         match agent.name.as_deref().and_then(named) {
             // Without an installation in it: of a launch whose prompt had no marker.
