@@ -245,7 +245,7 @@ impl<'de, T: DeserializeOwned> Visitor<'de> for OneByOne<T> {
     }
 }
 
-/// Whether an answer, of which there may be more than this, begins as a list does.
+/// Whether an answer, of which there may be more than this, begins as a list of objects does.
 ///
 /// # Errors
 /// If it cannot be read, or is something else. `cut`: there is more of it, so that its end may be missing.
@@ -273,7 +273,7 @@ pub(super) fn begins_as_list(
 #[derive(Clone, Copy)]
 struct ListAt<'a> {
     member: Option<&'static str>,
-    /// Set where the list begins.
+    /// Set where the list has begun as one of objects does.
     begun: &'a Cell<bool>,
 }
 
@@ -288,6 +288,32 @@ impl<'de> DeserializeSeed<'de> for ListAt<'_> {
     }
 }
 
+/// The first item of a list, which must be an object.
+#[derive(Clone, Copy)]
+struct FirstItem<'a>(&'a Cell<bool>);
+
+impl<'de> DeserializeSeed<'de> for FirstItem<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for FirstItem<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<(), A::Error> {
+        self.0.set(true);
+        while members.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+        Ok(())
+    }
+}
+
 impl<'de> Visitor<'de> for ListAt<'_> {
     type Value = ();
 
@@ -296,7 +322,9 @@ impl<'de> Visitor<'de> for ListAt<'_> {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
-        self.begun.set(true);
+        if list.next_element_seed(FirstItem(self.begun))?.is_none() {
+            self.begun.set(true);
+        }
         while list.next_element::<IgnoredAny>()?.is_some() {}
         Ok(())
     }
@@ -487,6 +515,10 @@ mod tests {
             ("[]", false, None, true),
             (r#"[{"id":"a"},{"id"#, true, None, true),
             (r#"[{"id":"a"},{"id"#, false, None, false),
+            (r#"[{"id":"a"},7]"#, false, None, true),
+            (r#"[{"id":"#, true, None, true),
+            ("[[[[[[", true, None, false),
+            ("[7,7", true, None, false),
             (r#"{"id":"#, true, None, false),
             (r#"{"agents":[]}"#, false, Some("agents"), true),
             (r#"{"x":7,"agents":[{"id":"#, true, Some("agents"), true),
