@@ -12,9 +12,9 @@ for_each_provider!(a_lost_launch_is_found_and_the_difference_is_told);
 
 /// The answer to a launch is lost: the session is found again, paid once, and people are told of the clocks.
 async fn a_lost_launch_is_found_and_the_difference_is_told(provider: Provider) {
-    for (minutes, told) in [(20, "20 min ahead of"), (-20, "20 min behind")] {
+    for (minutes, told) in [(20_i16, "20 min ahead of"), (-20, "20 min behind")] {
         let world = World::with(SimulatorOptions {
-            clock_offset: SignedDuration::from_mins(minutes),
+            clock_offset: SignedDuration::from_mins(minutes.into()),
             ..SimulatorOptions::for_tests()
         })
         .await;
