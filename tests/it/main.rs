@@ -11,6 +11,7 @@ mod after_end;
 mod agent;
 mod api_server;
 mod budget;
+mod clocks;
 mod continuity;
 mod cursor_v0;
 mod downgrade;
