@@ -90,8 +90,10 @@ pub struct CursorOptions {
     pub repositories: Vec<String>,
     /// Whether agents may be created for other repositories (default) or get `repository_access`.
     pub repository_access: RepositoryAccess,
-    /// How long after its end a run can still be streamed; default one hour.
+    /// How long after its end a run can still be streamed; default 24 hours.
     pub stream_retention: Duration,
+    /// In which order `/v1/agents` lists agents. Default: newest first, as documented.
+    pub list_order: ListOrder,
     /// Silence before the first heartbeat of a stream; default 30 s.
     pub first_heartbeat: Duration,
     /// Silence before each further one; default 15 s.
@@ -111,7 +113,8 @@ impl Default for CursorOptions {
                 "https://github.com/acme/web".to_owned(),
             ],
             repository_access: RepositoryAccess::Any,
-            stream_retention: Duration::from_secs(3600),
+            stream_retention: Duration::from_secs(24 * 3600),
+            list_order: ListOrder::NewestFirst,
             first_heartbeat: Duration::from_secs(30),
             heartbeat: Duration::from_secs(15),
             v0: CursorV0Options::default(),
@@ -176,6 +179,14 @@ pub enum IdempotencyKey {
     Ignored,
     /// A repeated key returns what its first request created.
     Honoured,
+}
+
+/// In which order agents are listed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ListOrder {
+    NewestFirst,
+    /// By id, which says nothing of time (lists without an order by date have been seen).
+    ById,
 }
 
 /// The shape of Cursor's model list.

@@ -268,7 +268,8 @@ impl CursorV1 {
         match run.timeline.script.cancel() {
             CancelBehaviour::Ignored => Ok(Answer::ok(json!({ "id": run_id }))),
             CancelBehaviour::Accepted => {
-                run.timeline.interrupt(now, Ending::Cancelled);
+                let takes = run.timeline.script.cancel_takes();
+                run.timeline.interrupt_after(now, takes, Ending::Cancelled);
                 let mut answer = changed(id, Some(run_id));
                 answer.body = AnswerBody::Json(json!({"id": run_id}));
                 Ok(answer)
