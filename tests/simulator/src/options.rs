@@ -98,6 +98,8 @@ pub struct CursorOptions {
     pub first_heartbeat: Duration,
     /// Silence before each further one; default 15 s.
     pub heartbeat: Duration,
+    /// Whether the agents of API v0 and of API v1 are the same. Default: they are, as has been seen in October 2026.
+    pub agents: AgentSets,
     /// What only API v0 has.
     pub v0: CursorV0Options,
 }
@@ -117,6 +119,7 @@ impl Default for CursorOptions {
             list_order: ListOrder::NewestFirst,
             first_heartbeat: Duration::from_secs(30),
             heartbeat: Duration::from_secs(15),
+            agents: AgentSets::Shared,
             v0: CursorV0Options::default(),
         }
     }
@@ -181,6 +184,15 @@ pub enum IdempotencyKey {
     Honoured,
 }
 
+/// What each version of the API shows of the agents that were made through the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum AgentSets {
+    /// All of them.
+    Shared,
+    /// Nothing.
+    Separate,
+}
+
 /// In which order agents are listed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum ListOrder {
@@ -204,6 +216,8 @@ pub enum RepositoryAccess {
     Any,
     /// Only those that are listed.
     Listed,
+    /// None, until a person connects the account with the code host.
+    NotConnected,
 }
 
 /// What is open or changed over time in Firebender's API.

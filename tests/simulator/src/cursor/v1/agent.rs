@@ -91,6 +91,21 @@ impl Agent {
         }
     }
 
+    /// Whether this is its id; ids are kept in lower case, and read in any.
+    pub(super) fn is(&self, id: &str) -> bool {
+        self.id.eq_ignore_ascii_case(id)
+    }
+
+    /// Those that it was made for, and those that it has opened.
+    pub(super) fn pull_requests(&self, now: Moment) -> Vec<String> {
+        let given = self.repositories.iter().filter_map(|it| it.pr_url.clone());
+        let opened = self
+            .branches(now)
+            .into_iter()
+            .filter_map(|it| it.pull_request);
+        given.chain(opened).collect()
+    }
+
     pub(super) fn latest_run(&self) -> Option<&Run> {
         self.runs.last()
     }
