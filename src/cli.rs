@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use url::Url;
 
 use crate::api::{ProviderKind, crds};
+use crate::domain::endpoint::EndpointHost;
 use crate::domain::timing::Timing;
 use crate::runtime::lease::Times;
 
@@ -74,6 +75,16 @@ pub struct RunOptions {
     /// times.
     #[arg(long = "provider-endpoint", env = "CODEAGENT_PROVIDER_ENDPOINTS", value_delimiter = ',', value_name = "PROVIDER=URL", value_parser = provider_endpoint)]
     pub provider_endpoints: Vec<(ProviderKind, Url)>,
+    /// Hosts of endpoints that CodeAgents may name although their addresses are not public, e.g. a gateway inside of the company, as
+    /// HOST (port 443) or HOST:PORT, separated by commas. Without it a CodeAgent's own endpoint must be public: every address that its
+    /// name resolves to is checked. Endpoints of --provider-endpoint are not concerned.
+    #[arg(
+        long,
+        env = "CODEAGENT_ALLOW_ENDPOINT_HOSTS",
+        value_delimiter = ',',
+        value_name = "HOST"
+    )]
+    pub allow_endpoint_hosts: Vec<EndpointHost>,
     /// Format of the log.
     #[arg(long, env = "CODEAGENT_LOG_FORMAT", default_value = "text", value_enum)]
     pub log_format: LogFormat,
@@ -85,7 +96,7 @@ pub struct RunOptions {
         value_name = "FILTER"
     )]
     pub log_level: String,
-    /// Development only: allow endpoints with plain http. Keys then cross the network unencrypted.
+    /// Development only: allow endpoints with plain http, and on this machine. Keys then cross the network unencrypted.
     #[arg(long, env = "CODEAGENT_ALLOW_HTTP_ENDPOINTS")]
     pub allow_http_endpoints: bool,
     /// How many sessions are worked on at the same time in each watched scope.

@@ -7,6 +7,7 @@ use clap::Parser;
 use codeagent_operator::cli::{self, Cli, Command, LogFormat, RunOptions};
 use codeagent_operator::controllers::error::Chain;
 use codeagent_operator::operator::{self, RunError};
+use codeagent_operator::runtime::panics;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -41,6 +42,7 @@ fn run(options: RunOptions) -> Result<(), RunError> {
         LogFormat::Text => log.init(),
         LogFormat::Json => log.json().init(),
     }
+    panics::log_places_only();
     #[expect(
         clippy::expect_used,
         reason = "without threads and timers there is no process to speak of"

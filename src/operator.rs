@@ -158,6 +158,7 @@ pub async fn run_with(
         timing,
         providers,
         endpoints: options.provider_endpoints.iter().cloned().collect(),
+        endpoint_hosts: options.allow_endpoint_hosts.clone(),
         allow_http: options.allow_http_endpoints,
         concurrency: options.concurrency,
         agent_recheck: options.agent_recheck,

@@ -85,7 +85,7 @@ words! {
         WaitingForIssue,
         /// The Secret does not exist.
         SecretNotFound,
-        /// The Secret lacks the label codeagents.dev/credential.
+        /// The Secret lacks the label codeagents.dev/credential (of a prompt: codeagents.dev/prompt).
         SecretNotLabelled,
         /// The Secret lacks a key.
         SecretKeyMissing,

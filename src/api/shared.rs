@@ -18,8 +18,11 @@ pub const TEMPLATE_FINALIZER: &str = "codeagents.dev/provider-template";
 pub const ORIGIN_ANNOTATION: &str = "codeagents.dev/origin";
 /// Annotation by which a user hands over a provider session after an unknown launch outcome.
 pub const ADOPT_ANNOTATION: &str = "codeagents.dev/adopt";
-/// Label that a Secret must carry (value `true`) before the operator reads it.
+/// Label that a Secret must carry (value `true`) before the operator uses it as a credential.
 pub const CREDENTIAL_LABEL: &str = "codeagents.dev/credential";
+/// Label that a Secret must carry (value `true`) before the operator sends a value of it as a prompt. One that is labelled as a
+/// credential is never a prompt.
+pub const PROMPT_LABEL: &str = "codeagents.dev/prompt";
 /// Annotation on the Secret: hosts, separated by commas, that its values may be sent to besides the provider's own.
 pub const ALLOWED_HOSTS_ANNOTATION: &str = "codeagents.dev/allowed-hosts";
 
@@ -99,7 +102,7 @@ pub struct TextSource {
     /// A key of a ConfigMap in the same namespace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub config_map_key_ref: Option<KeyReference>,
-    /// A key of a Secret in the same namespace. The Secret must carry the label codeagents.dev/credential: "true".
+    /// A key of a Secret in the same namespace. The Secret must carry the label codeagents.dev/prompt: "true" and not be labelled as a credential.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret_key_ref: Option<KeyReference>,
 }

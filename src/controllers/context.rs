@@ -21,6 +21,7 @@ use super::secrets::Sources;
 use super::sweep::Sweeper;
 use crate::api::ProviderKind;
 use crate::api::ProviderSpec;
+use crate::domain::endpoint::EndpointHost;
 use crate::domain::ids::{InstallationId, SessionId};
 use crate::domain::offer::Offer;
 use crate::domain::session::ProviderFacts;
@@ -42,6 +43,8 @@ pub struct Settings {
     pub providers: BTreeSet<ProviderKind>,
     /// Base URLs that this installation uses instead of the providers' own.
     pub endpoints: BTreeMap<ProviderKind, Url>,
+    /// Hosts of CodeAgents' endpoints that may have any address. All others must be public.
+    pub endpoint_hosts: Vec<EndpointHost>,
     /// Whether plain http endpoints may be used. For development only.
     pub allow_http: bool,
     /// How many sessions are worked on at the same time.

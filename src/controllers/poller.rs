@@ -31,6 +31,7 @@ use crate::providers::contract::{ItemDetail, Provider};
 use crate::providers::http::Lane;
 use crate::runtime::lease::Lead;
 use crate::runtime::lock::lock;
+use crate::runtime::panics::broken_off;
 use crate::runtime::watch::Queue;
 
 /// Pages of one list that are read at most; who is not found by then is looked at alone.
@@ -540,7 +541,11 @@ impl Poller {
 
     /// A call died: who it was for is looked at again after a while.
     fn died(&self, key: &ConnectionKey, (uids, list): (&[String], bool), error: &JoinError) {
-        tracing::error!(%error, list, "a look at sessions broke off; it is repeated");
+        tracing::error!(
+            error = broken_off(error),
+            list,
+            "a look at sessions broke off; it is repeated"
+        );
         let timing = &self.0.parts.timing;
         let again = Instant::now() + timing.fault_wait_min;
         if let Some(group) = self.lock().get_mut(key) {
@@ -588,7 +593,10 @@ async fn keep_running(poller: Poller, key: ConnectionKey, wake: Arc<Notify>) {
         if !error.is_panic() || poller.0.parts.stop.is_cancelled() {
             return;
         }
-        tracing::error!(%error, "following the sessions of a connection broke off and begins anew");
+        tracing::error!(
+            error = broken_off(&error),
+            "following the sessions of a connection broke off and begins anew"
+        );
         tokio::time::sleep(poller.0.parts.timing.fault_wait_min).await;
         poller.begin_anew(&key);
     }

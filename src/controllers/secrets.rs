@@ -7,20 +7,37 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::api::Api;
 use kube::{Client, ResourceExt};
-use url::Url;
 use zeroize::Zeroizing;
 
-use crate::api::{ALLOWED_HOSTS_ANNOTATION, CREDENTIAL_LABEL, Reason, TextSource};
+use crate::api::{ALLOWED_HOSTS_ANNOTATION, CREDENTIAL_LABEL, PROMPT_LABEL, Reason, TextSource};
 use crate::domain::effective::{Fault, Objection};
+use crate::domain::endpoint::EndpointHost;
 use crate::providers::contract::API_KEY;
 use crate::providers::credential::Credential;
 use crate::runtime::shared_reads::SharedReads;
+
+/// What a Secret's owner gave it to us for. A value of a credential must never end up in a prompt, where an agent could repeat it; so a
+/// Secret serves one purpose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Purpose {
+    Credential,
+    Prompt,
+}
+
+impl Purpose {
+    fn label(self) -> &'static str {
+        match self {
+            Self::Credential => CREDENTIAL_LABEL,
+            Self::Prompt => PROMPT_LABEL,
+        }
+    }
+}
 
 /// What we took from a Secret.
 pub struct MarkedSecret {
     name: String,
     values: HashMap<String, Zeroizing<Vec<u8>>>,
-    allowed_hosts: Vec<String>,
+    allowed_hosts: Vec<EndpointHost>,
 }
 
 impl MarkedSecret {
@@ -42,16 +59,9 @@ impl MarkedSecret {
         Ok(credential)
     }
 
-    /// Whether the values may be sent to `endpoint`'s host, which is not the provider's own.
-    pub fn allows(&self, endpoint: &Url) -> bool {
-        let host = endpoint.host_str().unwrap_or_default();
-        let with_port = endpoint.port().map(|port| format!("{host}:{port}"));
-        self.allowed_hosts.iter().any(|allowed| {
-            allowed.eq_ignore_ascii_case(host)
-                || with_port
-                    .as_deref()
-                    .is_some_and(|full| allowed.eq_ignore_ascii_case(full))
-        })
+    /// Whether the values may be sent to `host`, which is not the provider's own.
+    pub fn allows(&self, host: &EndpointHost) -> bool {
+        self.allowed_hosts.contains(host)
     }
 
     /// Name of the Secret.
@@ -92,7 +102,8 @@ pub type NoSource = (SourceError, Duration);
 /// Reads Secrets and prompt sources.
 pub struct Sources {
     client: Client,
-    secrets: SharedReads<(String, String), Arc<MarkedSecret>, SourceError>,
+    /// By namespace, name and purpose.
+    secrets: SharedReads<(String, String, Purpose), Arc<MarkedSecret>, SourceError>,
     /// By namespace, name and key of a ConfigMap.
     texts: SharedReads<(String, String, String), Arc<str>, SourceError>,
 }
@@ -108,19 +119,29 @@ impl Sources {
         }
     }
 
-    /// The Secret `namespace/name`.
+    /// The Secret `namespace/name`, as a credential.
     ///
     /// # Errors
-    /// If it is not there, not marked for us, or could not be read.
+    /// If it is not there, not labelled as a credential, or could not be read.
     pub async fn secret(&self, namespace: &str, name: &str) -> Result<Arc<MarkedSecret>, NoSource> {
-        let at = (namespace.to_owned(), name.to_owned());
+        self.secret_for(Purpose::Credential, namespace, name).await
+    }
+
+    async fn secret_for(
+        &self,
+        purpose: Purpose,
+        namespace: &str,
+        name: &str,
+    ) -> Result<Arc<MarkedSecret>, NoSource> {
+        let at = (namespace.to_owned(), name.to_owned(), purpose);
         self.secrets
-            .get(at, self.read_secret(namespace, name))
+            .get(at, self.read_secret(purpose, namespace, name))
             .await
     }
 
     async fn read_secret(
         &self,
+        purpose: Purpose,
         namespace: &str,
         name: &str,
     ) -> Result<Arc<MarkedSecret>, SourceError> {
@@ -140,15 +161,26 @@ impl Sources {
             return refuse(
                 Reason::SecretNotFound,
                 format!(
-                    "there is no Secret {name} in namespace {namespace}: create it with the label {CREDENTIAL_LABEL}: \"true\""
+                    "there is no Secret {name} in namespace {namespace}: create it with the label {}: \"true\"",
+                    purpose.label()
                 ),
             );
         };
-        if secret.labels().get(CREDENTIAL_LABEL).map(String::as_str) != Some("true") {
+        let labelled = |label: &str| secret.labels().get(label).map(String::as_str) == Some("true");
+        if purpose == Purpose::Prompt && labelled(CREDENTIAL_LABEL) {
+            return refuse(
+                Reason::PromptUnavailable,
+                format!(
+                    "the Secret {name} is labelled {CREDENTIAL_LABEL}: a credential is never sent as a prompt. Put the prompt into a Secret of its own with the label {PROMPT_LABEL}: \"true\""
+                ),
+            );
+        }
+        let label = purpose.label();
+        if !labelled(label) {
             return refuse(
                 Reason::SecretNotLabelled,
                 format!(
-                    "the Secret {name} is not marked for this operator: kubectl -n {namespace} label secret {name} {CREDENTIAL_LABEL}=true"
+                    "the Secret {name} is not marked for this operator: kubectl -n {namespace} label secret {name} {label}=true"
                 ),
             );
         }
@@ -156,10 +188,10 @@ impl Sources {
             .annotations()
             .get(ALLOWED_HOSTS_ANNOTATION)
             .map(|hosts| {
+                // What names no host allows none.
                 hosts
                     .split(',')
-                    .map(|host| host.trim().to_owned())
-                    .filter(|host| !host.is_empty())
+                    .filter_map(|host| host.trim().parse().ok())
                     .collect()
             })
             .unwrap_or_default();
@@ -197,7 +229,9 @@ impl Sources {
                 text
             }
             (None, Some(reference)) => {
-                let secret = self.secret(namespace, &reference.name).await?;
+                let secret = self
+                    .secret_for(Purpose::Prompt, namespace, &reference.name)
+                    .await?;
                 let text = match secret.text(&reference.key) {
                     Ok(text) => checked(text),
                     Err(objection) => Err(no_prompt(objection.message)),

@@ -6,6 +6,7 @@
 
 pub mod agent;
 pub mod effective;
+pub mod endpoint;
 pub mod ids;
 pub mod marker;
 pub mod markup;

@@ -1,5 +1,5 @@
 //! What every operator needs and none of ours in particular: the bounded client, watching, guarded writes, events, identity,
-//! leading, the proxy on the way to the API server, serving.
+//! leading, panics, the proxy on the way to the API server, serving.
 //!
 //! Nothing in here knows a CodeAgent, a CodeSession or a provider.
 
@@ -10,6 +10,7 @@ pub mod identity;
 pub mod lease;
 pub mod lock;
 pub mod overlay;
+pub mod panics;
 pub mod proxy;
 pub mod server;
 pub mod shared_reads;

@@ -14,6 +14,8 @@ image: {repository: registry.acme.com/codeagent-operator, digest: "sha256:012345
 imagePullSecrets: [{name: registry}]
 commonLabels: {team: platform, app.kubernetes.io/instance: somebody-elses}
 providers: [cursor, firebender, flapjack, firetiger]
+allowEndpointHosts: [gateway.acme.internal, "10.1.2.3:8443"]
+stalledAfter: 90s
 log: {format: text, level: "info,codeagent_operator::controllers=debug"}
 leaseName: agents
 development: {allowHttpEndpoints: true}
@@ -150,6 +152,11 @@ fn what_is_misspelt_or_makes_no_sense_is_refused_by_name() {
         ("image: {tag: \"a b\"}", ["tag", "pattern"]),
         ("image: {digest: abc}", ["digest", "pattern"]),
         (
+            "allowEndpointHosts: [\"https://gateway.acme.internal\"]",
+            ["allowEndpointHosts", "pattern"],
+        ),
+        ("stalledAfter: soon", ["stalledAfter", "pattern"]),
+        (
             "terminationGracePeriodSeconds: 30",
             ["terminationGracePeriodSeconds", "130"],
         ),
@@ -192,6 +199,7 @@ fn the_operator_is_told_what_the_values_say() {
     let own_namespace = json!({"fieldRef": {"fieldPath": "metadata.namespace"}});
     let expected = [
         ("POD_NAMESPACE", own_namespace.clone()),
+        ("CODEAGENT_STALLED_AFTER", json!("5m")),
         ("CODEAGENT_BIND_ADDRESS", json!("0.0.0.0:8080")),
         ("CODEAGENT_LOG_FORMAT", json!("json")),
         ("CODEAGENT_LOG", json!("info")),
@@ -220,6 +228,11 @@ fn the_operator_is_told_what_the_values_say() {
             "CODEAGENT_PROVIDERS",
             json!("cursor,firebender,flapjack,firetiger"),
         ),
+        (
+            "CODEAGENT_ALLOW_ENDPOINT_HOSTS",
+            json!("gateway.acme.internal,10.1.2.3:8443"),
+        ),
+        ("CODEAGENT_STALLED_AFTER", json!("90s")),
         ("CODEAGENT_BIND_ADDRESS", json!("[::]:9090")),
         ("CODEAGENT_LOG_FORMAT", json!("text")),
         (

@@ -1,6 +1,6 @@
 //! A key leaves the operator towards its provider and nowhere else.
 
-use codeagent_operator::api::SessionPhase;
+use codeagent_operator::api::{PROMPT_LABEL, SessionPhase};
 use codeagent_simulator::{Fault, FaultKind, Matcher, OperationClass, Provider};
 use kube::ResourceExt;
 use serde_json::Value;
@@ -11,6 +11,8 @@ use crate::support::world::{World, session_id};
 
 /// A value that nobody else writes.
 const CANARY: &str = "canary-7d0f4a51c2e94b6f";
+/// The same, in a prompt that not everybody may read.
+const PROMPT_CANARY: &str = "canary-of-a-prompt-51c2";
 
 for_each_provider!(a_key_turns_up_nowhere_but_at_its_provider);
 
@@ -29,6 +31,20 @@ async fn a_key_turns_up_nowhere_but_at_its_provider(provider: Provider) {
     world.until_phase("whole", SessionPhase::Running).await;
     let whole = world.until_settled("whole").await;
     assert_eq!(world.launches(&whole).len(), 1);
+
+    world
+        .apply(serde_json::json!({
+            "apiVersion": "v1", "kind": "Secret",
+            "metadata": {"name": "embargoed", "labels": {PROMPT_LABEL: "true"}},
+            "stringData": {"prompt": format!("sim: running=200ms\nMend {PROMPT_CANARY}")},
+        }))
+        .await;
+    let from_secret = serde_json::json!({
+        "promptFrom": {"secretKeyRef": {"name": "embargoed", "key": "prompt"}},
+    });
+    world.session_with(provider, "secret", from_secret).await;
+    let secret = world.until_settled("secret").await;
+    assert_eq!(world.launches(&secret).len(), 1);
 
     let launch = Matcher::class(OperationClass::Launch);
     let words = format!("the key {CANARY} is odd");
@@ -65,11 +81,14 @@ async fn a_key_turns_up_nowhere_but_at_its_provider(provider: Provider) {
         .kubectl(&["get", kinds, "-o", "json", "--show-managed-fields"])
         .await;
     let items: Value = serde_json::from_str(&stored).unwrap();
-    // Three sessions, an agent, a Lease, and events.
-    assert!(items["items"].as_array().unwrap().len() >= 7, "{stored}");
+    // Four sessions, an agent, a Lease, and events.
+    assert!(items["items"].as_array().unwrap().len() >= 8, "{stored}");
     let seen = serde_json::to_string(&world.simulator.requests()).unwrap();
     let log = operator.log();
     assert!(log.contains("TRACE") && log.contains("launched as"));
+    for text in [&stored, &log] {
+        assert!(!text.contains(PROMPT_CANARY), "a prompt of a Secret");
+    }
     for (place, text) in [
         ("the cluster", stored),
         ("the metrics", operator.metrics().await),

@@ -26,7 +26,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "cli",
         ],
     ),
-    ("main", &["cli", "operator", "controllers"]),
+    ("main", &["cli", "operator", "controllers", "runtime"]),
     ("lib", &[]),
 ];
 

@@ -38,13 +38,15 @@ async fn a_key_goes_elsewhere_only_with_its_owners_consent() {
         ("nothing", None),
         ("another-host", Some("example.com, proxy.acme.com")),
         ("another-port", Some("127.0.0.1:1")),
+        // A host without a port is port 443.
+        ("no-port", Some("127.0.0.1")),
         ("longer-name", Some("127.0.0.10,x127.0.0.1")),
     ] {
         let key = hosts.map_or_else(|| secret(name, CURSOR_KEY), |hosts| allowing(name, hosts));
         world.apply(&key).await;
         world.apply(&at(name, url, name)).await;
         world.apply(&session(name, "{}")).await;
-        let advice = format!("annotate secret {name} {ALLOWED_HOSTS_ANNOTATION}=127.0.0.1");
+        let advice = format!("annotate secret {name} {ALLOWED_HOSTS_ANNOTATION}={host}");
         world
             .stalled(name, Reason::EndpointNotAllowed, &advice)
             .await;
@@ -55,9 +57,10 @@ async fn a_key_goes_elsewhere_only_with_its_owners_consent() {
         elsewhere.requests().is_empty(),
         "a key left without consent"
     );
+    let two = format!("proxy.acme.com , {host}");
     for (name, hosts) in [
-        ("nothing", "127.0.0.1"),
-        ("another-host", "proxy.acme.com , 127.0.0.1"),
+        ("nothing", host),
+        ("another-host", two.as_str()),
         ("another-port", host),
     ] {
         world.apply(&allowing(name, hosts)).await;
@@ -86,6 +89,31 @@ async fn a_key_goes_elsewhere_only_with_its_owners_consent() {
     }
     assert_eq!(elsewhere.launches(&Default::default()).len(), 3);
     world.finished("longer-name").await;
+    world.end().await;
+}
+
+/// The owner of a Secret, who may be anybody in the cluster, cannot point the operator at the cluster's own network.
+#[tokio::test]
+async fn an_endpoint_is_public_unless_the_administrator_names_its_host() {
+    const INSIDE: &str = "10.255.255.1:8443";
+    let mut world = World::start("inside").await;
+    world.apply(&allowing("inside", INSIDE)).await;
+    world
+        .apply(&at("inside", &format!("https://{INSIDE}"), "inside"))
+        .await;
+    world.apply(&session("inside", "{}")).await;
+    let advice = format!(
+        "not public; the administrator of this installation allows such a host with --allow-endpoint-hosts={INSIDE}"
+    );
+    world
+        .stalled("inside", Reason::EndpointNotAllowed, &advice)
+        .await;
+    // From then on it is tried, and nothing is there.
+    world
+        .start_operator(true, &[format!("--allow-endpoint-hosts={INSIDE}")])
+        .await;
+    let allowed = |agent: &_| !agent_is(agent, "Stalled", "True", Reason::EndpointNotAllowed);
+    world.until_agent("inside", "allowed", allowed).await;
     world.end().await;
 }
 

@@ -25,6 +25,14 @@ fn agent_with(name: &str, secret: &str) -> Value {
     )
 }
 
+fn prompt_secret(name: &str) -> Value {
+    json!({
+        "apiVersion": "v1", "kind": "Secret",
+        "metadata": {"name": name, "labels": {"codeagents.dev/prompt": "true"}},
+        "stringData": {"api-key": "Fix the bug"},
+    })
+}
+
 fn config_map(name: &str, data: Value) -> Value {
     json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": data})
 }
@@ -128,9 +136,23 @@ async fn what_is_missing_is_named_and_once_it_is_there_the_session_goes_on() {
             }],
             session: "{prompt: null, promptFrom: {secretKeyRef: {name: plain, key: api-key}}}",
             reason: Reason::SecretNotLabelled,
-            words: "is not marked for this operator",
+            words: "label secret plain codeagents.dev/prompt=true",
             agent_stalls: false,
-            mend: secret("plain", "Fix the bug"),
+            mend: prompt_secret("plain"),
+        },
+        // Whoever may create sessions but not read Secrets would get any key told by an agent.
+        Case {
+            name: "prompt-credential",
+            given: vec![agent("prompt-credential", "{}"), {
+                let mut both = prompt_secret("both");
+                both["metadata"]["labels"]["codeagents.dev/credential"] = json!("true");
+                both
+            }],
+            session: "{prompt: null, promptFrom: {secretKeyRef: {name: both, key: api-key}}}",
+            reason: Reason::PromptUnavailable,
+            words: "a credential is never sent as a prompt",
+            agent_stalls: false,
+            mend: prompt_secret("both"),
         },
         Case {
             name: "repository",

@@ -311,7 +311,7 @@ async fn a_session_runs_on_through_an_outage() {
 async fn an_endpoint_where_nobody_listens_is_waited_for() {
     let world = World::start("nobody").await;
     let mut key = secret("key", CURSOR_KEY);
-    key["metadata"]["annotations"] = json!({ALLOWED_HOSTS_ANNOTATION: "127.0.0.1"});
+    key["metadata"]["annotations"] = json!({ALLOWED_HOSTS_ANNOTATION: "127.0.0.1:1"});
     world.apply(&key).await;
     let at = |endpoint: &str| {
         agent(

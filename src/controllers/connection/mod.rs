@@ -14,10 +14,11 @@ use super::context::Shared;
 use super::secrets::{NoSource, SourceError};
 use crate::api::{ALLOWED_HOSTS_ANNOTATION, KeyReference, ProviderSpec, Reason};
 use crate::domain::effective::{Fault, Objection};
+use crate::domain::endpoint::EndpointHost;
 use crate::domain::remote::{ErrorClass, ProviderError, Subject};
 use crate::domain::status::whole_seconds;
 use crate::providers::contract::{Connection, Provider, ProviderType};
-use crate::providers::http::Lane;
+use crate::providers::http::{Lane, Reach};
 use crate::runtime::lock::lock;
 
 /// A connection.
@@ -141,15 +142,28 @@ pub async fn link(
         provider.default_endpoint(spec),
         shared.installed_endpoint(provider, spec),
     ];
-    if ours.iter().all(|own| own.origin() != url.origin()) && !marked.allows(&url) {
-        let host = url.host_str().unwrap_or_default();
-        return Err(invalid(
-            Reason::EndpointNotAllowed,
-            format!(
-                "the Secret {name} does not allow its values to be sent to {host}: kubectl -n {namespace} annotate secret {name} {ALLOWED_HOSTS_ANNOTATION}={host}",
-                name = marked.name()
-            ),
-        ));
+    let mut http = shared.http.clone();
+    if ours.iter().all(|own| own.origin() != url.origin())
+        && let Some(host) = EndpointHost::of(&url)
+    {
+        if !marked.allows(&host) {
+            return Err(invalid(
+                Reason::EndpointNotAllowed,
+                format!(
+                    "the Secret {name} does not allow its values to be sent to {host}: kubectl -n {namespace} annotate secret {name} {ALLOWED_HOSTS_ANNOTATION}={host}",
+                    name = marked.name()
+                ),
+            ));
+        }
+        if !shared.settings.endpoint_hosts.contains(&host) {
+            http = http.reaching(Reach::Public);
+            http.check_endpoint(&url).map_err(|refused| {
+                invalid(
+                    Reason::EndpointNotAllowed,
+                    format!("the endpoint {endpoint} cannot be used: {refused}={host}"),
+                )
+            })?;
+        }
     }
     let credential = marked
         .credential(&secret.key, provider.further_secret_keys())
@@ -168,7 +182,7 @@ pub async fn link(
                 spec: spec.clone(),
                 endpoint: url.clone(),
                 credential: credential.clone(),
-                http: shared.http.in_lane(lane),
+                http: http.in_lane(lane),
             })
         })
     });

@@ -19,6 +19,7 @@ use crate::api::CodeSession;
 use crate::domain::requeue::jittered;
 use crate::domain::session::{Effect, Plan};
 use crate::providers::http::Lane;
+use crate::runtime::panics::broken_off;
 
 /// The lane of an effect; `None` if it calls no provider. The look that confirms a stop goes with the stop.
 fn lane(effect: &Effect, object: &CodeSession) -> Option<Lane> {
@@ -128,7 +129,7 @@ fn finish(
             ))
         }
         Err(error) => {
-            tracing::error!(object = %reference, %error, "an effect broke off; the session is looked at again");
+            tracing::error!(object = %reference, error = broken_off(&error), "an effect broke off; the session is looked at again");
             Some(scope.context.timing().fault_wait_min)
         }
     };

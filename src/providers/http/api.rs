@@ -13,7 +13,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use url::Url;
 
-use super::gate::{Gate, GatedBody, ShutOnDrop};
+use super::gate::{Gate, GatedBody, HeldBack, ShutOnDrop};
+use super::guard::NotPublic;
 use super::limit::Limiter;
 use super::redact::Redactor;
 use super::{HttpStack, Operation, answer};
@@ -79,6 +80,9 @@ impl HttpStack {
                 "the endpoint must be an https URL",
             ));
         }
+        self.check_endpoint(endpoint).map_err(|refused| {
+            ProviderError::unsent(ErrorClass::InvalidRequest, refused.to_string())
+        })?;
         let (name, value) = match auth {
             Auth::Basic { user, password } => {
                 let pair = zeroize::Zeroizing::new(format!("{user}:{password}"));
@@ -127,7 +131,7 @@ impl Api {
         };
         self.observed(operation, async {
             let request = self
-                .request(&self.stack.inner.reads, Method::GET, path, timeout)?
+                .request(&self.stack.clients().reads, Method::GET, path, timeout)?
                 .query(query);
             parse(&self.call(operation, request, None).await?)
         })
@@ -228,8 +232,8 @@ impl Api {
     }
 
     fn write(&self, method: Method, path: &[&str]) -> Result<RequestBuilder, ProviderError> {
-        let inner = &self.stack.inner;
-        self.request(&inner.posts, method, path, inner.settings.post_timeout)
+        let timeout = self.stack.inner.settings.post_timeout;
+        self.request(&self.stack.clients().posts, method, path, timeout)
     }
 
     fn request(
@@ -334,23 +338,23 @@ impl Api {
             Some(gate) => gate.shut(),
             None => error.is_connect() || error.is_builder(),
         };
-        let held_back = causes(error).find(|cause| cause.is::<super::gate::HeldBack>());
+        let held_back = causes(error).find(|cause| cause.is::<HeldBack>());
         let class = if error.is_timeout() || held_back.is_some() {
             ErrorClass::Timeout
         } else {
             ErrorClass::Unavailable
         };
-        let held_back = held_back.map(ToString::to_string);
-        // The causes describe a network: they are for whoever runs this, not for everybody who may set an endpoint.
-        let causes: Vec<String> = causes(error).map(ToString::to_string).collect();
-        let host = self.endpoint.host_str().unwrap_or_default();
-        tracing::info!(provider = %self.kind, host, cause = self.redactor.message(&causes.join(": ")), "no whole answer");
-        let what = match (held_back, error.is_connect(), class) {
-            (Some(ours), _, _) => ours,
+        let refused = causes(error).find(|cause| cause.is::<NotPublic>());
+        let what = match (held_back.or(refused), error.is_connect(), class) {
+            (Some(ours), _, _) => ours.to_string(),
             (None, true, _) => "cannot connect".to_owned(),
             (None, false, ErrorClass::Timeout) => "no answer in time".to_owned(),
             (None, false, _) => "the connection failed".to_owned(),
         };
+        // The causes describe a network: they are for whoever runs this, not for everybody who may set an endpoint.
+        let causes: Vec<String> = causes(error).map(ToString::to_string).collect();
+        let host = self.endpoint.host_str().unwrap_or_default();
+        tracing::info!(provider = %self.kind, host, cause = self.redactor.message(&causes.join(": ")), "no whole answer");
         ProviderError {
             class,
             subject: None,

@@ -7,6 +7,7 @@
 mod answer;
 mod api;
 mod gate;
+mod guard;
 mod limit;
 mod redact;
 
@@ -21,12 +22,14 @@ pub use crate::domain::send::answer::{
 };
 pub use answer::class_of_status;
 pub(in crate::providers) use api::{Api, Auth};
+pub use guard::{NotPublic, Reach};
 pub use limit::{Lane, Prepaid, Rate, RateLimit};
 pub(in crate::providers) use reqwest::Method;
 
 use super::credential::Credential;
 use super::error::ErrorClass;
 use crate::api::ProviderKind;
+use guard::Guard;
 use limit::Limiters;
 
 /// Settings of the stack.
@@ -44,7 +47,7 @@ pub struct HttpSettings {
     pub response_cap: usize,
     /// What we call ourselves. Default `codeagent-operator/VERSION`.
     pub user_agent: String,
-    /// Whether `http://` endpoints may be used; for development only. Default no.
+    /// Whether `http://` endpoints may be used, and this machine's own addresses count as public; for development only. Default no.
     pub allow_http: bool,
     /// Certificates in PEM that are trusted besides the platform's, for providers behind a company's own authority.
     pub extra_ca_bundle: Option<Vec<u8>>,
@@ -143,13 +146,22 @@ pub struct HttpStack {
     inner: Arc<Inner>,
     observer: Option<Arc<dyn HttpObserver>>,
     lane: Lane,
+    reach: Reach,
 }
 
 struct Inner {
     settings: HttpSettings,
+    /// For [`Reach::Anywhere`].
+    open: Clients,
+    /// For [`Reach::Public`].
+    guarded: Clients,
+    guard: Guard,
+    limiters: Limiters,
+}
+
+struct Clients {
     reads: reqwest::Client,
     posts: reqwest::Client,
-    limiters: Limiters,
 }
 
 impl HttpStack {
@@ -170,35 +182,75 @@ impl HttpStack {
                 .filter(|roots| !roots.is_empty())
                 .ok_or(HttpSetupError::CaBundle)?,
         };
-        let client = || {
-            reqwest::Client::builder()
-                .user_agent(settings.user_agent.clone())
-                .connect_timeout(settings.connect_timeout)
-                .redirect(redirect::Policy::none())
-                .referer(false)
-                .https_only(!settings.allow_http)
-                .tls_certs_merge(roots.clone())
+        let guard = Guard {
+            loopback: settings.allow_http,
         };
-        let reads = client().build().map_err(HttpSetupError::Client)?;
-        // HTTP/2 would send the headers before it asks for the body, where the last check sits; a pooled connection may
-        // be written to a second time when it turns out to be dead.
-        let posts = client()
-            .http1_only()
-            .pool_max_idle_per_host(0)
-            .retry(reqwest::retry::never())
-            .build()
-            .map_err(HttpSetupError::Client)?;
+        let clients = |reach: Reach| {
+            let client = || {
+                let builder = reqwest::Client::builder()
+                    .user_agent(settings.user_agent.clone())
+                    .connect_timeout(settings.connect_timeout)
+                    .redirect(redirect::Policy::none())
+                    .referer(false)
+                    .https_only(!settings.allow_http)
+                    .tls_certs_merge(roots.clone());
+                match reach {
+                    Reach::Anywhere => builder,
+                    Reach::Public => builder.no_proxy().dns_resolver(guard),
+                }
+            };
+            // HTTP/2 would send the headers before it asks for the body, where the last check sits; a pooled connection may
+            // be written to a second time when it turns out to be dead.
+            let posts = client()
+                .http1_only()
+                .pool_max_idle_per_host(0)
+                .retry(reqwest::retry::never());
+            Ok(Clients {
+                reads: client().build().map_err(HttpSetupError::Client)?,
+                posts: posts.build().map_err(HttpSetupError::Client)?,
+            })
+        };
+        let (open, guarded) = (clients(Reach::Anywhere)?, clients(Reach::Public)?);
         let limiters = Limiters::new(settings.rate_limit);
         Ok(Self {
             inner: Arc::new(Inner {
                 settings,
-                reads,
-                posts,
+                open,
+                guarded,
+                guard,
                 limiters,
             }),
             observer: None,
             lane: Lane::Look,
+            reach: Reach::Anywhere,
         })
+    }
+
+    /// The same stack, for endpoints that may be reached there. Default: [`Reach::Anywhere`].
+    #[must_use]
+    pub fn reaching(&self, reach: Reach) -> Self {
+        Self {
+            reach,
+            ..self.clone()
+        }
+    }
+
+    /// Whether the host of `endpoint` may be reached, as far as that shows without resolving a name.
+    ///
+    /// # Errors
+    /// If it is an address that may not.
+    pub fn check_endpoint(&self, endpoint: &url::Url) -> Result<(), NotPublic> {
+        match self.reach {
+            Reach::Anywhere => Ok(()),
+            Reach::Public => self.inner.guard.check_literal(endpoint),
+        }
+    }
+
+    fn clients(&self) -> &Clients {
+        match self.reach {
+            Reach::Anywhere => &self.inner.open,
+            Reach::Public => &self.inner.guarded,
+        }
     }
 
     /// The same stack, whose requests go in `lane`. Default: [`Lane::Look`].
