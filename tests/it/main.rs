@@ -12,6 +12,7 @@ mod api_server;
 mod budget;
 mod continuity;
 mod cursor_v0;
+mod cursor_v1;
 mod downgrade;
 mod ending;
 mod firetiger;

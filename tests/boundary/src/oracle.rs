@@ -114,10 +114,7 @@ pub(crate) fn deletion(took: Duration, row: &Row) -> Option<String> {
 /// Launches that the provider has seen.
 fn paid(sight: &Sight<'_>) -> Option<String> {
     let mut promised = sight.row.lifecycle.promise().launches;
-    let said = sight
-        .versions
-        .newest()
-        .is_some_and(|session| outcome_unknown(session));
+    let said = sight.versions.newest().is_some_and(outcome_unknown);
     if said && may_stay_unknown(sight) {
         promised = 0..=*promised.end();
     }
