@@ -229,6 +229,7 @@ impl TimingOptions {
             poll_min: self.poll_min,
             poll_max: self.poll_max,
             stop_again: self.poll_min.saturating_mul(5),
+            queue_interval: self.poll_max.saturating_mul(2),
             stop_silence: self.stop_silence,
             stalled_after: self.stalled_after,
             lost_after: self.lost_after,

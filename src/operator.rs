@@ -266,24 +266,13 @@ async fn work(
             .map(|namespace| Some(namespace.clone()))
             .collect()
     };
-    let waiting = Arc::new(std::sync::atomic::AtomicUsize::new(scopes.len()));
-    let runs = scopes.into_iter().map(|namespace| {
-        let waiting = Arc::clone(&waiting);
-        let readiness = readiness.clone();
-        let candidate = candidate.clone();
-        let name = namespace.clone();
-        let sweeping = context.clone();
-        controllers::run(context.clone(), namespace, move || {
-            tracing::info!(
-                namespace = name.as_deref().unwrap_or("all"),
-                "caches are filled"
-            );
-            candidate.cancel();
-            if waiting.fetch_sub(1, std::sync::atomic::Ordering::AcqRel) == 1 {
-                readiness.set(true);
-                tokio::spawn(controllers::sweep::run(sweeping));
-            }
-        })
+    let runs = controllers::run(context, scopes, |filled| {
+        let namespace = filled.namespace.unwrap_or("all");
+        tracing::info!(namespace, "caches are filled");
+        candidate.cancel();
+        if filled.all {
+            readiness.set(true);
+        }
     });
     let expiry = async {
         loop {
@@ -292,7 +281,7 @@ async fn work(
         }
     };
     tokio::select! {
-        _ = futures::future::join_all(runs) => {}
+        () = runs => {}
         () = expiry => {}
         // A cluster that does not answer must not keep the process from stopping.
         () = async {

@@ -83,6 +83,8 @@ words! {
         TemplateLeft,
         /// Waits for the open launch of another session on the same issue.
         WaitingForIssue,
+        /// Waits for the end of another session that pushes to the same branch.
+        WaitingForBranch,
         /// The Secret does not exist.
         SecretNotFound,
         /// The Secret lacks the label codeagents.dev/credential (of a prompt: codeagents.dev/prompt).
@@ -173,6 +175,8 @@ words! {
         CredentialsChanged,
         /// A copy that was restored under another uid.
         RestoredCopy,
+        /// The session's namespace was finalized by force.
+        NamespaceGone,
         /// The agent waits for a person.
         WaitingForPerson,
         /// The agent does not wait for anyone.

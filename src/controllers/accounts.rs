@@ -170,8 +170,15 @@ impl Accounts {
         entries.get(key)?.worked.map(|worked| worked.elapsed())
     }
 
-    /// Asks the provider, once for all who want to know at the same time, unless it has answered within `older_than`.
-    pub async fn ask(&self, key: &ConnectionKey, provider: &dyn Provider, older_than: Duration) {
+    /// Asks the provider, once for all who want to know at the same time, unless it has answered within `older_than`; and only if
+    /// this process `may_begin` something when its turn has come: the lead may have gone while it waited.
+    pub async fn ask(
+        &self,
+        key: &ConnectionKey,
+        provider: &dyn Provider,
+        older_than: Duration,
+        may_begin: &(dyn Fn() -> bool + Sync),
+    ) {
         let asked = Instant::now();
         let turn = Arc::clone(lock(&self.asking).entry(key.clone()).or_default());
         let _turn = turn.lock().await;
@@ -181,7 +188,7 @@ impl Accounts {
             .and_then(|entry| entry.checked);
         // Whoever waited for a turn finds the answer there.
         let new_enough = answered.is_some_and(|at| at >= asked || at.elapsed() <= older_than);
-        if new_enough && self.standing(key).is_some() {
+        if (new_enough && self.standing(key).is_some()) || !may_begin() {
             return;
         }
         if let Some(entry) = lock(&self.entries).get_mut(key) {
@@ -384,7 +391,7 @@ mod tests {
             let accounts = accounts();
             let provider = Scripted::verifying(answer, Duration::from_secs(1));
             let key = key();
-            let asks = (0..40).map(|_| accounts.ask(&key, &provider, Duration::ZERO));
+            let asks = (0..40).map(|_| accounts.ask(&key, &provider, Duration::ZERO, &|| true));
             futures::future::join_all(asks).await;
             assert_eq!(provider.verified.load(Ordering::SeqCst), 1);
         }
@@ -394,7 +401,9 @@ mod tests {
     async fn a_doubt_asks_at_once_and_does_not_multiply_the_wait() {
         let accounts = accounts();
         let provider = Scripted::verifying(Err(error(ErrorClass::Unauthorized)), Duration::ZERO);
-        accounts.ask(&key(), &provider, Duration::ZERO).await;
+        accounts
+            .ask(&key(), &provider, Duration::ZERO, &|| true)
+            .await;
         let first = wait_of(&accounts);
         for _ in 0..4 {
             accounts.doubt(&key());
@@ -402,7 +411,9 @@ mod tests {
             assert!(accounts.standing(&key()).is_some());
             accounts.ask_anew_if_failed(&key());
             assert!(accounts.standing(&key()).is_none());
-            accounts.ask(&key(), &provider, Duration::ZERO).await;
+            accounts
+                .ask(&key(), &provider, Duration::ZERO, &|| true)
+                .await;
         }
         assert!(wait_of(&accounts) <= first + Duration::from_secs(1));
         assert_eq!(provider.verified.load(Ordering::SeqCst), 5);
@@ -412,7 +423,7 @@ mod tests {
     async fn any_success_with_the_key_clears_what_was_said_against_it() {
         let accounts = accounts();
         let good = Scripted::verifying(Ok(account()), Duration::ZERO);
-        accounts.ask(&key(), &good, Duration::ZERO).await;
+        accounts.ask(&key(), &good, Duration::ZERO, &|| true).await;
         for class in [ErrorClass::Forbidden, ErrorClass::Unavailable] {
             accounts.failed(&key(), error(class));
             assert!(!matches!(

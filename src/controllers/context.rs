@@ -1,28 +1,29 @@
 //! What every pass shares.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::{Arc, Mutex};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::Namespace;
 use kube::Client;
-use kube::api::Api;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use url::Url;
 
 use super::accounts::Accounts;
+use super::admission::Admission;
 use super::connection::Links;
 use super::memory::Memory;
 use super::metrics::Metrics;
+use super::namespaces::Namespaces;
+use super::orphans::Orphans;
+use super::owners::Owners;
 use super::poller::{Parts, Poller};
 use super::secrets::Sources;
-use super::sweep::Sweeper;
 use crate::api::ProviderKind;
 use crate::api::ProviderSpec;
 use crate::domain::endpoint::EndpointHost;
-use crate::domain::ids::{InstallationId, SessionId};
+use crate::domain::ids::InstallationId;
 use crate::domain::offer::Offer;
 use crate::domain::session::ProviderFacts;
 use crate::domain::timing::Timing;
@@ -32,7 +33,6 @@ use crate::providers::registry::Registry;
 use crate::runtime::events::Publisher;
 use crate::runtime::heartbeat::Heartbeats;
 use crate::runtime::lease::Lead;
-use crate::runtime::lock::lock;
 
 /// How the operator is set up.
 #[derive(Clone, Debug)]
@@ -93,8 +93,12 @@ pub struct Shared {
     pub memory: Arc<Memory>,
     /// Follows sessions at their providers.
     pub poller: Poller,
-    /// Finds sessions that nobody accounts for.
-    pub sweeper: Sweeper,
+    /// Who holds and who waits for slots and locks.
+    pub admission: Admission,
+    /// Which provider session belongs to which CodeSession.
+    pub owners: Owners,
+    /// Sessions that nobody accounts for, as far as they were found.
+    pub orphans: Orphans,
     /// Metrics.
     pub metrics: Metrics,
     /// Events.
@@ -109,8 +113,7 @@ pub struct Shared {
     pub heartbeats: Heartbeats,
     started: Instant,
     started_at: Timestamp,
-    namespaces: Mutex<HashMap<String, String>>,
-    owned: Mutex<HashMap<SessionId, String>>,
+    namespaces: Namespaces,
 }
 
 impl std::ops::Deref for Context {
@@ -154,12 +157,13 @@ impl Context {
             links: Links::default(),
             memory,
             poller,
-            sweeper: Sweeper::default(),
+            admission: Admission::new(settings.timing.queue_interval),
+            owners: Owners::default(),
+            orphans: Orphans::default(),
             tasks: TaskTracker::new(),
             started,
             started_at: Timestamp::now(),
-            namespaces: Mutex::default(),
-            owned: Mutex::default(),
+            namespaces: Namespaces::default(),
             offers: Registry::offers(&settings.providers),
             client,
             settings,
@@ -221,46 +225,17 @@ impl Shared {
         })
     }
 
-    /// The uid of a namespace; read once and kept, because it never changes while the namespace lives.
+    /// The uid of a namespace, `None` if there is none of this name: one that was finalized by force leaves its objects behind.
+    /// Read once and kept, because it never changes while the namespace lives.
     ///
     /// # Errors
     /// If it cannot be read.
-    pub async fn namespace_uid(&self, name: &str) -> Result<String, kube::Error> {
-        if let Some(uid) = lock(&self.namespaces).get(name) {
-            return Ok(uid.clone());
-        }
-        let api: Api<Namespace> = Api::all(self.client.clone());
-        let uid = api.get(name).await?.metadata.uid.unwrap_or_default();
-        lock(&self.namespaces).insert(name.to_owned(), uid.clone());
-        Ok(uid)
+    pub async fn namespace_uid(&self, name: &str) -> Result<Option<String>, kube::Error> {
+        self.namespaces.uid(&self.client, name).await
     }
 
     /// Forgets a namespace whose objects are all gone: one of the same name may follow with another uid.
     pub fn forget_namespace(&self, name: &str) {
-        lock(&self.namespaces).remove(name);
-    }
-
-    /// Notes which CodeSession a provider session belongs to.
-    pub fn own(&self, session: SessionId, uid: &str) {
-        lock(&self.owned).insert(session, uid.to_owned());
-    }
-
-    /// Forgets the provider sessions of the CodeSession with this uid.
-    pub fn disown(&self, uid: &str) {
-        lock(&self.owned).retain(|_, owner| owner != uid);
-    }
-
-    /// Whether a provider session is known to belong to the CodeSession with this uid.
-    pub fn owns_any(&self, uid: &str) -> bool {
-        lock(&self.owned).values().any(|owner| owner == uid)
-    }
-
-    /// The provider sessions that belong to other CodeSessions than the one with this uid.
-    pub fn owned_by_others(&self, uid: &str) -> BTreeSet<SessionId> {
-        lock(&self.owned)
-            .iter()
-            .filter(|(_, owner)| *owner != uid)
-            .map(|(session, _)| session.clone())
-            .collect()
+        self.namespaces.forget(name);
     }
 }

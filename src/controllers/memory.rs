@@ -1,14 +1,10 @@
 //! What this process remembers of a session beside what is stored. All of it may be lost: then it is found out again.
 
-use std::collections::hash_map::Entry;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use kube_runtime::reflector::ObjectRef;
-
 use super::connection::Linked;
-use crate::api::CodeSession;
 use crate::domain::ids::ClaimId;
 use crate::domain::session::{Look, Lookups, Preflight};
 use crate::runtime::lock::lock;
@@ -53,24 +49,6 @@ pub struct UnderWay {
 #[derive(Default)]
 pub struct Memory {
     sessions: Mutex<HashMap<String, Remembered>>,
-    places: Mutex<HashMap<(String, String), HashSet<String>>>,
-    turns: Mutex<HashMap<String, Held>>,
-}
-
-/// An issue at an endpoint, on which one launch at a time may be open.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct IssueKey {
-    /// Base URL of the provider.
-    pub endpoint: String,
-    /// The provider's name of the issue.
-    pub issue: String,
-}
-
-/// A turn at an issue that a session holds.
-struct Held {
-    issue: IssueKey,
-    since: Duration,
-    session: ObjectRef<CodeSession>,
 }
 
 impl Memory {
@@ -79,9 +57,18 @@ impl Memory {
         self.lock().get(uid).cloned().unwrap_or_default()
     }
 
-    /// Changes what is remembered of the session with this uid.
-    pub fn change<T>(&self, uid: &str, change: impl FnOnce(&mut Remembered) -> T) -> T {
+    /// Begins to remember the session with this uid, if it is not remembered yet, and changes what is.
+    pub fn begin<T>(&self, uid: &str, change: impl FnOnce(&mut Remembered) -> T) -> T {
         change(self.lock().entry(uid.to_owned()).or_default())
+    }
+
+    /// Changes what is remembered of the session with this uid. Of one that was forgotten meanwhile nothing is remembered anew:
+    /// nobody would forget it again.
+    pub fn change<T>(&self, uid: &str, change: impl FnOnce(&mut Remembered) -> T) -> T {
+        match self.lock().get_mut(uid) {
+            Some(remembered) => change(remembered),
+            None => change(&mut Remembered::default()),
+        }
     }
 
     /// An effect of the session with this uid begins.
@@ -123,101 +110,6 @@ impl Memory {
     /// Forgets the session with this uid.
     pub fn forget(&self, uid: &str) {
         self.lock().remove(uid);
-        self.leave_place(uid);
-        self.leave_turn(uid);
-    }
-
-    /// Takes one of `most` places of an agent, counting those in `taken`. Taking it twice is taking it once.
-    ///
-    /// Places are handed out under one lock: two sessions that are looked at in the same moment cannot both get the last one.
-    pub fn take_place(
-        &self,
-        agent: (&str, &str),
-        uid: &str,
-        taken: &HashSet<String>,
-        ahead: usize,
-        most: usize,
-    ) -> bool {
-        let mut places = lock(&self.places);
-        let reserved = places
-            .entry((agent.0.to_owned(), agent.1.to_owned()))
-            .or_default();
-        if reserved.contains(uid) || taken.contains(uid) {
-            return true;
-        }
-        let used = taken.union(reserved).count();
-        let free = used.saturating_add(ahead) < most;
-        if free {
-            reserved.insert(uid.to_owned());
-        }
-        free
-    }
-
-    /// Gives back the place of the session with this uid; answers whether it had one.
-    pub fn leave_place(&self, uid: &str) -> bool {
-        let mut places = lock(&self.places);
-        let mut left = false;
-        places.retain(|_, reserved| {
-            left |= reserved.remove(uid);
-            !reserved.is_empty()
-        });
-        left
-    }
-
-    /// Takes the turn at an issue for the session with this uid: answers with when, by uptime, it was taken, or with the
-    /// session whose turn it is. Taking it twice is taking it once.
-    ///
-    /// Turns are handed out under one lock: two sessions that are looked at in the same moment cannot both get it.
-    ///
-    /// # Errors
-    /// The session whose turn it is.
-    pub fn take_turn(
-        &self,
-        issue: &IssueKey,
-        uid: &str,
-        session: &ObjectRef<CodeSession>,
-        now: Duration,
-    ) -> Result<Duration, ObjectRef<CodeSession>> {
-        let mut turns = lock(&self.turns);
-        if let Some(held) = turns.get(uid).filter(|held| held.issue == *issue) {
-            return Ok(held.since);
-        }
-        if let Some(other) = turns.values().find(|held| held.issue == *issue) {
-            return Err(other.session.clone());
-        }
-        turns.insert(
-            uid.to_owned(),
-            Held {
-                issue: issue.clone(),
-                since: now,
-                session: session.clone(),
-            },
-        );
-        Ok(now)
-    }
-
-    /// Notes that the session with this uid has its turn, because a claim of it is stored; answers with since when.
-    pub fn hold_turn(
-        &self,
-        issue: IssueKey,
-        uid: &str,
-        session: &ObjectRef<CodeSession>,
-        now: Duration,
-    ) -> Duration {
-        let held = |since| Held {
-            issue,
-            since,
-            session: session.clone(),
-        };
-        match lock(&self.turns).entry(uid.to_owned()) {
-            Entry::Occupied(known) => known.get().since,
-            Entry::Vacant(new) => new.insert(held(now)).since,
-        }
-    }
-
-    /// Gives back the turn of the session with this uid; answers with the issue if it had one.
-    pub fn leave_turn(&self, uid: &str) -> Option<IssueKey> {
-        lock(&self.turns).remove(uid).map(|held| held.issue)
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, Remembered>> {
@@ -227,57 +119,16 @@ impl Memory {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
 
-    fn issue(name: &str) -> IssueKey {
-        IssueKey {
-            endpoint: "https://api.example.com".to_owned(),
-            issue: name.to_owned(),
-        }
-    }
-
-    fn session(name: &str) -> ObjectRef<CodeSession> {
-        ObjectRef::new(name).within("team-a")
-    }
-
-    const fn second(n: u64) -> Duration {
-        Duration::from_secs(n)
-    }
-
+    /// What comes in after a session was forgotten does not bring it back.
     #[test]
-    fn one_session_at_a_time_has_the_turn_at_an_issue() {
+    fn what_was_forgotten_stays_forgotten() {
         let memory = Memory::default();
-        let take = |issue: &IssueKey, name: &str, now| {
-            memory.take_turn(issue, name, &session(name), second(now))
-        };
-        let ft_42 = issue("issues/FT-42");
-        assert_eq!(take(&ft_42, "a", 1), Ok(second(1)));
-        assert_eq!(take(&ft_42, "a", 2), Ok(second(1)), "taken once");
-        assert_eq!(take(&ft_42, "b", 3), Err(session("a")));
-        assert_eq!(take(&issue("issues/FT-43"), "b", 3), Ok(second(3)));
-        let elsewhere = IssueKey {
-            endpoint: "https://eu.example.com".to_owned(),
-            ..ft_42.clone()
-        };
-        assert_eq!(take(&elsewhere, "c", 4), Ok(second(4)));
-        assert_eq!(memory.leave_turn("a"), Some(ft_42.clone()));
-        assert_eq!(memory.leave_turn("a"), None);
-        assert_eq!(take(&ft_42, "d", 5), Ok(second(5)));
-    }
-
-    #[test]
-    fn a_stored_claim_holds_the_turn_whatever_this_process_knew_before() {
-        let memory = Memory::default();
-        let ft_42 = issue("issues/FT-42");
-        let held = memory.hold_turn(ft_42.clone(), "a", &session("a"), second(1));
-        assert_eq!(held, second(1));
-        let again = memory.hold_turn(ft_42.clone(), "a", &session("a"), second(9));
-        assert_eq!(again, second(1));
-        let other = memory.take_turn(&ft_42, "b", &session("b"), second(2));
-        assert_eq!(other, Err(session("a")));
+        memory.begin("a", |remembered| remembered.faults = 2);
+        assert_eq!(memory.change("a", |remembered| remembered.faults), 2);
         memory.forget("a");
-        let free = memory.take_turn(&ft_42, "b", &session("b"), second(3));
-        assert_eq!(free, Ok(second(3)));
+        memory.change("a", |remembered| remembered.in_flight = false);
+        assert!(memory.lock().is_empty());
     }
 }

@@ -9,12 +9,17 @@
 //! ```
 
 pub mod accounts;
+pub mod admission;
 pub mod agent;
 pub mod connection;
 pub mod context;
 pub mod error;
+pub mod finished;
 pub mod memory;
 pub mod metrics;
+mod namespaces;
+pub mod orphans;
+pub mod owners;
 pub mod poller;
 mod run;
 mod scope;
@@ -25,5 +30,5 @@ pub mod sweep;
 mod testing;
 
 pub use context::{Context, Process, Settings};
-pub use run::run;
+pub use run::{Filled, run};
 pub use scope::Scope;

@@ -32,7 +32,7 @@ use crate::providers::http::Lane;
 use crate::runtime::lease::Lead;
 use crate::runtime::lock::lock;
 use crate::runtime::panics::broken_off;
-use crate::runtime::watch::Queue;
+use crate::runtime::queue::Queue;
 
 /// Pages of one list that are read at most; who is not found by then is looked at alone.
 const MOST_PAGES: usize = 20;
@@ -51,7 +51,7 @@ pub struct Followed {
     /// The object, for triggers.
     pub object: ObjectRef<CodeSession>,
     /// Where triggers go.
-    pub queue: Queue<CodeSession>,
+    pub queue: Queue<ObjectRef<CodeSession>>,
     /// How long it has been running.
     pub age: Duration,
     /// The account that looks.
@@ -769,7 +769,7 @@ mod tests {
         poller: Poller,
         provider: Arc<Scripted>,
         attached: Linked,
-        queue: Queue<CodeSession>,
+        queue: Queue<ObjectRef<CodeSession>>,
         triggered: std::pin::Pin<Box<dyn futures::Stream<Item = ObjectRef<CodeSession>> + Send>>,
     }
 
@@ -812,6 +812,7 @@ mod tests {
         }
 
         fn follow(&self, name: &str, urgent: bool) {
+            self.poller.0.parts.memory.begin(name, |_| {});
             self.poller.follow(Followed {
                 uid: name.to_owned(),
                 session: SessionRef {

@@ -1,106 +1,110 @@
-//! The two controllers of a scope, from its watches to its passes.
+//! The controllers of every scope, from their watches to their passes, and the sweep over all of them.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
-use futures::StreamExt;
+use futures::{Stream, StreamExt};
 use kube::Client;
 use kube::api::Api;
 use kube::core::DeserializeGuard;
-use kube_runtime::controller::{Config, applier};
+use kube_runtime::reflector::ObjectRef;
+use tokio_util::sync::CancellationToken;
 
 use super::context::Context;
 use super::scope::Scope;
-use super::{agent, session};
+use super::{agent, session, sweep};
 use crate::api::{CodeAgent, CodeSession};
+use crate::runtime::dispatch::Dispatch;
 use crate::runtime::heartbeat;
-use crate::runtime::watch::{self, Queue};
+use crate::runtime::queue::Queue;
 
-/// Works on one scope, from when this process leads until the context stops; `ready` is called once its caches are filled.
-pub async fn run(context: Context, namespace: Option<String>, ready: impl FnOnce() + Send) {
-    let (sessions, session_writer) = watch::cache::<CodeSession>();
-    let (agents, agent_writer) = watch::cache::<CodeAgent>();
-    let (session_queue, session_requests) = Queue::new();
-    let (agent_queue, agent_requests) = Queue::new();
-    let (mut session_requests, mut agent_requests) =
-        (Box::pin(session_requests), Box::pin(agent_requests));
-    let scope = Arc::new(Scope::new(
-        context.clone(),
-        (sessions, session_queue),
-        (agents, agent_queue),
-    ));
-    context.sweeper.join(&scope);
-    let client = context.client.clone();
-    let session_scope = Arc::clone(&scope);
-    let agent_scope = Arc::clone(&scope);
+/// When an object is looked at again whose pass could not act because the lead had lapsed for a moment.
+const AFTER_LAPSE: Duration = Duration::from_secs(1);
+
+/// A scope whose caches are filled.
+pub struct Filled<'a> {
+    /// Its namespace; `None` for all of them.
+    pub namespace: Option<&'a str>,
+    /// Whether it was the last one.
+    pub all: bool,
+}
+
+/// Works on every scope (a namespace, or all of them), from when this process leads until the context stops. `filled` is told of
+/// each scope whose caches are filled; once all are, the sweep begins.
+pub async fn run(
+    context: &Context,
+    namespaces: Vec<Option<String>>,
+    filled: impl Fn(Filled<'_>) + Sync,
+) {
+    let left = AtomicUsize::new(namespaces.len());
+    let all_filled = CancellationToken::new();
+    let (scopes, runs): (Vec<_>, Vec<_>) = namespaces
+        .into_iter()
+        .map(|namespace| {
+            let (session_queue, session_triggers) = Queue::new();
+            let (agent_queue, agent_triggers) = Queue::new();
+            let scope = Arc::new(Scope::new(context.clone(), session_queue, agent_queue));
+            let (left, filled, all_filled) = (&left, &filled, &all_filled);
+            let run = run_scope(
+                Arc::clone(&scope),
+                namespace.clone(),
+                session_triggers,
+                agent_triggers,
+                move || {
+                    let all = left.fetch_sub(1, Ordering::AcqRel) == 1;
+                    filled(Filled {
+                        namespace: namespace.as_deref(),
+                        all,
+                    });
+                    if all {
+                        all_filled.cancel();
+                    }
+                },
+            );
+            (scope, run)
+        })
+        .unzip();
+    let sweeping = async {
+        tokio::select! {
+            // In a task of its own: a round looks at everything.
+            () = all_filled.cancelled() => drop(tokio::spawn(sweep::run(context.clone(), scopes))),
+            () = context.stop.cancelled() => {}
+        }
+    };
+    tokio::join!(futures::future::join_all(runs), sweeping);
+}
+
+/// Works on one scope; `filled` is called once its caches are filled.
+async fn run_scope(
+    scope: Arc<Scope>,
+    namespace: Option<String>,
+    session_triggers: impl Stream<Item = ObjectRef<CodeSession>> + Send + Unpin,
+    agent_triggers: impl Stream<Item = ObjectRef<CodeAgent>> + Send + Unpin,
+    filled: impl FnOnce() + Send,
+) {
+    let context = scope.context.clone();
     let watches = async {
+        let (client, namespace) = (&context.client, namespace.as_deref());
         tokio::join!(
-            watch::follow(
-                api::<CodeSession>(&client, namespace.as_deref()),
-                session_writer,
-                move |change| {
-                    session_scope.on_session(change);
-                }
-            ),
-            watch::follow(
-                api::<CodeAgent>(&client, namespace.as_deref()),
-                agent_writer,
-                move |change| {
-                    agent_scope.on_agent(change);
-                }
-            ),
+            scope
+                .sessions
+                .follow(api(client, namespace), |change| scope.on_session(change)),
+            scope
+                .agents
+                .follow(api(client, namespace), |change| scope.on_agent(change)),
         )
     };
-    let config = Config::default().concurrency(context.settings.concurrency);
     let work = async {
         // Nothing is decided on half a cache: a session without its CodeAgent looks like a mistake.
-        let filled = tokio::try_join!(
-            scope.sessions.wait_until_ready(),
-            scope.agents.wait_until_ready()
-        );
-        if filled.is_err() {
-            return;
-        }
-        ready();
-        let begun = context.lead.held();
-        let mut begun = std::pin::pin!(begun);
-        loop {
-            // The caches follow what changes; what there is to do is left to whoever leads.
-            tokio::select! {
-                biased;
-                () = context.stop.cancelled() => return,
-                () = &mut begun => break,
-                _ = session_requests.next() => {}
-                _ = agent_requests.next() => {}
-            }
-        }
-        scope.look_at_everything();
-        let stop = context.stop.clone();
-        let session_passes = applier(
-            |object, scope| Box::pin(session::reconcile(object, scope)),
-            session::on_error,
-            Arc::clone(&scope),
-            scope.sessions.clone(),
-            Box::pin(watch::requests(session_requests).take_until(stop.clone().cancelled_owned())),
-            config.clone(),
-        );
-        let agent_passes = applier(
-            |object, scope| Box::pin(agent::reconcile(object, scope)),
-            agent::on_error,
-            Arc::clone(&scope),
-            scope.agents.clone(),
-            Box::pin(watch::requests(agent_requests).take_until(stop.cancelled_owned())),
-            config,
-        );
-        tokio::join!(
-            session_passes.for_each(|_| async {}),
-            agent_passes.for_each(|_| async {})
-        );
+        tokio::join!(scope.sessions.filled(), scope.agents.filled());
+        filled();
+        passes(&scope, session_triggers, agent_triggers).await;
     };
-    let scope_name = namespace.as_deref().unwrap_or("all namespaces");
-    let heartbeat = context.heartbeats.begin(
-        format!("watches and passes of {scope_name}"),
-        heartbeat::SILENCE,
-    );
+    let name = namespace.as_deref().unwrap_or("all namespaces");
+    let heartbeat = context
+        .heartbeats
+        .begin(format!("watches and passes of {name}"), heartbeat::SILENCE);
     let both = async {
         tokio::select! {
             () = work => {}
@@ -108,6 +112,83 @@ pub async fn run(context: Context, namespace: Option<String>, ready: impl FnOnce
         }
     };
     heartbeat.beside(both).await;
+}
+
+/// Passes over what is triggered, from when this process leads until the context stops.
+async fn passes(
+    scope: &Arc<Scope>,
+    mut session_triggers: impl Stream<Item = ObjectRef<CodeSession>> + Send + Unpin,
+    mut agent_triggers: impl Stream<Item = ObjectRef<CodeAgent>> + Send + Unpin,
+) {
+    let context = &scope.context;
+    let held = context.lead.held();
+    let mut held = std::pin::pin!(held);
+    loop {
+        // The caches follow what changes; what there is to do is left to whoever leads.
+        tokio::select! {
+            biased;
+            () = context.stop.cancelled() => return,
+            () = &mut held => break,
+            _ = session_triggers.next() => {}
+            _ = agent_triggers.next() => {}
+        }
+    }
+    scope.look_at_everything();
+    let concurrency = usize::from(context.settings.concurrency);
+    let sessions = Dispatch {
+        concurrency,
+        work: |object: ObjectRef<CodeSession>| {
+            let scope = Arc::clone(scope);
+            async move {
+                let context = scope.context.clone();
+                while_leading(&context, session::reconcile(object, scope)).await
+            }
+        },
+        panicked: |object: &ObjectRef<CodeSession>| session::panicked(object, scope),
+    };
+    let agents = Dispatch {
+        concurrency,
+        work: |object: ObjectRef<CodeAgent>| {
+            let scope = Arc::clone(scope);
+            async move {
+                let context = scope.context.clone();
+                while_leading(&context, agent::reconcile(object, scope)).await
+            }
+        },
+        panicked: |_: &ObjectRef<CodeAgent>| context.timing().fault_wait(1),
+    };
+    let positions = async {
+        loop {
+            tokio::time::sleep(context.timing().queue_interval).await;
+            context.admission.refresh(context.uptime());
+        }
+    };
+    tokio::select! {
+        _ = futures::future::join(
+            sessions.run(session_triggers, &context.stop),
+            agents.run(agent_triggers, &context.stop),
+        ) => {}
+        () = positions => {}
+    }
+}
+
+/// Makes a pass once this process leads. One that could not act because the lead lapsed is repeated, whatever it came to: it left
+/// nothing that would trigger another one.
+async fn while_leading(
+    context: &Context,
+    pass: impl Future<Output = Option<Duration>>,
+) -> Option<Duration> {
+    tokio::select! {
+        biased;
+        () = context.stop.cancelled() => return None,
+        () = context.lead.held() => {}
+    }
+    let refusals = context.lead.refusals();
+    let again = pass.await;
+    if context.lead.refusals() == refusals {
+        return again;
+    }
+    Some(again.map_or(AFTER_LAPSE, |again| again.min(AFTER_LAPSE)))
 }
 
 fn api<K>(client: &Client, namespace: Option<&str>) -> Api<DeserializeGuard<K>>

@@ -1,74 +1,75 @@
-//! One scope (a namespace, or all of them): its caches, its queues, its two controllers.
+//! One scope (a namespace, or all of them): its caches and queues, and what a change of an object brings with it.
 
-use std::collections::{HashMap, HashSet};
-use std::sync::Mutex;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use kube::ResourceExt;
-use kube_runtime::reflector::{ObjectRef, Store};
+use jiff::Timestamp;
+use kube::{Resource, ResourceExt};
+use kube_runtime::reflector::ObjectRef;
 use kube_runtime::watcher;
 
 use super::accounts::ConnectionKey;
+use super::admission::Applicant;
 use super::context::Context;
 use super::error::Chain;
-use super::memory::IssueKey;
+use super::finished::Finished;
 use super::metrics::Controller;
-use crate::api::{CodeAgent, CodeSession, QueueResource};
-use crate::domain::ids::SessionId;
-use crate::domain::session::Stage;
+use super::orphans::DeletedSession;
+use crate::api::{CodeAgent, CodeSession, SessionPhase};
+use crate::domain::session::is_looked_for;
 use crate::domain::template::Seen as SeenTemplate;
+use crate::runtime::cache::{Cache, Change, Kept};
 use crate::runtime::lock::lock;
-use crate::runtime::overlay::Overlay;
-use crate::runtime::watch::{self, Change, Queue};
+use crate::runtime::queue::Queue;
 
 /// A scope.
 pub struct Scope {
     /// What every pass shares.
     pub context: Context,
-    /// The cache of CodeSessions.
-    pub sessions: Store<CodeSession>,
-    /// Our own writes to them.
-    pub sessions_overlay: Overlay<CodeSession>,
+    /// The CodeSessions.
+    pub sessions: Cache<CodeSession>,
     /// Where a look at a session is asked for.
-    pub session_queue: Queue<CodeSession>,
-    /// The cache of CodeAgents.
-    pub agents: Store<CodeAgent>,
-    /// Our own writes to them.
-    pub agents_overlay: Overlay<CodeAgent>,
-    agent_queue: Queue<CodeAgent>,
-    known: Mutex<HashSet<String>>,
-    waiting: Mutex<HashSet<String>>,
-    counted: Mutex<HashMap<String, Instant>>,
-    keys: Mutex<HashMap<String, ConnectionKey>>,
-    templates: Mutex<HashMap<String, SeenTemplate>>,
+    pub session_queue: Queue<ObjectRef<CodeSession>>,
+    /// The CodeAgents.
+    pub agents: Cache<CodeAgent>,
+    agent_queue: Queue<ObjectRef<CodeAgent>>,
+    remembered: Mutex<HashMap<String, RememberedAgent>>,
+    /// The session that was launched last of each CodeAgent (namespace, name): its launch shows what the provider does with it.
+    newest: Mutex<HashMap<(String, String), Arc<CodeSession>>>,
+}
+
+/// What is remembered of a CodeAgent, by its uid.
+#[derive(Default)]
+struct RememberedAgent {
+    /// When the counts of its sessions were last written.
+    counted: Option<Instant>,
+    /// The key that it uses, as far as it was looked at.
+    key: Option<ConnectionKey>,
+    template: SeenTemplate,
 }
 
 impl Scope {
-    /// A scope over these caches and queues.
+    /// A scope with these queues; its caches are empty.
     pub(super) fn new(
         context: Context,
-        (sessions, session_queue): (Store<CodeSession>, Queue<CodeSession>),
-        (agents, agent_queue): (Store<CodeAgent>, Queue<CodeAgent>),
+        session_queue: Queue<ObjectRef<CodeSession>>,
+        agent_queue: Queue<ObjectRef<CodeAgent>>,
     ) -> Self {
         Self {
             context,
-            sessions,
-            sessions_overlay: Overlay::default(),
+            sessions: Cache::default(),
             session_queue,
-            agents,
-            agents_overlay: Overlay::default(),
+            agents: Cache::default(),
             agent_queue,
-            known: Mutex::default(),
-            waiting: Mutex::default(),
-            counted: Mutex::default(),
-            keys: Mutex::default(),
-            templates: Mutex::default(),
+            remembered: Mutex::default(),
+            newest: Mutex::default(),
         }
     }
 
     /// How long until the counts of the agent with this uid may be written again; `None` if they may be now.
     pub(super) fn until_counts(&self, uid: &str) -> Option<Duration> {
-        let written = *lock(&self.counted).get(uid)?;
+        let written = lock(&self.remembered).get(uid)?.counted?;
         self.context
             .settings
             .counts_interval
@@ -78,18 +79,23 @@ impl Scope {
 
     /// The counts of the agent with this uid were written.
     pub(super) fn note_counts(&self, uid: &str) {
-        lock(&self.counted).insert(uid.to_owned(), Instant::now());
+        self.remember(uid, |agent| agent.counted = Some(Instant::now()));
     }
 
     /// The agent with this uid uses this key now; what was known of an older key of it is forgotten.
     pub(super) fn note_key(&self, uid: &str, key: &ConnectionKey) {
-        let mut keys = lock(&self.keys);
-        let before = keys.insert(uid.to_owned(), key.clone());
-        if let Some(before) = before
-            && before != *key
-            && !keys.values().any(|other| *other == before)
-        {
-            self.context.accounts.forget(&before);
+        let before = self.remember(uid, |agent| agent.key.replace(key.clone()));
+        self.forget_key(before.filter(|before| before != key));
+    }
+
+    /// What is known of a key that no agent uses any more is forgotten.
+    fn forget_key(&self, key: Option<ConnectionKey>) {
+        let Some(key) = key else { return };
+        let used = lock(&self.remembered)
+            .values()
+            .any(|agent| agent.key.as_ref() == Some(&key));
+        if !used {
+            self.context.accounts.forget(&key);
         }
     }
 
@@ -99,7 +105,11 @@ impl Scope {
         uid: &str,
         change: impl FnOnce(&mut SeenTemplate) -> T,
     ) -> T {
-        change(lock(&self.templates).entry(uid.to_owned()).or_default())
+        self.remember(uid, |agent| change(&mut agent.template))
+    }
+
+    fn remember<T>(&self, uid: &str, change: impl FnOnce(&mut RememberedAgent) -> T) -> T {
+        change(lock(&self.remembered).entry(uid.to_owned()).or_default())
     }
 
     /// The provider does not know the template of this agent: it is looked for again.
@@ -113,15 +123,13 @@ impl Scope {
 
     /// Forgets an agent that is gone.
     pub(super) fn forget_agent(&self, uid: &str) {
-        self.agents_overlay.forget(uid);
-        lock(&self.counted).remove(uid);
-        lock(&self.keys).remove(uid);
-        lock(&self.templates).remove(uid);
+        let agent = lock(&self.remembered).remove(uid);
+        self.forget_key(agent.and_then(|agent| agent.key));
     }
 
     /// The key that the agent with this uid uses, as far as it was looked at.
     pub(super) fn key_of(&self, uid: &str) -> Option<ConnectionKey> {
-        lock(&self.keys).get(uid).cloned()
+        lock(&self.remembered).get(uid)?.key.clone()
     }
 
     /// The agent is looked at again.
@@ -131,51 +139,71 @@ impl Scope {
 
     /// The CodeAgents of a namespace look at their keys again.
     pub(super) fn recheck_agents(&self, namespace: Option<&str>) {
-        for agent in self.agents.state() {
-            if agent.metadata.namespace.as_deref() == namespace {
-                self.agent_queue.push(ObjectRef::from_obj(&*agent));
-            }
+        for agent in self.agents.in_namespace(namespace.unwrap_or_default()) {
+            self.look_at_agent(&agent);
         }
     }
 
-    /// Everything in the caches is looked at: nobody has until now.
+    /// Everything with which something is left to do is looked at.
     pub(super) fn look_at_everything(&self) {
-        for agent in self.agents.state() {
-            self.agent_queue.push(ObjectRef::from_obj(&*agent));
+        for agent in self.agents.all() {
+            self.look_at_agent(&agent);
         }
-        for session in self.sessions.state() {
+        for session in self.sessions.all() {
             self.session_queue.push(ObjectRef::from_obj(&*session));
         }
+        self.sessions.for_each(|namespace, name, kept| {
+            if let Kept::Record(finished) = kept
+                && self.is_looked_for(finished)
+            {
+                self.session_queue
+                    .push(ObjectRef::new(name).within(namespace));
+            }
+        });
+    }
+
+    /// Whether something of a session that is over may still be looked for.
+    fn is_looked_for(&self, finished: &Finished) -> bool {
+        finished.completed_at().is_some_and(|completed| {
+            is_looked_for(
+                finished.is_lost(),
+                completed,
+                Timestamp::now(),
+                self.context.timing(),
+            )
+        })
     }
 
     /// What a change of a session brings with it.
     pub(super) fn on_session(&self, change: Change<'_, CodeSession>) {
         match change {
-            Change::Applied(session) => {
-                self.note_turn(session);
-                self.session_queue.push(ObjectRef::from_obj(session));
-                lock(&self.known).extend(session.uid());
-                self.note_owner(session);
-                self.moved(session);
-            }
-            Change::Deleted(session) => {
-                self.context.sweeper.depart(session);
-                if let Some(uid) = session.uid() {
-                    self.leave_turn(&uid);
-                    self.forget(&uid);
+            Change::Applied {
+                object,
+                before,
+                own,
+            } => {
+                self.note_session(object);
+                let reference = ObjectRef::from_obj(object.as_ref());
+                let settled = self
+                    .sessions
+                    .look(&reference, |kept| match kept {
+                        Kept::Whole(_) => false,
+                        Kept::Record(finished) => before.is_some() || !self.is_looked_for(finished),
+                    })
+                    .unwrap_or(false);
+                let was_settled = before.as_ref().is_some_and(|kept| kept.whole().is_none());
+                // Whoever stored it has acted on it, and with what is settled there is nothing left to do.
+                if !own && !(settled && (was_settled || before.is_none())) {
+                    self.session_queue.push(reference);
                 }
-                self.moved(session);
-                lock(&self.waiting).remove(&session.uid().unwrap_or_default());
-                let namespace = session.namespace().unwrap_or_default();
-                if watch::in_namespace(&self.sessions, &namespace).is_empty() {
-                    self.context.forget_namespace(&namespace);
+                if counts_differ(before.as_ref(), object) {
+                    self.look_at_agent_of(object);
                 }
             }
+            Change::Deleted { reference, last } => self.on_session_gone(&reference, &last),
             Change::Complete => {
-                self.sessions_overlay.clear();
-                self.forget_gone();
                 // While the list came in, passes still saw the cache of before.
-                for session in self.sessions.state() {
+                for session in self.sessions.all() {
                     self.session_queue.push(ObjectRef::from_obj(&*session));
                 }
             }
@@ -191,24 +219,49 @@ impl Scope {
         }
     }
 
+    fn on_session_gone(&self, reference: &ObjectRef<CodeSession>, last: &Kept<CodeSession>) {
+        let deleted = DeletedSession::of(reference, last);
+        self.forget(&deleted.uid);
+        let (namespace, agent) = deleted.agent.clone();
+        self.agent_queue
+            .push(ObjectRef::new(&agent).within(&namespace));
+        self.context.orphans.record_deletion(deleted);
+        if self.sessions.group(&namespace, &agent).is_empty()
+            && self.sessions.records(&namespace, &agent) == 0
+        {
+            lock(&self.newest).remove(&(namespace.clone(), agent));
+        }
+        if self.sessions.is_empty(&namespace) {
+            self.context.forget_namespace(&namespace);
+        }
+    }
+
     /// What a change of a CodeAgent brings with it.
     pub(super) fn on_agent(&self, change: Change<'_, CodeAgent>) {
         match change {
-            Change::Applied(agent) => {
-                self.agent_queue.push(ObjectRef::from_obj(agent));
-                self.wake_sessions(agent);
+            Change::Applied {
+                object,
+                before,
+                own,
+            } => {
+                if !own {
+                    self.look_at_agent(object);
+                }
+                let before = before.as_ref().and_then(Kept::whole);
+                if before.is_none_or(|before| matters_to_sessions(before, object)) {
+                    self.wake_sessions(object);
+                }
             }
-            Change::Deleted(agent) => {
+            Change::Deleted { last, .. } => {
+                let Some(agent) = last.whole() else { return };
                 self.wake_sessions(agent);
                 if let Some(uid) = agent.uid() {
                     self.forget_agent(&uid);
                 }
             }
             Change::Complete => {
-                self.agents_overlay.clear();
-                for agent in self.agents.state() {
-                    self.agent_queue.push(ObjectRef::from_obj(&*agent));
-                    self.wake_sessions(&agent);
+                for agent in self.agents.all() {
+                    self.look_at_agent(&agent);
                 }
             }
             Change::Malformed { object, error } => {
@@ -223,109 +276,144 @@ impl Scope {
         }
     }
 
-    /// Forgets a session that is gone.
-    pub(super) fn forget(&self, uid: &str) {
-        lock(&self.known).remove(uid);
-        lock(&self.waiting).remove(uid);
-        self.context.poller.forget(uid);
-        self.context.memory.forget(uid);
-        self.context.disown(uid);
-        self.sessions_overlay.forget(uid);
-    }
-
-    /// Forgets the sessions that went while the watch was interrupted: nobody tells of them.
-    fn forget_gone(&self) {
-        let current: HashSet<String> = self
+    /// Keeps a session as the API server has just answered a write of ours with it.
+    pub(super) fn stored(&self, session: &Arc<CodeSession>) {
+        let before = self
             .sessions
-            .state()
-            .iter()
-            .filter_map(|session| session.uid())
-            .collect();
-        let gone: Vec<String> = lock(&self.known).difference(&current).cloned().collect();
-        for uid in gone {
-            self.forget(&uid);
+            .look(&ObjectRef::from_obj(session.as_ref()), |kept| {
+                kept.whole().map(|before| phase_of(before))
+            })
+            .flatten();
+        self.sessions.store(session);
+        self.note_session(session);
+        if before != Some(phase_of(session)) {
+            self.look_at_agent_of(session);
         }
     }
 
-    /// The sessions of an agent that are not launched yet may get further now.
+    /// Keeps a CodeAgent as the API server has just answered a write of ours with it.
+    pub(super) fn stored_agent(&self, agent: &Arc<CodeAgent>) {
+        let before = self.agents.get(&ObjectRef::from_obj(agent.as_ref()));
+        self.agents.store(agent);
+        if before.is_none_or(|before| matters_to_sessions(&before, agent)) {
+            self.wake_sessions(agent);
+        }
+    }
+
+    /// The session of an agent that was launched last, also if it has finished since.
+    pub(super) fn newest_launch(&self, namespace: &str, agent: &str) -> Option<Arc<CodeSession>> {
+        let key = (namespace.to_owned(), agent.to_owned());
+        lock(&self.newest).get(&key).cloned()
+    }
+
+    fn note_launch(&self, session: &Arc<CodeSession>) {
+        let launched_at = |session: &CodeSession| {
+            let status = session.status.as_ref()?;
+            let record = status.launch.as_ref()?;
+            let id = status.provider.as_ref()?.session_id.as_ref();
+            (record.state.arrived() && id.is_some())
+                .then_some(status.started_at)
+                .flatten()
+        };
+        let Some(at) = launched_at(session) else {
+            return;
+        };
+        let key = (
+            session.namespace().unwrap_or_default(),
+            session.spec.agent_ref.name.clone(),
+        );
+        let mut newest = lock(&self.newest);
+        let known = newest.get(&key).and_then(|known| launched_at(known));
+        if known.is_none_or(|known| known <= at) {
+            newest.insert(key, Arc::clone(session));
+        }
+    }
+
+    /// What a session holds, waits for and owns is known to the others.
+    fn note_session(&self, session: &Arc<CodeSession>) {
+        self.note_launch(session);
+        let context = &self.context;
+        context
+            .admission
+            .observe(&self.applicant(session), context.uptime());
+        context.owners.note(session);
+    }
+
+    /// The session as one that asks for slots and locks.
+    pub(super) fn applicant<'a>(&'a self, session: &'a CodeSession) -> Applicant<'a> {
+        Applicant {
+            session,
+            queue: &self.session_queue,
+        }
+    }
+
+    /// Forgets a session that is gone.
+    pub(super) fn forget(&self, uid: &str) {
+        let context = &self.context;
+        context.admission.forget(uid);
+        context.poller.forget(uid);
+        context.memory.forget(uid);
+        context.owners.disown(uid);
+    }
+
+    /// The sessions of an agent that are not over may get further now.
     fn wake_sessions(&self, agent: &CodeAgent) {
         let namespace = agent.namespace().unwrap_or_default();
-        for session in watch::in_namespace(&self.sessions, &namespace) {
-            if session.spec.agent_ref.name == agent.name_any() && !settled(&session) {
+        for session in self.sessions.group(&namespace, &agent.name_any()) {
+            if !phase_of(&session).is_terminal() {
                 self.session_queue.push(ObjectRef::from_obj(&*session));
             }
         }
     }
 
-    /// A session has moved: its agent counts again, and who waits for its place may get it.
-    fn moved(&self, session: &CodeSession) {
+    /// The agent of a session counts its sessions again.
+    fn look_at_agent_of(&self, session: &CodeSession) {
         let namespace = session.namespace().unwrap_or_default();
-        let agent = &session.spec.agent_ref.name;
         self.agent_queue
-            .push(ObjectRef::new(agent).within(&namespace));
-        if settled(session) || session.metadata.deletion_timestamp.is_some() {
-            self.wake_waiting(&namespace, agent);
-        }
-        if self.begins_to_wait(session) {
-            // Who is less urgent has moved back by one place.
-            self.wake_waiting(&namespace, agent);
-        }
+            .push(ObjectRef::new(&session.spec.agent_ref.name).within(&namespace));
     }
+}
 
-    /// Whether a session waits for a place and did not when it was last seen.
-    fn begins_to_wait(&self, session: &CodeSession) -> bool {
-        let uid = session.uid().unwrap_or_default();
-        let mut waiting = lock(&self.waiting);
-        if waits_for_place(session) {
-            waiting.insert(uid)
-        } else {
-            waiting.remove(&uid);
-            false
-        }
-    }
+fn phase_of(session: &CodeSession) -> SessionPhase {
+    let status = session.status.as_ref();
+    status.map(|status| status.phase).unwrap_or_default()
+}
 
-    /// A place has become free: who waits for one may get it.
-    pub(super) fn wake_waiting(&self, namespace: &str, agent: &str) {
-        for waiting in watch::in_namespace(&self.sessions, namespace) {
-            if waits_for_place(&waiting) && waiting.spec.agent_ref.name == agent {
-                self.session_queue.push(ObjectRef::from_obj(&*waiting));
-            }
-        }
-    }
+/// Whether the agent of a session has something to do with the change: its counts, its template's users, what it has seen of its
+/// launches.
+fn counts_differ(before: Option<&Kept<CodeSession>>, now: &CodeSession) -> bool {
+    let Some(before) = before.and_then(Kept::whole) else {
+        return true;
+    };
+    let launch = |session: &CodeSession| {
+        let record = session.status.as_ref()?.launch.as_ref()?;
+        Some((record.state, record.claim_id.clone()))
+    };
+    phase_of(before) != phase_of(now)
+        || launch(before) != launch(now)
+        || before.meta().deletion_timestamp.is_some() != now.meta().deletion_timestamp.is_some()
+}
 
-    /// A stored claim holds its issue, whoever made it: a process that comes later must not launch on it beside.
-    fn note_turn(&self, session: &CodeSession) {
-        if let (Some(issue), Some(uid)) = (open_claim(session), session.uid()) {
-            let context = &self.context;
-            let session = ObjectRef::from_obj(session);
-            context
-                .memory
-                .hold_turn(issue, &uid, &session, context.uptime());
-        }
-    }
-
-    /// Gives back the turn at an issue, and who waits for it may get it.
-    pub(super) fn leave_turn(&self, uid: &str) {
-        let Some(issue) = self.context.memory.leave_turn(uid) else {
-            return;
-        };
-        for waiting in self.sessions.state() {
-            if waits_for_issue(&waiting) && waiting.spec.issue.as_ref() == Some(&issue.issue) {
-                self.session_queue.push(ObjectRef::from_obj(&*waiting));
-            }
-        }
-    }
-
-    fn note_owner(&self, session: &CodeSession) {
-        let status = session.status.as_ref();
-        let launched = Stage::of(status).launched().is_some();
-        let id = status
-            .and_then(|status| status.provider.as_ref())
-            .and_then(|provider| provider.session_id.as_ref());
-        if let (true, Some(id), Some(uid)) = (launched, id, session.uid()) {
-            self.context.own(SessionId::new(id.clone()), &uid);
-        }
-    }
+/// Whether sessions decide otherwise after a change of their agent: what it counts and says to people is not for them.
+fn matters_to_sessions(before: &CodeAgent, now: &CodeAgent) -> bool {
+    let meta = |agent: &CodeAgent| {
+        let meta = agent.meta();
+        (
+            meta.uid.clone(),
+            meta.generation,
+            meta.deletion_timestamp.is_some(),
+        )
+    };
+    let said = |agent: &CodeAgent| {
+        let mut status = agent.status.clone().unwrap_or_default();
+        status.sessions = None;
+        status.orphans = Vec::new();
+        status.models = Vec::new();
+        status.capabilities = Vec::new();
+        status.observed_generation = 0;
+        status
+    };
+    meta(before) != meta(now) || said(before) != said(now)
 }
 
 fn interrupted(kind: &'static str, error: &watcher::Error) {
@@ -341,40 +429,4 @@ fn interrupted(kind: &'static str, error: &watcher::Error) {
     } else {
         tracing::warn!(kind, error = %Chain(error), "a watch was interrupted and goes on");
     }
-}
-
-/// Whether a session waits for a place among those of its agent.
-pub(super) fn waits_for_place(session: &CodeSession) -> bool {
-    waits_for(session, QueueResource::Capacity)
-}
-
-/// Whether a session waits for the open launch of another one on the same issue.
-fn waits_for_issue(session: &CodeSession) -> bool {
-    waits_for(session, QueueResource::Issue)
-}
-
-fn waits_for(session: &CodeSession, resource: QueueResource) -> bool {
-    session
-        .status
-        .as_ref()
-        .and_then(|status| status.queue.as_ref())
-        .is_some_and(|queue| queue.of == resource)
-}
-
-/// The issue on which a launch of the session is open: claimed, and its outcome not known.
-pub(super) fn open_claim(session: &CodeSession) -> Option<IssueKey> {
-    let Stage::Open(record) = Stage::of(session.status.as_ref()) else {
-        return None;
-    };
-    record.target.issue.as_ref().map(|issue| IssueKey {
-        endpoint: record.target.endpoint.clone(),
-        issue: issue.clone(),
-    })
-}
-
-fn settled(session: &CodeSession) -> bool {
-    session
-        .status
-        .as_ref()
-        .is_some_and(|status| status.phase.is_terminal())
 }

@@ -1,6 +1,8 @@
 //! Identities: what we derive, what a provider gives us, and what must never be mixed up.
 
+use std::collections::BTreeSet;
 use std::fmt;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -54,6 +56,58 @@ string_id! {
     /// This installation of the operator: 8 hexadecimal digits of the uid of its Lease. Two installations that
     /// share a provider account must not take each other's sessions for their own.
     InstallationId
+}
+
+/// A set of provider sessions that is asked, never listed: there may be a hundred thousand of them.
+#[derive(Clone)]
+pub struct SessionSet(Arc<dyn Fn(&SessionId) -> bool + Send + Sync>);
+
+impl SessionSet {
+    /// The set of those for which `contains` says so, whenever it is asked.
+    pub fn of(contains: impl Fn(&SessionId) -> bool + Send + Sync + 'static) -> Self {
+        Self(Arc::new(contains))
+    }
+
+    /// Whether the session is in it.
+    pub fn contains(&self, session: &SessionId) -> bool {
+        (self.0)(session)
+    }
+
+    /// This set with `more` in it as well.
+    #[must_use]
+    pub fn and(self, more: BTreeSet<SessionId>) -> Self {
+        Self::of(move |session| more.contains(session) || self.contains(session))
+    }
+}
+
+impl Default for SessionSet {
+    fn default() -> Self {
+        Self::of(|_| false)
+    }
+}
+
+impl<const N: usize> From<[SessionId; N]> for SessionSet {
+    fn from(sessions: [SessionId; N]) -> Self {
+        BTreeSet::from(sessions).into()
+    }
+}
+
+impl FromIterator<SessionId> for SessionSet {
+    fn from_iter<I: IntoIterator<Item = SessionId>>(sessions: I) -> Self {
+        sessions.into_iter().collect::<BTreeSet<_>>().into()
+    }
+}
+
+impl From<BTreeSet<SessionId>> for SessionSet {
+    fn from(sessions: BTreeSet<SessionId>) -> Self {
+        Self::of(move |session| sessions.contains(session))
+    }
+}
+
+impl fmt::Debug for SessionSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SessionSet")
+    }
 }
 
 impl AccountFingerprint {

@@ -12,6 +12,7 @@ pub mod marker;
 pub mod markup;
 pub mod offer;
 pub mod orphan;
+pub mod queue;
 pub mod remote;
 pub mod requeue;
 pub mod send;

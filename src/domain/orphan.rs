@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::ids::{AccountFingerprint, InstallationId, LaunchKey, SessionId};
+use super::ids::{AccountFingerprint, InstallationId, LaunchKey, SessionId, SessionSet};
 use super::marker::{Marker, MarkerSubject};
 use super::send::judge::CLOCK_SKEW;
 use super::snapshot::Snapshot;
@@ -45,6 +45,8 @@ pub struct KnownSession {
     pub name: String,
     /// The provider sessions that are recorded on it.
     pub recorded: BTreeSet<SessionId>,
+    /// Whether one more is recorded on it whose id is only in the set of all that are recorded.
+    pub has_unlisted: bool,
     /// The record of its launch.
     pub launch: Option<KnownLaunch>,
     /// Whether it has ended.
@@ -70,11 +72,13 @@ pub struct KnownLaunch {
     pub account: AccountFingerprint,
 }
 
-/// Everything that is known of who owns what.
+/// What is known of who owns what: every provider session that is recorded anywhere, and the CodeSessions that matter.
 #[derive(Clone, Debug, Default)]
 pub struct Ledger {
     sessions: BTreeMap<String, KnownSession>,
-    recorded: BTreeSet<SessionId>,
+    recorded: SessionSet,
+    /// Those recorded on the CodeSessions in `sessions`.
+    listed: BTreeSet<SessionId>,
     released: Released,
 }
 
@@ -88,22 +92,24 @@ pub struct Released {
 }
 
 impl Ledger {
-    /// A ledger without CodeSessions.
-    pub fn new(released: Released) -> Self {
+    /// A ledger without CodeSessions; `recorded` are the provider sessions that are recorded on any.
+    pub fn new(recorded: SessionSet, released: Released) -> Self {
         Self {
+            sessions: BTreeMap::new(),
+            recorded,
+            listed: BTreeSet::new(),
             released,
-            ..Self::default()
         }
     }
 
-    /// Enters the CodeSession with this uid, or what is newly known of it.
-    pub fn enter(&mut self, uid: String, session: KnownSession) {
-        self.recorded.extend(session.recorded.iter().cloned());
+    /// Inserts the CodeSession with this uid, or what is newly known of it.
+    pub fn insert(&mut self, uid: String, session: KnownSession) {
+        self.listed.extend(session.recorded.iter().cloned());
         self.sessions.insert(uid, session);
     }
 
     /// The CodeSession with this uid is gone.
-    pub fn strike(&mut self, uid: &str) {
+    pub fn remove(&mut self, uid: &str) {
         self.sessions.remove(uid);
     }
 
@@ -112,9 +118,9 @@ impl Ledger {
         self.sessions.get(uid)
     }
 
-    /// Every provider session that is recorded on a CodeSession.
-    pub fn recorded(&self) -> &BTreeSet<SessionId> {
-        &self.recorded
+    /// Whether the provider session is recorded on a CodeSession.
+    pub fn is_recorded(&self, session: &SessionId) -> bool {
+        self.recorded.contains(session) || self.listed.contains(session)
     }
 
     /// The CodeSession that the mark names, and whether it does so beyond doubt.
@@ -147,7 +153,7 @@ impl Ledger {
 
 /// From where a session is judged.
 #[derive(Clone, Debug)]
-pub struct Ground<'a> {
+pub struct Context<'a> {
     /// This installation.
     pub installation: &'a InstallationId,
     /// The account that the session was found with.
@@ -164,7 +170,7 @@ pub enum Verdict {
     /// A CodeSession has it.
     Owned,
     /// It may still be recorded: it is too young, or a launch that may have made it is still being looked for.
-    Young,
+    TooRecent,
     /// Another installation's.
     Foreign,
     /// Nobody has it, and nothing of it runs.
@@ -198,28 +204,28 @@ pub enum Stop {
 }
 
 /// Age from which an accepted launch must have been recorded.
-pub fn grown_up(timing: &Timing) -> Duration {
+pub fn min_orphan_age(timing: &Timing) -> Duration {
     timing.fence() + timing.clock_margin
 }
 
 /// Whose a session is, and what may be done with it.
-pub fn judge(marked: &Marked, ledger: &Ledger, ground: &Ground<'_>) -> Verdict {
+pub fn judge(marked: &Marked, ledger: &Ledger, context: &Context<'_>) -> Verdict {
     let installation = match &marked.mark {
         Mark::Prompt(marker) => &marker.installation,
         Mark::Name { installation, .. } => installation,
     };
-    if installation != ground.installation {
+    if installation != context.installation {
         return Verdict::Foreign;
     }
     let snapshot = &marked.snapshot;
-    if ledger.recorded.contains(&snapshot.session_id) {
+    if ledger.is_recorded(&snapshot.session_id) {
         return Verdict::Owned;
     }
     let age = snapshot
         .created_at
-        .map(|created| Duration::try_from(ground.now.duration_since(created)).unwrap_or_default());
-    if age.is_some_and(|age| age < grown_up(ground.timing)) {
-        return Verdict::Young;
+        .map(|created| Duration::try_from(context.now.duration_since(created)).unwrap_or_default());
+    if age.is_some_and(|age| age < min_orphan_age(context.timing)) {
+        return Verdict::TooRecent;
     }
     let ended = snapshot.phase.is_terminal();
     let Some((uid, owner, certain)) = ledger.owner(&marked.mark) else {
@@ -245,15 +251,16 @@ pub fn judge(marked: &Marked, ledger: &Ledger, ground: &Ground<'_>) -> Verdict {
             stop,
         })
     };
-    match (&owner.launch, owner.recorded.is_empty()) {
+    let unrecorded = owner.recorded.is_empty() && !owner.has_unlisted;
+    match (&owner.launch, unrecorded) {
         // Whoever follows the claim may take it over yet.
-        (Some(launch), _) if is_open(launch, owner) => Verdict::Young,
+        (Some(launch), _) if is_open(launch, owner) => Verdict::TooRecent,
         (Some(launch), false) if launch.state.arrived() => {
             let ours = certain
-                && launch.account == *ground.account
+                && launch.account == *context.account
                 && snapshot
                     .created_at
-                    .is_some_and(|created| in_time_of_claim(launch, created, ground.timing));
+                    .is_some_and(|created| in_time_of_claim(launch, created, context.timing));
             let stop = match (ours, ended, owner.policy) {
                 (_, true, _) => Stop::Ended,
                 (false, false, _) => Stop::Never,
@@ -324,6 +331,7 @@ mod tests {
         KnownSession {
             name: "team-a/one".into(),
             recorded: [SessionId::new("fb_recorded")].into(),
+            has_unlisted: false,
             launch: Some(KnownLaunch {
                 key: LaunchKey::derive("ns", UID, 1),
                 state: SendState::Confirmed,
@@ -339,7 +347,7 @@ mod tests {
 
     fn ledger(owner: KnownSession) -> Ledger {
         let mut ledger = Ledger::default();
-        ledger.enter(UID.into(), owner);
+        ledger.insert(UID.into(), owner);
         ledger
     }
 
@@ -349,13 +357,13 @@ mod tests {
 
     fn judged_at(marked: &Marked, ledger: &Ledger, now: Timestamp) -> Verdict {
         let timing = Timing::default();
-        let ground = Ground {
+        let context = Context {
             installation: &InstallationId::new(US),
             account: &AccountFingerprint::new("account"),
             timing: &timing,
             now,
         };
-        judge(marked, ledger, &ground)
+        judge(marked, ledger, &context)
     }
 
     fn orphan(verdict: Verdict) -> Orphan {
@@ -402,12 +410,12 @@ mod tests {
 
     #[test]
     fn within_the_fence_and_its_margin_nothing_is_an_orphan_yet() {
-        let grown = noon() + 1.minute() + grown_up(&Timing::default());
+        let grown = noon() + 1.minute() + min_orphan_age(&Timing::default());
         for uid in [UID, "unknown"] {
             let mut marked = extra();
             marked.mark = Mark::Prompt(Marker::launch(InstallationId::new(US), uid, 1));
             let before = judged_at(&marked, &ledger(owner()), grown - 1.second());
-            assert_eq!(before, Verdict::Young, "{uid}");
+            assert_eq!(before, Verdict::TooRecent, "{uid}");
             let after = judged_at(&marked, &ledger(owner()), grown);
             assert!(matches!(after, Verdict::Orphan(_)), "{uid}: {after:?}");
         }
@@ -419,7 +427,7 @@ mod tests {
             let mut open = owner();
             open.recorded.clear();
             change_launch(&mut open, |launch| launch.state = state);
-            assert_eq!(judged(&extra(), &ledger(open.clone())), Verdict::Young);
+            assert_eq!(judged(&extra(), &ledger(open.clone())), Verdict::TooRecent);
             // Whoever has given up takes nothing over any more.
             open.ended = true;
             let found = orphan(judged(&extra(), &ledger(open)));
@@ -495,7 +503,10 @@ mod tests {
             ..Released::default()
         };
         for released in [by_uid, by_id] {
-            let found = orphan(judged(&extra(), &Ledger::new(released)));
+            let found = orphan(judged(
+                &extra(),
+                &Ledger::new(SessionSet::default(), released),
+            ));
             assert_eq!(found.reason, OrphanReason::Released);
             assert_eq!(found.stop, Stop::Never);
         }

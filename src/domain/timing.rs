@@ -40,6 +40,8 @@ pub struct Timing {
     pub poll_max: Duration,
     /// After which a stop that nobody confirmed is sent again. Default: 15 s.
     pub stop_again: Duration,
+    /// Shortest time between two changes of the queue position that is stored for a waiting session. Default: 1 min.
+    pub queue_interval: Duration,
     /// How long nothing must move after a stop was taken, at a provider that has no status for stopped sessions, until the
     /// session counts as stopped. Default: 2 min.
     pub stop_silence: Duration,
@@ -72,6 +74,7 @@ impl Default for Timing {
             poll_min: Duration::from_secs(3),
             poll_max: Duration::from_secs(30),
             stop_again: Duration::from_secs(15),
+            queue_interval: Duration::from_secs(60),
             stop_silence: Duration::from_secs(120),
             stalled_after: Duration::from_secs(300),
             lost_after: Duration::from_secs(600),

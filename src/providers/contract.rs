@@ -16,7 +16,7 @@ use url::Url;
 use super::credential::Credential;
 use super::templates::Templates;
 use crate::api::{ProviderKind, ProviderSpec};
-use crate::domain::ids::{InstallationId, LaunchKey, SessionId};
+use crate::domain::ids::{InstallationId, LaunchKey, SessionId, SessionSet};
 pub use crate::domain::orphan::{Mark, Marked};
 pub use crate::domain::remote::*;
 use crate::domain::snapshot::Snapshot;
@@ -285,7 +285,7 @@ pub struct AdoptRequest {
     /// Whether an `Absent` is of use: only then sessions of another time or repository are looked at.
     pub prove_absence: bool,
     /// Sessions that belong to another CodeSession.
-    pub owned: BTreeSet<SessionId>,
+    pub owned: SessionSet,
     /// Whether this endpoint and account have been seen to use our id ([`Recovery::ClientId`]) or to show our marker
     /// ([`Recovery::Marker`]). If not, a lookup that does not find the id scans the list as well, and a session of our time and
     /// repository without a marker may be ours whatever it shows.
@@ -307,7 +307,7 @@ pub struct MarkedRequest {
     /// that they have been paid for.
     pub ended_from: Timestamp,
     /// Sessions that the caller knows, whosever they are. They are not looked at.
-    pub known: BTreeSet<SessionId>,
+    pub known: SessionSet,
     /// Where the previous call of this round stopped.
     pub resume: Option<ScanState<Marked>>,
 }

@@ -14,7 +14,7 @@ mod firebender;
 mod firetiger;
 mod flapjack;
 mod recovery;
-mod repository;
+pub mod repository;
 mod v0_agents;
 mod wire;
 

@@ -8,7 +8,8 @@ pub fn same_repository(a: &str, b: &str) -> bool {
     !a.is_empty() && a == b
 }
 
-fn canonical(url: &str) -> String {
+/// One spelling for every repository: equal for two texts that name the same one. Empty for what names none.
+pub fn canonical(url: &str) -> String {
     let url = url.trim().to_ascii_lowercase();
     // `git@github.com:acme/app` is the same as `ssh://git@github.com/acme/app`.
     let (scheme, rest) = match url.split_once("://") {

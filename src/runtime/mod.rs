@@ -3,16 +3,17 @@
 //!
 //! Nothing in here knows a CodeAgent, a CodeSession or a provider.
 
+pub mod cache;
 pub mod client;
+pub mod dispatch;
 pub mod events;
 pub mod heartbeat;
 pub mod identity;
 pub mod lease;
 pub mod lock;
-pub mod overlay;
 pub mod panics;
 pub mod proxy;
+pub mod queue;
 pub mod server;
 pub mod shared_reads;
-pub mod watch;
 pub mod write;

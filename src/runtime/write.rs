@@ -14,6 +14,8 @@ use kube::{Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
+use super::cache::prune;
+
 /// Why a write was not stored.
 #[derive(Debug, thiserror::Error)]
 pub enum WriteError {
@@ -152,7 +154,7 @@ where
 }
 
 fn pruned<K: Resource>(mut object: K) -> K {
-    object.meta_mut().managed_fields = None;
+    prune(&mut object);
     object
 }
 

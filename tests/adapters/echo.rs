@@ -1,6 +1,5 @@
 //! What a lookup makes of a prompt that a provider does not give back as it was sent: at every provider that tells prompts.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use codeagent_operator::api::{CursorApiVersion, CursorSpec, ProviderKind, ProviderSpec};
@@ -129,7 +128,7 @@ fn sent() -> String {
 fn request() -> AdoptRequest {
     AdoptRequest {
         sent: Some(sent()),
-        owned: BTreeSet::new(),
+        owned: Default::default(),
         ..adopt_request()
     }
 }

@@ -216,7 +216,7 @@ fn request() -> MarkedRequest {
         created_from: "2026-09-25T13:00:00Z".parse().unwrap(),
         created_until: "2026-10-01T13:00:00Z".parse().unwrap(),
         ended_from: "2026-09-30T13:00:00Z".parse().unwrap(),
-        known: BTreeSet::new(),
+        known: Default::default(),
         resume: None,
     }
 }
@@ -239,8 +239,8 @@ async fn round(provider: &dyn Provider, mut request: MarkedRequest) -> (Vec<Mark
     for calls in 1..20 {
         let page = provider.marked(&request).await.unwrap();
         let found = page.found.iter().map(|it| it.snapshot.session_id.clone());
-        request.known.extend(found);
-        request.known.extend(page.foreign);
+        let seen = found.chain(page.foreign).collect();
+        request.known = request.known.and(seen);
         all.extend(page.found);
         request.resume = page.resume;
         if request.resume.is_none() {

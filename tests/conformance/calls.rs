@@ -1,7 +1,5 @@
 //! Every call of the contract, made one after the other, to see what one kind of trouble does to all of them.
 
-use std::collections::BTreeSet;
-
 use codeagent_operator::providers::contract::{
     AdoptAnswer, AdoptRequest, Capability, LaunchOutcome, MarkedRequest, Recovery, SessionRef,
 };
@@ -40,7 +38,7 @@ impl Calls {
             created_from: self.lookup.created_from,
             created_until: self.lookup.created_until,
             ended_from: self.lookup.created_from,
-            known: BTreeSet::new(),
+            known: Default::default(),
             resume: None,
         }
     }

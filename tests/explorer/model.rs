@@ -202,6 +202,7 @@ impl World {
             poll_min: TICK,
             poll_max: TICK,
             stop_again: TICK,
+            queue_interval: TICK,
             stop_silence: TICK * 2,
             stalled_after: Duration::ZERO,
             lost_after: TICK,

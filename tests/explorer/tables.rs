@@ -584,7 +584,7 @@ impl World {
                 namespace: "team",
                 name: "session",
                 uid: uid_text(object.uid),
-                namespace_uid: NAMESPACE_UID,
+                namespace_uid: Some(NAMESPACE_UID),
                 generation: i64::from(object.generation),
                 created_at: at(object.created),
                 deleting: object.deleting.map(at),

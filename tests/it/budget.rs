@@ -155,3 +155,37 @@ async fn sessions_of_one_key_are_looked_at_together(provider: Provider) {
     // Fewer than one round of looking at each of them alone would take.
     assert!(looks <= SESSIONS, "{looks} looks, {} lists", lists(&asked));
 }
+
+/// Who waits costs no more than who need not, but for what tells people that it waits: however many wait, and however often
+/// another one ends.
+#[tokio::test]
+async fn forty_that_wait_cost_seven_writes_each() {
+    const SESSIONS: usize = 40;
+    const MOST_WRITES_WAITING: usize = 7;
+    let provider = Provider::Cursor;
+    let world = World::new().await;
+    world
+        .agent_with(provider, serde_json::json!({"maxConcurrentSessions": 1}))
+        .await;
+    let log = world.audit_log().await;
+    // Positions change once a minute, as by default.
+    let arguments = Arguments::calm().with("--poll-max", "30s");
+    let _operator = world.operator_with(arguments).await;
+    until_ready(&world, provider).await;
+    for number in 0..SESSIONS {
+        let prompt = "sim: creating=10ms setup=10ms running=50ms\nDo it";
+        world.session(provider, &format!("s{number}"), prompt).await;
+    }
+    for number in 0..SESSIONS {
+        world.until_settled(&format!("s{number}")).await;
+    }
+    let mut writes = std::collections::BTreeMap::<String, usize>::new();
+    for request in world.requests(&log) {
+        if request.resource == "codesessions" && request.verb.is_write() {
+            *writes.entry(request.name.clone()).or_default() += 1;
+        }
+    }
+    assert_eq!(writes.len(), SESSIONS);
+    let most = writes.values().max().copied().unwrap_or_default();
+    assert!(most <= MOST_WRITES_WAITING, "{writes:#?}");
+}

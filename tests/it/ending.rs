@@ -4,8 +4,9 @@ use std::time::{Duration, Instant};
 
 use codeagent_operator::api::{SendState, SessionPhase};
 use codeagent_simulator::{Fault, FaultKind, Matcher, OperationClass, Provider};
+use k8s_openapi::api::core::v1::{Namespace, NamespaceSpec};
 use kube::ResourceExt;
-use kube::api::{Api, DeleteParams};
+use kube::api::{Api, DeleteParams, PostParams};
 use serde_json::json;
 
 use crate::support::for_each_provider;
@@ -343,4 +344,65 @@ async fn a_session_deleted_during_its_launch_is_stopped(provider: Provider) {
     world.delete_session(&session.name_any()).await;
     world.until_gone("brief").await;
     assert!(!world.at_provider(&session).active);
+}
+
+/// Deletes the world's namespace, and takes its finalizers away as people do with one that is stuck.
+async fn finalize_by_force(world: &World) {
+    let namespaces: Api<Namespace> = Api::all(world.namespace.client());
+    let name = world.namespace.name();
+    let _ = namespaces
+        .delete(name, &DeleteParams::default())
+        .await
+        .unwrap();
+    let mut namespace = namespaces.get(name).await.unwrap();
+    namespace.spec = Some(NamespaceSpec {
+        finalizers: Some(Vec::new()),
+    });
+    namespaces
+        .replace_subresource("finalize", name, &PostParams::default(), &namespace)
+        .await
+        .unwrap();
+    let gone = namespaces.get_opt(name).await.unwrap();
+    assert!(gone.is_none(), "{gone:?}");
+}
+
+for_each_provider!(what_is_left_in_a_namespace_that_is_gone_is_stopped);
+
+/// Its uid cannot be read any more, which nothing needs that was launched. Nothing new is launched.
+async fn what_is_left_in_a_namespace_that_is_gone_is_stopped(provider: Provider) {
+    let world = World::new().await;
+    world.agent(provider).await;
+    let operator = world.operator().await;
+    world.session(provider, "long", ENDLESS).await;
+    let running = world.until_phase("long", SessionPhase::Running).await;
+    operator.stop().await;
+    world.session(provider, "late", ENDLESS).await;
+    finalize_by_force(&world).await;
+    let _operator = world.operator().await;
+    world.until_reason("late", "Stalled", "NamespaceGone").await;
+    world.delete_session("late").await;
+    world.until_gone("late").await;
+    world.delete_session("long").await;
+    world.until_gone("long").await;
+    assert!(!world.at_provider(&running).active);
+    assert_eq!(world.simulator.launches(&Default::default()).len(), 1);
+}
+
+for_each_provider!(what_is_left_in_a_namespace_that_is_gone_goes_in_time_without_its_secret);
+
+async fn what_is_left_in_a_namespace_that_is_gone_goes_in_time_without_its_secret(
+    provider: Provider,
+) {
+    let world = World::new().await;
+    world.agent(provider).await;
+    let arguments = Arguments::impatient().with("--deletion-bound", "10s");
+    let operator = world.operator_with(arguments.clone()).await;
+    world.session(provider, "long", ENDLESS).await;
+    world.until_phase("long", SessionPhase::Running).await;
+    operator.stop().await;
+    world.delete_secret(provider).await;
+    finalize_by_force(&world).await;
+    let _operator = world.operator_with(arguments).await;
+    world.delete_session("long").await;
+    world.until_gone("long").await;
 }

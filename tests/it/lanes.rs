@@ -132,3 +132,32 @@ async fn an_exhausted_quota_is_found_out_once_for_all_that_wait() {
     world.change_agent(Provider::Cursor, settings).await;
     world.until_phase("first", SessionPhase::Running).await;
 }
+/// Each stop is sent once, or once more if its answer crossed with a look, and nothing is given up.
+#[tokio::test]
+async fn a_crowd_of_one_key_that_is_deleted_is_stopped_without_repetition() {
+    const CROWD: usize = 60;
+    let world = World::new().await;
+    world.agent(Provider::Cursor).await;
+    let operator = world.operator_with(Arguments::calm()).await;
+    let names: Vec<String> = (0..CROWD).map(|number| format!("s{number}")).collect();
+    for name in &names {
+        world.session(Provider::Cursor, name, ENDLESS).await;
+    }
+    for name in &names {
+        world.until_phase(name, SessionPhase::Running).await;
+    }
+    for name in &names {
+        world.delete_session(name).await;
+    }
+    for name in &names {
+        world.until_gone(name).await;
+    }
+    let stops = requests(&world, OperationClass::Cancel);
+    assert!(stops <= 2 * CROWD, "{stops} stops for {CROWD} sessions");
+    assert!(world.simulator.sessions().iter().all(|one| !one.active));
+    let metrics = operator.metrics().await;
+    assert!(
+        metrics.contains("codeagent_unaccounted_sessions_total{why=\"Orphaned\"} 0"),
+        "{metrics}"
+    );
+}

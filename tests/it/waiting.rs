@@ -256,3 +256,41 @@ async fn a_refused_launch_is_tried_with_the_next_key_at_once(provider: Provider)
     let done = world.until_settled("one").await;
     assert_eq!(world.launches(&done)[0].key, "second");
 }
+
+/// Two on one branch would overwrite each other's work, whoever named the branch; on branches of their own they run side by side.
+#[tokio::test]
+async fn sessions_that_push_to_one_branch_run_one_after_the_other() {
+    let world = World::new().await;
+    let provider = Provider::Firebender;
+    let shared = json!({"pullRequest": {"branchName": "agent/cleanup"}});
+    world.agent_with(provider, shared).await;
+    let _operator = world.operator().await;
+    let endless = json!({"prompt": "sim: outcome=never\nGo on"});
+    world.session_with(provider, "first", endless.clone()).await;
+    world.until_phase("first", SessionPhase::Running).await;
+    world
+        .session_with(provider, "second", endless.clone())
+        .await;
+    let waiting = world
+        .until_reason("second", "Reconciling", "WaitingForBranch")
+        .await;
+    let message = &condition_of(&waiting, "Reconciling").unwrap().message;
+    assert!(message.contains("CodeSession first"), "{message}");
+    // The same repository in another spelling has the same branches.
+    let mut spelled = endless.clone();
+    spelled["repository"] = json!({"url": "https://github.com/Acme/app.git", "ref": "main"});
+    world.session_with(provider, "spelled", spelled).await;
+    world
+        .until_reason("spelled", "Reconciling", "WaitingForBranch")
+        .await;
+    let mut own = endless;
+    own["pullRequest"] = json!({"branchName": "agent/{session}"});
+    world.session_with(provider, "elsewhere", own).await;
+    world.until_phase("elsewhere", SessionPhase::Running).await;
+    world.delete_session("first").await;
+    world.until_phase("second", SessionPhase::Running).await;
+    world
+        .until_reason("spelled", "Reconciling", "WaitingForBranch")
+        .await;
+    assert_eq!(world.simulator.launches(&Default::default()).len(), 3);
+}

@@ -198,16 +198,16 @@ pub struct PullRequestSpec {
     /// Open a pull request when done. Default: true.
     #[serde(default = "yes")]
     pub auto_create: bool,
-    /// Push to the starting branch instead of a new one. Sessions that push to one branch at the same time overwrite each other's
-    /// work: set maxConcurrentSessions to 1. Default: false.
+    /// Push to the starting branch instead of a new one. Sessions of a namespace that push to one branch run one after the other
+    /// (WaitingForBranch). Default: false.
     #[serde(default)]
     pub work_on_current_branch: bool,
     /// Do not ask anyone for a review. Default: false.
     #[serde(default)]
     pub skip_reviewer_request: bool,
     /// Name of the branch to create, where the provider lets us choose; {session} stands for the name of the CodeSession, as in
-    /// agent/{session}. Without it the sessions of the agent push to one branch and overwrite each other's work: set
-    /// maxConcurrentSessions to 1. Default: the provider's choice.
+    /// agent/{session}. Without it the sessions of the agent push to one branch, one after the other (WaitingForBranch).
+    /// Default: the provider's choice.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 255), extend("x-kubernetes-validations" = repository::branch_rules()))]
     pub branch_name: Option<String>,

@@ -248,8 +248,8 @@ pub struct PullRequestOverride {
     /// Do not ask anyone for a review.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub skip_reviewer_request: Option<bool>,
-    /// Name of the branch to create; {session} stands for the name of this CodeSession. Sessions that push to one branch at the
-    /// same time overwrite each other's work: give each a branch of its own.
+    /// Name of the branch to create; {session} stands for the name of this CodeSession. Sessions of a namespace that push to one
+    /// branch run one after the other (WaitingForBranch).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 255), extend("x-kubernetes-validations" = branch_rules()))]
     pub branch_name: Option<String>,

@@ -375,10 +375,12 @@ pub enum QueueResource {
     Capacity,
     /// The issue it works on, on which one launch at a time may be open.
     Issue,
+    /// The branch it would push to, on which one session at a time may work.
+    Branch,
 }
 
-words_schema!(QueueResource: Capacity, Issue);
-open_words!(QueueResource, or Capacity: Capacity, Issue);
+words_schema!(QueueResource: Capacity, Issue, Branch);
+open_words!(QueueResource, or Capacity: Capacity, Issue, Branch);
 
 /// The place among the sessions that wait.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -387,7 +389,7 @@ pub struct QueueStatus {
     /// What it waits for. Default: Capacity.
     #[serde(default)]
     pub of: QueueResource,
-    /// Place when this was written, 1 is next; absent where there is no order.
+    /// Position when this was written, 1 is next; only for the first ten, and at most once a minute. Absent where there is no order.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
     pub position: Option<i32>,

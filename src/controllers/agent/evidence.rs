@@ -36,11 +36,10 @@ pub(super) async fn find(
     scope: &Scope,
     agent: &CodeAgent,
     linked: &Linked,
-    sessions: &[Arc<CodeSession>],
+    launched: impl Iterator<Item = &Arc<CodeSession>>,
     findings: &Findings,
 ) -> Found {
-    let newest = sessions
-        .iter()
+    let newest = launched
         .filter_map(|session| accepted(session))
         .max_by_key(|launch| launch.evidence.seen_at);
     match findings.recovery {

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use kube::ResourceExt;
 use kube::api::Api;
-use kube_runtime::controller::Action;
+use kube_runtime::reflector::ObjectRef;
 use serde_json::json;
 use tracing::Instrument;
 
@@ -32,7 +32,6 @@ use crate::domain::requeue::jittered;
 use crate::domain::status::whole_seconds;
 use crate::domain::template::{Place, Site, Standing as TemplateStanding};
 use crate::providers::contract::ProviderType;
-use crate::runtime::watch::in_namespace;
 use crate::runtime::write::{Write, WriteError};
 
 /// Longest time one pass may take.
@@ -40,18 +39,15 @@ const PASS_BOUND: Duration = Duration::from_secs(180);
 /// When to look again at a CodeAgent that was changed by somebody else, unless the watch is faster.
 const STALE_AGAIN: Duration = Duration::from_millis(500);
 
-/// Brings one CodeAgent's status up to date.
-///
-/// # Errors
-/// If it could not be stored.
-pub async fn reconcile(agent: Arc<CodeAgent>, scope: Arc<Scope>) -> Result<Action, PassError> {
+/// Brings one CodeAgent's status up to date; answers with when to look again.
+pub async fn reconcile(reference: ObjectRef<CodeAgent>, scope: Arc<Scope>) -> Option<Duration> {
+    let agent = scope.agents.get(&reference)?;
     let begun = Instant::now();
     let span = tracing::info_span!(
         "agent",
         namespace = agent.namespace().unwrap_or_default(),
         name = agent.name_any()
     );
-    let agent = scope.agents_overlay.newest(agent);
     let result = tokio::time::timeout(PASS_BOUND, pass(&scope, &agent).instrument(span))
         .await
         .unwrap_or(Err(PassError::Timeout(PASS_BOUND)));
@@ -63,18 +59,11 @@ pub async fn reconcile(agent: Arc<CodeAgent>, scope: Arc<Scope>) -> Result<Actio
         .context
         .metrics
         .pass(Controller::Agent, outcome, begun.elapsed().as_secs_f64());
-    result.map(|again| {
-        Action::requeue(jittered(again, rand::random()).max(Duration::from_millis(20)))
-    })
-}
-
-/// What happens after a failed pass.
-pub fn on_error(agent: Arc<CodeAgent>, error: &PassError, scope: Arc<Scope>) -> Action {
-    tracing::warn!(agent = agent.name_any(), error = %Chain(error), "a pass failed and will be repeated");
-    Action::requeue(jittered(
-        scope.context.timing().fault_wait(3),
-        rand::random(),
-    ))
+    let again = result.unwrap_or_else(|error| {
+        tracing::warn!(agent = agent.name_any(), error = %Chain(&error), "a pass failed and will be repeated");
+        scope.context.timing().fault_wait(3)
+    });
+    Some(jittered(again, rand::random()).max(Duration::from_millis(20)))
 }
 
 /// One pass; answers with when to look again.
@@ -117,7 +106,7 @@ async fn pass(scope: &Arc<Scope>, agent: &Arc<CodeAgent>) -> Result<Duration, Pa
         let (linked, next) = examine(scope, &agent, provider, &namespace, &mut findings).await;
         again = next;
         if let Some(linked) = &linked {
-            let found = evidence::find(scope, &agent, linked, &sessions, &findings).await;
+            let found = evidence::find(scope, &agent, linked, sessions.launched(), &findings).await;
             findings.evidence = found.evidence;
             again = found.again.map_or(again, |soon| again.min(soon));
         }
@@ -206,7 +195,7 @@ async fn store(
     let write = Write::if_unchanged(agent).set(&["status"], json!(status));
     match write.to_status(&api, &agent.name_any()).await {
         Ok(newer) => {
-            scope.agents_overlay.keep(Arc::new(newer));
+            scope.stored_agent(&Arc::new(newer));
             Ok(Stored::Yes)
         }
         Err(WriteError::Stale) => Ok(Stored::Stale),
@@ -272,7 +261,9 @@ async fn examine(
         };
         context
             .accounts
-            .ask(&linked.key, linked.provider.as_ref(), older_than)
+            .ask(&linked.key, linked.provider.as_ref(), older_than, &|| {
+                context.may_begin()
+            })
             .await;
     }
     let standing = context.accounts.standing(&linked.key);
@@ -381,25 +372,43 @@ fn orphans(context: &Context, agent: &str) -> Option<Vec<OrphanStatus>> {
         // Nobody would ever take them back.
         return Some(Vec::new());
     }
-    context.sweeper.report(agent)
+    context.orphans.report(agent)
 }
 
-fn sessions_of(scope: &Scope, namespace: &str, agent: &str) -> Vec<Arc<CodeSession>> {
-    in_namespace(&scope.sessions, namespace)
-        .into_iter()
-        .filter(|session| session.spec.agent_ref.name == agent)
-        .map(|session| scope.sessions_overlay.newest(session))
-        .collect()
+/// The sessions of a CodeAgent with which something is left to do, and how many there are with which nothing is.
+struct Sessions {
+    whole: Vec<Arc<CodeSession>>,
+    finished: usize,
+    /// The one that was launched last, also if it has finished since.
+    newest: Option<Arc<CodeSession>>,
+}
+
+impl Sessions {
+    /// Those whose launches are known in full.
+    fn launched(&self) -> impl Iterator<Item = &Arc<CodeSession>> {
+        self.whole.iter().chain(&self.newest)
+    }
+}
+
+fn sessions_of(scope: &Scope, namespace: &str, agent: &str) -> Sessions {
+    Sessions {
+        whole: scope.sessions.group(namespace, agent),
+        finished: scope.sessions.records(namespace, agent),
+        newest: scope.newest_launch(namespace, agent),
+    }
 }
 
 /// The counts, if it is time to write them, and when it will be if it is not.
 fn counts(
     scope: &Scope,
     agent: &CodeAgent,
-    sessions: &[Arc<CodeSession>],
+    sessions: &Sessions,
 ) -> (Option<SessionCounts>, Option<Duration>) {
-    let mut counts = SessionCounts::default();
-    for session in sessions {
+    let mut counts = SessionCounts {
+        finished: sessions.finished.try_into().unwrap_or(i32::MAX),
+        ..SessionCounts::default()
+    };
+    for session in &sessions.whole {
         let phase = session
             .status
             .as_ref()

@@ -24,7 +24,6 @@ use crate::domain::template::{
 use crate::providers::contract::{ModelChoice, ProviderType, PullRequestPolicy};
 use crate::providers::http::nothing_was_started;
 use crate::providers::templates::{StoredTemplate, Template, TemplateMark, Templates};
-use crate::runtime::watch::in_namespace;
 use crate::runtime::write::{Write, WriteError};
 
 /// Steps in a row in one pass: a template's whole life has fewer.
@@ -125,7 +124,9 @@ async fn place_of_deleted(scope: &Scope, agent: &CodeAgent) -> (Place, Option<Li
         let provider = linked.provider.as_ref();
         context
             .accounts
-            .ask(&linked.key, provider, Duration::ZERO)
+            .ask(&linked.key, provider, Duration::ZERO, &|| {
+                context.may_begin()
+            })
             .await;
     }
     let standing = context.accounts.standing(&linked.key);
@@ -268,8 +269,11 @@ impl Keeper<'_> {
     /// The templates under which sessions are active, or may be.
     fn in_use(&self) -> BTreeMap<String, Use> {
         let mut in_use = BTreeMap::new();
-        for session in in_namespace(&self.scope.sessions, &self.namespace) {
-            let session = self.scope.sessions_overlay.newest(session);
+        for session in self
+            .scope
+            .sessions
+            .group(&self.namespace, &self.agent.name_any())
+        {
             let Some(status) = session.status.as_ref() else {
                 continue;
             };
@@ -482,7 +486,7 @@ impl Keeper<'_> {
 
     fn stored(&mut self, newer: CodeAgent) {
         self.agent = Arc::new(newer);
-        self.scope.agents_overlay.keep(Arc::clone(&self.agent));
+        self.scope.stored_agent(&self.agent);
     }
 
     async fn add_finalizer(&mut self) -> Result<(), WriteError> {
@@ -512,7 +516,7 @@ impl Keeper<'_> {
         }
         // Its removal may have been seen before the answer to our own write: nobody else would forget it then.
         let reference = kube_runtime::reflector::ObjectRef::from_obj(self.agent.as_ref());
-        if self.scope.agents.get(&reference).is_none() {
+        if !self.scope.agents.contains(&reference) {
             self.scope.forget_agent(&self.uid);
         }
         Ok(Some(Kept::Gone))

@@ -8,9 +8,9 @@ use super::gather::{Facts, sent_prompt};
 use crate::api::CodeSession;
 use crate::domain::ids::{AccountFingerprint, SessionId};
 use crate::domain::remote::{CancelAnswer, ErrorClass, ProviderError, SessionRef};
-use crate::domain::session::{LookupPlan, Outcome, Owner, session_ref};
+use crate::domain::session::{LookupPlan, Outcome, Owner};
 use crate::providers::contract::AdoptRequest;
-use crate::runtime::watch;
+use crate::runtime::cache::Kept;
 
 /// Looks at what is there before a launch.
 pub(super) async fn preflight(
@@ -42,7 +42,7 @@ pub(super) async fn look_up(
         sent: sent_prompt(facts, object),
         created_from: lookup.created_from,
         created_until: lookup.created_until,
-        owned: scope.context.owned_by_others(&facts.uid),
+        owned: scope.context.owners.others(&facts.uid),
         prove_absence: lookup.prove_absence,
         evidence_seen: lookup.evidence_seen,
         resume: lookup.resume.clone(),
@@ -123,17 +123,20 @@ fn last_account(scope: &Scope, linked: &Linked) -> AccountFingerprint {
 
 /// The other CodeSession that a session at the provider belongs to.
 fn owner_of(scope: &Scope, object: &CodeSession, uid: &str, session: &SessionId) -> Option<Owner> {
-    if !scope.context.owned_by_others(uid).contains(session) {
+    let owners = &scope.context.owners;
+    if !owners.others(uid).contains(session) {
         return None;
     }
-    let namespace = object.namespace().unwrap_or_default();
-    let named = watch::in_namespace(&scope.sessions, &namespace)
-        .iter()
-        .find(|other| {
-            other.uid().as_deref() != Some(uid)
-                && session_ref(other.status.as_ref())
-                    .is_some_and(|theirs| theirs.session_id == *session)
-        })
-        .map(|other| other.name_any());
+    let own_namespace = object.namespace().unwrap_or_default();
+    let mut named = None;
+    scope.sessions.for_each(|namespace, name, kept| {
+        let owner: Option<String> = match kept {
+            Kept::Whole(session) => session.uid(),
+            Kept::Record(record) => Some(record.uid()),
+        };
+        if namespace == own_namespace && owner.is_some_and(|owner| owners.owns(&owner, session)) {
+            named = Some(name.to_owned());
+        }
+    });
     Some(named.map_or(Owner::Elsewhere, Owner::Named))
 }

@@ -80,7 +80,12 @@ pub(super) async fn execute(
             };
             let accounts = &scope.context.accounts;
             accounts
-                .ask(&linked.key, linked.provider.as_ref(), Duration::ZERO)
+                .ask(
+                    &linked.key,
+                    linked.provider.as_ref(),
+                    Duration::ZERO,
+                    &|| scope.context.may_begin(),
+                )
                 .await;
             return Ok(Step::Go(object));
         }
@@ -171,7 +176,7 @@ async fn after_write(
                 return Ok(Step::Rest(Again::NEVER));
             };
             let newer = Arc::new(newer);
-            scope.sessions_overlay.keep(Arc::clone(&newer));
+            scope.stored(&newer);
             Ok(Step::Go(newer))
         }
         Err(error) => {

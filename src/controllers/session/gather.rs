@@ -10,10 +10,10 @@ use sha2::{Digest, Sha256};
 
 use super::super::accounts::Standing;
 use super::super::connection::{Linked, Obstacle, endpoint, held, link, obstacle, without};
-use super::super::error::PassError;
+use super::super::error::{Chain, PassError};
 use super::super::memory::Remembered;
 use super::super::scope::Scope;
-use super::queue::{place, turn};
+use super::admit::{Applies, admit};
 use super::{attach, salted};
 use crate::api::{
     ADOPT_ANNOTATION, CodeAgent, CodeSession, Effective, FINALIZER, KeyReference,
@@ -40,7 +40,7 @@ pub(super) struct Facts {
     pub uid: String,
     namespace: String,
     name: String,
-    namespace_uid: String,
+    namespace_uid: Option<String>,
     generation: i64,
     created_at: Timestamp,
     deleting: Option<Timestamp>,
@@ -71,7 +71,7 @@ impl Facts {
                 namespace: &self.namespace,
                 name: &self.name,
                 uid: &self.uid,
-                namespace_uid: &self.namespace_uid,
+                namespace_uid: self.namespace_uid.as_deref(),
                 generation: self.generation,
                 created_at: self.created_at,
                 deleting: self.deleting,
@@ -137,14 +137,7 @@ pub(super) async fn gather(scope: &Arc<Scope>, object: &CodeSession) -> Result<F
         .get(&ObjectRef::new(&object.spec.agent_ref.name).within(&namespace))
         // One that is held until its template is gone starts nothing any more.
         .filter(|agent| agent.metadata.deletion_timestamp.is_none());
-    let namespace_uid =
-        context
-            .namespace_uid(&namespace)
-            .await
-            .map_err(|source| PassError::Read {
-                what: "the namespace of the session",
-                source,
-            })?;
+    let namespace_uid = namespace_uid(scope, object, &namespace).await?;
 
     let status = stored_status(object);
     let recorded = status.and_then(|status| status.effective.as_ref());
@@ -247,8 +240,16 @@ pub(super) async fn gather(scope: &Arc<Scope>, object: &CodeSession) -> Result<F
         blocked.filter(|_| !launched),
         launched,
     );
-    let able = matches!(&readiness, Readiness::Ready(connected)
-            if !facts.as_ref().is_some_and(|facts| template_missing(facts, connected)))
+    let lacks_template = match (&readiness, &facts) {
+        (Readiness::Ready(connected), Some(facts)) => template_missing(facts, connected),
+        _ => false,
+    };
+    if let (true, Some(agent)) = (lacks_template && !launched, &agent) {
+        // It keeps the template, and may not know yet that the key is another account's now.
+        scope.look_at_agent(agent);
+    }
+    let able = matches!(&readiness, Readiness::Ready(_))
+        && !lacks_template
         && matches!(
             &agent_view,
             AgentView::Present {
@@ -257,17 +258,23 @@ pub(super) async fn gather(scope: &Arc<Scope>, object: &CodeSession) -> Result<F
                 ..
             }
         );
-    let place = match need {
-        // Who cannot be launched now must not hold a place that another could use.
-        Needs::Launch if able => place(scope, object, agent.as_deref(), &namespace, &uid),
-        Needs::Launch | Needs::Nothing | Needs::Connection => Place::Free,
-    };
-    let turn = match (need, &facts) {
-        (Needs::Launch, Some(facts)) if facts.recovery == Recovery::None => {
-            let ready = able && place == Place::Free;
-            turn(scope, object, &agent_view, &uid, ready)
+    let (place, turn) = match need {
+        Needs::Launch => admit(
+            scope,
+            object,
+            &Applies {
+                agent: agent.as_deref(),
+                view: &agent_view,
+                issue_tells: facts
+                    .as_ref()
+                    .is_some_and(|facts| facts.recovery == Recovery::None),
+                able,
+            },
+        ),
+        Needs::Nothing | Needs::Connection => {
+            context.admission.withdraw(&uid);
+            (Place::Free, Turn::Unneeded)
         }
-        (Needs::Launch | Needs::Nothing | Needs::Connection, _) => Turn::Unneeded,
     };
     Ok(Facts {
         now: Timestamp::now(),
@@ -294,7 +301,7 @@ pub(super) async fn gather(scope: &Arc<Scope>, object: &CodeSession) -> Result<F
             .creation_timestamp
             .as_ref()
             .is_some_and(|created| created.0 < context.started_at())
-            || context.owns_any(&uid),
+            || context.owners.owns_any(&uid),
         agent: agent_view,
         provider: facts,
         readiness,
@@ -308,6 +315,27 @@ pub(super) async fn gather(scope: &Arc<Scope>, object: &CodeSession) -> Result<F
         stopping: !context.may_begin(),
         uid,
     })
+}
+
+/// The uid of the session's namespace, which is part of the keys of its launches. Without it nothing is launched, but what was
+/// launched is followed and stopped: its key is recorded.
+async fn namespace_uid(
+    scope: &Scope,
+    object: &CodeSession,
+    namespace: &str,
+) -> Result<Option<String>, PassError> {
+    let launched = Stage::of(stored_status(object)).claimed().is_some();
+    match scope.context.namespace_uid(namespace).await {
+        Ok(uid) => Ok(uid),
+        Err(error) if launched || object.metadata.deletion_timestamp.is_some() => {
+            tracing::warn!(error = %Chain(&error), "the namespace of the session cannot be read; it goes on without");
+            Ok(None)
+        }
+        Err(source) => Err(PassError::Read {
+            what: "the namespace of the session",
+            source,
+        }),
+    }
 }
 
 /// The settings that a launch was claimed with: what the CodeAgent, this installation or this version of the operator would
@@ -330,7 +358,7 @@ fn remember_claim(scope: &Scope, object: &CodeSession, uid: &str, uptime: Durati
     let claim = stored_status(object)
         .and_then(|status| status.launch.as_ref())
         .map(|record| ClaimId::new(record.claim_id.clone()));
-    scope.context.memory.change(uid, |remembered| {
+    scope.context.memory.begin(uid, |remembered| {
         if remembered
             .claim
             .as_ref()

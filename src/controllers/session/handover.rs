@@ -76,6 +76,7 @@ fn hand_over(
     let tasks = &scope.context.tasks;
     let uid = facts.uid.clone();
     scope.context.memory.begin_effect(&uid);
+    let refusals = scope.context.lead.refusals();
     let (task_scope, task_object) = (Arc::clone(scope), Arc::clone(object));
     let work = async move {
         let bound = bound(&task_scope);
@@ -90,6 +91,10 @@ fn hand_over(
     tasks.spawn(async move {
         let ended = work.await;
         finish(&scope, &object, &uid, ended);
+        if scope.context.lead.refusals() != refusals {
+            // It may have been given up because the lead had lapsed for a moment, which triggers nothing.
+            scope.session_queue.push(ObjectRef::from_obj(&*object));
+        }
     });
 }
 
@@ -107,12 +112,13 @@ fn finish(
 ) {
     // A pass that came meanwhile went away: what it came for is still to be done.
     let missed = scope.context.memory.end_effect(uid);
-    let newest = scope.sessions_overlay.kept_or(object);
     let reference = ObjectRef::from_obj(&**object);
+    let newest = scope.sessions.get(&reference);
+    let newest = newest.as_ref().unwrap_or(object);
     let again = match ended {
         Ok(Ok(Step::Go(_) | Step::Handed | Step::Queued { .. })) => Some(Duration::ZERO),
         Ok(Ok(Step::Rest(again))) => {
-            rest(scope, &newest);
+            rest(scope, newest, again);
             again.wait(rand::random())
         }
         Ok(Ok(Step::Stale)) => Some(Duration::from_millis(500)),

@@ -1,10 +1,10 @@
 //! The controller of CodeSessions: one pass after the other until there is nothing to do right now.
 
+mod admit;
 mod calls;
 mod execute;
 mod gather;
 mod handover;
-mod queue;
 mod record;
 mod send;
 mod writes;
@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use kube::ResourceExt;
-use kube_runtime::controller::Action;
+use kube::api::Api;
 use kube_runtime::reflector::ObjectRef;
 use tracing::Instrument;
 
@@ -21,8 +21,8 @@ use super::connection::Linked;
 use super::error::{Chain, PassError};
 use super::metrics::{Controller, PassOutcome};
 use super::poller::Followed;
-use super::scope::{Scope, open_claim};
-use crate::api::{CodeSession, SessionPhase};
+use super::scope::Scope;
+use crate::api::CodeSession;
 use crate::domain::ids::AccountFingerprint;
 use crate::domain::remote::ErrorClass;
 use crate::domain::requeue::{Again, jittered};
@@ -50,17 +50,47 @@ pub(super) enum Step {
     },
 }
 
-/// Brings one session as far as it gets now.
-///
-/// # Errors
-/// If something of the cluster could not be read or stored.
-pub async fn reconcile(object: Arc<CodeSession>, scope: Arc<Scope>) -> Result<Action, PassError> {
-    // The cache may have moved on since this pass was put into the queue: what has gone is not looked at again, or its
-    // last words would be said twice.
-    let Some(cached) = scope.sessions.get(&ObjectRef::from_obj(&*object)) else {
-        return Ok(Action::await_change());
+/// Brings one session as far as it gets now; answers with when to look again.
+pub async fn reconcile(reference: ObjectRef<CodeSession>, scope: Arc<Scope>) -> Option<Duration> {
+    let object = match whole(&scope, &reference).await {
+        Ok(Some(object)) => object,
+        // What has gone is not looked at again, or its last words would be said twice.
+        Ok(None) => return None,
+        Err(error) => return Some(failed(&scope, &reference, None, &error)),
     };
-    let mut object = scope.sessions_overlay.newest(cached);
+    let uid = object.uid().unwrap_or_default();
+    match passes(&scope, object).await {
+        Ok(again) => again.map(|again| again.max(Duration::from_millis(20))),
+        Err(error) => Some(failed(&scope, &reference, Some(&uid), &error)),
+    }
+}
+
+/// The session as a whole. Of one that is done with only a record is kept, so it is read.
+async fn whole(
+    scope: &Scope,
+    reference: &ObjectRef<CodeSession>,
+) -> Result<Option<Arc<CodeSession>>, PassError> {
+    if let Some(object) = scope.sessions.get(reference) {
+        return Ok(Some(object));
+    }
+    if !scope.sessions.contains(reference) {
+        return Ok(None);
+    }
+    let namespace = reference.namespace.as_deref().unwrap_or_default();
+    let api: Api<CodeSession> = Api::namespaced(scope.context.client.clone(), namespace);
+    let object = api.get_opt(&reference.name).await;
+    let object = object.map_err(|source| PassError::Read {
+        what: "the session",
+        source,
+    })?;
+    Ok(object.map(Arc::new))
+}
+
+/// Passes over one session until there is nothing to do right now.
+async fn passes(
+    scope: &Arc<Scope>,
+    mut object: Arc<CodeSession>,
+) -> Result<Option<Duration>, PassError> {
     for _ in 0..MOST_PASSES {
         let begun = Instant::now();
         let span = tracing::info_span!(
@@ -72,8 +102,8 @@ pub async fn reconcile(object: Arc<CodeSession>, scope: Arc<Scope>) -> Result<Ac
                 .as_ref()
                 .map_or("Pending", |status| status.phase.as_str()),
         );
-        let bound = handover::bound(&scope);
-        let step = tokio::time::timeout(bound, pass(&scope, &object).instrument(span))
+        let bound = handover::bound(scope);
+        let step = tokio::time::timeout(bound, pass(scope, &object).instrument(span))
             .await
             .unwrap_or(Err(PassError::Timeout(bound)));
         let outcome = match &step {
@@ -88,71 +118,46 @@ pub async fn reconcile(object: Arc<CodeSession>, scope: Arc<Scope>) -> Result<Ac
             .context
             .metrics
             .pass(Controller::Session, outcome, begun.elapsed().as_secs_f64());
-        // Who waits to launch keeps its place and its turn.
+        // Who waits to launch keeps its slot and its lock.
         if !matches!(step, Ok(Step::Go(_) | Step::Handed | Step::Queued { .. })) {
-            leave_unused_place(&scope, &object);
-            leave_turn(&scope, &object);
-            handover::leave_lane(&scope, &object);
+            release_unused(scope, &object);
+            handover::leave_lane(scope, &object);
         }
         match step? {
             Step::Go(newer) => object = newer,
             Step::Rest(again) => {
-                settle(&scope, &object);
-                return Ok(again
-                    .wait(rand::random())
-                    .map_or_else(Action::await_change, |wait| {
-                        Action::requeue(wait.max(Duration::from_millis(20)))
-                    }));
+                settle(scope, &object, again);
+                return Ok(again.wait(rand::random()));
             }
             // The watch brings the newer version; the timer is for the case that it is already there.
-            Step::Stale => return Ok(Action::requeue(Duration::from_millis(500))),
-            Step::Gone | Step::Handed => return Ok(Action::await_change()),
+            Step::Stale => return Ok(Some(Duration::from_millis(500))),
+            Step::Gone | Step::Handed => return Ok(None),
             // It is woken; but a deadline may pass while it waits.
             Step::Queued { due } => {
                 let again = Again {
                     soon: Some(scope.context.timing().fault_wait_max),
                     at: due,
                 };
-                return Ok(again
-                    .wait(rand::random())
-                    .map_or_else(Action::await_change, Action::requeue));
+                return Ok(again.wait(rand::random()));
             }
         }
     }
-    Ok(Action::requeue(Duration::from_millis(50)))
+    Ok(Some(Duration::from_millis(50)))
 }
 
-/// A session that took a place and was not launched after all gives it back, and who waits may get it.
-fn leave_unused_place(scope: &Scope, object: &Arc<CodeSession>) {
-    let newest = scope.sessions_overlay.kept_or(object);
-    let phase = newest
-        .status
-        .as_ref()
-        .map(|status| status.phase)
-        .unwrap_or_default();
+/// A session that got a slot or a lock and was not launched after all gives it back, and who waits may get it.
+fn release_unused(scope: &Scope, object: &Arc<CodeSession>) {
+    let newest = scope.sessions.get(&ObjectRef::from_obj(object.as_ref()));
+    let newest = newest.as_ref().unwrap_or(object);
     let uid = newest.uid().unwrap_or_default();
-    if phase == SessionPhase::Pending && scope.context.memory.leave_place(&uid) {
-        scope.wake_waiting(
-            &newest.namespace().unwrap_or_default(),
-            &newest.spec.agent_ref.name,
-        );
-    }
-}
-
-/// A session whose launch is not open any more, or was not claimed after all, gives its turn at the issue back.
-fn leave_turn(scope: &Scope, object: &Arc<CodeSession>) {
-    let newest = scope.sessions_overlay.kept_or(object);
-    let uid = newest.uid().unwrap_or_default();
-    if open_claim(&newest).is_none() && !scope.context.memory.of(&uid).in_flight {
-        scope.leave_turn(&uid);
-    }
+    let launching = scope.context.memory.of(&uid).in_flight;
+    scope.context.admission.settle(newest, launching);
 }
 
 /// What follows the last effect: what is not needed any more is given back, what runs is followed.
-fn rest(scope: &Arc<Scope>, object: &Arc<CodeSession>) {
-    leave_unused_place(scope, object);
-    leave_turn(scope, object);
-    settle(scope, object);
+fn rest(scope: &Arc<Scope>, object: &Arc<CodeSession>, again: Again) {
+    release_unused(scope, object);
+    settle(scope, object, again);
 }
 
 /// One pass: gather, decide, do one thing, or hand it over, and record it.
@@ -167,17 +172,13 @@ async fn pass(scope: &Arc<Scope>, object: &Arc<CodeSession>) -> Result<Step, Pas
     handover::carry_out(scope, object, facts, plan).await
 }
 
-/// After the last pass: follow what runs, forget what is over.
-fn settle(scope: &Arc<Scope>, object: &Arc<CodeSession>) {
+/// After the last pass: follow what runs, forget what is over and is not looked at `again`.
+fn settle(scope: &Arc<Scope>, object: &Arc<CodeSession>, again: Again) {
     let Some(uid) = object.uid() else { return };
     let context = &scope.context;
     if object.metadata.deletion_timestamp.is_some() && object.finalizers().is_empty() {
         // Its removal may have been seen before the answer to our own write: nobody else would forget it then.
-        if scope
-            .sessions
-            .get(&ObjectRef::from_obj(&**object))
-            .is_none()
-        {
+        if !scope.sessions.contains(&ObjectRef::from_obj(&**object)) {
             scope.forget(&uid);
         }
         return;
@@ -192,10 +193,13 @@ fn settle(scope: &Arc<Scope>, object: &Arc<CodeSession>) {
                 remembered.attached = None;
                 remembered.look = None;
             });
-            // Who was woken by its end may have looked before its place was free.
-            if context.memory.leave_place(&uid) {
-                let namespace = object.namespace().unwrap_or_default();
-                scope.wake_waiting(&namespace, &object.spec.agent_ref.name);
+            let done = scope
+                .sessions
+                .look(&ObjectRef::from_obj(&**object), |kept| {
+                    kept.whole().is_none()
+                });
+            if done == Some(true) && again == Again::NEVER {
+                context.memory.forget(&uid);
             }
         }
         return;
@@ -240,19 +244,35 @@ fn settle(scope: &Arc<Scope>, object: &Arc<CodeSession>) {
     });
 }
 
-/// What happens after a failed pass: logged once, repeated after a growing while.
-pub fn on_error(object: Arc<CodeSession>, error: &PassError, scope: Arc<Scope>) -> Action {
-    let uid = object.uid().unwrap_or_default();
-    let faults = scope.context.memory.change(&uid, |remembered| {
-        remembered.faults = remembered.faults.saturating_add(1);
-        remembered.faults
-    });
-    let reference: ObjectRef<CodeSession> = ObjectRef::from_obj(&*object);
+/// What happens after a failed pass: logged once, repeated after a growing while. Meanwhile it keeps nobody waiting.
+fn failed(
+    scope: &Scope,
+    reference: &ObjectRef<CodeSession>,
+    uid: Option<&str>,
+    error: &PassError,
+) -> Duration {
     tracing::warn!(object = %reference, error = %Chain(error), "a pass failed and will be repeated");
-    Action::requeue(jittered(
-        scope.context.timing().fault_wait(faults),
-        rand::random(),
-    ))
+    let context = &scope.context;
+    let faults = uid.map_or(1, |uid| {
+        context.admission.withdraw(uid);
+        context.memory.change(uid, |remembered| {
+            remembered.faults = remembered.faults.saturating_add(1);
+            remembered.faults
+        })
+    });
+    jittered(context.timing().fault_wait(faults), rand::random())
+}
+
+/// A pass panicked: what it had reserved is given back; answers with when to look again.
+pub fn panicked(reference: &ObjectRef<CodeSession>, scope: &Scope) -> Duration {
+    if let Some(object) = scope.sessions.get(reference) {
+        scope
+            .context
+            .admission
+            .withdraw(&object.uid().unwrap_or_default());
+        release_unused(scope, &object);
+    }
+    scope.context.timing().fault_wait(1)
 }
 
 /// Digest of a credential, salted with the session's uid: tells a changed key in `status` without telling the key.

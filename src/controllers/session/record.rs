@@ -32,14 +32,14 @@ pub(super) async fn conclude(
         }
     }
     if let (Some(session), Some(uid)) = (session_ref(object.status.as_ref()), object.uid()) {
-        scope.context.own(session.session_id, &uid);
+        scope.context.owners.own(&session.session_id, &uid);
     }
     tell(scope, &object, recorded.notes).await;
     Ok(match recorded.again {
         Some(again) if again.is_zero() => Step::Go(object),
         Some(again) => {
             // The pass ends here, so what `settle` looks at must be the newest.
-            scope.sessions_overlay.keep(Arc::clone(&object));
+            scope.stored(&object);
             if wrote {
                 Step::Go(object)
             } else {

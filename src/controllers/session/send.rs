@@ -321,9 +321,8 @@ impl Recorder<'_> {
                 }
             }
             if let Some(launched) = self.accepted() {
-                scope
-                    .context
-                    .own(launched.session_id.clone(), &self.facts.uid);
+                let owners = &scope.context.owners;
+                owners.own(&launched.session_id, &self.facts.uid);
             }
         }
         tell(scope, &newest, recorded.notes).await;

@@ -35,7 +35,7 @@ pub(super) async fn store(
         .await?;
     count_end(scope, object, &write.status);
     let newer = Arc::new(newer);
-    scope.sessions_overlay.keep(Arc::clone(&newer));
+    scope.stored(&newer);
     Ok(newer)
 }
 
@@ -112,17 +112,22 @@ pub(super) async fn add_finalizer(
     if !finalizers.iter().any(|finalizer| finalizer == FINALIZER) {
         finalizers.push(FINALIZER.to_owned());
     }
-    let mut annotations = object.annotations().clone();
-    let origin = format!(
+    let origin = json!(format!(
         "{}/{}/{}",
         object.namespace().unwrap_or_default(),
         object.name_any(),
         object.meta().uid.clone().unwrap_or_default()
-    );
-    annotations.insert(ORIGIN_ANNOTATION.to_owned(), origin);
-    Write::if_unchanged(object)
-        .set(&["metadata", "finalizers"], json!(finalizers))
-        .set(&["metadata", "annotations"], json!(annotations))
+    ));
+    // Not all annotations are kept in the cache, so that only this one may be written.
+    let write = Write::if_unchanged(object).set(&["metadata", "finalizers"], json!(finalizers));
+    let write = match object.meta().annotations {
+        Some(_) => write.set(&["metadata", "annotations", ORIGIN_ANNOTATION], origin),
+        None => write.set(
+            &["metadata", "annotations"],
+            json!({ORIGIN_ANNOTATION: origin}),
+        ),
+    };
+    write
         .to_object(&api(scope, object), &object.name_any())
         .await
 }

@@ -1,44 +1,102 @@
 //! What the caches say of who owns what.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use kube::ResourceExt;
-use kube_runtime::reflector::ObjectRef;
 
 use super::super::context::Context;
+use super::super::finished::Finished;
 use super::super::scope::Scope;
-use super::staff::{Staff, policy_of};
+use super::accounts::AccountAgents;
 use crate::api::{CodeSession, OrphanPolicy, OrphanReason};
 use crate::domain::ids::{AccountFingerprint, LaunchKey, SessionId};
-use crate::domain::orphan::{KnownLaunch, KnownSession, Ledger, Released};
+use crate::domain::orphan::{KnownLaunch, KnownSession, Ledger, Mark, Released};
+use crate::runtime::cache::Kept;
 
-/// What the caches say of who owns what.
-pub(super) fn ledger(context: &Context, staff: &Staff) -> Ledger {
+/// What marks say of the CodeSessions that are to be known.
+#[derive(Default)]
+pub(super) struct Named {
+    uids: BTreeSet<String>,
+    /// [`LaunchKey::short`] of their keys.
+    digits: BTreeSet<String>,
+}
+
+impl Named {
+    /// The CodeSessions that these marks name.
+    pub fn by<'a>(marks: impl Iterator<Item = &'a Mark>) -> Self {
+        let mut named = Self::default();
+        for mark in marks {
+            match mark {
+                Mark::Prompt(marker) => drop(named.uids.insert(marker.uid.clone())),
+                Mark::Name { digits, .. } => drop(named.digits.insert(digits.clone())),
+            }
+        }
+        named
+    }
+
+    fn is_empty(&self) -> bool {
+        self.uids.is_empty() && self.digits.is_empty()
+    }
+
+    fn contains(&self, uid: &str, launch: Option<&KnownLaunch>) -> bool {
+        self.uids.contains(uid)
+            || launch.is_some_and(|launch| self.digits.contains(launch.key.short()))
+    }
+}
+
+/// What the caches say of the CodeSessions that are `named`: one look at everything, where anything is named at all.
+pub(super) fn ledger(
+    context: &Context,
+    scopes: &[Arc<Scope>],
+    account: &AccountAgents,
+    named: &Named,
+) -> Ledger {
+    let mut ledger = Ledger::new(context.owners.all(), released(context, account));
+    if named.is_empty() {
+        return ledger;
+    }
+    for scope in scopes {
+        scope.sessions.for_each(|namespace, name, kept| {
+            let policy = || account.policy_of(namespace, kept.group());
+            match kept {
+                Kept::Whole(session) => {
+                    let uid = session.uid().unwrap_or_default();
+                    let launch = launch_of(session);
+                    if named.contains(&uid, launch.as_ref()) {
+                        ledger.insert(uid, known(session, policy()));
+                    }
+                }
+                Kept::Record(record) => {
+                    let uid = record.uid();
+                    if named.contains(&uid, record.launch().as_ref()) {
+                        ledger.insert(uid, finished(namespace, name, record, policy()));
+                    }
+                }
+            }
+        });
+    }
+    ledger
+}
+
+/// Sessions that were left running on purpose.
+fn released(context: &Context, account: &AccountAgents) -> Released {
     let mut released = Released::default();
-    for departed in context.sweeper.departed() {
-        if departed.released {
-            released.uids.insert(departed.uid);
-            released.ids.extend(departed.session);
+    for deleted in context.orphans.deleted() {
+        if deleted.released {
+            released.uids.insert(deleted.uid);
+            released.ids.extend(deleted.session);
         }
     }
-    let stored = staff
-        .employers
+    let stored = account
+        .agents
         .iter()
-        .filter_map(|employer| employer.agent.status.as_ref())
-        .flat_map(|status| &status.orphans)
+        .flat_map(|agent| agent.reported())
         .filter(|orphan| orphan.reason == OrphanReason::Released);
     released
         .ids
         .extend(stored.map(|orphan| SessionId::new(orphan.session_id.as_str())));
-    let mut ledger = Ledger::new(released);
-    for scope in context.sweeper.scopes() {
-        for session in scope.sessions.state() {
-            let session = scope.sessions_overlay.newest(session);
-            let policy = policy_of(staff, &session);
-            ledger.enter(session.uid().unwrap_or_default(), known(&session, policy));
-        }
-    }
-    ledger
+    released
 }
 
 /// What a CodeSession says of its launch.
@@ -50,16 +108,6 @@ pub(super) fn known(session: &CodeSession, policy: OrphanPolicy) -> KnownSession
         .flat_map(|provider| provider.session_id.iter().chain(&provider.chain))
         .map(|id| SessionId::new(id.as_str()))
         .collect();
-    let launch = status
-        .and_then(|status| status.launch.as_ref())
-        .map(|record| KnownLaunch {
-            key: LaunchKey::recorded(record.key.as_str()),
-            state: record.state,
-            claimed_at: record.claimed_at,
-            first_claimed_at: record.first_claim(),
-            posts: record.posts,
-            account: AccountFingerprint::new(record.target.account.as_str()),
-        });
     KnownSession {
         name: format!(
             "{}/{}",
@@ -67,21 +115,34 @@ pub(super) fn known(session: &CodeSession, policy: OrphanPolicy) -> KnownSession
             session.name_any()
         ),
         recorded,
-        launch,
+        has_unlisted: false,
+        launch: launch_of(session),
         ended: status.is_some_and(|status| status.phase.is_terminal()),
         policy,
     }
 }
 
-pub(super) fn find_session(
-    context: &Context,
-    name: &str,
-) -> Option<(Arc<Scope>, Arc<CodeSession>)> {
-    let (namespace, name) = name.split_once('/')?;
-    context.sweeper.scopes().into_iter().find_map(|scope| {
-        let reference = ObjectRef::new(name).within(namespace);
-        let session = scope.sessions.get(&reference)?;
-        Some((scope, session))
+/// The provider session of a finished one is among those of all owners.
+fn finished(namespace: &str, name: &str, record: &Finished, policy: OrphanPolicy) -> KnownSession {
+    KnownSession {
+        name: format!("{namespace}/{name}"),
+        recorded: BTreeSet::new(),
+        has_unlisted: record.recorded(),
+        launch: record.launch(),
+        ended: true,
+        policy,
+    }
+}
+
+fn launch_of(session: &CodeSession) -> Option<KnownLaunch> {
+    let record = session.status.as_ref()?.launch.as_ref()?;
+    Some(KnownLaunch {
+        key: LaunchKey::recorded(record.key.as_str()),
+        state: record.state,
+        claimed_at: record.claimed_at,
+        first_claimed_at: record.first_claim(),
+        posts: record.posts,
+        account: AccountFingerprint::new(record.target.account.as_str()),
     })
 }
 

@@ -1,17 +1,23 @@
 //! Telling people of orphans: Events, metrics and the status of a CodeAgent.
 
+use std::sync::Arc;
+
+use kube::api::Api;
+use kube_runtime::reflector::ObjectRef;
+
 use super::super::context::Context;
 use super::super::metrics::Loose;
-use super::ledger::find_session;
-use super::staff::Employer;
-use crate::api::{MAX_ORPHANS, OrphanReason, OrphanStatus, Reason};
-use crate::domain::orphan::{Ledger, Marked, Orphan, Stop};
-use crate::runtime::lock::lock;
+use super::super::scope::Scope;
+use super::accounts::{AccountAgents, ReportingAgent};
+use crate::api::{CodeSession, MAX_ORPHANS, OrphanReason, OrphanStatus, Reason};
+use crate::domain::orphan::{Ledger, Mark, Marked, Orphan, Stop};
+use crate::providers::same_repository;
+use crate::runtime::cache::Kept;
 
 /// Tells people of an orphan, on its CodeAgent and, of a second launch, on its CodeSession.
-pub(super) async fn tell(
+pub(super) async fn emit(
     context: &Context,
-    employer: &Employer,
+    reporting: &ReportingAgent,
     ledger: &Ledger,
     marked: &Marked,
     orphan: &Orphan,
@@ -64,41 +70,109 @@ pub(super) async fn tell(
         OrphanReason::Released => return,
     };
     context.metrics.loose(loose);
-    tracing::warn!(reason = reason.as_str(), note, "reports");
+    tracing::warn!(reason = reason.as_str(), note, "event");
     let publisher = &context.publisher;
     publisher
         .publish(
-            employer.agent.as_ref(),
+            reporting.agent.as_ref(),
             true,
             reason.as_str(),
             "Sweep",
             &note,
         )
         .await;
-    let session = owner.and_then(|owner| find_session(context, &owner.name));
-    if let (OrphanReason::Duplicate, Some((_, session))) = (orphan.reason, session) {
+    if let (OrphanReason::Duplicate, Some(owner)) = (orphan.reason, owner)
+        && let Some(session) = read_session(context, &owner.name).await
+    {
         publisher
-            .publish(session.as_ref(), true, reason.as_str(), "Sweep", &note)
+            .publish(&session, true, reason.as_str(), "Sweep", &note)
             .await;
     }
 }
 
+/// The CodeSession `namespace/name`, as it is stored: of one that has finished only a record is kept.
+async fn read_session(context: &Context, name: &str) -> Option<CodeSession> {
+    let (namespace, name) = name.split_once('/')?;
+    let api: Api<CodeSession> = Api::namespaced(context.client.clone(), namespace);
+    api.get_opt(name).await.ok().flatten()
+}
+
 /// Keeps the orphans of a CodeAgent, and has its status written if they have changed.
-pub(super) fn publish(context: &Context, employer: &Employer, mut orphans: Vec<OrphanStatus>) {
+pub(super) fn publish(
+    context: &Context,
+    reporting: &ReportingAgent,
+    mut orphans: Vec<OrphanStatus>,
+) {
     orphans.sort_by_key(|orphan| (orphan.reason == OrphanReason::Released, orphan.since));
     let alarming = orphans
         .iter()
         .filter(|orphan| orphan.reason != OrphanReason::Released)
         .count();
-    let (namespace, name) = employer.name();
+    let (namespace, name) = reporting.name();
     context
         .metrics
-        .orphans(&employer.uid(), namespace, name, alarming);
+        .orphans(&reporting.uid(), namespace, name, alarming);
     orphans.truncate(MAX_ORPHANS);
-    let stored = employer.agent.status.as_ref();
+    let stored = reporting.agent.status.as_ref();
     let news = stored.is_none_or(|status| status.orphans != orphans);
-    lock(&context.sweeper.reports).insert(employer.uid(), orphans);
+    context.orphans.set_report(reporting.uid(), orphans);
     if news {
-        employer.scope.look_at_agent(&employer.agent);
+        reporting.scope.look_at_agent(&reporting.agent);
     }
+}
+
+/// The CodeAgent that an orphan is reported on: the one that launched it, where that is known; else the one that reported it
+/// before, one that works on the same repository, or any of the account.
+pub(super) fn report_on<'a>(
+    context: &Context,
+    account: &'a AccountAgents,
+    scopes: &[Arc<Scope>],
+    ledger: &Ledger,
+    marked: &Marked,
+    orphan: &Orphan,
+) -> Option<&'a ReportingAgent> {
+    let id = &marked.snapshot.session_id;
+    let named = match &orphan.owner {
+        Some(uid) => ledger
+            .session(uid)
+            .and_then(|owner| agent_of(scopes, &owner.name)),
+        None => context
+            .orphans
+            .deleted()
+            .into_iter()
+            .find(|deleted| {
+                deleted.session.as_ref() == Some(id)
+                    || matches!(&marked.mark, Mark::Prompt(marker) if marker.uid == deleted.uid)
+            })
+            .map(|deleted| deleted.agent),
+    };
+    let find = |test: &dyn Fn(&ReportingAgent) -> bool| {
+        let mut agents = account.agents.iter();
+        agents.find(|agent| test(agent))
+    };
+    let works_there = |reporting: &ReportingAgent| {
+        let own = reporting.agent.spec.repository.as_ref();
+        let own = own.and_then(|repository| repository.url.as_deref());
+        match (own, marked.snapshot.repository.as_deref()) {
+            (Some(own), Some(theirs)) => same_repository(own, theirs),
+            _ => false,
+        }
+    };
+    named
+        .and_then(|name| find(&|agent| agent.name() == name))
+        .or_else(|| find(&|agent| agent.stored(id).is_some()))
+        .or_else(|| find(&works_there))
+        .or_else(|| account.agents.first())
+}
+
+/// Namespace and name of the CodeAgent of a CodeSession (`namespace/name`).
+fn agent_of(scopes: &[Arc<Scope>], session: &str) -> Option<(String, String)> {
+    let (namespace, name) = session.split_once('/')?;
+    let reference = ObjectRef::new(name).within(namespace);
+    let mut scopes = scopes.iter();
+    let agent = scopes.find_map(|scope| {
+        let look = |kept: &Kept<CodeSession>| kept.group().to_owned();
+        scope.sessions.look(&reference, look)
+    })?;
+    Some((namespace.to_owned(), agent))
 }

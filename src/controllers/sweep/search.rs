@@ -1,13 +1,13 @@
 //! Reading an account's list of sessions, a part in each round, and what is remembered of it.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, HashSet};
 
 use jiff::{SignedDuration, Timestamp};
 
 use super::super::connection::Linked;
 use super::super::context::Context;
 use crate::domain::ids::SessionId;
-use crate::domain::orphan::{Ledger, Marked, grown_up};
+use crate::domain::orphan::{Marked, min_orphan_age};
 use crate::domain::remote::{ErrorClass, ScanState, SessionRef};
 use crate::domain::status::whole_seconds;
 use crate::providers::contract::{MarkedRequest, Provider};
@@ -35,11 +35,28 @@ pub(super) struct Watched {
     resume: Option<ScanState<Marked>>,
     /// Whether the list has been read to its end by this process.
     pub read_through: bool,
-    /// What people have been told of.
+    /// What people have been told of, and whether it was being stopped then.
     pub told: HashSet<(SessionId, bool)>,
 }
 
 impl Watched {
+    /// Forgets what people have been told of sessions that are not remembered any more.
+    pub fn expire(&mut self) {
+        let Self {
+            settled,
+            loose,
+            told,
+            ..
+        } = self;
+        told.retain(|(id, _)| settled.contains_key(id) || loose.contains_key(id));
+    }
+
+    /// The session needs no look any more.
+    pub fn settle(&mut self, session: &SessionId) {
+        self.loose.remove(session);
+        self.settled.insert(session.clone(), Timestamp::now());
+    }
+
     /// Whether it is known what becomes of the session.
     pub fn knows(&self, session: &SessionId) -> bool {
         self.settled.contains_key(session) || self.loose.contains_key(session)
@@ -54,25 +71,15 @@ pub(super) struct Tracked {
 }
 
 /// Reads the list on, and looks at whom nobody knows.
-pub(super) async fn search(
-    context: &Context,
-    linked: &Linked,
-    watched: &mut Watched,
-    ledger: &Ledger,
-) {
+pub(super) async fn search(context: &Context, linked: &Linked, watched: &mut Watched) {
     let now = Timestamp::now();
     let created_from = now - REACH;
     watched.settled.retain(|_, since| *since >= created_from);
     let young =
-        SignedDuration::try_from(grown_up(context.timing())).unwrap_or(SignedDuration::ZERO);
+        SignedDuration::try_from(min_orphan_age(context.timing())).unwrap_or(SignedDuration::ZERO);
     for _ in 0..CALLS_PER_ROUND {
-        let known: BTreeSet<SessionId> = ledger
-            .recorded()
-            .iter()
-            .chain(watched.settled.keys())
-            .chain(watched.loose.keys())
-            .cloned()
-            .collect();
+        let seen = watched.settled.keys().chain(watched.loose.keys());
+        let known = context.owners.all().and(seen.cloned().collect());
         let request = MarkedRequest {
             installation: context.installation.clone(),
             created_from,

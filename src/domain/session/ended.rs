@@ -193,23 +193,37 @@ pub(super) fn missing(status: &CodeSessionStatus, provider: &ProviderFacts) -> V
 pub(super) fn next_look(o: &Outline<'_>, over: Over<'_>) -> Option<Duration> {
     let status = o.status?;
     let ended = status.completed_at?;
-    let times = match over {
-        Over::Ended(_) if !missing(status, o.provider?).is_empty() => o.timing.after_end.to_vec(),
-        Over::Lost(_) => times_while_lost(o.timing),
+    let lost = match over {
+        Over::Ended(_) if !missing(status, o.provider?).is_empty() => false,
+        Over::Lost(_) => true,
         Over::Ended(_) | Over::NeverLaunched | Over::Unknown(_) => return None,
     };
-    let last = times.last().copied()?;
-    let until =
-        |then: Timestamp| Duration::try_from(then.duration_since(o.now)).unwrap_or_default();
-    // Who comes back late looks once, but not at what ended long ago.
-    if until(ended + last + last).is_zero() {
+    if !is_looked_for(lost, ended, o.now, o.timing) {
         return None;
     }
-    times
+    let until =
+        |then: Timestamp| Duration::try_from(then.duration_since(o.now)).unwrap_or_default();
+    times(lost, o.timing)
         .into_iter()
         .map(|time| ended + time)
         .find(|due| o.looked_at.is_none_or(|looked| looked < *due))
         .map(until)
+}
+
+/// Whether a session that ended then may still be looked at, be it lost or not. Who comes back late looks once, but not at what
+/// ended long ago.
+pub fn is_looked_for(lost: bool, ended: Timestamp, now: Timestamp, timing: &Timing) -> bool {
+    let last = times(lost, timing).last().copied().unwrap_or_default();
+    now < ended + last + last
+}
+
+/// When to look at a session, from its end on.
+fn times(lost: bool, timing: &Timing) -> Vec<Duration> {
+    if lost {
+        times_while_lost(timing)
+    } else {
+        timing.after_end.to_vec()
+    }
 }
 
 /// Whoever has lost a session looks for it for a day: more and more rarely at first, then every so often.

@@ -69,6 +69,7 @@ type Check = for<'a> fn(&Observed<'a>) -> Gate<'a>;
 /// Every gate, in the order in which they are asked.
 pub(super) const GATES: &[Check] = &[
     wanted,
+    namespace,
     suspended,
     agent,
     provider,
@@ -78,7 +79,7 @@ pub(super) const GATES: &[Check] = &[
     template,
     refusal,
     slot,
-    issue,
+    turn,
 ];
 
 /// Whether no gate holds the session: what holds back a first request holds back every further one.
@@ -98,6 +99,23 @@ fn wanted<'a>(o: &Observed<'a>) -> Gate<'a> {
             "archived before it was launched",
         )),
         DesiredState::Running | DesiredState::Suspended => Gate::Pass,
+    }
+}
+
+/// Nothing can be created in a namespace that was finalized by force, but what was left in it is still watched.
+fn namespace<'a>(o: &Observed<'a>) -> Gate<'a> {
+    match o.session.namespace_uid {
+        Some(_) => Gate::Pass,
+        None => Gate::Block(
+            Hold::new(
+                Reason::NamespaceGone,
+                format!(
+                    "the namespace {} is gone, so the session is not launched: delete the session; to run it, create the namespace and the session again",
+                    o.session.namespace
+                ),
+            )
+            .again(o.timing.fault_wait_max),
+        ),
     }
 }
 
@@ -228,7 +246,7 @@ fn slot<'a>(o: &Observed<'a>) -> Gate<'a> {
         Place::Free => Gate::Pass,
         Place::Taken { position } => Gate::Queue(
             QueueResource::Capacity,
-            Some(position),
+            position,
             Hold::new(
                 Reason::WaitingForCapacity,
                 "waits: the CodeAgent runs as many sessions as spec.maxConcurrentSessions allows",
@@ -237,22 +255,31 @@ fn slot<'a>(o: &Observed<'a>) -> Gate<'a> {
     }
 }
 
-/// On one issue, one launch at a time may be open where a lost one is found by what is new at the issue.
-fn issue<'a>(o: &Observed<'a>) -> Gate<'a> {
-    match &o.turn {
-        Turn::Unneeded | Turn::Ours { .. } => Gate::Pass,
-        Turn::Taken { by } => Gate::Queue(
-            QueueResource::Issue,
-            None,
-            Hold::new(
-                Reason::WaitingForIssue,
-                format!(
-                    "waits for {by}, whose launch on the same issue is open: the provider's issue could not tell two of them apart"
-                ),
-            )
-            .again(o.timing.recheck),
+/// What only one session at a time may work on.
+fn turn<'a>(o: &Observed<'a>) -> Gate<'a> {
+    let Turn::Taken { of, by } = &o.turn else {
+        return Gate::Pass;
+    };
+    let hold = match of {
+        // Where a lost launch is found by what is new at the issue, one at a time may be open there.
+        QueueResource::Issue => Hold::new(
+            Reason::WaitingForIssue,
+            format!(
+                "waits for {by}, whose launch on the same issue is open: the provider's issue could not tell two of them apart"
+            ),
         ),
-    }
+        QueueResource::Branch => Hold::new(
+            Reason::WaitingForBranch,
+            format!(
+                "waits for the end of {by}, which pushes to the same branch: two at a time would overwrite each other's work. With {{session}} in spec.pullRequest.branchName of the CodeAgent each session gets a branch of its own"
+            ),
+        ),
+        QueueResource::Capacity => Hold::new(
+            Reason::WaitingForCapacity,
+            format!("waits for the end of {by}"),
+        ),
+    };
+    Gate::Queue(*of, None, hold.again(o.timing.recheck))
 }
 
 /// The session's own mistake ends it, others' mistakes keep it waiting.

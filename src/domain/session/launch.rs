@@ -140,10 +140,12 @@ pub(super) fn claim(
     posts: i32,
 ) -> Plan {
     let before = recorded(o);
-    let key = match before {
+    let key = match (before, o.session.namespace_uid) {
         // A further request of an attempt has its key, whatever would be derived now.
-        Some(record) if posts > 1 => LaunchKey::recorded(record.key.clone()),
-        _ => LaunchKey::derive(o.session.namespace_uid, o.session.uid, attempt),
+        (Some(record), _) if posts > 1 => LaunchKey::recorded(record.key.clone()),
+        (_, Some(namespace_uid)) => LaunchKey::derive(namespace_uid, o.session.uid, attempt),
+        // The key is the same for ever only if it is made of the namespace as it is.
+        (_, None) => return Plan::wait(o.timing.fault_wait_max),
     };
     let not_after = o.now + o.timing.send_window;
     let spec = o.session.spec;

@@ -30,6 +30,7 @@ mod waiting;
 mod write_refused;
 
 pub use super::send::seen::{Lookups, Preflight};
+pub use ended::is_looked_for;
 pub use launch::template_missing;
 pub use observed::{
     AgentView, Connected, Inputs, Look, Observed, Origin, Place, ProviderFacts, Readiness,

@@ -12,7 +12,7 @@ use super::super::send::Clock;
 use super::super::send::seen::{Lookups, Preflight};
 use super::super::snapshot::Snapshot;
 use super::super::timing::Timing;
-use crate::api::{CodeSessionSpec, CodeSessionStatus, Effective, ProviderKind};
+use crate::api::{CodeSessionSpec, CodeSessionStatus, Effective, ProviderKind, QueueResource};
 
 /// Everything a decision about one session depends on.
 #[derive(Clone, Debug)]
@@ -101,8 +101,8 @@ pub struct SessionView<'a> {
     pub name: &'a str,
     /// Its uid.
     pub uid: &'a str,
-    /// Uid of its namespace.
-    pub namespace_uid: &'a str,
+    /// Uid of its namespace; `None` where there is none any more, or it cannot be read: then nothing is launched.
+    pub namespace_uid: Option<&'a str>,
     /// Generation of the spec.
     pub generation: i64,
     /// When it was created.
@@ -221,14 +221,15 @@ pub enum Place {
     Free,
     /// All are taken; this session is at this position of those that wait.
     Taken {
-        /// 1 is next.
-        position: i32,
+        /// 1 is next; `None` beyond the first ten.
+        position: Option<i32>,
     },
 }
 
-/// A turn among the sessions that work on the same issue.
+/// A turn among the sessions that work on the same issue, or push to the same branch.
 ///
-/// A lost launch is found there by what is new at the issue, which tells nothing if several launches are open at once.
+/// On an issue a lost launch is found by what is new there, which tells nothing if several launches are open at once. On a branch
+/// one session would overwrite the work of the other.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Turn {
     /// None is needed: what is launched is told apart in other ways, or nothing is in sight to be launched.
@@ -238,8 +239,10 @@ pub enum Turn {
         /// Since when, by uptime.
         since: Duration,
     },
-    /// Another session's launch is open.
+    /// It is another session's.
     Taken {
+        /// What both need.
+        of: QueueResource,
         /// Whose, for people.
         by: String,
     },

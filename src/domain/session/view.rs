@@ -120,10 +120,22 @@ pub(super) fn store(o: &Observed<'_>, status: CodeSessionStatus) -> Recorded {
     }
 }
 
-/// Keys of every attempt up to `attempt`, newest first.
+/// Keys of every attempt up to `attempt`, newest first. What was sent bears the recorded key, whatever the namespace is now.
 pub(super) fn keys(session: &SessionView<'_>, attempt: i32) -> Vec<LaunchKey> {
-    (1..=attempt.max(1))
-        .rev()
-        .map(|n| LaunchKey::derive(session.namespace_uid, session.uid, n))
-        .collect()
+    let sent = session.status.and_then(|status| status.launch.as_ref());
+    let mut keys: Vec<LaunchKey> = sent
+        .map(|record| LaunchKey::recorded(record.key.as_str()))
+        .into_iter()
+        .collect();
+    let namespace = session.namespace_uid.into_iter();
+    let derived = namespace.flat_map(|namespace| {
+        let attempts = (1..=attempt.max(1)).rev();
+        attempts.map(|n| LaunchKey::derive(namespace, session.uid, n))
+    });
+    for key in derived {
+        if !keys.contains(&key) {
+            keys.push(key);
+        }
+    }
+    keys
 }

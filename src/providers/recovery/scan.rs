@@ -446,7 +446,7 @@ mod tests {
             baseline: None,
             created_from: Timestamp::UNIX_EPOCH,
             created_until: Timestamp::UNIX_EPOCH,
-            owned: BTreeSet::new(),
+            owned: Default::default(),
             sent: None,
             prove_absence: true,
             evidence_seen: true,

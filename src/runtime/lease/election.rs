@@ -164,15 +164,7 @@ impl Election {
                         }
                         Some(change) = changes.next() => {
                             fresh = true;
-                            watching = change.is_ok();
-                            match change {
-                                Ok(Event::Apply(lease) | Event::InitApply(lease)) => {
-                                    observed.note(Some(lease), Instant::now());
-                                }
-                                Ok(Event::Delete(_)) => observed.note(None, Instant::now()),
-                                Ok(Event::Init | Event::InitDone) => {}
-                                Err(error) => tracing::debug!(%error, "the watch of the Lease was interrupted"),
-                            }
+                            watching = note_change(observed, change);
                         }
                     }
                 }
@@ -290,10 +282,12 @@ impl Election {
                     },
                     spec: Some(spec),
                 };
-                tracing::warn!("the Lease was deleted and is made anew");
                 let parameters = PostParams::default();
                 match self.bounded(self.api.create(&parameters, &lease)).await? {
-                    Ok(lease) => Ok(lease),
+                    Ok(lease) => {
+                        tracing::warn!("the Lease was deleted and has been made anew");
+                        Ok(lease)
+                    }
                     Err(kube::Error::Api(status)) if status.code == 409 => Err(RequestError::Stale),
                     Err(error) => Err(RequestError::Api(error)),
                 }
@@ -336,6 +330,22 @@ impl Election {
             .await
             .map_err(|_| RequestError::Timeout(bound))
     }
+}
+
+/// Takes note of what the watch of the Lease shows; answers with whether it works.
+fn note_change(observed: &mut Observed, change: watcher::Result<Event<Lease>>) -> bool {
+    match change {
+        Ok(Event::Apply(lease) | Event::InitApply(lease)) => {
+            observed.note(Some(lease), Instant::now());
+        }
+        Ok(Event::Delete(_)) => observed.note(None, Instant::now()),
+        Ok(Event::Init | Event::InitDone) => {}
+        Err(error) => {
+            tracing::debug!(%error, "the watch of the Lease was interrupted");
+            return false;
+        }
+    }
+    true
 }
 
 #[cfg(test)]

@@ -10,7 +10,6 @@
     clippy::indexing_slicing
 )]
 
-use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -268,7 +267,7 @@ pub fn adopt_request() -> AdoptRequest {
         sent: Some(launch_request().prompt),
         created_from: "2026-10-01T12:00:00Z".parse().unwrap(),
         created_until: "2026-10-01T13:00:00Z".parse().unwrap(),
-        owned: BTreeSet::new(),
+        owned: Default::default(),
         prove_absence: true,
         evidence_seen: true,
         resume: None,

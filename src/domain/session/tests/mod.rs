@@ -36,8 +36,8 @@ use super::super::timing::Timing;
 use super::*;
 use crate::api::{
     CodeSessionSpec, CodeSessionStatus, Condition, ConditionStatus, DeletionPolicy, DesiredState,
-    Effective, ProviderKind, Reason, SendRecord, SendState, SessionCondition, SessionPhase,
-    condition,
+    Effective, ProviderKind, QueueResource, Reason, SendRecord, SendState, SessionCondition,
+    SessionPhase, condition,
 };
 
 const NAMESPACE_UID: &str = "ns-uid";
@@ -293,7 +293,7 @@ impl Given {
                 namespace: "team-a",
                 name: "fix-login",
                 uid: UID,
-                namespace_uid: NAMESPACE_UID,
+                namespace_uid: Some(NAMESPACE_UID),
                 generation: self.generation,
                 created_at: self.created_at,
                 deleting: self.deleting,

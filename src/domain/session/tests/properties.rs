@@ -143,7 +143,7 @@ fn happen(given: &mut Given, event: Event) {
             given.place = if free {
                 Place::Free
             } else {
-                Place::Taken { position: 1 }
+                Place::Taken { position: Some(1) }
             };
         }
         Event::Turn(ours) => {
@@ -153,6 +153,7 @@ fn happen(given: &mut Given, event: Event) {
                 }
             } else {
                 Turn::Taken {
+                    of: QueueResource::Issue,
                     by: "CodeSession other".into(),
                 }
             };

@@ -1,7 +1,7 @@
 //! Where a session stands, and what a decision about it needs.
 
 use super::*;
-use crate::api::{BlockerStatus, QueueResource};
+use crate::api::BlockerStatus;
 
 /// Something that happens to a session.
 type Change = fn(&mut Given);
@@ -166,7 +166,7 @@ fn what_others_can_mend_is_in_progress_at_first_and_stalls_by_itself() {
 #[test]
 fn who_waits_for_what_is_recorded_in_a_field() {
     let mut given = Given::ready();
-    given.place = Place::Taken { position: 3 };
+    given.place = Place::Taken { position: Some(3) };
     given.pass();
     let queue = |given: &Given| {
         let queue = given.status.as_ref().unwrap().queue.clone().unwrap();
@@ -175,10 +175,18 @@ fn who_waits_for_what_is_recorded_in_a_field() {
     assert_eq!(queue(&given), (QueueResource::Capacity, Some(3)));
     given.place = Place::Free;
     given.turn = Turn::Taken {
+        of: QueueResource::Issue,
         by: "CodeSession other".into(),
     };
     given.pass();
     assert_eq!(queue(&given), (QueueResource::Issue, None));
+    given.turn = Turn::Taken {
+        of: QueueResource::Branch,
+        by: "CodeSession other".into(),
+    };
+    given.pass();
+    assert_eq!(queue(&given), (QueueResource::Branch, None));
+    given.holds(SessionCondition::Reconciling, Reason::WaitingForBranch);
 }
 
 #[test]

@@ -125,12 +125,12 @@ fn an_unknown_account_is_verified_first() {
 #[test]
 fn a_full_agent_makes_the_session_wait_and_says_where_it_stands() {
     let mut given = Given::ready();
-    given.place = Place::Taken { position: 3 };
+    given.place = Place::Taken { position: Some(3) };
     let mut given = waits(given, Reason::WaitingForCapacity);
     let since = given.now;
     given.rests();
     given.wait(seconds(60));
-    given.place = Place::Taken { position: 1 };
+    given.place = Place::Taken { position: Some(1) };
     given.pass();
     let queue = given.status.as_ref().unwrap().queue.clone().unwrap();
     assert_eq!((queue.position, queue.since), (Some(1), since));
@@ -326,6 +326,7 @@ fn the_provider_s_own_waiting_time_is_kept_before_a_launch() {
 fn a_session_waits_while_the_launch_of_another_one_on_its_issue_is_open() {
     let mut given = Given::launchable(Recovery::None);
     given.turn = Turn::Taken {
+        of: QueueResource::Issue,
         by: "CodeSession first".into(),
     };
     let plan = given.pass();

@@ -1,0 +1,822 @@
+//! Who may be launched: the slots of a CodeAgent and the lock of an issue, as one thing.
+//!
+//! A session asks for all it needs at once and gets all of it or nothing, so that nobody holds what another could use while it
+//! waits for the rest. What it got is a reservation until a claim is stored; from then on the stored object counts, whoever
+//! wrote it. Both are handed out under one lock: two sessions that are looked at in the same moment cannot both get the last one.
+//!
+//! Only whoever may go is woken. A waiting session is never looked at because another one moved.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use kube::ResourceExt;
+use kube_runtime::reflector::ObjectRef;
+
+use crate::api::{CodeSession, Effective, QueueResource, SessionPhase};
+use crate::domain::effective::pushed_branch;
+use crate::domain::queue::{Line, Rank};
+use crate::domain::session::Stage;
+use crate::providers::repository::canonical;
+use crate::runtime::lock::lock;
+use crate::runtime::queue::Queue;
+
+/// Only so many of those that wait are told their position: each of them has to be told again whenever one goes.
+const POSITIONS: usize = 10;
+
+/// Something scarce.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Resource {
+    /// `spec.maxConcurrentSessions` of a CodeAgent.
+    Slots {
+        /// Its namespace.
+        namespace: String,
+        /// Its name.
+        agent: String,
+    },
+    /// An issue, on which one launch at a time may be open: what is new there tells which launch made it only then.
+    Issue(IssueKey),
+    /// A branch, to which one session at a time may push.
+    Branch(BranchKey),
+}
+
+/// A branch of a repository. Of one namespace alone: whoever is in another one must not be able to hold up this one's sessions.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct BranchKey {
+    /// The namespace of the sessions.
+    pub namespace: String,
+    /// In one spelling.
+    pub repository: String,
+    /// Empty is the repository's default branch.
+    pub branch: String,
+}
+
+impl BranchKey {
+    /// The branch that a session with these settings pushes to, where that is settled before it starts.
+    pub fn of(namespace: &str, effective: &Effective) -> Option<Self> {
+        Some(Self {
+            namespace: namespace.to_owned(),
+            repository: canonical(effective.repository.as_deref()?),
+            branch: pushed_branch(effective)?.to_owned(),
+        })
+    }
+}
+
+/// An issue at an endpoint.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct IssueKey {
+    /// Base URL of the provider.
+    pub endpoint: String,
+    /// The provider's name of the issue.
+    pub issue: String,
+}
+
+/// What a session needs before it can be launched.
+#[derive(Clone, Debug)]
+pub struct Want {
+    /// Of what.
+    pub resource: Resource,
+    /// How many may hold it at a time.
+    pub capacity: usize,
+}
+
+/// The answer to a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Grant {
+    /// It has everything; the first of it since then, by uptime.
+    Granted {
+        /// Since when.
+        since: Duration,
+    },
+    /// It waits.
+    Waiting {
+        /// For what.
+        on: Resource,
+        /// 1 is next; `None` beyond the first ten. It is as old as [`Admission::new`] was told at most.
+        position: Option<i32>,
+        /// One that holds it.
+        by: Option<ObjectRef<CodeSession>>,
+    },
+}
+
+/// A session that asks, and where it is woken.
+pub struct Applicant<'a> {
+    /// The object.
+    pub session: &'a CodeSession,
+    /// Where a look at it is asked for.
+    pub queue: &'a Queue<ObjectRef<CodeSession>>,
+}
+
+/// What is known of a session that holds or waits for something.
+struct Ticket {
+    rank: Rank,
+    object: ObjectRef<CodeSession>,
+    queue: Queue<ObjectRef<CodeSession>>,
+    holds: Vec<(Resource, Duration)>,
+    waits: Option<Resource>,
+    /// The position that it was told last, and when.
+    shown: Option<(Option<i32>, Duration)>,
+}
+
+#[derive(Default)]
+struct State {
+    lines: HashMap<Resource, Line>,
+    /// By uid.
+    tickets: HashMap<String, Ticket>,
+}
+
+/// Who holds and who waits for what.
+pub struct Admission {
+    state: Mutex<State>,
+    interval: Duration,
+}
+
+impl Admission {
+    /// Nobody holds anything. A session is told another position at most once in `interval`.
+    pub fn new(interval: Duration) -> Self {
+        Self {
+            state: Mutex::default(),
+            interval,
+        }
+    }
+
+    /// Asks for everything in `wants`, at `now` by uptime. Asking for what one has changes nothing.
+    pub fn request(&self, applicant: &Applicant<'_>, wants: &[Want], now: Duration) -> Grant {
+        let rank = rank_of(applicant.session);
+        let mut state = self.lock();
+        state.ticket(applicant, &rank);
+        let mut missing = None;
+        for want in wants {
+            let line = state.lines.entry(want.resource.clone()).or_default();
+            line.set_capacity(want.capacity);
+            if missing.is_none() && !line.admits(&rank) {
+                missing = Some(want.resource.clone());
+            }
+        }
+        if let Some(resource) = missing {
+            return state.wait(&rank, resource, now, self.interval);
+        }
+        let mut since = now;
+        for want in wants {
+            since = since.min(state.take(&rank, &want.resource, now));
+        }
+        state.stop_waiting(rank.uid());
+        Grant::Granted { since }
+    }
+
+    /// The session cannot be launched now whatever it gets: it waits for nothing.
+    pub fn withdraw(&self, uid: &str) {
+        let mut state = self.lock();
+        state.stop_waiting(uid);
+        state.drop_idle(uid);
+    }
+
+    /// Takes note of what a stored session holds and waits for, at `now` by uptime. A reservation that is not stored yet is left
+    /// alone: its pass is still under way.
+    pub fn observe(&self, applicant: &Applicant<'_>, now: Duration) {
+        let session = applicant.session;
+        let rank = rank_of(session);
+        let phase = phase_of(session);
+        let mut state = self.lock();
+        if phase.is_terminal() {
+            return state.leave(rank.uid());
+        }
+        for resource in holdings(session) {
+            state.ticket(applicant, &rank);
+            state.lines.entry(resource.clone()).or_default();
+            state.take(&rank, &resource, now);
+        }
+        let queued = session
+            .status
+            .as_ref()
+            .and_then(|status| status.queue.as_ref())
+            .filter(|queue| queue.of == QueueResource::Capacity);
+        // An earlier process let it wait: those that come later must not overtake it.
+        if let (Some(queued), false) = (queued, state.tickets.contains_key(rank.uid())) {
+            state.ticket(applicant, &rank);
+            let position = queued.position;
+            state.join(&rank, slots_of(session));
+            if let Some(ticket) = state.tickets.get_mut(rank.uid()) {
+                ticket.shown = Some((position, now));
+            }
+        }
+    }
+
+    /// The last pass over the session is over: reservations that no stored claim stands for are given back.
+    pub fn settle(&self, session: &CodeSession, launching: bool) {
+        let uid = session.uid().unwrap_or_default();
+        let phase = phase_of(session);
+        let mut state = self.lock();
+        if phase.is_terminal() {
+            return state.leave(&uid);
+        }
+        let stored = holdings(session);
+        let Some(ticket) = state.tickets.get(&uid).filter(|_| !launching) else {
+            return;
+        };
+        let unused: Vec<Resource> = ticket
+            .holds
+            .iter()
+            .map(|(resource, _)| resource)
+            .filter(|resource| !stored.contains(resource))
+            .cloned()
+            .collect();
+        for resource in unused {
+            state.release(&uid, &resource);
+        }
+        state.drop_idle(&uid);
+    }
+
+    /// The session is gone: it holds and waits for nothing.
+    pub fn forget(&self, uid: &str) {
+        self.lock().leave(uid);
+    }
+
+    /// Wakes those among the first of every line whose position is not what they were told; to be called now and then.
+    pub fn refresh(&self, now: Duration) {
+        let state = self.lock();
+        for line in state.lines.values() {
+            for (index, rank) in line.front(POSITIONS).enumerate() {
+                let Some(ticket) = state.tickets.get(rank.uid()) else {
+                    continue;
+                };
+                let old = ticket.shown.is_none_or(|(shown, at)| {
+                    shown != position(index) && now.saturating_sub(at) >= self.interval
+                });
+                if old {
+                    ticket.queue.push(ticket.object.clone());
+                }
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        lock(&self.state)
+    }
+}
+
+impl State {
+    /// Keeps who `applicant` is; a changed priority changes its place in line.
+    fn ticket(&mut self, applicant: &Applicant<'_>, rank: &Rank) {
+        let ticket = self
+            .tickets
+            .entry(rank.uid().to_owned())
+            .or_insert_with(|| Ticket {
+                rank: rank.clone(),
+                object: ObjectRef::from_obj(applicant.session),
+                queue: applicant.queue.clone(),
+                holds: Vec::new(),
+                waits: None,
+                shown: None,
+            });
+        if ticket.rank != *rank {
+            let before = std::mem::replace(&mut ticket.rank, rank.clone());
+            if let Some(line) = ticket.waits.as_ref().and_then(|on| self.lines.get_mut(on)) {
+                line.withdraw(&before);
+                line.wait(rank.clone());
+            }
+        }
+    }
+
+    /// Lets `rank` wait for `resource`, and for nothing else.
+    fn wait(
+        &mut self,
+        rank: &Rank,
+        resource: Resource,
+        now: Duration,
+        interval: Duration,
+    ) -> Grant {
+        self.join(rank, resource.clone());
+        let line = self.lines.get(&resource);
+        let current = line
+            .and_then(|line| line.position(rank, POSITIONS))
+            .and_then(|place| position(place - 1));
+        // Who is first of those that wait is held up by whoever holds it, and else by who waits before it.
+        let by = line
+            .and_then(|line| {
+                let before = line.front(1).next().map(Rank::uid);
+                line.holder()
+                    .or(before.filter(|before| *before != rank.uid()))
+            })
+            .and_then(|uid| self.tickets.get(uid))
+            .map(|ticket| ticket.object.clone());
+        let mut position = current;
+        if let Some(ticket) = self.tickets.get_mut(rank.uid()) {
+            match ticket.shown {
+                Some((shown, at)) if now.saturating_sub(at) < interval => position = shown,
+                Some(_) | None => ticket.shown = Some((current, now)),
+            }
+        }
+        Grant::Waiting {
+            on: resource,
+            position,
+            by,
+        }
+    }
+
+    fn join(&mut self, rank: &Rank, resource: Resource) {
+        let Some(ticket) = self.tickets.get_mut(rank.uid()) else {
+            return;
+        };
+        if ticket.waits.as_ref() == Some(&resource) {
+            return;
+        }
+        let before = ticket.waits.replace(resource.clone());
+        ticket.shown = None;
+        self.lines.entry(resource).or_default().wait(rank.clone());
+        if let Some(before) = before {
+            self.withdraw_from(rank, &before);
+        }
+    }
+
+    /// `rank` takes `resource`; answers with since when it has it.
+    fn take(&mut self, rank: &Rank, resource: &Resource, now: Duration) -> Duration {
+        let Some(ticket) = self.tickets.get_mut(rank.uid()) else {
+            return now;
+        };
+        if ticket.waits.as_ref() == Some(resource) {
+            ticket.waits = None;
+            ticket.shown = None;
+        }
+        if let Some(line) = self.lines.get_mut(resource) {
+            line.take(rank);
+        }
+        match ticket.holds.iter().find(|(held, _)| held == resource) {
+            Some((_, since)) => *since,
+            None => {
+                ticket.holds.push((resource.clone(), now));
+                now
+            }
+        }
+    }
+
+    fn stop_waiting(&mut self, uid: &str) {
+        let Some(ticket) = self.tickets.get_mut(uid) else {
+            return;
+        };
+        ticket.shown = None;
+        if let Some(resource) = ticket.waits.take() {
+            let rank = ticket.rank.clone();
+            self.withdraw_from(&rank, &resource);
+        }
+    }
+
+    /// Who stood behind `rank` may be able to go.
+    fn withdraw_from(&mut self, rank: &Rank, resource: &Resource) {
+        let line = self.lines.get_mut(resource);
+        if line.is_some_and(|line| line.withdraw(rank)) {
+            self.wake(resource);
+        }
+    }
+
+    fn release(&mut self, uid: &str, resource: &Resource) {
+        if let Some(ticket) = self.tickets.get_mut(uid) {
+            ticket.holds.retain(|(held, _)| held != resource);
+        }
+        let line = self.lines.get_mut(resource);
+        if line.is_some_and(|line| line.release(uid)) {
+            self.wake(resource);
+        }
+    }
+
+    /// The session gives back everything.
+    fn leave(&mut self, uid: &str) {
+        self.stop_waiting(uid);
+        let held: Vec<Resource> = match self.tickets.get(uid) {
+            Some(ticket) => ticket.holds.iter().map(|(held, _)| held.clone()).collect(),
+            None => return,
+        };
+        for resource in held {
+            self.release(uid, &resource);
+        }
+        self.drop_idle(uid);
+    }
+
+    fn drop_idle(&mut self, uid: &str) {
+        let idle = |ticket: &Ticket| ticket.holds.is_empty() && ticket.waits.is_none();
+        if self.tickets.get(uid).is_some_and(idle) {
+            self.tickets.remove(uid);
+        }
+    }
+
+    /// Asks for a look at whoever may go now, and drops a line that nobody needs.
+    fn wake(&mut self, resource: &Resource) {
+        let Some(line) = self.lines.get(resource) else {
+            return;
+        };
+        if line.is_idle() {
+            self.lines.remove(resource);
+            return;
+        }
+        for rank in line.may_go() {
+            if let Some(ticket) = self.tickets.get(rank.uid()) {
+                ticket.queue.push(ticket.object.clone());
+            }
+        }
+    }
+}
+
+/// The position of the one with this index among those that wait, as it is told.
+fn position(index: usize) -> Option<i32> {
+    i32::try_from(index).ok()?.checked_add(1)
+}
+
+/// What a stored session holds, whoever let it have it.
+fn holdings(session: &CodeSession) -> Vec<Resource> {
+    let slots = has_slot(phase_of(session)).then(|| slots_of(session));
+    let issue = open_claim(session).map(Resource::Issue);
+    let branch = branch_in_use(session).map(Resource::Branch);
+    slots.into_iter().chain(issue).chain(branch).collect()
+}
+
+/// The branch that an active session pushes to.
+fn branch_in_use(session: &CodeSession) -> Option<BranchKey> {
+    let active = has_slot(phase_of(session));
+    let status = session.status.as_ref().filter(|_| active)?;
+    BranchKey::of(
+        session.metadata.namespace.as_deref()?,
+        status.effective.as_ref()?,
+    )
+}
+
+/// The slots of the session's CodeAgent.
+pub fn slots_of(session: &CodeSession) -> Resource {
+    Resource::Slots {
+        namespace: session.namespace().unwrap_or_default(),
+        agent: session.spec.agent_ref.name.clone(),
+    }
+}
+
+fn phase_of(session: &CodeSession) -> SessionPhase {
+    let status = session.status.as_ref();
+    status.map(|status| status.phase).unwrap_or_default()
+}
+
+fn has_slot(phase: SessionPhase) -> bool {
+    match phase {
+        SessionPhase::Creating | SessionPhase::Running => true,
+        SessionPhase::Pending
+        | SessionPhase::Finished
+        | SessionPhase::Error
+        | SessionPhase::Cancelled
+        | SessionPhase::Expired => false,
+    }
+}
+
+fn rank_of(session: &CodeSession) -> Rank {
+    let created_at = session
+        .metadata
+        .creation_timestamp
+        .as_ref()
+        .map_or(Timestamp::UNIX_EPOCH, |time| time.0);
+    Rank::new(
+        session.spec.priority,
+        created_at,
+        session.name_any(),
+        session.uid().unwrap_or_default(),
+    )
+}
+
+/// The issue on which a launch of the session is open: claimed, and its outcome not known.
+pub fn open_claim(session: &CodeSession) -> Option<IssueKey> {
+    let Stage::Open(record) = Stage::of(session.status.as_ref()) else {
+        return None;
+    };
+    record.target.issue.as_ref().map(|issue| IssueKey {
+        endpoint: record.target.endpoint.clone(),
+        issue: issue.clone(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+
+    use futures::{FutureExt, Stream, StreamExt};
+    use serde_json::json;
+
+    use super::*;
+
+    const MINUTE: Duration = Duration::from_secs(60);
+
+    const fn second(n: u64) -> Duration {
+        Duration::from_secs(n)
+    }
+
+    /// The `number`th session of the agent, in `phase`.
+    fn session(number: usize, phase: &str) -> CodeSession {
+        let object = json!({
+            "apiVersion": "codeagents.dev/v1alpha1", "kind": "CodeSession",
+            "metadata": {
+                "namespace": "team-a", "name": format!("s{number:03}"), "uid": format!("uid-{number}"),
+                "creationTimestamp": "2026-01-01T00:00:00Z",
+            },
+            "spec": {"agentRef": {"name": "agent"}, "prompt": "Do it"}, "status": {"phase": phase},
+        });
+        serde_json::from_value(object).unwrap()
+    }
+
+    /// One whose launch on the issue is claimed.
+    fn claimed(number: usize, issue: &IssueKey) -> CodeSession {
+        let mut session = serde_json::to_value(session(number, "Creating")).unwrap();
+        session["status"]["launch"] = json!({
+            "key": "key", "attempt": 1, "claimId": "claim", "posts": 1, "state": "Claimed",
+            "claimedAt": "2026-01-01T00:00:00Z", "notAfter": "2026-01-01T00:00:20Z",
+            "target": {
+                "kind": "firetiger", "apiVersion": "v1", "endpoint": issue.endpoint, "account": "account",
+                "secretRef": "key/api-key", "issue": issue.issue,
+            },
+            "requestDigest": "digest",
+        });
+        serde_json::from_value(session).unwrap()
+    }
+
+    fn issue(name: &str) -> IssueKey {
+        IssueKey {
+            endpoint: "https://api.example.com".to_owned(),
+            issue: name.to_owned(),
+        }
+    }
+
+    struct World<S> {
+        admission: Admission,
+        queue: Queue<ObjectRef<CodeSession>>,
+        triggers: S,
+    }
+
+    fn world() -> World<impl Stream<Item = ObjectRef<CodeSession>> + Unpin> {
+        let (queue, triggers) = Queue::new();
+        World {
+            admission: Admission::new(MINUTE),
+            queue,
+            triggers,
+        }
+    }
+
+    impl<S: Stream<Item = ObjectRef<CodeSession>> + Unpin> World<S> {
+        fn applicant<'a>(&'a self, session: &'a CodeSession) -> Applicant<'a> {
+            Applicant {
+                session,
+                queue: &self.queue,
+            }
+        }
+
+        fn observe(&self, session: &CodeSession) {
+            self.admission.observe(&self.applicant(session), second(0));
+        }
+
+        /// Asks for a slot of `limit`, and for the lock of `issue`.
+        fn ask(
+            &self,
+            session: &CodeSession,
+            limit: usize,
+            issue: Option<&IssueKey>,
+            now: Duration,
+        ) -> Grant {
+            let mut wants = vec![Want {
+                resource: slots_of(session),
+                capacity: limit,
+            }];
+            wants.extend(issue.map(|issue| Want {
+                resource: Resource::Issue(issue.clone()),
+                capacity: 1,
+            }));
+            self.admission
+                .request(&self.applicant(session), &wants, now)
+        }
+
+        fn slot(&self, number: usize, limit: usize) -> bool {
+            let grant = self.ask(&session(number, "Pending"), limit, None, second(0));
+            matches!(grant, Grant::Granted { .. })
+        }
+
+        fn position(&self, number: usize, now: Duration) -> Option<i32> {
+            match self.ask(&session(number, "Pending"), 1, None, now) {
+                Grant::Waiting { position, .. } => position,
+                Grant::Granted { .. } => Some(0),
+            }
+        }
+
+        /// The names of those that were woken since.
+        fn woken(&mut self) -> Vec<String> {
+            let mut names = Vec::new();
+            while let Some(Some(object)) = self.triggers.next().now_or_never() {
+                names.push(object.name);
+            }
+            names
+        }
+    }
+
+    /// However many wait, an end wakes as many as may go: one for each slot.
+    #[test]
+    fn a_freed_slot_wakes_one() {
+        let mut world = world();
+        assert!(world.slot(0, 1));
+        world.observe(&session(0, "Running"));
+        for number in 1..=899 {
+            assert!(!world.slot(number, 1));
+        }
+        assert_eq!(
+            world.woken(),
+            [""; 0],
+            "nobody is woken because another one comes"
+        );
+        let mut woken = 0;
+        for number in 0..899 {
+            world.observe(&session(number, "Finished"));
+            let next = world.woken();
+            assert_eq!(next, [format!("s{:03}", number + 1)]);
+            woken += next.len();
+            assert!(world.slot(number + 1, 1));
+            world.observe(&session(number + 1, "Running"));
+        }
+        assert_eq!(woken, 899);
+    }
+
+    /// A reservation that no claim is stored for is given back after the pass; a stored one stays, whatever the limit is now.
+    #[test]
+    fn what_was_not_used_is_given_back() {
+        let mut world = world();
+        assert!(
+            world.slot(1, 1) && world.slot(1, 1),
+            "taken twice is taken once"
+        );
+        assert!(!world.slot(2, 1));
+        world.observe(&session(1, "Pending"));
+        assert!(!world.slot(2, 1), "its pass is under way");
+        world.admission.settle(&session(1, "Pending"), true);
+        assert!(!world.slot(2, 1), "its launch is under way");
+        world.admission.settle(&session(1, "Pending"), false);
+        assert_eq!(world.woken(), ["s002"]);
+        assert!(world.slot(2, 1));
+        world.observe(&session(2, "Creating"));
+        world.admission.settle(&session(2, "Creating"), false);
+        assert!(!world.slot(3, 1) && world.slot(2, 0), "who has it has it");
+        world.admission.forget("uid-2");
+        world.admission.forget("uid-3");
+        let state = world.admission.lock();
+        assert!(
+            state.tickets.is_empty() && state.lines.is_empty(),
+            "nothing is left behind"
+        );
+    }
+
+    /// Who waits and cannot be launched any more lets those behind it pass.
+    #[test]
+    fn who_withdraws_lets_others_pass() {
+        let mut world = world();
+        world.observe(&session(0, "Running"));
+        assert!(!world.slot(1, 1) && !world.slot(2, 1));
+        world.observe(&session(0, "Finished"));
+        assert_eq!(world.woken(), ["s001"]);
+        world.admission.withdraw("uid-1");
+        assert_eq!(world.woken(), ["s002"]);
+        assert!(world.slot(2, 1));
+    }
+
+    /// Those that an earlier process let wait are not overtaken, and their stored position is not written anew at once.
+    #[test]
+    fn a_successor_keeps_the_order() {
+        let mut world = world();
+        let mut first = session(1, "Pending");
+        let queue = json!({"position": 4, "since": "2026-01-01T00:00:00Z"});
+        first.status.as_mut().unwrap().queue = Some(serde_json::from_value(queue).unwrap());
+        world.observe(&first);
+        assert!(!world.slot(2, 1));
+        assert!(world.slot(1, 1));
+        world.observe(&session(1, "Finished"));
+        assert_eq!(world.woken(), ["s002"]);
+        world.observe(&session(0, "Running"));
+        world.observe(&first);
+        assert_eq!(world.position(1, second(59)), Some(4));
+        assert_eq!(world.position(1, second(60)), Some(1));
+    }
+
+    /// Only the first ten know their position, it changes once a minute at most, and only those are woken whose position changed.
+    #[test]
+    fn positions_are_told_to_few_and_seldom() {
+        let mut world = world();
+        world.observe(&session(0, "Running"));
+        for number in 1..=40 {
+            let told = (number <= 10).then(|| i32::try_from(number).unwrap());
+            assert_eq!(world.position(number, second(0)), told);
+        }
+        world.admission.withdraw("uid-1");
+        assert_eq!(world.position(2, second(30)), Some(2));
+        world.admission.refresh(second(30));
+        assert_eq!(world.woken(), [""; 0]);
+        world.admission.refresh(second(60));
+        assert_eq!(world.woken().len(), 10, "the ten that are first now");
+        assert_eq!(world.position(2, second(60)), Some(1));
+        assert_eq!(world.position(11, second(60)), Some(10));
+        assert_eq!(world.position(12, second(60)), None);
+    }
+
+    #[test]
+    fn one_launch_at_a_time_is_open_on_an_issue() {
+        let mut world = world();
+        let (ft_42, ft_43) = (issue("issues/FT-42"), issue("issues/FT-43"));
+        let ask = |world: &World<_>, number, issue: &IssueKey, now| {
+            world.ask(&session(number, "Pending"), 9, Some(issue), second(now))
+        };
+        let since = |now| Grant::Granted { since: second(now) };
+        assert_eq!(ask(&world, 1, &ft_42, 1), since(1));
+        assert_eq!(ask(&world, 1, &ft_42, 2), since(1), "taken once");
+        assert!(matches!(
+            ask(&world, 2, &ft_42, 3),
+            Grant::Waiting { on: Resource::Issue(_), by: Some(by), .. } if by.name == "s001"
+        ));
+        assert_eq!(ask(&world, 3, &ft_43, 3), since(3));
+        let elsewhere = IssueKey {
+            endpoint: "https://eu.example.com".to_owned(),
+            ..ft_42.clone()
+        };
+        assert_eq!(ask(&world, 4, &elsewhere, 4), since(4));
+        // The claim is stored, then the launch is over.
+        world.observe(&claimed(1, &ft_42));
+        world.admission.settle(&claimed(1, &ft_42), false);
+        assert_eq!(world.woken(), [""; 0]);
+        world.admission.settle(&session(1, "Running"), false);
+        assert_eq!(world.woken(), ["s002"]);
+        assert_eq!(ask(&world, 2, &ft_42, 5), since(5));
+    }
+
+    #[test]
+    fn a_stored_claim_holds_the_issue_whatever_this_process_knew_before() {
+        let world = world();
+        let ft_42 = issue("issues/FT-42");
+        world.observe(&claimed(1, &ft_42));
+        let other = world.ask(&session(2, "Pending"), 9, Some(&ft_42), second(2));
+        assert!(matches!(
+            other,
+            Grant::Waiting {
+                on: Resource::Issue(_),
+                ..
+            }
+        ));
+        world.admission.forget("uid-1");
+        let other = world.ask(&session(2, "Pending"), 9, Some(&ft_42), second(3));
+        assert_eq!(other, Grant::Granted { since: second(3) });
+    }
+
+    /// Of one namespace, and of one repository however it is spelled.
+    #[test]
+    fn one_active_session_has_a_branch() {
+        let world = world();
+        let effective = |repository: &str, branch: &str| -> Effective {
+            let effective = json!({
+                "provider": {"cursor": {}, "endpoint": "https://api.cursor.com"},
+                "credentialsRef": {"name": "key", "key": "api-key"}, "repository": repository,
+                "model": {"id": "auto"}, "activeDeadlineSeconds": 7200, "deletionPolicy": "Cancel",
+                "onUnknownLaunch": "Recover", "agentGeneration": 1,
+                "pullRequest": {
+                    "autoCreate": true, "workOnCurrentBranch": false, "skipReviewerRequest": false,
+                    "branchName": branch,
+                },
+            });
+            serde_json::from_value(effective).unwrap()
+        };
+        let mut running = session(1, "Running");
+        running.status.as_mut().unwrap().effective =
+            Some(effective("https://github.com/acme/app", "fix"));
+        world.observe(&running);
+        let ask = |number, namespace: &str, repository: &str, branch: &str| {
+            let key = BranchKey::of(namespace, &effective(repository, branch)).unwrap();
+            let want = Want {
+                resource: Resource::Branch(key),
+                capacity: 1,
+            };
+            let applicant = session(number, "Pending");
+            let applicant = Applicant {
+                session: &applicant,
+                queue: &world.queue,
+            };
+            let grant = world.admission.request(&applicant, &[want], second(1));
+            matches!(grant, Grant::Granted { .. })
+        };
+        assert!(!ask(2, "team-a", "https://github.com/Acme/App.git", "fix"));
+        assert!(ask(3, "team-a", "https://github.com/acme/app", "other"));
+        assert!(ask(4, "team-a", "https://github.com/acme/lib", "fix"));
+        assert!(ask(5, "team-b", "https://github.com/acme/app", "fix"));
+        world.observe(&session(1, "Finished"));
+        assert!(ask(2, "team-a", "https://github.com/acme/app", "fix"));
+    }
+
+    /// Who waits for an issue holds no slot that another could use.
+    #[test]
+    fn all_or_nothing() {
+        let world = world();
+        let ft_42 = issue("issues/FT-42");
+        world.observe(&claimed(1, &ft_42));
+        let waits = world.ask(&session(2, "Pending"), 2, Some(&ft_42), second(1));
+        assert!(matches!(
+            waits,
+            Grant::Waiting {
+                on: Resource::Issue(_),
+                ..
+            }
+        ));
+        assert!(world.slot(3, 2), "the second slot is free");
+    }
+}

@@ -1,0 +1,111 @@
+//! What a session asks of the admission before its launch.
+
+use kube::ResourceExt;
+use kube_runtime::reflector::ObjectRef;
+
+use super::super::admission::{BranchKey, Grant, IssueKey, Resource, Want, open_claim, slots_of};
+use super::super::scope::Scope;
+use crate::api::{CodeAgent, CodeSession, QueueResource};
+use crate::domain::session::{AgentView, Place, Turn};
+
+/// What a session needs that others may hold.
+pub(super) struct Applies<'a> {
+    /// Its CodeAgent.
+    pub agent: Option<&'a CodeAgent>,
+    /// As it was resolved.
+    pub view: &'a AgentView,
+    /// Whether a lost launch can be told from others only by what is new at the issue.
+    pub issue_tells: bool,
+    /// Whether it could be launched now.
+    pub able: bool,
+}
+
+/// Asks for a slot among the agent's sessions and for the lock of the issue; one that cannot be launched now asks for nothing,
+/// because it must not hold what another could use.
+pub(super) fn admit(scope: &Scope, object: &CodeSession, needs: &Applies<'_>) -> (Place, Turn) {
+    let admission = &scope.context.admission;
+    let claimed = open_claim(object);
+    let mut wants = Vec::new();
+    if needs.able {
+        let limit = needs
+            .agent
+            .and_then(|agent| agent.spec.max_concurrent_sessions);
+        wants.extend(limit.map(|limit| Want {
+            resource: slots_of(object),
+            capacity: usize::try_from(limit).unwrap_or(0),
+        }));
+        let issue = issue_of(object, needs.view).filter(|_| needs.issue_tells && claimed.is_none());
+        wants.extend(issue.map(lock_of));
+        wants.extend(branch_of(object, needs.view).map(|branch| Want {
+            resource: Resource::Branch(branch),
+            capacity: 1,
+        }));
+    }
+    // What is claimed is held already; asking tells since when.
+    wants.extend(claimed.filter(|_| needs.issue_tells).map(lock_of));
+    if wants.is_empty() {
+        admission.withdraw(&object.uid().unwrap_or_default());
+        return (Place::Free, Turn::Unneeded);
+    }
+    let applicant = scope.applicant(object);
+    let wants_issue = wants
+        .iter()
+        .any(|want| matches!(want.resource, Resource::Issue(_)));
+    match admission.request(&applicant, &wants, scope.context.uptime()) {
+        Grant::Granted { since } if wants_issue => (Place::Free, Turn::Ours { since }),
+        Grant::Granted { .. } => (Place::Free, Turn::Unneeded),
+        Grant::Waiting {
+            on: Resource::Slots { .. },
+            position,
+            ..
+        } => (Place::Taken { position }, Turn::Unneeded),
+        Grant::Waiting {
+            on: Resource::Issue(_),
+            by,
+            ..
+        } => (Place::Free, taken(object, QueueResource::Issue, by)),
+        Grant::Waiting {
+            on: Resource::Branch(_),
+            by,
+            ..
+        } => (Place::Free, taken(object, QueueResource::Branch, by)),
+    }
+}
+
+fn taken(object: &CodeSession, of: QueueResource, by: Option<ObjectRef<CodeSession>>) -> Turn {
+    let by = by.filter(|by| by.namespace == object.namespace());
+    // What goes on in other namespaces is nobody's business in this one.
+    let by = by.map_or_else(
+        || "a CodeSession of another namespace".to_owned(),
+        |by| format!("CodeSession {}", by.name),
+    );
+    Turn::Taken { of, by }
+}
+
+/// The branch that a launch would work on.
+fn branch_of(object: &CodeSession, view: &AgentView) -> Option<BranchKey> {
+    match view {
+        AgentView::Present { effective, .. } => {
+            BranchKey::of(object.metadata.namespace.as_deref()?, effective)
+        }
+        AgentView::Missing => None,
+    }
+}
+
+fn lock_of(issue: IssueKey) -> Want {
+    Want {
+        resource: Resource::Issue(issue),
+        capacity: 1,
+    }
+}
+
+/// The issue that a launch would work on.
+fn issue_of(object: &CodeSession, view: &AgentView) -> Option<IssueKey> {
+    match view {
+        AgentView::Present { effective, .. } => Some(IssueKey {
+            endpoint: effective.provider.endpoint.clone(),
+            issue: object.spec.issue.clone()?,
+        }),
+        AgentView::Missing => None,
+    }
+}
