@@ -129,6 +129,7 @@ pub async fn run_with(
     };
     let http = HttpStack::new(HttpSettings {
         post_timeout: timing.post_timeout,
+        clock_margin: timing.clock_margin,
         allow_http: options.allow_http_endpoints,
         extra_ca_bundle,
         ..HttpSettings::default()

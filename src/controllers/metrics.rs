@@ -12,6 +12,7 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
 use crate::api::ProviderKind;
+use crate::domain::clock::ClockDifference;
 use crate::domain::remote::ErrorClass;
 use crate::providers::http::{HttpObserver, Operation};
 use crate::runtime::lock::lock;
@@ -115,6 +116,11 @@ struct KindLabels {
     controller: Controller,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ProviderLabels {
+    provider: &'static str,
+}
+
 /// Every metric of the operator.
 #[derive(Clone, Debug)]
 pub struct Metrics {
@@ -128,6 +134,7 @@ pub struct Metrics {
     orphans: Family<AgentLabels, Gauge>,
     /// The labels of each CodeAgent, by its uid.
     agents: Arc<Mutex<HashMap<String, AgentLabels>>>,
+    clocks: Family<ProviderLabels, Gauge<f64, AtomicU64>>,
     seconds_total: Counter<f64, AtomicU64>,
     leads: Gauge,
 }
@@ -148,6 +155,7 @@ impl Metrics {
             malformed: Family::default(),
             orphans: Family::default(),
             agents: Arc::default(),
+            clocks: Family::default(),
             seconds_total: Counter::default(),
             leads: Gauge::default(),
         };
@@ -190,6 +198,11 @@ impl Metrics {
             "orphan_sessions",
             "Sessions of this installation that run at a provider and that no CodeSession accounts for",
             metrics.orphans.clone(),
+        );
+        registry.register(
+            "provider_clock_ahead_seconds",
+            "How far the clock of a provider is ahead of this process's, by its newest answers; negative: behind",
+            metrics.clocks.clone(),
         );
         registry.register(
             "reconcile_seconds",
@@ -305,6 +318,13 @@ impl HttpObserver for Metrics {
         };
         self.calls.get_or_create(&labels).inc();
         self.call_seconds.get_or_create(&labels).observe(seconds);
+    }
+
+    fn clock(&self, kind: ProviderKind, ahead: ClockDifference) {
+        let provider = kind.as_str();
+        self.clocks
+            .get_or_create(&ProviderLabels { provider })
+            .set(ahead.as_seconds());
     }
 }
 

@@ -803,6 +803,7 @@ mod tests {
                     key: ConnectionKey("key".to_owned()),
                     provider: Arc::clone(&provider) as _,
                     lanes,
+                    clock: Arc::default(),
                     credential: String::new(),
                 },
                 provider,

@@ -37,6 +37,8 @@ pub struct Findings {
     pub suspended: bool,
     /// Why no session is launched although the key is accepted, if there is a reason that all of them would meet.
     pub launches_held: Option<(Reason, String)>,
+    /// What is to be said of the provider's clock, if it is further from ours than it may be.
+    pub clock: Option<String>,
     /// What is to be recorded of its template.
     pub template: Option<TemplateStatus>,
     /// How its template stands.
@@ -270,7 +272,11 @@ fn conditions(
             };
             (
                 (True, Reason::CredentialsAccepted, ""),
-                (True, Reason::ProviderAnswers, ""),
+                (
+                    True,
+                    Reason::ProviderAnswers,
+                    findings.clock.as_deref().unwrap_or_default(),
+                ),
                 reconciling,
                 stalled,
             )

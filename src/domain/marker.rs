@@ -67,6 +67,16 @@ impl Marker {
             .find_map(|(at, _)| Self::parse(plain.get(at + NAME.len()..)?))
     }
 
+    /// Whether `text` ends in the middle of a marker, as one does that was cut off there.
+    pub fn has_remains(text: &str) -> bool {
+        if !text.contains("codeagents") {
+            return false;
+        }
+        let plain = markup::unescaped(text);
+        let last = plain.trim_end().rsplit('\n').next().unwrap_or_default();
+        last.contains(OPENING.trim_end_matches('/')) || last.trim_start().starts_with(NAME)
+    }
+
     /// Whether `text` contains something that could be taken for a marker. Such a prompt is never sent.
     pub fn looks_marked(text: &str) -> bool {
         if !text.contains("codeagents") {

@@ -5,6 +5,7 @@
 //! every reachable state in a test.
 
 pub mod agent;
+pub mod clock;
 pub mod effective;
 pub mod endpoint;
 pub mod ids;

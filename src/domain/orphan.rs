@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::clock::ClockDifference;
 use super::ids::{AccountFingerprint, InstallationId, LaunchKey, SessionId, SessionSet};
 use super::marker::{Marker, MarkerSubject};
 use super::send::judge::CLOCK_SKEW;
@@ -160,8 +161,22 @@ pub struct Context<'a> {
     pub account: &'a AccountFingerprint,
     /// The durations.
     pub timing: &'a Timing,
+    /// The clock of the provider.
+    pub clock: ClockDifference,
+    /// When this process first saw the session.
+    pub first_seen: Timestamp,
     /// Wall clock.
     pub now: Timestamp,
+}
+
+impl Context<'_> {
+    /// How long a session has been there. One that its provider says is of the future has been there at least since it was seen.
+    fn age(&self, created: Timestamp) -> Duration {
+        let since = |then: Timestamp| Duration::try_from(self.now.duration_since(then)).ok();
+        since(self.clock.ours(created))
+            .or_else(|| since(self.first_seen))
+            .unwrap_or_default()
+    }
 }
 
 /// Whose a session is.
@@ -221,9 +236,7 @@ pub fn judge(marked: &Marked, ledger: &Ledger, context: &Context<'_>) -> Verdict
     if ledger.is_recorded(&snapshot.session_id) {
         return Verdict::Owned;
     }
-    let age = snapshot
-        .created_at
-        .map(|created| Duration::try_from(context.now.duration_since(created)).unwrap_or_default());
+    let age = snapshot.created_at.map(|created| context.age(created));
     if age.is_some_and(|age| age < min_orphan_age(context.timing)) {
         return Verdict::TooRecent;
     }
@@ -260,6 +273,7 @@ pub fn judge(marked: &Marked, ledger: &Ledger, context: &Context<'_>) -> Verdict
                 && launch.account == *context.account
                 && snapshot
                     .created_at
+                    .map(|created| context.clock.ours(created))
                     .is_some_and(|created| in_time_of_claim(launch, created, context.timing));
             let stop = match (ours, ended, owner.policy) {
                 (_, true, _) => Stop::Ended,
@@ -356,14 +370,55 @@ mod tests {
     }
 
     fn judged_at(marked: &Marked, ledger: &Ledger, now: Timestamp) -> Verdict {
+        judged_by(marked, ledger, now, (ClockDifference::default(), now))
+    }
+
+    fn judged_by(
+        marked: &Marked,
+        ledger: &Ledger,
+        now: Timestamp,
+        (clock, first_seen): (ClockDifference, Timestamp),
+    ) -> Verdict {
         let timing = Timing::default();
         let context = Context {
             installation: &InstallationId::new(US),
             account: &AccountFingerprint::new("account"),
             timing: &timing,
+            clock,
+            first_seen,
             now,
         };
         judge(marked, ledger, &context)
+    }
+
+    /// A provider whose clock is twenty minutes off: its sessions are as young as they are, and an extra one is still beyond doubt.
+    #[test]
+    fn a_session_is_as_old_as_it_is_by_our_clock() {
+        let young = noon() + 2.minutes();
+        for minutes in [-20, 20] {
+            let off = jiff::SignedDuration::from_mins(minutes);
+            let clock = ClockDifference::ahead(off);
+            let mut marked = extra();
+            marked.snapshot.created_at = marked.snapshot.created_at.map(|at| at + off);
+            let ledger = ledger(owner());
+            let at = |now| judged_by(&marked, &ledger, now, (clock, now));
+            assert_eq!(at(young), Verdict::TooRecent, "{minutes}");
+            assert_eq!(orphan(at(noon() + 1.hour())).stop, Stop::Yes, "{minutes}");
+            // Unmeasured, it is not beyond doubt, but it is not hidden.
+            let now = noon() + 1.hour();
+            assert_eq!(orphan(judged_at(&marked, &ledger, now)).stop, Stop::Never);
+        }
+    }
+
+    #[test]
+    fn a_session_of_the_future_is_as_old_as_it_was_seen() {
+        let mut marked = extra();
+        marked.snapshot.created_at = Some(noon() + 1000.hours());
+        let ledger = ledger(owner());
+        let now = noon() + 1.hour();
+        let seen = |first| judged_by(&marked, &ledger, now, (ClockDifference::default(), first));
+        assert_eq!(seen(now - 1.minute()), Verdict::TooRecent);
+        assert_eq!(orphan(seen(now - 30.minutes())).stop, Stop::Never);
     }
 
     fn orphan(verdict: Verdict) -> Orphan {

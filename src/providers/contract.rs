@@ -299,10 +299,8 @@ pub struct AdoptRequest {
 pub struct MarkedRequest {
     /// This installation, as written in the marker.
     pub installation: InstallationId,
-    /// Sessions created before this are left out.
+    /// Sessions created before this are left out. None is too new: clocks differ, and the caller tells what is too young to judge.
     pub created_from: Timestamp,
-    /// Sessions created after this are left out.
-    pub created_until: Timestamp,
     /// Sessions that the list shows as ended are left out if they were created before this: what matters of them is only
     /// that they have been paid for.
     pub ended_from: Timestamp,

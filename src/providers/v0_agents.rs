@@ -26,7 +26,7 @@ pub(super) struct AgentList<A> {
 /// `GET /v0/agents/{id}/conversation`, in chronological order.
 #[derive(Debug, Deserialize)]
 struct Conversation {
-    messages: Vec<Message>,
+    messages: Items<Message>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -47,7 +47,7 @@ pub(super) async fn snapshots<A: DeserializeOwned>(
     query.extend(page.map(|token| ("cursor", token.0.as_str())));
     let list: AgentList<A> = api.get(Operation::List, &["v0", "agents"], &query).await?;
     Ok(Snapshots {
-        unreadable: list.agents.unreadable,
+        unreadable: list.agents.missing(),
         next: next_page(list.next_cursor)?,
         readable: list.agents.readable.into_iter().map(read).collect(),
     })
@@ -70,7 +70,17 @@ pub(super) fn told_by_list(list: Snapshots) -> SessionPage {
 pub(super) async fn conversation(api: &Api, session: &SessionId) -> Result<Told, ProviderError> {
     let path = ["v0", "agents", session.as_str(), "conversation"];
     let conversation: Conversation = api.get(Operation::Conversation, &path, &[]).await?;
-    let messages = conversation.messages.into_iter();
+    // One that cannot be read may be the first prompt. Those behind the bound are not: the first stands before them.
+    if conversation.messages.unreadable > 0 {
+        return Err(ProviderError::unreadable(
+            None,
+            format!(
+                "{} messages cannot be read",
+                conversation.messages.unreadable
+            ),
+        ));
+    }
+    let messages = conversation.messages.readable.into_iter();
     Ok(Told {
         messages: messages
             .map(|message| Said {

@@ -9,12 +9,14 @@ use crate::support::*;
 use axum::body::Body;
 use axum::response::Response;
 use codeagent_operator::api::ProviderKind::{self, Cursor};
-use codeagent_operator::providers::contract::{LaunchOutcome, LaunchRequest};
+use codeagent_operator::domain::ids::SessionId;
+use codeagent_operator::providers::contract::{LaunchOutcome, LaunchRequest, SessionRef};
 use codeagent_operator::providers::error::{ErrorClass, ProviderError, Sent};
 use codeagent_operator::providers::http::{
     HttpObserver, HttpSettings, HttpStack, Operation, RateLimit,
 };
 use codeagent_operator::providers::registry::Registry;
+use futures::StreamExt;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -251,7 +253,7 @@ async fn a_huge_answer_is_not_read_to_its_end() {
     let cursor = connect(&stack(settings()), Cursor, &server.url);
     let error = cursor.verify().await.unwrap_err();
     assert_eq!(error.class, ErrorClass::Protocol);
-    assert!(error.message.contains("262144"), "{error}");
+    assert!(error.message.contains("65536"), "{error}");
     // A refusal with too long an explanation is a refusal.
     let error = rejected(cursor.launch(&launch_request()).await);
     assert_eq!(error.message.chars().count(), 512);
@@ -269,6 +271,47 @@ async fn an_endless_answer_without_a_length_is_cut_as_well() {
         .await
         .unwrap_err();
     assert_eq!(error.class, ErrorClass::Protocol);
+}
+
+/// What one large answer holds, others wait for, no longer than their own requests may take; small ones wait for nobody.
+#[tokio::test]
+async fn large_answers_share_one_budget_and_small_ones_need_none() {
+    let server = Server::start(|seen| {
+        if seen.target.ends_with("/me") {
+            return reply(200, ME);
+        }
+        // Large, and it never ends.
+        let chunk = |_| async { Some((Ok::<_, std::io::Error>(vec![b' '; 16 << 10]), ())) };
+        let large = futures::stream::unfold((), chunk).take(8);
+        Response::new(Body::from_stream(large.chain(futures::stream::pending())))
+    })
+    .await;
+    let http = stack(HttpSettings {
+        answer_budget: 192 << 10,
+        get_timeout: Duration::from_secs(1),
+        list_timeout: Duration::from_secs(20),
+        ..settings()
+    });
+    let cursor = connect(&http, Cursor, &server.url);
+    let listing = Arc::clone(&cursor);
+    let listing = tokio::spawn(async move { listing.list(None).await });
+    while server.lines().is_empty() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let session = SessionRef {
+        session_id: SessionId::new("bc-1"),
+        run_id: None,
+    };
+    // Whichever comes first takes all the room: a look for one second, or the list for twenty.
+    let mut waited = false;
+    for _ in 0..5 {
+        let error = cursor.get(&session).await.unwrap_err();
+        assert_eq!(error.class, ErrorClass::Timeout, "{error}");
+        waited |= error.message.contains("too many large answers");
+        cursor.verify().await.unwrap();
+    }
+    assert!(waited);
+    listing.abort();
 }
 
 #[tokio::test]

@@ -36,7 +36,6 @@ impl Calls {
         MarkedRequest {
             installation: self.lookup.installation.clone(),
             created_from: self.lookup.created_from,
-            created_until: self.lookup.created_until,
             ended_from: self.lookup.created_from,
             known: Default::default(),
             resume: None,

@@ -26,4 +26,5 @@ mod completeness;
 mod crowd;
 mod launch;
 mod look;
+mod memory;
 mod secrecy;

@@ -10,6 +10,7 @@
 mod agent;
 mod api_server;
 mod budget;
+mod clocks;
 mod continuity;
 mod cursor_v0;
 mod cursor_v1;

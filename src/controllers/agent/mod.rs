@@ -94,6 +94,7 @@ async fn pass(scope: &Arc<Scope>, agent: &Arc<CodeAgent>) -> Result<Duration, Pa
         orphans: orphans(context, &agent.uid().unwrap_or_default()),
         suspended: agent.spec.suspend,
         launches_held: None,
+        clock: None,
         template: recorded(agent),
         template_standing: TemplateStanding::NotNeeded,
     };
@@ -106,6 +107,7 @@ async fn pass(scope: &Arc<Scope>, agent: &Arc<CodeAgent>) -> Result<Duration, Pa
         let (linked, next) = examine(scope, &agent, provider, &namespace, &mut findings).await;
         again = next;
         if let Some(linked) = &linked {
+            findings.clock = clock_warning(linked, context.timing().clock_margin);
             let found = evidence::find(scope, &agent, linked, sessions.launched(), &findings).await;
             findings.evidence = found.evidence;
             again = found.again.map_or(again, |soon| again.min(soon));
@@ -328,6 +330,16 @@ async fn examine(
         }
     };
     (Some(linked), again)
+}
+
+/// What is to be said of the provider's clock, if it is further from ours than it may be.
+fn clock_warning(linked: &Linked, margin: Duration) -> Option<String> {
+    let difference = linked.clock.difference()?;
+    difference.exceeds(margin).then(|| {
+        format!(
+            "the provider's clock is {difference} this operator's, more than --clock-margin allows: correct the clock that is wrong (provider, gateway or the operator's node). Lost launches are looked for with that difference"
+        )
+    })
 }
 
 /// Where the CodeAgent's template belongs, if that can be told and acted on now.

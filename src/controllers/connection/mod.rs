@@ -18,7 +18,7 @@ use crate::domain::endpoint::EndpointHost;
 use crate::domain::remote::{ErrorClass, ProviderError, Subject};
 use crate::domain::status::whole_seconds;
 use crate::providers::contract::{Connection, Provider, ProviderType};
-use crate::providers::http::{Lane, Reach};
+use crate::providers::http::{Lane, ProviderClock, Reach};
 use crate::runtime::lock::lock;
 
 /// A connection.
@@ -30,6 +30,8 @@ pub struct Linked {
     pub provider: Arc<dyn Provider>,
     /// The connection with its lanes; it holds the credential for as long as somebody uses it, whatever becomes of the Secret.
     pub lanes: Arc<Lanes>,
+    /// The endpoint's clock.
+    pub clock: Arc<ProviderClock>,
     /// Digest of the credential. Stays in memory.
     pub credential: String,
 }
@@ -198,6 +200,7 @@ pub async fn link(
         key,
         provider: Arc::clone(lanes.provider(Lane::Look)),
         lanes,
+        clock: http.clock(&url),
         credential: digest,
     })
 }

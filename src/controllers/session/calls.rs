@@ -32,6 +32,8 @@ pub(super) async fn look_up(
     lookup: &LookupPlan,
 ) -> Option<Outcome> {
     let linked = facts.linked.as_ref()?;
+    let clock = linked.clock.difference().unwrap_or_default();
+    let (created_from, created_until) = clock.widened(lookup.created_from, lookup.created_until);
     let request = AdoptRequest {
         keys: lookup.keys.clone(),
         installation: scope.context.installation.clone(),
@@ -40,8 +42,8 @@ pub(super) async fn look_up(
         template_id: lookup.template_id.clone(),
         baseline: lookup.baseline.clone(),
         sent: sent_prompt(facts, object),
-        created_from: lookup.created_from,
-        created_until: lookup.created_until,
+        created_from,
+        created_until,
         owned: scope.context.owners.others(&facts.uid),
         prove_absence: lookup.prove_absence,
         evidence_seen: lookup.evidence_seen,

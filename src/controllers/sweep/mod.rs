@@ -21,6 +21,7 @@ use self::accounts::{AccountAgents, accounts, connect};
 use self::ledger::{Named, known, ledger, name_of};
 use self::report::{emit, publish, report_on};
 use self::search::{Watched, reference, refresh, search};
+use super::connection::Linked;
 use super::context::Context;
 use super::scope::Scope;
 use crate::api::{CodeSession, OrphanStatus};
@@ -98,7 +99,7 @@ impl Round<'_> {
         let mut ledger = ledger(self.context, self.scopes, self.account, &named);
         let mut reports: BTreeMap<String, Vec<OrphanStatus>> = BTreeMap::new();
         for id in watched.loose.keys().cloned().collect::<Vec<_>>() {
-            let judged = self.judge(&id, watched, seen, &mut ledger).await;
+            let judged = self.judge(&id, &linked, watched, seen, &mut ledger).await;
             let Some((marked, orphan)) = judged else {
                 continue;
             };
@@ -128,12 +129,15 @@ impl Round<'_> {
     async fn judge(
         &self,
         id: &SessionId,
+        linked: &Linked,
         watched: &mut Watched,
         seen: &mut HashSet<SessionId>,
         ledger: &mut Ledger,
     ) -> Option<(Marked, Orphan)> {
-        let marked = watched.loose.get(id)?.marked.clone();
-        let orphan = match judge(&marked, ledger, &self.viewpoint()) {
+        let tracked = watched.loose.get(id)?;
+        let marked = tracked.marked.clone();
+        let viewpoint = self.viewpoint(linked, tracked.since);
+        let orphan = match judge(&marked, ledger, &viewpoint) {
             Verdict::TooRecent => return None,
             // Known by its CodeSession from now on.
             Verdict::Owned => {
@@ -150,7 +154,7 @@ impl Round<'_> {
             return None;
         }
         let orphan = match orphan.stop {
-            Stop::Yes => self.confirm(ledger, &marked, orphan).await?,
+            Stop::Yes => self.confirm(ledger, &marked, orphan, &viewpoint).await?,
             Stop::Ended | Stop::NotWanted | Stop::Never => orphan,
         };
         Some((marked, orphan))
@@ -193,11 +197,13 @@ impl Round<'_> {
         Some((agent.uid(), status))
     }
 
-    fn viewpoint(&self) -> orphan::Context<'_> {
+    fn viewpoint(&self, linked: &Linked, first_seen: Timestamp) -> orphan::Context<'_> {
         orphan::Context {
             installation: &self.context.installation,
             account: &self.account.fingerprint,
             timing: self.context.timing(),
+            clock: linked.clock.difference().unwrap_or_default(),
+            first_seen,
             now: Timestamp::now(),
         }
     }
@@ -208,6 +214,7 @@ impl Round<'_> {
         ledger: &mut Ledger,
         marked: &Marked,
         orphan: Orphan,
+        viewpoint: &orphan::Context<'_>,
     ) -> Option<Orphan> {
         let uid = orphan.owner?;
         let full_name = ledger.session(&uid)?.name.clone();
@@ -222,7 +229,7 @@ impl Round<'_> {
             Ok(_) => ledger.remove(&uid),
             Err(_) => return None,
         }
-        match judge(marked, ledger, &self.viewpoint()) {
+        match judge(marked, ledger, viewpoint) {
             Verdict::Orphan(orphan) => Some(orphan),
             Verdict::Owned | Verdict::TooRecent | Verdict::Foreign | Verdict::Ended => None,
         }

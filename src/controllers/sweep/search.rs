@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::super::connection::Linked;
 use super::super::context::Context;
 use crate::domain::ids::SessionId;
-use crate::domain::orphan::{Marked, min_orphan_age};
+use crate::domain::orphan::Marked;
 use crate::domain::remote::{ErrorClass, ScanState, SessionRef};
 use crate::domain::status::whole_seconds;
 use crate::providers::contract::{MarkedRequest, Provider};
@@ -75,15 +75,12 @@ pub(super) async fn search(context: &Context, linked: &Linked, watched: &mut Wat
     let now = Timestamp::now();
     let created_from = now - REACH;
     watched.settled.retain(|_, since| *since >= created_from);
-    let young =
-        SignedDuration::try_from(min_orphan_age(context.timing())).unwrap_or(SignedDuration::ZERO);
     for _ in 0..CALLS_PER_ROUND {
         let seen = watched.settled.keys().chain(watched.loose.keys());
         let known = context.owners.all().and(seen.cloned().collect());
         let request = MarkedRequest {
             installation: context.installation.clone(),
             created_from,
-            created_until: now - young,
             ended_from: now - REACH_ENDED,
             known,
             resume: watched.resume.take(),

@@ -20,8 +20,8 @@ use super::contract::{
 use super::error::{ErrorClass, ProviderError};
 use super::http::{Api, Auth, Operation, judge_launch};
 use super::recovery::prompts::{self, Conversation, PromptSource, Snapshots};
-use super::v0_agents::{self, AgentList, told_by_list};
-use super::wire::{link, link_without_query, raw_status};
+use super::v0_agents::{self, told_by_list};
+use super::wire::{branch, link, link_without_query, raw_status, repository};
 use crate::api::{FirebenderMode, FirebenderSpec, ProviderKind, ProviderSpec};
 use crate::domain::ids::{AccountFingerprint, InstallationId, SessionId};
 use crate::domain::snapshot::{Links, RemotePhase, Snapshot};
@@ -130,16 +130,20 @@ impl FirebenderV0 {
             run_id: None,
             phase: phase_of(&status),
             raw_status: raw_status(&status),
-            repository: agent.source.and_then(|source| source.repository),
+            repository: repository(agent.source.and_then(|source| source.repository)),
             url: target
                 .as_ref()
                 .and_then(|target| page_of(target.url.as_deref()?)),
-            branch: target
-                .as_ref()
-                .and_then(|target| target.branch_name.clone()),
+            branch: branch(
+                target
+                    .as_ref()
+                    .and_then(|target| target.branch_name.clone()),
+            ),
             pull_request_url: link(target.and_then(|target| target.pr_url)),
             blocked: None,
-            result: agent.summary.map(|summary| self.api.redact(&summary)),
+            result: agent
+                .summary
+                .map(|summary| self.api.closing_words(&summary)),
             error: None,
             links: Links {
                 recording: link_without_query(agent.recording_url),
@@ -201,9 +205,9 @@ impl Provider for FirebenderV0 {
     /// Firebender does not say whose a key is, so the key itself makes the fingerprint: a rotated key is another account.
     async fn verify(&self) -> Result<Account, ProviderError> {
         // Whatever else answers with a 200 at this address does not know the key.
-        let _: AgentList<Agent> = self
-            .api
-            .get(Operation::Verify, &["v0", "agents"], &[("limit", "1")])
+        let path = ["v0", "agents"];
+        self.api
+            .check_list(&path, &[("limit", "1")], Some("agents"))
             .await?;
         Ok(Account {
             fingerprint: self.fingerprint.clone(),

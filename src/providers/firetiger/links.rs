@@ -14,6 +14,7 @@ use crate::domain::snapshot::Snapshot;
 use crate::providers::contract::{AdoptAnswer, AdoptRequest, Found, SessionRef};
 use crate::providers::error::{ErrorClass, ProviderError};
 use crate::providers::http::Operation;
+use crate::providers::wire;
 
 /// What a claim has room for, in bytes: the links of some 230 sessions.
 const LONGEST_BASELINE: usize = 4096;
@@ -123,7 +124,7 @@ pub(super) async fn adopt(
         Ok(snapshot) => Ok(AdoptAnswer::Found(vec![Found {
             doubt: None,
             snapshot: Snapshot {
-                url: snapshot.url.or_else(|| Some(link.clone())),
+                url: snapshot.url.or_else(|| wire::link(Some(link.clone()))),
                 ..snapshot
             },
             attempt: None,
@@ -149,7 +150,7 @@ async fn links(
     let Some(links) = issue.links else {
         return Ok(Some(BTreeSet::new()));
     };
-    Ok((links.unreadable == 0).then(|| {
+    Ok((links.missing() == 0).then(|| {
         links
             .readable
             .into_iter()

@@ -4,10 +4,11 @@
 //! service may use (`sessionUrl`, `session_url`), with the id in any of the places where it may stand.
 
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
+use serde::de::Error;
+use serde::{Deserialize, Deserializer, Serialize};
 use url::Url;
 
-use crate::providers::wire::{Items, WireId, lenient};
+use crate::providers::wire::{Items, WireId, bounded, lenient};
 
 /// What the values of an enumeration begin with where they are written in full.
 const STATUS_PREFIX: &str = "CODING_AGENT_SESSION_STATUS_";
@@ -21,18 +22,29 @@ pub(super) struct LaunchSession<'a> {
 }
 
 /// A session, alone or as a member of the answer.
-#[derive(Debug, Deserialize)]
-#[serde(untagged)]
-pub(super) enum Answer {
-    Wrapped { session: Session },
-    Plain(Session),
-}
+#[derive(Debug)]
+pub(super) struct Answer(Session);
 
 impl Answer {
     pub(super) fn into_session(self) -> Session {
-        match self {
-            Self::Wrapped { session } | Self::Plain(session) => session,
+        self.0
+    }
+}
+
+impl<'de> Deserialize<'de> for Answer {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        struct Wrapped {
+            session: Session,
         }
+
+        // Not as an untagged enumeration, which would keep all of the answer, whatever it is.
+        let value = bounded(deserializer)?.ok_or_else(|| D::Error::custom("not a session"))?;
+        serde_json::from_value(value.clone())
+            .map(|Wrapped { session }| session)
+            .or_else(|_| serde_json::from_value(value))
+            .map(Self)
+            .map_err(D::Error::custom)
     }
 }
 

@@ -12,7 +12,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use serde::de::IgnoredAny;
 use url::Url;
 
 use self::wire::{Message, Session, Started};
@@ -27,7 +26,7 @@ use super::error::{ErrorClass, ProviderError};
 use super::http::{Api, Auth, Operation, judge_launch};
 use super::recovery::prompts;
 use super::templates::Templates;
-use super::wire::{Items, link, raw_status};
+use super::wire::{Items, branch, hint, link, raw_status, repository};
 use crate::api::{ProviderKind, ProviderSpec};
 use crate::domain::ids::{AccountFingerprint, InstallationId, RunId, SessionId};
 use crate::domain::snapshot::{Links, RemotePhase, Snapshot};
@@ -184,6 +183,7 @@ impl Flapjack {
         let newest = session
             .messages
             .unwrap_or_default()
+            .readable
             .into_iter()
             .max_by_key(|message| message.created_at);
         let (run_id, result, duration, pr_url, error) =
@@ -206,13 +206,13 @@ impl Flapjack {
                 .or(run_id)
                 .filter(|_| phase != RemotePhase::Creating)
                 .map(|id| RunId::new(id.0)),
-            repository: session.repo_url,
+            repository: repository(session.repo_url),
             // None is documented.
             url: None,
-            branch: session.pr_branch,
+            branch: branch(session.pr_branch),
             pull_request_url: link(session.pr_url.or(pr_url)),
             blocked: None,
-            result: result.map(|result| self.api.redact(&result)),
+            result: result.map(|result| self.api.closing_words(&result)),
             error: session
                 .error
                 .or(error)
@@ -230,14 +230,8 @@ impl Provider for Flapjack {
     /// Flapjack does not say whose a key is, so the key itself makes the fingerprint: a rotated key is another account.
     async fn verify(&self) -> Result<Account, ProviderError> {
         // Whatever else answers with a 200 at this address does not know the key.
-        let _: Vec<IgnoredAny> = self
-            .api
-            .get(
-                Operation::Verify,
-                &["api", "code-agents"],
-                &self.org_query(),
-            )
-            .await?;
+        let path = ["api", "code-agents"];
+        self.api.check_list(&path, &self.org_query(), None).await?;
         Ok(Account {
             fingerprint: self.fingerprint.clone(),
             name: None,
@@ -305,7 +299,7 @@ impl Provider for Flapjack {
                 .readable
                 .into_iter()
                 .map(|session| {
-                    let hint = hint(&session);
+                    let hint = moved(&session);
                     let snapshot = self.snapshot(session);
                     ListItem {
                         session_id: snapshot.session_id.clone(),
@@ -380,12 +374,12 @@ fn phase_of(status: &str) -> RemotePhase {
     }
 }
 
-fn hint(session: &Session) -> String {
-    let parts = [
+/// Differs once something about the session has moved.
+fn moved(session: &Session) -> String {
+    hint(&[
         session.status.as_deref(),
         session.latest_run_id.as_ref().map(|id| id.0.as_str()),
         session.completed_at.as_deref(),
         session.pr_url.as_deref(),
-    ];
-    parts.map(Option::unwrap_or_default).join(" ")
+    ])
 }

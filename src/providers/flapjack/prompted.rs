@@ -30,17 +30,25 @@ impl PromptSource for Flapjack {
             query.push(("archived", "true"));
         }
         let sessions: Items<Session> = self.api.get(Operation::List, &SESSIONS, &query).await?;
-        let readable = sessions.readable.into_iter();
         Ok(Snapshots {
-            unreadable: sessions.unreadable,
+            unreadable: sessions.missing(),
             next: page.is_none().then(|| PageToken(ARCHIVED.to_owned())),
-            readable: readable.map(|session| self.snapshot(session)).collect(),
+            readable: sessions
+                .readable
+                .into_iter()
+                .map(|session| self.snapshot(session))
+                .collect(),
         })
     }
 
     async fn conversation(&self, session: &SessionId) -> Result<Conversation, ProviderError> {
         let session = self.session(session).await?;
-        let messages = session.messages.iter().flatten();
+        // One that cannot be read may be the first prompt: then none is known.
+        let messages = session
+            .messages
+            .iter()
+            .filter(|messages| messages.unreadable == 0)
+            .flat_map(|messages| &messages.readable);
         Ok(Conversation {
             messages: messages
                 .map(|message| Message {

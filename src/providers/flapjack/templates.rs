@@ -27,10 +27,10 @@ impl Templates for Flapjack {
             .get(Operation::Templates, &PATH, &self.org_query())
             .await?;
         // One that cannot be read may be the one, and its doubles would pile up with every look.
-        if all.unreadable > 0 {
+        if all.missing() > 0 {
             return Err(ProviderError::unreadable(
                 None,
-                format!("{} templates cannot be read", all.unreadable),
+                format!("{} templates cannot be read", all.missing()),
             ));
         }
         let mark = wanted.mark.to_string();

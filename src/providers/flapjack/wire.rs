@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::Value;
 
-use crate::providers::wire::{WireId, lenient};
+use crate::providers::wire::{Items, WireId, lenient, lenient_items};
 
 /// `POST /api/code-sessions`. Without `Debug`: it holds a key.
 #[derive(Serialize)]
@@ -65,8 +65,8 @@ pub(super) struct Session {
     pub(super) created_at: Option<Timestamp>,
     #[serde(default, deserialize_with = "lenient")]
     pub(super) completed_at: Option<String>,
-    #[serde(default, deserialize_with = "lenient")]
-    pub(super) messages: Option<Vec<Message>>,
+    #[serde(default, deserialize_with = "lenient_items")]
+    pub(super) messages: Option<Items<Message>>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -7,24 +7,31 @@ use std::time::{Duration, Instant};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::{Bytes, BytesMut};
-use http::{HeaderName, HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use jiff::Timestamp;
 use reqwest::{Method, RequestBuilder, Response};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use url::Url;
 
+use super::budget::{self, Room};
+use super::clock::ProviderClock;
 use super::gate::{Gate, GatedBody, HeldBack, ShutOnDrop};
 use super::guard::NotPublic;
 use super::limit::Limiter;
 use super::redact::Redactor;
 use super::{HttpStack, Operation, answer};
 use crate::api::ProviderKind;
+use crate::domain::status::{RESULT_BYTES, clip};
 use crate::providers::contract::SendWindow;
 use crate::providers::credential::Credential;
 use crate::providers::error::{ErrorClass, ProviderError, Sent};
+use crate::providers::wire::begins_as_list;
 
 /// How much of an error's body is read; what it says to people is cut to far less.
 const ERROR_BODY_CAP: usize = 64 << 10;
+/// How much of an agent's closing words is kept, in bytes: more than is stored, so that what is stored shows that it was cut.
+const LONGEST_RESULT: usize = 2 * RESULT_BYTES;
 
 /// How a request proves whose it is.
 pub(in crate::providers) enum Auth<'a> {
@@ -47,14 +54,19 @@ pub(in crate::providers) struct Api {
     endpoint: Url,
     stack: HttpStack,
     limiter: Arc<Limiter>,
+    clock: Arc<ProviderClock>,
     redactor: Redactor,
     auth: (HeaderName, HeaderValue),
 }
 
-/// An answer whose body was read.
+/// A success whose body was read.
 struct Answer {
     status: StatusCode,
     body: Bytes,
+    /// Whether there is more of it than is read.
+    cut: bool,
+    /// The room that the body takes, until it is parsed.
+    _room: Option<Room>,
 }
 
 impl HttpStack {
@@ -110,6 +122,7 @@ impl HttpStack {
                 .inner
                 .limiters
                 .of(endpoint.as_str(), credential.digest()),
+            clock: self.clock(endpoint),
             redactor: Redactor::new(credential),
             auth: (name, value),
         })
@@ -134,6 +147,27 @@ impl Api {
                 .request(&self.stack.clients().reads, Method::GET, path, timeout)?
                 .query(query);
             parse(&self.call(operation, request, None).await?)
+        })
+        .await
+    }
+
+    /// Whether the answer is a list, or has one as its `member`: what a key check may look at where an account can be told by
+    /// nothing else. No more of it is read than a key check reads, however long the list is.
+    pub(in crate::providers) async fn check_list(
+        &self,
+        path: &[&str],
+        query: &[(&str, &str)],
+        member: Option<&'static str>,
+    ) -> Result<(), ProviderError> {
+        let operation = Operation::Verify;
+        self.observed(operation, async {
+            let timeout = self.stack.inner.settings.get_timeout;
+            let request = self
+                .request(&self.stack.clients().reads, Method::GET, path, timeout)?
+                .query(query);
+            let answer = self.exchange(operation, request, None).await?;
+            begins_as_list(&answer.body, answer.cut, member)
+                .map_err(|error| unreadable(&answer, &error))
         })
         .await
     }
@@ -226,9 +260,11 @@ impl Api {
         self.redactor.message(text)
     }
 
-    /// `text` from the provider without credentials, as long as it is.
-    pub(in crate::providers) fn redact(&self, text: &str) -> String {
-        self.redactor.redact(text)
+    /// An agent's closing words from the provider as they may be kept: without credentials, and not much longer than what is stored
+    /// of them.
+    pub(in crate::providers) fn closing_words(&self, text: &str) -> String {
+        // Cutting comes last, or it could leave a part of a key.
+        clip(&self.redactor.redact(text), LONGEST_RESULT)
     }
 
     fn write(&self, method: Method, path: &[&str]) -> Result<RequestBuilder, ProviderError> {
@@ -263,13 +299,96 @@ impl Api {
             .header(header::ACCEPT, HeaderValue::from_static("application/json")))
     }
 
-    /// Sends `request` once and reads the answer. An error if it is not a 2xx.
+    /// Sends `request` once and reads the answer. An error if it is not a 2xx, or larger than such an answer may be.
     async fn call(
         &self,
         operation: Operation,
         request: RequestBuilder,
         gate: Option<&Gate>,
     ) -> Result<Answer, ProviderError> {
+        let answer = self.exchange(operation, request, gate).await?;
+        if answer.cut {
+            return Err(ProviderError::unreadable(
+                Some(answer.status.as_u16()),
+                format!("the answer is larger than {} bytes", self.cap(operation)),
+            ));
+        }
+        Ok(answer)
+    }
+
+    fn cap(&self, operation: Operation) -> usize {
+        let most = self.stack.inner.settings.response_cap;
+        operation.largest_answer().min(most)
+    }
+
+    /// Sends `request` once and reads the answer, as much of it as may be read. An error if it is not a 2xx.
+    async fn exchange(
+        &self,
+        operation: Operation,
+        request: RequestBuilder,
+        gate: Option<&Gate>,
+    ) -> Result<Answer, ProviderError> {
+        self.admit(operation).await?;
+        let (client, request) = request.build_split();
+        let request = request.map_err(|error| self.transport_error(&error, gate))?;
+        let settings = &self.stack.inner.settings;
+        let deadline = Instant::now() + request.timeout().copied().unwrap_or(settings.post_timeout);
+        let asked = Timestamp::now();
+        let response = client
+            .execute(request)
+            .await
+            .map_err(|error| self.transport_error(&error, gate))?;
+        let answered = Timestamp::now();
+        let (status, headers) = (response.status(), response.headers().clone());
+        tracing::debug!(provider = %self.kind, operation = operation.as_str(), status = status.as_u16(), "answered");
+        if status.is_success() {
+            let answer = self.read(response, self.cap(operation), deadline).await?;
+            if answer::is_page(&headers, &answer.body) {
+                return Err(answer::Stranger::Page.error(status));
+            }
+            self.note_clock(&headers, asked, answered);
+            return Ok(answer);
+        }
+        // Too long an explanation is none, but the status counts.
+        let cap = ERROR_BODY_CAP.min(settings.response_cap);
+        let body = self.read(response, cap, deadline).await?.body;
+        let error = answer::error_of(status, &headers, &body, &self.redactor);
+        if let (ErrorClass::RateLimited, Some(pause)) = (error.class, error.retry_after) {
+            self.limiter.silence_for(pause);
+        }
+        // What lies in between has a clock of its own.
+        if error.class != ErrorClass::Intermediary {
+            self.note_clock(&headers, asked, answered);
+        }
+        Err(error)
+    }
+
+    /// Takes note of what an answer says of the provider's clock.
+    fn note_clock(&self, headers: &HeaderMap, asked: Timestamp, answered: Timestamp) {
+        let margin = self.stack.inner.settings.clock_margin;
+        let Some(measured) = self.clock.note(headers, asked, answered, margin) else {
+            return;
+        };
+        if let Some(observer) = &self.stack.observer {
+            observer.clock(self.kind, measured.difference);
+        }
+        let (host, ahead) = (self.endpoint.host_str(), measured.difference.as_seconds());
+        match measured.news {
+            Some(true) => tracing::warn!(
+                provider = %self.kind,
+                host,
+                ahead,
+                "the provider's clock is further from ours than --clock-margin: correct the clock that is wrong"
+            ),
+            Some(false) => {
+                tracing::info!(provider = %self.kind, host, ahead, "the provider's clock agrees with ours again");
+            }
+            None => {}
+        }
+    }
+
+    /// Waits until the rate allows the request.
+    async fn admit(&self, operation: Operation) -> Result<(), ProviderError> {
         let admitted = match operation {
             Operation::Launch => self.limiter.admit_launch().await,
             _ => self.limiter.admit(self.stack.lane).await,
@@ -284,52 +403,50 @@ impl Api {
                     pause.as_secs() + 1
                 ),
             )
-        })?;
-        let response = request
-            .send()
-            .await
-            .map_err(|error| self.transport_error(&error, gate))?;
-        let (status, headers) = (response.status(), response.headers().clone());
-        tracing::debug!(provider = %self.kind, operation = operation.as_str(), status = status.as_u16(), "answered");
-        if status.is_success() {
-            let cap = self.stack.inner.settings.response_cap;
-            return match self.read(response, cap).await? {
-                Body::Whole(body) if answer::is_page(&headers, &body) => {
-                    Err(answer::Stranger::Page.error(status))
-                }
-                Body::Whole(body) => Ok(Answer { status, body }),
-                Body::Cut(_) => Err(ProviderError::unreadable(
-                    Some(status.as_u16()),
-                    format!("the answer is larger than {cap} bytes"),
-                )),
-            };
-        }
-        // Too long an explanation is none, but the status counts.
-        let cap = ERROR_BODY_CAP.min(self.stack.inner.settings.response_cap);
-        let (Body::Whole(body) | Body::Cut(body)) = self.read(response, cap).await?;
-        let error = answer::error_of(status, &headers, &body, &self.redactor);
-        if let (ErrorClass::RateLimited, Some(pause)) = (error.class, error.retry_after) {
-            self.limiter.silence_for(pause);
-        }
-        Err(error)
+        })
     }
 
-    /// Reads a body up to `cap` bytes.
-    async fn read(&self, mut response: Response, cap: usize) -> Result<Body, ProviderError> {
-        let mut body = BytesMut::new();
+    /// Reads a body up to `cap` bytes. A large one waits for its room, until `deadline`.
+    async fn read(
+        &self,
+        mut response: Response,
+        cap: usize,
+        deadline: Instant,
+    ) -> Result<Answer, ProviderError> {
+        let status = response.status();
+        let announced = response.content_length();
+        let most = announced
+            .and_then(|bytes| usize::try_from(bytes).ok())
+            .map_or(cap, |bytes| bytes.min(cap));
+        let (mut body, mut room) = (BytesMut::new(), None);
+        let mut cut = false;
         loop {
             // Part of the answer is no answer: without the rest not even its status is believed.
-            match response.chunk().await {
-                Ok(None) => return Ok(Body::Whole(body.freeze())),
-                Ok(Some(chunk)) if body.len() + chunk.len() > cap => {
-                    let room = cap - body.len();
-                    body.extend_from_slice(chunk.get(..room).unwrap_or(&chunk));
-                    return Ok(Body::Cut(body.freeze()));
-                }
-                Ok(Some(chunk)) => body.extend_from_slice(&chunk),
-                Err(error) => return Err(self.transport_error(&error, None)),
+            let chunk = response
+                .chunk()
+                .await
+                .map_err(|error| self.transport_error(&error, None))?;
+            let Some(chunk) = chunk else { break };
+            let left = cap - body.len();
+            cut = chunk.len() > left;
+            let chunk = chunk.get(..left).unwrap_or(&chunk);
+            if room.is_none() && body.len() + chunk.len() > budget::FREE {
+                let taken = self.stack.inner.budget.room_for(most, deadline).await;
+                room = Some(taken.map_err(|budget::NoRoom| no_room(status))?);
+                // Grown step by step, it would take twice as much.
+                body.reserve(most.saturating_sub(body.len()));
+            }
+            body.extend_from_slice(chunk);
+            if cut {
+                break;
             }
         }
+        Ok(Answer {
+            status,
+            body: body.freeze(),
+            cut,
+            _room: room,
+        })
     }
 
     /// The error that no (whole) answer stands for.
@@ -398,26 +515,34 @@ impl fmt::Debug for Api {
     }
 }
 
-enum Body {
-    Whole(Bytes),
-    Cut(Bytes),
-}
-
 /// What lies behind an error, outermost first.
 fn causes(error: &reqwest::Error) -> impl Iterator<Item = &(dyn std::error::Error + 'static)> {
     std::iter::successors(std::error::Error::source(error), |cause| cause.source())
 }
 
 fn parse<T: DeserializeOwned>(answer: &Answer) -> Result<T, ProviderError> {
-    serde_json::from_slice(&answer.body).map_err(|error| {
-        // serde's own text quotes the answer.
-        ProviderError::unreadable(
-            Some(answer.status.as_u16()),
-            format!(
-                "the answer cannot be read (line {}, column {})",
-                error.line(),
-                error.column()
-            ),
+    serde_json::from_slice(&answer.body).map_err(|error| unreadable(answer, &error))
+}
+
+fn unreadable(answer: &Answer, error: &serde_json::Error) -> ProviderError {
+    // serde's own text quotes the answer.
+    ProviderError::unreadable(
+        Some(answer.status.as_u16()),
+        format!(
+            "the answer cannot be read (line {}, column {})",
+            error.line(),
+            error.column()
+        ),
+    )
+}
+
+/// Other answers took all the memory that answers may take.
+fn no_room(status: StatusCode) -> ProviderError {
+    ProviderError {
+        class: ErrorClass::Timeout,
+        ..ProviderError::unreadable(
+            Some(status.as_u16()),
+            "the answer was not read in time: too many large answers came at once",
         )
-    })
+    }
 }

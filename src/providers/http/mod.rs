@@ -6,6 +6,8 @@
 
 mod answer;
 mod api;
+mod budget;
+mod clock;
 mod gate;
 mod guard;
 mod limit;
@@ -22,6 +24,7 @@ pub use crate::domain::send::answer::{
 };
 pub use answer::class_of_status;
 pub(in crate::providers) use api::{Api, Auth};
+pub use clock::ProviderClock;
 pub use guard::{NotPublic, Reach};
 pub use limit::{Lane, Prepaid, Rate, RateLimit};
 pub(in crate::providers) use reqwest::Method;
@@ -29,6 +32,9 @@ pub(in crate::providers) use reqwest::Method;
 use super::credential::Credential;
 use super::error::ErrorClass;
 use crate::api::ProviderKind;
+use crate::domain::clock::ClockDifference;
+use budget::Budget;
+use clock::Clocks;
 use guard::Guard;
 use limit::Limiters;
 
@@ -43,8 +49,10 @@ pub struct HttpSettings {
     pub list_timeout: Duration,
     /// For a POST or another write: T of the launch protocol. Default 100 s, because launches that took more than 40 s have been seen.
     pub post_timeout: Duration,
-    /// The largest body that is read, in bytes. Default 8 MiB.
+    /// The largest body that is read of any answer, in bytes; most operations read less ([`Operation::largest_answer`]). Default 4 MiB.
     pub response_cap: usize,
+    /// How many bytes of answers all calls of this process hold at once, in bytes, not counting the first 64 KiB of each. Default 32 MiB.
+    pub answer_budget: usize,
     /// What we call ourselves. Default `codeagent-operator/VERSION`.
     pub user_agent: String,
     /// Whether `http://` endpoints may be used, and this machine's own addresses count as public; for development only. Default no.
@@ -53,6 +61,8 @@ pub struct HttpSettings {
     pub extra_ca_bundle: Option<Vec<u8>>,
     /// How fast one credential may ask one endpoint.
     pub rate_limit: RateLimit,
+    /// How far the clock of a provider may be from ours before that is logged. Default 30 s.
+    pub clock_margin: Duration,
 }
 
 impl Default for HttpSettings {
@@ -62,11 +72,13 @@ impl Default for HttpSettings {
             get_timeout: Duration::from_secs(30),
             list_timeout: Duration::from_secs(60),
             post_timeout: Duration::from_secs(100),
-            response_cap: 8 << 20,
+            response_cap: 4 << 20,
+            answer_budget: 32 << 20,
             user_agent: concat!("codeagent-operator/", env!("CARGO_PKG_VERSION")).to_owned(),
             allow_http: false,
             extra_ca_bundle: None,
             rate_limit: RateLimit::default(),
+            clock_margin: Duration::from_secs(30),
         }
     }
 }
@@ -111,6 +123,15 @@ pub enum Operation {
 }
 
 impl Operation {
+    /// The largest body of an answer that is read, in bytes.
+    pub fn largest_answer(self) -> usize {
+        match self {
+            Self::Verify | Self::Cancel => 64 << 10,
+            Self::Models | Self::Launch | Self::Get | Self::Usage | Self::Issue => 1 << 20,
+            Self::List | Self::Conversation | Self::Templates => 4 << 20,
+        }
+    }
+
     /// The label value of metrics.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -138,6 +159,9 @@ pub trait HttpObserver: Send + Sync {
         outcome: Result<(), ErrorClass>,
         seconds: f64,
     );
+
+    /// The clock of a provider is ahead of ours by so much. Default: nobody wants to know.
+    fn clock(&self, _kind: ProviderKind, _ahead: ClockDifference) {}
 }
 
 /// Shared by every connection; a clone is the same stack.
@@ -157,6 +181,8 @@ struct Inner {
     guarded: Clients,
     guard: Guard,
     limiters: Limiters,
+    budget: Budget,
+    clocks: Clocks,
 }
 
 struct Clients {
@@ -212,6 +238,7 @@ impl HttpStack {
         };
         let (open, guarded) = (clients(Reach::Anywhere)?, clients(Reach::Public)?);
         let limiters = Limiters::new(settings.rate_limit);
+        let budget = Budget::new(settings.answer_budget);
         Ok(Self {
             inner: Arc::new(Inner {
                 settings,
@@ -219,6 +246,8 @@ impl HttpStack {
                 guarded,
                 guard,
                 limiters,
+                budget,
+                clocks: Clocks::default(),
             }),
             observer: None,
             lane: Lane::Look,
@@ -269,6 +298,11 @@ impl HttpStack {
                 .limiters
                 .of(endpoint.as_str(), credential.digest()),
         )
+    }
+
+    /// The clock of `endpoint`, as far as the answers to all its connections have told.
+    pub fn clock(&self, endpoint: &url::Url) -> Arc<ProviderClock> {
+        self.inner.clocks.of(endpoint.as_str())
     }
 
     /// The same stack, telling `observer` of every call.

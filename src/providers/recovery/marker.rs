@@ -151,9 +151,10 @@ impl PromptQuery for MarkedRequest {
         false
     }
 
-    /// What it is cannot be told, and nothing could be done about it.
-    fn may_be_ours(&self, _: &[Message], _: Option<&SentText>, _: &Snapshot) -> bool {
-        false
+    /// What is left of a marker that was cut may be of ours, and the rest may show later. Without any trace of one nothing could be
+    /// done about it.
+    fn may_be_ours(&self, messages: &[Message], _: Option<&SentText>, _: &Snapshot) -> bool {
+        texts_but_the_agents(messages).any(Marker::has_remains)
     }
 
     fn found(snapshot: Snapshot, marker: Marker) -> Marked {

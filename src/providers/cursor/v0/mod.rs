@@ -19,7 +19,7 @@ use crate::providers::error::{ErrorClass, ProviderError};
 use crate::providers::http::{Api, Auth, Operation, judge_launch};
 use crate::providers::recovery::prompts::{self, Conversation, PromptSource, Snapshots};
 use crate::providers::v0_agents::{self, told_by_list};
-use crate::providers::wire::{link, raw_status};
+use crate::providers::wire::{branch, link, raw_status, repository};
 
 /// `WorkOnCurrentBranch` is not among them: v0 pushes to an existing branch only when it starts from a pull request.
 pub(super) const CAPABILITIES: [Capability; 10] = [
@@ -80,12 +80,14 @@ impl CursorV0 {
             run_id: None,
             phase: phase_of(&status),
             raw_status: raw_status(&status),
-            repository: agent.source.and_then(|source| source.repository),
+            repository: repository(agent.source.and_then(|source| source.repository)),
             url: link(target.url),
-            branch: target.branch_name,
+            branch: branch(target.branch_name),
             pull_request_url: link(target.pr_url),
             blocked: None,
-            result: agent.summary.map(|summary| self.api.redact(&summary)),
+            result: agent
+                .summary
+                .map(|summary| self.api.closing_words(&summary)),
             error: None,
             links: Links::default(),
             usage: None,

@@ -7,6 +7,7 @@ use super::{CursorV1, agent_id, key_digits, named};
 use crate::domain::ids::SessionId;
 use crate::providers::contract::{AdoptAnswer, AdoptRequest, Found, PageToken};
 use crate::providers::error::{ErrorClass, ProviderError};
+use crate::providers::recovery::marker::is_long_before;
 use crate::providers::recovery::scan::{Candidate, Evidence, Matcher, Page, Query, Reach, scan};
 use crate::providers::repository::same_repository;
 
@@ -67,21 +68,14 @@ async fn look_up(
     }
     // The id is 122 bits of a hash over our uid. A repository that has another name by now does not speak against it, and to
     // launch again would pay twice.
-    let renamed =
-        repository_of(&agent).is_some_and(|theirs| !same_repository(&request.repository, theirs));
+    let renamed = agent
+        .repository()
+        .is_some_and(|theirs| !same_repository(&request.repository, theirs));
     Ok(LookUp::Ours(Box::new(Found {
         doubt: renamed.then(|| "its repository is another one than it was launched for".to_owned()),
         snapshot: cursor.look_at(agent).await?,
         attempt: None,
     })))
-}
-
-fn repository_of(agent: &Agent) -> Option<&str> {
-    agent
-        .repos
-        .as_ref()?
-        .iter()
-        .find_map(|repo| repo.url.as_deref())
 }
 
 /// Finds agents by the name that we gave them: v1 lets nobody read the first message, so that name, repository, window and
@@ -113,6 +107,8 @@ impl Matcher for ByName<'_> {
             (NameSays::Another, _) => Reach::Never,
             (NameSays::Ours | NameSays::Nothing, true) => Reach::Near,
             (NameSays::Ours, false) => Reach::Far,
+            // Cursor may have named it, and clocks differ.
+            (NameSays::Nothing, false) if !self.is_too_old(agent) => Reach::Far,
             (NameSays::Nothing, false) => Reach::Never,
         }
     }
@@ -124,8 +120,9 @@ impl Matcher for ByName<'_> {
             Err(error) if error.class == ErrorClass::NotFound => return Ok(Evidence::Undecided),
             Err(error) => return Err(error),
         };
-        let repository = repository_of(&agent);
-        let same = repository.map(|theirs| same_repository(&self.request.repository, theirs));
+        let same = agent
+            .repository()
+            .map(|theirs| same_repository(&self.request.repository, theirs));
         Ok(match (self.name_says(&agent), same) {
             (NameSays::Another, _) | (NameSays::Nothing, Some(false)) => Evidence::Foreign,
             (NameSays::Ours, Some(true)) => Evidence::Ours(Box::new(Found {
@@ -152,6 +149,13 @@ enum NameSays {
 }
 
 impl ByName<'_> {
+    /// Whether it was created so long before the launch that clocks cannot be the reason.
+    fn is_too_old(&self, agent: &Agent) -> bool {
+        agent
+            .created_at
+            .is_some_and(|created| is_long_before(created, self.request.created_from))
+    }
+
     fn name_says(&self, agent: &Agent) -> NameSays {
         match agent.name.as_deref().and_then(named) {
             // Without an installation in it: of a launch whose prompt had no marker.

@@ -28,7 +28,7 @@ use crate::providers::error::{ErrorClass, ProviderError};
 use crate::providers::http::{Api, Auth, Operation, judge_launch};
 use crate::providers::recovery::scan::{Candidate, Page};
 use crate::providers::repository::same_repository;
-use crate::providers::wire::{link, next_page, raw_status};
+use crate::providers::wire::{branch, hint, link, next_page, raw_status, repository};
 
 /// `BranchName` is not among them: Cursor's documentation dropped it between April and October 2026.
 pub(super) const CAPABILITIES: [Capability; 13] = [
@@ -119,7 +119,10 @@ impl CursorV1 {
                 &[("limit", "1")],
             )
             .await?;
-        let Some(listed) = runs.items.into_iter().next() else {
+        let runs = runs.items.all().ok_or_else(|| {
+            ProviderError::unreadable(None, "the runs of the agent cannot be read")
+        })?;
+        let Some(listed) = runs.first() else {
             return Ok(None);
         };
         // What the list tells of a run may lack its result.
@@ -147,7 +150,7 @@ impl CursorV1 {
     async fn candidates(&self, page: Option<&PageToken>) -> Result<Page<Agent>, ProviderError> {
         let agents = self.page(page).await?;
         Ok(Page {
-            unreadable: agents.items.unreadable,
+            unreadable: agents.items.missing(),
             next: next_page(agents.next_cursor)?,
             candidates: agents
                 .items
@@ -186,14 +189,12 @@ impl CursorV1 {
             // The run of an agent that was just made may not be visible yet.
             (None, _) => RemotePhase::Creating,
         };
-        let repository = agent
-            .and_then(|agent| agent.repos.as_ref())
-            .and_then(|repos| repos.iter().find_map(|repo| repo.url.clone()));
+        let asked = agent.and_then(Agent::repository).map(str::to_owned);
         let branches = run
             .as_ref()
             .and_then(|run| run.git.as_ref())
             .map_or(&[][..], |git| git.branches.readable.as_slice());
-        let branch = match &repository {
+        let pushed = match &asked {
             Some(ours) => branches.iter().find(|branch| {
                 branch
                     .repo_url
@@ -208,9 +209,11 @@ impl CursorV1 {
             phase,
             raw_status: raw_status(run_status.or(agent_status).unwrap_or_default()),
             url: link(agent.and_then(|agent| agent.url.clone())),
-            branch: branch.and_then(|branch| branch.branch.clone()),
-            pull_request_url: link(branch.and_then(|branch| branch.pr_url.clone())),
-            repository: repository.or_else(|| branch.and_then(|branch| branch.repo_url.clone())),
+            branch: branch(pushed.and_then(|branch| branch.branch.clone())),
+            pull_request_url: link(pushed.and_then(|branch| branch.pr_url.clone())),
+            repository: repository(
+                asked.or_else(|| pushed.and_then(|branch| branch.repo_url.clone())),
+            ),
             blocked: None,
             links: Links::default(),
             usage: None,
@@ -229,7 +232,7 @@ impl CursorV1 {
                 }),
             result: run
                 .and_then(|run| run.result)
-                .map(|result| self.api.redact(&result)),
+                .map(|result| self.api.closing_words(&result)),
         }
     }
 
@@ -362,7 +365,7 @@ impl Provider for CursorV1 {
                 .readable
                 .into_iter()
                 .map(|agent| ListItem {
-                    detail: ItemDetail::Hint(hint(&agent)),
+                    detail: ItemDetail::Hint(moved(&agent)),
                     created_at: agent.created_at,
                     session_id: SessionId::new(agent.id.0),
                 })
@@ -494,14 +497,13 @@ fn needs_agent(run: &Run) -> bool {
     long_active || several_branches
 }
 
-fn hint(agent: &Agent) -> String {
-    let text = |part: Option<&str>| part.unwrap_or_default().to_owned();
-    format!(
-        "{} {} {}",
-        text(agent.updated_at.as_deref()),
-        text(agent.latest_run_id.as_ref().map(|id| id.0.as_str())),
-        text(agent.status.as_deref())
-    )
+/// Differs once something about the agent has moved.
+fn moved(agent: &Agent) -> String {
+    hint(&[
+        agent.updated_at.as_deref(),
+        agent.latest_run_id.as_ref().map(|id| id.0.as_str()),
+        agent.status.as_deref(),
+    ])
 }
 
 fn usage_of(report: &UsageReport) -> Option<Usage> {

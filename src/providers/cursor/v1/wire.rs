@@ -6,7 +6,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::providers::wire::{Items, WireId, lenient};
+use crate::providers::wire::{Items, WireId, lenient, lenient_items};
 
 /// `POST /v1/agents`.
 #[derive(Debug, Serialize)]
@@ -69,8 +69,8 @@ pub(super) struct Agent {
     pub(super) name: Option<String>,
     #[serde(default, deserialize_with = "lenient")]
     pub(super) status: Option<String>,
-    #[serde(default, deserialize_with = "lenient")]
-    pub(super) repos: Option<Vec<AgentRepo>>,
+    #[serde(default, deserialize_with = "lenient_items")]
+    pub(super) repos: Option<Items<AgentRepo>>,
     #[serde(default, deserialize_with = "lenient")]
     pub(super) url: Option<String>,
     #[serde(default, deserialize_with = "lenient")]
@@ -79,6 +79,14 @@ pub(super) struct Agent {
     pub(super) updated_at: Option<String>,
     #[serde(default, deserialize_with = "lenient")]
     pub(super) latest_run_id: Option<WireId>,
+}
+
+impl Agent {
+    /// The repository that it works on, where all of them can be read.
+    pub(super) fn repository(&self) -> Option<&str> {
+        let repos = self.repos.as_ref()?.all()?;
+        repos.iter().find_map(|repo| repo.url.as_deref())
+    }
 }
 
 /// With a pull request to start from, `url` is absent.
@@ -144,7 +152,7 @@ pub(super) struct Branch {
 /// Newest first.
 #[derive(Debug, Deserialize)]
 pub(super) struct RunList {
-    pub(super) items: Vec<Run>,
+    pub(super) items: Items<Run>,
 }
 
 /// `GET /v1/agents/{id}/usage`.
