@@ -7,6 +7,7 @@
     clippy::indexing_slicing
 )]
 
+mod after_end;
 mod agent;
 mod api_server;
 mod budget;

@@ -17,7 +17,7 @@
 //! | `running` | duration | `2s` | working time |
 //! | `outcome` | `finished` `error` `expired` `cancelled` `never` | `finished` | how it ends; `cancelled` is a stop by somebody else, `never` runs until cancelled |
 //! | `pr` | `true` `false` | what the request asked for | whether a pull request is opened |
-//! | `pr_after` | duration | at the end | pull request and branch appear this long after work began |
+//! | `pr_after` | duration | at the end | pull request and branch appear this long after work began, also after a successful end |
 //! | `result` | text | a sentence | the final assistant text |
 //! | `cancel` | `accepted` `ignored` `fails` `too_late` `unsupported` | `accepted` | `ignored`: 2xx and it keeps running; `fails`: 5xx and it keeps running; `too_late`: it finishes just before, 409 (Cursor v0: 200); `unsupported`: 409 and it keeps running |
 //! | `cancel_takes` | duration | `500ms` | Cursor v1 only: how long an accepted cancel leaves the run as it is; it may end by itself meanwhile |
