@@ -14,6 +14,7 @@ mod budget;
 mod clocks;
 mod continuity;
 mod cursor_v0;
+mod cursor_v1;
 mod downgrade;
 mod ending;
 mod firetiger;

@@ -1,5 +1,7 @@
 //! The course of one run, computed from elapsed time: nothing ticks, so nothing can be missed.
 
+use std::time::Duration;
+
 use super::clock::Moment;
 use super::script::{Outcome, Script};
 
@@ -96,6 +98,16 @@ impl Timeline {
         }
     }
 
+    /// Ends a run that has not ended after a while, unless it ends by itself before. An interruption that is decided stays.
+    pub(crate) fn interrupt_after(&mut self, now: Moment, wait: Duration, ending: Ending) {
+        let at = now.plus(wait);
+        let earlier =
+            self.interrupted.is_some() || self.scripted_end().is_some_and(|(end, _)| end <= at);
+        if !earlier {
+            self.interrupted = Some((at, ending));
+        }
+    }
+
     /// Changes what is still to come; one that has ended is left alone.
     pub(crate) fn rescript(&mut self, now: Moment, script: Script) {
         if self.ended(now).is_none() {
@@ -128,8 +140,6 @@ impl Timeline {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     fn timeline(script: Script) -> (Moment, Timeline) {
