@@ -225,7 +225,7 @@ fn not_supported_yet(session: &CodeSessionSpec) -> Option<Objection> {
 }
 
 /// Something that was asked for, and by whom.
-struct Wish {
+struct Requirement {
     wanted: bool,
     needs: Capability,
     /// Whether the session itself asks for it; otherwise its CodeAgent does.
@@ -234,11 +234,11 @@ struct Wish {
 }
 
 /// `onBehalfOf` is not among these: it is forwarded where the provider knows attribution, and a courtesy elsewhere.
-fn wishes(session: &CodeSessionSpec, agent: &CodeAgentSpec, effective: &Effective) -> [Wish; 11] {
+fn requirements(session: &CodeSessionSpec, agent: &CodeAgentSpec, effective: &Effective) -> [Requirement; 11] {
     let own = session.pull_request.clone().unwrap_or_default();
     let own_model = session.model.clone().unwrap_or_default();
     let pull_request = &effective.pull_request;
-    let wish = |field, needs, wanted, of_session| Wish {
+    let wish = |field, needs, wanted, of_session| Requirement {
         wanted,
         needs,
         of_session,
@@ -312,7 +312,7 @@ fn missing_capability(
     asked: &Offer,
     offers: &[Offer],
 ) -> Option<Objection> {
-    let unmet = wishes(session, agent, effective)
+    let unmet = requirements(session, agent, effective)
         .into_iter()
         .find(|wish| wish.wanted && !asked.can(wish.needs))?;
     let (whose, fault) = if unmet.of_session {
