@@ -464,7 +464,8 @@ async fn a_cancel_goes_to_the_newest_run_and_may_be_repeated() {
         .cancel(&session("bc-1", Some("run-ended")))
         .await
         .unwrap();
-    assert_eq!(ended, CancelAnswer::NotCancellable);
+    let words = Some("because of run_not_cancellable".to_owned());
+    assert_eq!(ended, CancelAnswer::NotCancellable(words));
     let broken = provider
         .cancel(&session("bc-1", Some("run-broken")))
         .await

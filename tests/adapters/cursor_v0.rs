@@ -243,7 +243,12 @@ async fn a_look_tells_branch_pull_request_page_and_summary() {
 async fn a_stop_is_taken_or_there_is_nothing_to_stop() {
     for (status, answer) in [
         (200, Some(CancelAnswer::Accepted)),
-        (409, Some(CancelAnswer::NotCancellable)),
+        (
+            409,
+            Some(CancelAnswer::NotCancellable(Some(
+                "HTTP 409 Conflict".into(),
+            ))),
+        ),
         (400, None),
         (404, None),
         (500, None),
@@ -272,7 +277,7 @@ async fn what_has_ended_is_not_stopped_and_so_never_passes_for_stopped() {
         })
         .await;
         let answer = cursor(&server).cancel(&session("bc_1")).await.unwrap();
-        assert_eq!(answer, CancelAnswer::NotCancellable);
+        assert_eq!(answer, CancelAnswer::NotCancellable(None));
         assert_eq!(server.lines(), ["GET /v0/agents/bc_1"]);
     }
 }

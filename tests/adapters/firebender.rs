@@ -240,12 +240,16 @@ async fn a_look_tells_everything_but_the_token() {
     assert!(!format!("{snapshot:?}").contains("canary"));
 }
 
+fn refused(words: &str) -> CancelAnswer {
+    CancelAnswer::NotCancellable(Some(words.to_owned()))
+}
+
 #[tokio::test]
 async fn a_stop_is_taken_or_there_is_nothing_to_stop() {
     for (status, answer) in [
         (200, Some(CancelAnswer::Accepted)),
-        (409, Some(CancelAnswer::NotCancellable)),
-        (400, Some(CancelAnswer::NotCancellable)),
+        (409, Some(refused("HTTP 409 Conflict"))),
+        (400, Some(refused("HTTP 400 Bad Request"))),
         (404, None),
         (500, None),
     ] {

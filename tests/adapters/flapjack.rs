@@ -299,9 +299,13 @@ async fn a_stop_is_taken_impossible_too_early_or_to_be_tried_again() {
         (
             409,
             "SESSION_NOT_ACTIVE",
-            Some(CancelAnswer::NotCancellable),
+            Some(CancelAnswer::NotCancellable(Some("because".into()))),
         ),
-        (422, "INVALID_STATUS", Some(CancelAnswer::NotCancellable)),
+        (
+            422,
+            "INVALID_STATUS",
+            Some(CancelAnswer::NotCancellable(Some("because".into()))),
+        ),
         (502, "cursor_cancel_failed", None),
         (404, "NOT_FOUND", None),
     ] {

@@ -142,7 +142,7 @@ impl Recording {
                 match answer {
                     Some(CancelAnswer::Accepted) => self.stop_taken = true,
                     Some(CancelAnswer::Unsupported) => return Do::Report(Loss::NotStopped),
-                    Some(CancelAnswer::NotCancellable) | None => {}
+                    Some(CancelAnswer::NotCancellable(_)) | None => {}
                 }
                 Do::Look
             }
@@ -350,7 +350,7 @@ mod tests {
     fn only_a_look_that_shows_the_end_counts_as_stopped() {
         for answer in [
             Some(CancelAnswer::Accepted),
-            Some(CancelAnswer::NotCancellable),
+            Some(CancelAnswer::NotCancellable(None)),
             None,
         ] {
             let mut tape = Tape::new(Some("bc-1"));

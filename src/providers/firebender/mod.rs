@@ -286,7 +286,7 @@ impl Provider for FirebenderV0 {
                     ErrorClass::InvalidRequest | ErrorClass::Conflict
                 ) && matches!(error.status, Some(400 | 409 | 422)) =>
             {
-                Ok(CancelAnswer::NotCancellable)
+                Ok(CancelAnswer::NotCancellable(Some(error.message)))
             }
             Err(error) => Err(error),
         }

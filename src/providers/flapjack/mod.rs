@@ -336,7 +336,7 @@ impl Provider for Flapjack {
                     ErrorClass::InvalidRequest | ErrorClass::Conflict
                 ) && matches!(error.status, Some(400 | 409 | 422)) =>
             {
-                Ok(CancelAnswer::NotCancellable)
+                Ok(CancelAnswer::NotCancellable(Some(error.message)))
             }
             // With 502 `cursor_cancel_failed`, which asks for another try.
             Err(error) => Err(error),

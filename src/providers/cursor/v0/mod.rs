@@ -204,7 +204,7 @@ impl Provider for CursorV0 {
     async fn cancel(&self, session: &SessionRef) -> Result<CancelAnswer, ProviderError> {
         match self.get(session).await {
             Ok(snapshot) if snapshot.phase.is_terminal() => {
-                return Ok(CancelAnswer::NotCancellable);
+                return Ok(CancelAnswer::NotCancellable(None));
             }
             Err(error) if error.class == ErrorClass::NotFound => return Err(error),
             // Trouble with looking must not hold up the stop.
@@ -214,7 +214,9 @@ impl Provider for CursorV0 {
         match self.api.post_empty(Operation::Cancel, &path).await {
             Ok(()) => Ok(CancelAnswer::Accepted),
             // It is deleted or archived: nothing runs on it.
-            Err(error) if error.class == ErrorClass::Conflict => Ok(CancelAnswer::NotCancellable),
+            Err(error) if error.class == ErrorClass::Conflict => {
+                Ok(CancelAnswer::NotCancellable(Some(error.message)))
+            }
             Err(error) => Err(error),
         }
     }

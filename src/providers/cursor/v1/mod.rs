@@ -134,7 +134,9 @@ impl CursorV1 {
         match self.api.post_empty(Operation::Cancel, &path).await {
             Ok(()) => Ok(CancelAnswer::Accepted),
             // `run_not_cancellable`: it ended before. `agent_archived`: nothing runs on it.
-            Err(error) if error.class == ErrorClass::Conflict => Ok(CancelAnswer::NotCancellable),
+            Err(error) if error.class == ErrorClass::Conflict => {
+                Ok(CancelAnswer::NotCancellable(Some(error.message)))
+            }
             Err(error) => Err(error),
         }
     }
@@ -385,7 +387,7 @@ impl Provider for CursorV1 {
         }
         match self.newest_run(&self.agent(id).await?).await? {
             Some(run) => self.cancel_run(id, &run.id.0).await,
-            None => Ok(CancelAnswer::NotCancellable),
+            None => Ok(CancelAnswer::NotCancellable(None)),
         }
     }
 }
