@@ -16,8 +16,13 @@ use crate::domain::ids::InstallationId;
 #[async_trait]
 pub trait Templates: Send + Sync {
     /// The template with `wanted`'s mark, whatever else it says; of several the oldest. Deleting until nothing is found
-    /// takes away all of them.
-    async fn find(&self, wanted: &Template) -> Result<Option<StoredTemplate>, ProviderError>;
+    /// takes away all of them. A provider may cut names, or show them in another spelling: what can be told by the rest is told, and
+    /// what may be it is not left out. `known` is the id of the template that was made, if its id is known.
+    async fn find(
+        &self,
+        wanted: &Template,
+        known: Option<&str>,
+    ) -> Result<FoundTemplates, ProviderError>;
 
     /// Makes a template and answers with its id.
     async fn create(&self, wanted: &Template) -> Result<String, ProviderError>;
@@ -66,6 +71,15 @@ impl fmt::Display for TemplateMark {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "[codeagents.dev/{}/{}]", self.installation, self.uid)
     }
+}
+
+/// What a look for a template has shown.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FoundTemplates {
+    /// The one with the mark.
+    pub marked: Option<StoredTemplate>,
+    /// Ids of others that may be it: the one that is known by its id, and those that are named alike but show no mark.
+    pub unmarked: Vec<String>,
 }
 
 /// A template as it was found.

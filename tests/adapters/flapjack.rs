@@ -523,7 +523,9 @@ async fn a_template_is_found_by_its_mark_and_of_two_the_oldest() {
     let server = Server::start(move |_| reply(200, &all)).await;
     let provider = in_org(&server, "org-456");
     let templates = provider.templates().unwrap();
-    let found = templates.find(&template()).await.unwrap().unwrap();
+    let found = templates.find(&template(), None).await.unwrap();
+    assert_eq!(found.unmarked, [""; 0]);
+    let found = found.marked.unwrap();
     assert_eq!((found.id.as_str(), found.up_to_date), ("ca-old", false));
     assert_eq!(server.lines(), ["GET /api/code-agents?orgId=org-456"]);
 
@@ -534,7 +536,51 @@ async fn a_template_is_found_by_its_mark_and_of_two_the_oldest() {
         },
         ..template()
     };
-    assert_eq!(templates.find(&another).await.unwrap(), None);
+    assert_eq!(templates.find(&another, None).await.unwrap().marked, None);
+}
+
+/// What a provider may make of a name: another spelling, a cut, or nothing left of the mark.
+#[tokio::test]
+async fn a_template_whose_name_was_altered_is_found_or_may_be_ours() {
+    for (name, marked, unmarked) in [
+        (
+            r"Bug Fixer \[codeagents.dev/0a1b2c3d/agent-uid\]",
+            true,
+            false,
+        ),
+        (
+            "Bug Fixer &#91;codeagents.dev/0a1b2c3d/agent-uid&#93;",
+            true,
+            false,
+        ),
+        ("Bug Fixer codeagents.dev/0a1b2c3d/agent-uid", true, false),
+        ("Bug Fixer [codeagents.dev/0a1b2c3d/agent-uid", true, false),
+        ("Bug Fixer [codeagents.dev/0a1b2c3d/agent-ui…", false, true),
+        ("Bug Fixer [codeagents.dev/0a1b", false, true),
+        ("Bug Fixer", false, true),
+        (
+            "Bug Fixer [codeagents.dev/ffffffff/agent-uid]",
+            false,
+            false,
+        ),
+        ("Bug", false, false),
+        ("Another", false, false),
+    ] {
+        let mut altered = stored("ca-1", "2026-05-06T12:00:00Z");
+        altered["name"] = name.into();
+        let all = json!([altered]);
+        let server = Server::start(move |_| reply(200, &all)).await;
+        let provider = flapjack(&server);
+        let templates = provider.templates().unwrap();
+        let found = templates.find(&template(), None).await.unwrap();
+        let seen = (found.marked.is_some(), !found.unmarked.is_empty());
+        assert_eq!(seen, (marked, unmarked), "{name}");
+        if let Some(found) = found.marked {
+            assert!(found.up_to_date, "{name}");
+        }
+        let known = templates.find(&template(), Some("ca-1")).await.unwrap();
+        assert_ne!(known.marked.is_some(), known.unmarked == ["ca-1"], "{name}");
+    }
 }
 
 #[tokio::test]
@@ -566,10 +612,10 @@ async fn what_somebody_changed_is_noticed_and_what_is_the_same_is_not() {
         let found = provider
             .templates()
             .unwrap()
-            .find(&template())
+            .find(&template(), None)
             .await
             .unwrap();
-        let found = found.unwrap();
+        let found = found.marked.unwrap();
         assert_eq!(found.up_to_date, up_to_date, "{field}");
         assert_eq!(found.has_preamble, field == "preamble" && !up_to_date);
     }

@@ -70,7 +70,7 @@ impl Calls {
             answers.push(("cancel", shown(provider.cancel(&self.session).await)));
         }
         if let Some(templates) = provider.templates() {
-            let known = templates.find(&template()).await;
+            let known = templates.find(&template(), None).await;
             answers.push(("find a template", shown(known)));
             let created = templates.create(&template()).await;
             answers.push(("create a template", shown(created)));

@@ -23,7 +23,9 @@ use crate::domain::template::{
 };
 use crate::providers::contract::{ModelChoice, ProviderType, PullRequestPolicy};
 use crate::providers::http::nothing_was_started;
-use crate::providers::templates::{StoredTemplate, Template, TemplateMark, Templates};
+use crate::providers::templates::{
+    FoundTemplates, StoredTemplate, Template, TemplateMark, Templates,
+};
 use crate::runtime::write::{Write, WriteError};
 
 /// Steps in a row in one pass: a template's whole life has fewer.
@@ -334,9 +336,13 @@ impl Keeper<'_> {
             return;
         };
         let begun = self.scope.context.uptime();
-        match templates.find(&self.wanted()).await {
-            Ok(found) => {
-                self.looked(begun, site, found.as_ref());
+        let known = self.record.as_ref().and_then(|record| record.id.clone());
+        match templates.find(&self.wanted(), known.as_deref()).await {
+            Ok(FoundTemplates {
+                marked: found,
+                unmarked,
+            }) => {
+                self.looked(begun, site, found.as_ref(), unmarked);
                 let listed = found.as_ref().map(|found| found.id.clone());
                 self.scope.change_template(&self.uid, |seen| {
                     // What was listed once and is in this list no more is gone.
@@ -379,7 +385,7 @@ impl Keeper<'_> {
                     up_to_date: true,
                     has_preamble: false,
                 };
-                self.looked(begun, site, Some(&made));
+                self.looked(begun, site, Some(&made), Vec::new());
                 self.seen_before = Some(made);
             }
             Err(error) => {
@@ -409,7 +415,7 @@ impl Keeper<'_> {
                     has_preamble: false,
                     ..found
                 };
-                self.looked(begun, site, Some(&changed));
+                self.looked(begun, site, Some(&changed), Vec::new());
             }
             Err(error) if error.class == ErrorClass::NotFound => self.forget_look(),
             Err(error) => self.failed(&site, Request::Update, &error),
@@ -430,7 +436,13 @@ impl Keeper<'_> {
         }
     }
 
-    fn looked(&self, begun: Duration, site: Site, found: Option<&StoredTemplate>) {
+    fn looked(
+        &self,
+        begun: Duration,
+        site: Site,
+        found: Option<&StoredTemplate>,
+        unmarked: Vec<String>,
+    ) {
         let look = Look {
             begun,
             generation: self.agent.metadata.generation.unwrap_or(0),
@@ -439,6 +451,7 @@ impl Keeper<'_> {
                 id: found.id.clone(),
                 up_to_date: found.up_to_date,
             }),
+            unmarked,
         };
         self.scope.change_template(&self.uid, |seen| {
             seen.look = Some(look);
