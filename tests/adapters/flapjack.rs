@@ -723,7 +723,7 @@ async fn templates_that_cannot_be_read_are_never_made_a_second_time() {
     let error = provider
         .templates()
         .unwrap()
-        .find(&template())
+        .find(&template(), None)
         .await
         .unwrap_err();
     assert_eq!(error.class, ErrorClass::Protocol);

@@ -230,17 +230,17 @@ async fn templates_are_there_exactly_with_the_capability(subject: Subject) {
         return;
     };
     let wanted = template();
-    let found = templates.find(&wanted).await.unwrap().unwrap();
+    let found = templates.find(&wanted, None).await.unwrap().marked.unwrap();
     assert!(found.up_to_date);
     assert_eq!(Some(&found.id), bench.request().template_id.as_ref());
     // A creation that was repeated does no harm: the oldest counts, and deleting until nothing is found takes away both.
     bench.pass(Duration::from_secs(1));
     let double = templates.create(&wanted).await.unwrap();
-    assert_eq!(templates.find(&wanted).await.unwrap().unwrap().id, found.id);
+    assert_eq!(templates.find(&wanted, None).await.unwrap().marked.unwrap().id, found.id);
     for id in [&found.id, &double, &double] {
         templates.delete(id).await.unwrap();
     }
-    assert_eq!(templates.find(&wanted).await.unwrap(), None);
+    assert_eq!(templates.find(&wanted, None).await.unwrap().marked, None);
     let LaunchOutcome::Rejected(error) = bench.provider.launch(&bench.request()).await else {
         panic!()
     };
