@@ -5,7 +5,7 @@
 //! templates. The documentation of each method is the contract that the conformance tests hold every adapter to.
 //! Follow-ups, archiving and events join [`Provider`] as further methods.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -15,7 +15,7 @@ use url::Url;
 
 use super::credential::Credential;
 use super::templates::Templates;
-use crate::api::{ProviderKind, ProviderSpec};
+use crate::api::{ModelSpec, ProviderKind, ProviderSpec, PullRequestSpec};
 use crate::domain::ids::{InstallationId, LaunchKey, SessionId, SessionSet};
 pub use crate::domain::orphan::{Mark, Marked};
 pub use crate::domain::remote::*;
@@ -226,9 +226,9 @@ pub struct LaunchRequest {
     /// Branch, tag or commit to start from; the repository's default branch if absent.
     pub reference: Option<String>,
     /// The model, or the provider's default.
-    pub model: Option<ModelChoice>,
-    /// What happens with branch and pull request.
-    pub pull_request: PullRequestPolicy,
+    pub model: Option<ModelSpec>,
+    /// What happens with branch and pull request. The capabilities have been checked: an adapter sends what is set.
+    pub pull_request: PullRequestSpec,
     /// The person on whose behalf it runs.
     pub on_behalf_of: Option<String>,
     /// The issue to work on, where the provider takes issues instead of prompts.
@@ -237,28 +237,6 @@ pub struct LaunchRequest {
     pub template_id: Option<String>,
     /// When this must not be sent any more.
     pub window: SendWindow,
-}
-
-/// A model with its parameters.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ModelChoice {
-    /// The provider's id of the model.
-    pub id: String,
-    /// Parameters by name.
-    pub params: BTreeMap<String, String>,
-}
-
-/// What happens with branch and pull request. The capabilities have been checked: an adapter sends what is set.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct PullRequestPolicy {
-    /// Open a pull request when done.
-    pub auto_create: bool,
-    /// Push to the starting branch instead of a new one.
-    pub work_on_current_branch: bool,
-    /// Do not ask anyone for a review.
-    pub skip_reviewer_request: bool,
-    /// Name of the branch to create.
-    pub branch_name: Option<String>,
 }
 
 /// What a lookup needs to know.

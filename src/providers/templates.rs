@@ -4,8 +4,8 @@ use std::fmt;
 
 use async_trait::async_trait;
 
-use super::contract::{ModelChoice, PullRequestPolicy};
 use super::error::ProviderError;
+use crate::api::{ModelSpec, PullRequestSpec};
 use crate::domain::ids::InstallationId;
 
 /// Keeps the templates of one account at its provider.
@@ -53,9 +53,9 @@ pub struct Template {
     /// Where to start.
     pub reference: Option<String>,
     /// The model, or the provider's default.
-    pub model: Option<ModelChoice>,
+    pub model: Option<ModelSpec>,
     /// What happens with branch and pull request.
-    pub pull_request: PullRequestPolicy,
+    pub pull_request: PullRequestSpec,
 }
 
 /// Whose template it is: which CodeAgent's, of which installation. Stands in the template's name, by which it is found.

@@ -7,14 +7,15 @@ use crate::support::*;
 use axum::response::Response;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use codeagent_operator::api::{CursorApiVersion, CursorSpec, ProviderKind, ProviderSpec};
+use codeagent_operator::api::{
+    CursorApiVersion, CursorSpec, ModelSpec, ProviderKind, ProviderSpec, PullRequestSpec,
+};
 use codeagent_operator::domain::ids::{InstallationId, SessionId};
 use codeagent_operator::domain::marker::Marker;
 use codeagent_operator::domain::snapshot::RemotePhase;
 use codeagent_operator::providers::contract::{
     AdoptAnswer, AdoptRequest, CancelAnswer, Connection, Found, ItemDetail, LaunchOutcome,
-    LaunchRequest, ListDetail, ModelChoice, PageToken, Provider, ProviderType, PullRequestPolicy,
-    Recovery, SessionRef,
+    LaunchRequest, ListDetail, PageToken, Provider, ProviderType, Recovery, SessionRef,
 };
 use codeagent_operator::providers::error::ErrorClass;
 use codeagent_operator::providers::registry::Registry;
@@ -137,14 +138,14 @@ async fn a_plain_launch_leaves_every_default_to_cursor() {
     .await;
     let request = LaunchRequest {
         reference: None,
-        model: Some(ModelChoice {
+        model: Some(ModelSpec {
             id: "auto".into(),
             params: Default::default(),
         }),
         // Without a pull request there is nobody to leave unasked.
-        pull_request: PullRequestPolicy {
+        pull_request: PullRequestSpec {
             skip_reviewer_request: true,
-            ..PullRequestPolicy::default()
+            ..no_pull_request()
         },
         ..launch_request()
     };
@@ -175,15 +176,15 @@ async fn a_plain_launch_leaves_every_default_to_cursor() {
 async fn a_full_launch_sends_everything_that_was_asked_for() {
     let server = Server::start(|_| reply(201, agent("bc_1", IN_WINDOW))).await;
     let request = LaunchRequest {
-        model: Some(ModelChoice {
+        model: Some(ModelSpec {
             id: "claude-4-sonnet".into(),
             params: Default::default(),
         }),
-        pull_request: PullRequestPolicy {
+        pull_request: PullRequestSpec {
             auto_create: true,
             skip_reviewer_request: true,
             branch_name: Some("feature/x".into()),
-            ..PullRequestPolicy::default()
+            ..no_pull_request()
         },
         ..launch_request()
     };
@@ -209,9 +210,9 @@ async fn a_full_launch_sends_everything_that_was_asked_for() {
 async fn a_pull_request_with_reviewers_is_opened_in_the_users_name() {
     let server = Server::start(|_| reply(201, agent("bc_1", IN_WINDOW))).await;
     let request = LaunchRequest {
-        pull_request: PullRequestPolicy {
+        pull_request: PullRequestSpec {
             auto_create: true,
-            ..PullRequestPolicy::default()
+            ..no_pull_request()
         },
         ..launch_request()
     };

@@ -5,13 +5,15 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::support::*;
 use axum::response::Response;
-use codeagent_operator::api::{FirebenderMode, FirebenderSpec, ProviderKind, ProviderSpec};
+use codeagent_operator::api::{
+    FirebenderMode, FirebenderSpec, ModelSpec, ProviderKind, ProviderSpec, PullRequestSpec,
+};
 use codeagent_operator::domain::ids::{InstallationId, SessionId};
 use codeagent_operator::domain::marker::Marker;
 use codeagent_operator::domain::snapshot::RemotePhase;
 use codeagent_operator::providers::contract::{
     AdoptAnswer, AdoptRequest, CancelAnswer, Connection, Found, ItemDetail, LaunchOutcome,
-    LaunchRequest, ModelChoice, PageToken, Provider, PullRequestPolicy, ScanState, SessionRef,
+    LaunchRequest, PageToken, Provider, ScanState, SessionRef,
 };
 use codeagent_operator::providers::error::ErrorClass;
 use codeagent_operator::providers::registry::Registry;
@@ -171,14 +173,14 @@ async fn a_launch_with_every_setting_sends_every_setting() {
     };
     let request = LaunchRequest {
         reference: None,
-        model: Some(ModelChoice {
+        model: Some(ModelSpec {
             id: "claude-sonnet-4-5-20250929".into(),
             params: Default::default(),
         }),
-        pull_request: PullRequestPolicy {
+        pull_request: PullRequestSpec {
             auto_create: true,
             branch_name: Some("feature/x".into()),
-            ..PullRequestPolicy::default()
+            ..no_pull_request()
         },
         ..launch_request()
     };
@@ -205,7 +207,7 @@ async fn a_launch_with_every_setting_sends_every_setting() {
 async fn the_default_model_and_mode_are_left_to_the_provider() {
     let server = Server::start(|_| reply(201, documented())).await;
     let request = LaunchRequest {
-        model: Some(ModelChoice {
+        model: Some(ModelSpec {
             id: "auto".into(),
             params: Default::default(),
         }),

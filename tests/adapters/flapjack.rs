@@ -6,13 +6,15 @@ use std::time::Duration;
 
 use crate::support::*;
 use axum::response::Response;
-use codeagent_operator::api::{FlapjackSpec, ProviderKind, ProviderSpec};
+use codeagent_operator::api::{
+    FlapjackSpec, ModelSpec, ProviderKind, ProviderSpec, PullRequestSpec,
+};
 use codeagent_operator::domain::ids::{InstallationId, RunId, SessionId};
 use codeagent_operator::domain::marker::Marker;
 use codeagent_operator::domain::snapshot::RemotePhase;
 use codeagent_operator::providers::contract::{
     AdoptAnswer, AdoptRequest, CancelAnswer, Connection, Found, ItemDetail, LaunchOutcome,
-    LaunchRequest, ModelChoice, Provider, PullRequestPolicy, SessionRef,
+    LaunchRequest, Provider, SessionRef,
 };
 use codeagent_operator::providers::error::{ErrorClass, Sent};
 use codeagent_operator::providers::registry::Registry;
@@ -167,11 +169,11 @@ async fn a_full_launch_sends_everything_that_was_asked_for() {
     let server = Server::start(|_| reply(201, json!({"session_id": "cs-456"}))).await;
     let request = LaunchRequest {
         reference: None,
-        model: Some(ModelChoice {
+        model: Some(ModelSpec {
             id: "composer-2".into(),
             params: [("effort".to_owned(), "high".to_owned())].into(),
         }),
-        pull_request: PullRequestPolicy {
+        pull_request: PullRequestSpec {
             auto_create: true,
             work_on_current_branch: true,
             skip_reviewer_request: true,
@@ -471,9 +473,9 @@ fn template() -> Template {
         repository: Some(REPOSITORY.into()),
         reference: None,
         model: None,
-        pull_request: PullRequestPolicy {
+        pull_request: PullRequestSpec {
             auto_create: true,
-            ..PullRequestPolicy::default()
+            ..no_pull_request()
         },
     }
 }
@@ -634,7 +636,7 @@ async fn a_template_is_made_changed_and_deleted_and_never_has_a_preamble() {
     assert_eq!(templates.create(&template()).await.unwrap(), "ca-1");
     let changed = Template {
         reference: Some("dev".into()),
-        model: Some(ModelChoice {
+        model: Some(ModelSpec {
             id: "composer-2".into(),
             params: [("effort".to_owned(), "high".to_owned())].into(),
         }),

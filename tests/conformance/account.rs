@@ -236,7 +236,16 @@ async fn templates_are_there_exactly_with_the_capability(subject: Subject) {
     // A creation that was repeated does no harm: the oldest counts, and deleting until nothing is found takes away both.
     bench.pass(Duration::from_secs(1));
     let double = templates.create(&wanted).await.unwrap();
-    assert_eq!(templates.find(&wanted, None).await.unwrap().marked.unwrap().id, found.id);
+    assert_eq!(
+        templates
+            .find(&wanted, None)
+            .await
+            .unwrap()
+            .marked
+            .unwrap()
+            .id,
+        found.id
+    );
     for id in [&found.id, &double, &double] {
         templates.delete(id).await.unwrap();
     }

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use codeagent_operator::api::PullRequestSpec;
 use codeagent_operator::domain::ids::{LaunchKey, SessionId};
 use codeagent_operator::domain::marker::Marker;
 use codeagent_operator::domain::snapshot::Snapshot;
 use codeagent_operator::providers::contract::{
     API_KEY, AdoptAnswer, AdoptRequest, Capability, Connection, Found, LaunchOutcome,
-    LaunchRequest, Launched, Provider, PullRequestPolicy, SessionRef,
+    LaunchRequest, Launched, Provider, SessionRef,
 };
 use codeagent_operator::providers::credential::Credential;
 use codeagent_operator::providers::error::ProviderError;
@@ -21,7 +22,8 @@ use codeagent_simulator::{
 use jiff::Timestamp;
 
 use crate::provider_support::{
-    REPOSITORY, adopt_request, installation, launch_request, settings, stack, window,
+    REPOSITORY, adopt_request, installation, launch_request, no_pull_request, settings, stack,
+    window,
 };
 use crate::subject::Subject;
 
@@ -122,9 +124,9 @@ impl Bench {
         LaunchRequest {
             key: LaunchKey::derive("namespace-uid", uid, attempt),
             prompt: prompt(&Marker::launch(installation(), uid, attempt)),
-            pull_request: PullRequestPolicy {
+            pull_request: PullRequestSpec {
                 auto_create: can(Capability::AutoCreatePullRequest),
-                ..PullRequestPolicy::default()
+                ..no_pull_request()
             },
             issue: can(Capability::Issue).then(|| "issues/FT-42".to_owned()),
             template_id: self.template.clone(),
@@ -288,7 +290,7 @@ pub fn template() -> Template {
         repository: Some(REPOSITORY.into()),
         reference: None,
         model: None,
-        pull_request: PullRequestPolicy::default(),
+        pull_request: no_pull_request(),
     }
 }
 

@@ -21,7 +21,7 @@ use crate::domain::session::Stage;
 use crate::domain::template::{
     Found, Left, Look, Observed, Place, Request, Site, Standing, Step, Use, decide, failure,
 };
-use crate::providers::contract::{ModelChoice, ProviderType, PullRequestPolicy};
+use crate::providers::contract::ProviderType;
 use crate::providers::http::nothing_was_started;
 use crate::providers::templates::{
     FoundTemplates, StoredTemplate, Template, TemplateMark, Templates,
@@ -305,7 +305,6 @@ impl Keeper<'_> {
         let spec = &self.agent.spec;
         let repository = spec.repository.as_ref();
         let model = &spec.model;
-        let pull_request = &spec.pull_request;
         Template {
             mark: TemplateMark {
                 installation: self.scope.context.installation.clone(),
@@ -318,16 +317,8 @@ impl Keeper<'_> {
             description: spec.description.clone(),
             repository: repository.and_then(|repository| repository.url.clone()),
             reference: repository.and_then(|repository| repository.reference.clone()),
-            model: (model.id != AUTO_MODEL || !model.params.is_empty()).then(|| ModelChoice {
-                id: model.id.clone(),
-                params: model.params.clone(),
-            }),
-            pull_request: PullRequestPolicy {
-                auto_create: pull_request.auto_create,
-                work_on_current_branch: pull_request.work_on_current_branch,
-                skip_reviewer_request: pull_request.skip_reviewer_request,
-                branch_name: pull_request.branch_name.clone(),
-            },
+            model: (model.id != AUTO_MODEL || !model.params.is_empty()).then(|| model.clone()),
+            pull_request: spec.pull_request.clone(),
         }
     }
 

@@ -18,8 +18,7 @@ use self::wire::{Message, Session, Started};
 use super::contract::{
     API_KEY, Account, AdoptAnswer, AdoptRequest, CancelAnswer, Capability, Connection, ItemDetail,
     LaunchOutcome, LaunchRequest, Launched, ListDetail, ListItem, MarkedPage, MarkedRequest,
-    ModelChoice, PageToken, Provider, ProviderType, PullRequestPolicy, Recovery, SessionPage,
-    SessionRef,
+    PageToken, Provider, ProviderType, Recovery, SessionPage, SessionRef,
 };
 use super::credential::Credential;
 use super::error::{ErrorClass, ProviderError};
@@ -27,7 +26,7 @@ use super::http::{Api, Auth, Operation, judge_launch};
 use super::recovery::prompts;
 use super::templates::Templates;
 use super::wire::{Items, branch, hint, link, raw_status, repository};
-use crate::api::{ProviderKind, ProviderSpec};
+use crate::api::{ModelSpec, ProviderKind, ProviderSpec, PullRequestSpec};
 use crate::domain::ids::{AccountFingerprint, InstallationId, RunId, SessionId};
 use crate::domain::snapshot::{Links, RemotePhase, Snapshot};
 
@@ -349,10 +348,7 @@ impl Provider for Flapjack {
 }
 
 /// Everything is said, also what is the default: a template may say otherwise, and people may change templates.
-fn behaviour<'a>(
-    policy: &PullRequestPolicy,
-    model: Option<&'a ModelChoice>,
-) -> wire::Behaviour<'a> {
+fn behaviour<'a>(policy: &PullRequestSpec, model: Option<&'a ModelSpec>) -> wire::Behaviour<'a> {
     wire::Behaviour {
         auto_create_pr: policy.auto_create,
         work_on_current_branch: policy.work_on_current_branch,
