@@ -16,9 +16,9 @@ use codeagent_operator::providers::contract::{
     AdoptAnswer, AdoptRequest, CancelAnswer, Connection, Found, ItemDetail, LaunchOutcome,
     LaunchRequest, Provider, SessionRef,
 };
+use codeagent_operator::providers::contract::{StoredTemplate, Template, TemplateMark};
 use codeagent_operator::providers::error::{ErrorClass, Sent};
 use codeagent_operator::providers::registry::Registry;
-use codeagent_operator::providers::templates::{StoredTemplate, Template, TemplateMark};
 use serde_json::{Value, json};
 
 fn flapjack(server: &Server) -> Arc<dyn Provider> {

@@ -11,10 +11,10 @@ use codeagent_operator::providers::contract::{
     API_KEY, AdoptAnswer, AdoptRequest, Capability, Connection, Found, LaunchOutcome,
     LaunchRequest, Launched, Provider, SessionRef,
 };
+use codeagent_operator::providers::contract::{Template, TemplateMark};
 use codeagent_operator::providers::credential::Credential;
 use codeagent_operator::providers::error::ProviderError;
 use codeagent_operator::providers::http::{HttpSettings, HttpStack, RateLimit};
-use codeagent_operator::providers::templates::{Template, TemplateMark};
 use codeagent_simulator::{
     Fault, FaultKind, Key, LaunchFilter, Matcher, OperationClass, RequestRecord, Script,
     SessionView, Simulator, SimulatorOptions, TimeFlow,

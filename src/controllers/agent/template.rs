@@ -22,10 +22,10 @@ use crate::domain::template::{
     Found, Left, Look, Observed, Place, Request, Site, Standing, Step, Use, decide, failure,
 };
 use crate::providers::contract::ProviderType;
-use crate::providers::http::nothing_was_started;
-use crate::providers::templates::{
+use crate::providers::contract::{
     FoundTemplates, StoredTemplate, Template, TemplateMark, Templates,
 };
+use crate::providers::http::nothing_was_started;
 use crate::runtime::write::{Write, WriteError};
 
 /// Steps in a row in one pass: a template's whole life has fewer.

@@ -15,6 +15,7 @@ use async_trait::async_trait;
 use url::Url;
 
 use self::wire::{Message, Session, Started};
+use super::contract::Templates;
 use super::contract::{
     API_KEY, Account, AdoptAnswer, AdoptRequest, CancelAnswer, Capability, Connection, ItemDetail,
     LaunchOutcome, LaunchRequest, Launched, ListDetail, ListItem, MarkedPage, MarkedRequest,
@@ -24,7 +25,6 @@ use super::credential::Credential;
 use super::error::{ErrorClass, ProviderError};
 use super::http::{Api, Auth, Operation, judge_launch};
 use super::recovery::prompts;
-use super::templates::Templates;
 use super::wire::{Items, branch, hint, link, raw_status, repository};
 use crate::api::{ModelSpec, ProviderKind, ProviderSpec, PullRequestSpec};
 use crate::domain::ids::{AccountFingerprint, InstallationId, RunId, SessionId};

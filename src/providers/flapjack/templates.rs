@@ -7,9 +7,9 @@ use serde_json::Value;
 use super::wire::Preamble;
 use super::{AUTO_MODEL, Flapjack, behaviour, wire};
 use crate::domain::markup;
+use crate::providers::contract::{FoundTemplates, StoredTemplate, Template, Templates};
 use crate::providers::error::{ErrorClass, ProviderError};
 use crate::providers::http::{Method, Operation};
-use crate::providers::templates::{FoundTemplates, StoredTemplate, Template, Templates};
 use crate::providers::wire::Items;
 
 const PATH: [&str; 2] = ["api", "code-agents"];

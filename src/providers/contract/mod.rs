@@ -5,18 +5,24 @@
 //! templates. The documentation of each method is the contract that the conformance tests hold every adapter to.
 //! Follow-ups, archiving and events join [`Provider`] as further methods.
 
+mod find;
+mod launch;
+mod list;
+mod templates;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use jiff::Timestamp;
 use url::Url;
 
+pub use self::find::{AdoptRequest, MarkedPage, MarkedRequest};
+pub use self::launch::{LaunchRequest, SendWindow};
+pub use self::list::{ItemDetail, ListDetail, ListItem, SessionPage};
+pub use self::templates::{FoundTemplates, StoredTemplate, Template, TemplateMark, Templates};
 use super::credential::Credential;
-use super::templates::Templates;
-use crate::api::{ModelSpec, ProviderKind, ProviderSpec, PullRequestSpec};
-use crate::domain::ids::{InstallationId, LaunchKey, SessionId, SessionSet};
+use crate::api::{ProviderKind, ProviderSpec};
+use crate::domain::ids::{InstallationId, SessionId};
 pub use crate::domain::orphan::{Mark, Marked};
 pub use crate::domain::remote::*;
 use crate::domain::snapshot::Snapshot;
@@ -91,15 +97,6 @@ pub struct Connection {
     pub credential: Credential,
     /// The HTTP stack; it keeps one rate limit per (endpoint, credential) across all connections.
     pub http: super::http::HttpStack,
-}
-
-/// What a list page tells of each session.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ListDetail {
-    /// Everything a [`Snapshot`] has but the live view, which may be told alone: a page of the list replaces that many single looks.
-    Full,
-    /// Of some or all sessions only whether something moved; what it is takes a [`Provider::get`].
-    Hint,
 }
 
 /// A connection of one account to a provider.
@@ -192,138 +189,3 @@ pub trait Provider: Send + Sync {
 
 /// The most models that are kept.
 pub const MAX_MODELS: usize = 100;
-
-/// The moment after which a launch must not be sent any more (rule 5 of the launch protocol).
-#[derive(Clone, Copy, Debug)]
-pub struct SendWindow {
-    /// By wall clock: `notAfter` of the claim.
-    pub not_after: Timestamp,
-    /// By monotonic clock: when the claim's write was begun.
-    pub opened: Instant,
-    /// How long after `opened` the first byte may still be written.
-    pub length: Duration,
-}
-
-impl SendWindow {
-    /// Whether sending may still begin, by both clocks.
-    pub fn is_open(&self) -> bool {
-        Timestamp::now() < self.not_after && self.opened.elapsed() < self.length
-    }
-}
-
-/// What a launch sends.
-#[derive(Clone, Debug)]
-pub struct LaunchRequest {
-    /// The attempt's key. Same attempt, same key.
-    pub key: LaunchKey,
-    /// What people see as the session's name (`namespace/name`); an adapter adds [`LaunchKey::short`] where a name helps to
-    /// find the session again.
-    pub name: String,
-    /// Preamble, prompt and marker line, as they are to be sent.
-    pub prompt: String,
-    /// URL of the repository.
-    pub repository: String,
-    /// Branch, tag or commit to start from; the repository's default branch if absent.
-    pub reference: Option<String>,
-    /// The model, or the provider's default.
-    pub model: Option<ModelSpec>,
-    /// What happens with branch and pull request. The capabilities have been checked: an adapter sends what is set.
-    pub pull_request: PullRequestSpec,
-    /// The person on whose behalf it runs.
-    pub on_behalf_of: Option<String>,
-    /// The issue to work on, where the provider takes issues instead of prompts.
-    pub issue: Option<String>,
-    /// The template to launch from, with [`Capability::Templates`]; pinned in the claim.
-    pub template_id: Option<String>,
-    /// When this must not be sent any more.
-    pub window: SendWindow,
-}
-
-/// What a lookup needs to know.
-#[derive(Clone, Debug)]
-pub struct AdoptRequest {
-    /// Keys of every attempt of the session, newest first.
-    pub keys: Vec<LaunchKey>,
-    /// This installation, as written in the marker.
-    pub installation: InstallationId,
-    /// The session's uid, as written in the marker.
-    pub uid: String,
-    /// URL of the repository that was asked for.
-    pub repository: String,
-    /// The template that was launched from, as pinned in the claim.
-    pub template_id: Option<String>,
-    /// What [`Provider::baseline`] said before the launch, as recorded in the claim.
-    pub baseline: Option<String>,
-    /// The prompt as it was sent, marker and all, if it can still be composed: a session that shows no marker is compared with it.
-    pub sent: Option<String>,
-    /// Sessions created before this are looked at last.
-    pub created_from: Timestamp,
-    /// Sessions created after this are looked at last.
-    pub created_until: Timestamp,
-    /// Whether an `Absent` is of use: only then sessions of another time or repository are looked at.
-    pub prove_absence: bool,
-    /// Sessions that belong to another CodeSession.
-    pub owned: SessionSet,
-    /// Whether this endpoint and account have been seen to use our id ([`Recovery::ClientId`]) or to show our marker
-    /// ([`Recovery::Marker`]). If not, a lookup that does not find the id scans the list as well, and a session of our time and
-    /// repository without a marker may be ours whatever it shows.
-    pub evidence_seen: bool,
-    /// Where the previous, unfinished scan stopped.
-    pub resume: Option<ScanState>,
-}
-
-/// Which sessions of this installation are looked for.
-#[derive(Clone, Debug)]
-pub struct MarkedRequest {
-    /// This installation, as written in the marker.
-    pub installation: InstallationId,
-    /// Sessions created before this are left out. None is too new: clocks differ, and the caller tells what is too young to judge.
-    pub created_from: Timestamp,
-    /// Sessions that the list shows as ended are left out if they were created before this: what matters of them is only
-    /// that they have been paid for.
-    pub ended_from: Timestamp,
-    /// Sessions that the caller knows, whosever they are. They are not looked at.
-    pub known: SessionSet,
-    /// Where the previous call of this round stopped.
-    pub resume: Option<ScanState<Marked>>,
-}
-
-/// What one call of [`Provider::marked`] came to.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct MarkedPage {
-    /// Sessions of this installation.
-    pub found: Vec<Marked>,
-    /// Sessions that were looked at and are not of this installation, and never will be.
-    pub foreign: BTreeSet<SessionId>,
-    /// Where to go on; `None` once the list has been read to its end.
-    pub resume: Option<ScanState<Marked>>,
-}
-
-/// One page of a list.
-#[derive(Clone, Debug, PartialEq)]
-pub struct SessionPage {
-    /// The sessions, in the provider's order.
-    pub items: Vec<ListItem>,
-    /// The next page; `None` at the end.
-    pub next: Option<PageToken>,
-}
-
-/// One session in a list.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ListItem {
-    /// The provider's id.
-    pub session_id: SessionId,
-    /// When it was created, where the list says so.
-    pub created_at: Option<Timestamp>,
-    /// What the list tells.
-    pub detail: ItemDetail,
-}
-
-/// What a list tells of a session.
-#[derive(Clone, Debug, PartialEq)]
-pub enum ItemDetail {
-    /// Everything (boxed: it is much larger than a hint).
-    Full(Box<Snapshot>),
-    /// A text that changes when something about the session may have changed.
-    Hint(String),
-}

@@ -4,9 +4,9 @@ use std::fmt;
 
 use async_trait::async_trait;
 
-use super::error::ProviderError;
 use crate::api::{ModelSpec, PullRequestSpec};
 use crate::domain::ids::InstallationId;
+use crate::domain::remote::ProviderError;
 
 /// Keeps the templates of one account at its provider.
 ///
@@ -30,7 +30,7 @@ pub trait Templates: Send + Sync {
     /// Makes a template that was found say what is wanted.
     ///
     /// # Errors
-    /// [`ErrorClass::NotFound`](super::error::ErrorClass::NotFound) if it is gone.
+    /// [`ErrorClass::NotFound`](crate::domain::remote::ErrorClass::NotFound) if it is gone.
     async fn update(&self, found: &StoredTemplate, wanted: &Template) -> Result<(), ProviderError>;
 
     /// Deletes the template with this id; one that is gone already is no error.
