@@ -57,7 +57,7 @@ impl<'a> StoredSend<'a> {
 }
 
 /// What came of the last step.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub enum Saw<'a> {
     /// Nothing yet.
     Begun,
@@ -355,11 +355,11 @@ mod tests {
         ] {
             let mut tape = Tape::new(Some("bc-1"));
             assert_eq!(tape.sees(Saw::Fresh(None)), Do::Stop);
-            assert_eq!(tape.sees(Saw::Stop(answer)), Do::Look);
+            assert_eq!(tape.sees(Saw::Stop(answer.clone())), Do::Look);
             for look in [Some(false), None] {
                 assert!(matches!(tape.sees(Saw::Over(look)), Do::Pause(_)));
                 assert_eq!(tape.sees(Saw::Paused), Do::Stop, "a stop is repeated");
-                assert_eq!(tape.sees(Saw::Stop(answer)), Do::Look);
+                assert_eq!(tape.sees(Saw::Stop(answer.clone())), Do::Look);
             }
             assert_eq!(tape.sees(Saw::Over(Some(true))), Do::Done, "{answer:?}");
         }
