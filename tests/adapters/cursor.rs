@@ -430,6 +430,8 @@ async fn a_hint_changes_with_the_date_the_run_and_the_status() {
         })
         .await;
         let page = cursor(&server)
+            .listing()
+            .unwrap()
             .list(Some(&PageToken("a b".into())))
             .await
             .unwrap();
@@ -534,7 +536,12 @@ async fn models_are_texts_or_objects_and_bounded() {
     ];
     items.extend((0..200).map(|n| json!(format!("model-{n}"))));
     let server = Server::start(move |_| reply(200, json!({"items": items}))).await;
-    let models = cursor(&server).models().await.unwrap();
+    let models = cursor(&server)
+        .models()
+        .unwrap()
+        .list_models()
+        .await
+        .unwrap();
     assert_eq!(models[..3], ["composer-2", "gpt-5.5", "model-0"]);
     assert_eq!(models.len(), 100);
 }

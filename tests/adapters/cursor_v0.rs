@@ -308,7 +308,7 @@ async fn the_list_tells_everything_page_by_page() {
     })
     .await;
     let provider = cursor(&server);
-    let first = provider.list(None).await.unwrap();
+    let first = provider.listing().unwrap().list(None).await.unwrap();
     assert_eq!(first.items.len(), 1);
     let ItemDetail::Full(snapshot) = &first.items[0].detail else {
         panic!()
@@ -321,7 +321,12 @@ async fn the_list_tells_everything_page_by_page() {
             .unwrap()
     );
     assert_eq!(first.next, Some(PageToken("bc_def456".into())));
-    let last = provider.list(first.next.as_ref()).await.unwrap();
+    let last = provider
+        .listing()
+        .unwrap()
+        .list(first.next.as_ref())
+        .await
+        .unwrap();
     assert_eq!((last.items.len(), last.next), (1, None));
 }
 
@@ -340,7 +345,7 @@ async fn the_account_is_the_user_or_else_the_key_and_the_models_are_listed() {
     assert_eq!(account.name.as_deref(), Some("CI"));
     assert_eq!(account.email.as_deref(), Some("dev@acme.com"));
     assert_eq!(
-        provider.models().await.unwrap(),
+        provider.models().unwrap().list_models().await.unwrap(),
         ["claude-4-sonnet", "gpt-5.2"]
     );
     assert_eq!(server.lines(), ["GET /v0/me", "GET /v0/models"]);

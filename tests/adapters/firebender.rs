@@ -278,14 +278,19 @@ async fn the_list_tells_everything_and_one_broken_item_costs_itself() {
     })
     .await;
     let provider = firebender(&server);
-    let page = provider.list(None).await.unwrap();
+    let page = provider.listing().unwrap().list(None).await.unwrap();
     assert_eq!(page.items.len(), 1);
     let ItemDetail::Full(snapshot) = &page.items[0].detail else {
         panic!()
     };
     assert_eq!(snapshot.session_id, page.items[0].session_id);
     assert_eq!(page.next, Some(PageToken("a/b".into())));
-    let last = provider.list(page.next.as_ref()).await.unwrap();
+    let last = provider
+        .listing()
+        .unwrap()
+        .list(page.next.as_ref())
+        .await
+        .unwrap();
     assert_eq!(last.next, None);
 }
 

@@ -268,7 +268,12 @@ async fn the_list_is_enough_for_active_sessions_and_points_to_those_that_have_en
         )
     })
     .await;
-    let page = in_org(&server, "org-456").list(None).await.unwrap();
+    let page = in_org(&server, "org-456")
+        .listing()
+        .unwrap()
+        .list(None)
+        .await
+        .unwrap();
     assert_eq!(
         server.lines(),
         ["GET /api/code-sessions?orgId=org-456&archived=false"]

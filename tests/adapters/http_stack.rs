@@ -294,7 +294,7 @@ async fn large_answers_share_one_budget_and_small_ones_need_none() {
     });
     let cursor = connect(&http, Cursor, &server.url);
     let listing = Arc::clone(&cursor);
-    let listing = tokio::spawn(async move { listing.list(None).await });
+    let listing = tokio::spawn(async move { listing.listing().unwrap().list(None).await });
     while server.lines().is_empty() {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }

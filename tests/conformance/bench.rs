@@ -9,7 +9,7 @@ use codeagent_operator::domain::marker::Marker;
 use codeagent_operator::domain::snapshot::Snapshot;
 use codeagent_operator::providers::contract::{
     API_KEY, AdoptAnswer, AdoptRequest, Capability, Connection, Found, LaunchOutcome,
-    LaunchRequest, Launched, Provider, SessionRef,
+    LaunchRequest, Launched, PageToken, Provider, SessionPage, SessionRef,
 };
 use codeagent_operator::providers::contract::{Template, TemplateMark};
 use codeagent_operator::providers::credential::Credential;
@@ -193,6 +193,19 @@ impl Bench {
             }
         }
         panic!("{:?}: no answer in {MANY_PASSES} passes", self.subject);
+    }
+
+    /// A page of the list; where there is no list, one that is empty.
+    pub async fn list(&self, page: Option<&PageToken>) -> Result<SessionPage, ProviderError> {
+        let listing = self.provider.listing();
+        assert_eq!(listing.is_some(), self.subject.can(Capability::List));
+        match listing {
+            Some(listing) => listing.list(page).await,
+            None => Ok(SessionPage {
+                items: Vec::new(),
+                next: None,
+            }),
+        }
     }
 
     pub async fn get(&self, session: &SessionId) -> Snapshot {

@@ -1,13 +1,14 @@
 //! The contract between the operator and a provider.
 //!
 //! A [`ProviderType`] is what is known of a provider without talking to it (one per line of the registry), a [`Provider`]
-//! is a connection of one account to it, and [`Templates`] is what a connection can do besides where the provider keeps
-//! templates. The documentation of each method is the contract that the conformance tests hold every adapter to.
-//! Follow-ups, archiving and events join [`Provider`] as further methods.
+//! is a connection of one account to it, and [`Models`], [`Listing`] and [`Templates`] are what a connection can do besides, where
+//! the provider can. The documentation of each method is the contract that the conformance tests hold every adapter to.
+//! Follow-ups, archiving and events become further traits like these.
 
 mod find;
 mod launch;
 mod list;
+mod models;
 mod templates;
 
 use std::collections::BTreeSet;
@@ -18,7 +19,8 @@ use url::Url;
 
 pub use self::find::{AdoptRequest, MarkedPage, MarkedRequest};
 pub use self::launch::{LaunchRequest, SendWindow};
-pub use self::list::{ItemDetail, ListDetail, ListItem, SessionPage};
+pub use self::list::{ItemDetail, ListDetail, ListItem, Listing, SessionPage};
+pub use self::models::{MAX_MODELS, Models};
 pub use self::templates::{FoundTemplates, StoredTemplate, Template, TemplateMark, Templates};
 use super::credential::Credential;
 use crate::api::{ProviderKind, ProviderSpec};
@@ -109,9 +111,6 @@ pub trait Provider: Send + Sync {
     /// Who the key belongs to. The cheapest call that proves that the key is accepted; starts nothing.
     async fn verify(&self) -> Result<Account, ProviderError>;
 
-    /// The models that may be chosen, at most [`MAX_MODELS`]. Only with [`Capability::ListModels`].
-    async fn models(&self) -> Result<Vec<String>, ProviderError>;
-
     /// What is there before a launch on `issue`, with [`Recovery::None`], whose lost launches can only be found by comparing:
     /// goes into the claim and from there into [`AdoptRequest::baseline`]. Reads only. `None` where there is nothing to
     /// compare: a lost launch is then [`AdoptAnswer::Unknowable`].
@@ -157,35 +156,23 @@ pub trait Provider: Send + Sync {
     /// [`ErrorClass::NotFound`] if there is no such session for this account.
     async fn get(&self, session: &SessionRef) -> Result<Snapshot, ProviderError>;
 
-    /// One page of the account's sessions. See [`ProviderType::list_detail`] for what an item holds.
-    ///
-    /// A session that is in no page is not gone: it may be too new, or archived, and without [`Capability::List`] there is
-    /// one page, which is empty. A look of its own tells.
-    async fn list(&self, page: Option<&PageToken>) -> Result<SessionPage, ProviderError>;
-
-    /// Goes on with the search for every session of this account that this installation has launched: whose first prompt
-    /// ends with a marker of it, or, where prompts cannot be read, whose name carries the installation. Reads only.
-    ///
-    /// One call reads a bounded number of pages, and looks at a bounded number of sessions that the caller does not know.
-    /// One that cannot be judged yet (its prompt does not show, the look fails) is in no answer of this round and is looked
-    /// at again in the next. Without [`Capability::List`], or where nothing of ours can be recognised, there is none.
-    ///
-    /// # Errors
-    /// Only if this call came no further at all.
-    async fn marked(&self, _request: &MarkedRequest) -> Result<MarkedPage, ProviderError> {
-        Ok(MarkedPage::default())
-    }
-
     /// Stops the newest message of a session. Safe to repeat.
     ///
     /// A stop is confirmed only by a later [`Provider::get`] that shows a terminal phase.
     async fn cancel(&self, session: &SessionRef) -> Result<CancelAnswer, ProviderError>;
+
+    /// The models of this account; `Some` exactly with [`Capability::ListModels`].
+    fn models(&self) -> Option<&dyn Models> {
+        None
+    }
+
+    /// The sessions of this account; `Some` exactly with [`Capability::List`].
+    fn listing(&self) -> Option<&dyn Listing> {
+        None
+    }
 
     /// The templates that this account keeps at the provider; `Some` exactly with [`Capability::Templates`].
     fn templates(&self) -> Option<&dyn Templates> {
         None
     }
 }
-
-/// The most models that are kept.
-pub const MAX_MODELS: usize = 100;

@@ -12,8 +12,8 @@ use crate::domain::ids::{AccountFingerprint, InstallationId, SessionId};
 use crate::domain::snapshot::{Links, RemotePhase, Snapshot};
 use crate::providers::contract::{
     API_KEY, Account, AdoptAnswer, AdoptRequest, CancelAnswer, Capability, Connection,
-    LaunchOutcome, LaunchRequest, Launched, MAX_MODELS, MarkedPage, MarkedRequest, PageToken,
-    Provider, SessionPage, SessionRef,
+    LaunchOutcome, LaunchRequest, Launched, Listing, MAX_MODELS, MarkedPage, MarkedRequest, Models,
+    PageToken, Provider, SessionPage, SessionRef,
 };
 use crate::providers::error::{ErrorClass, ProviderError};
 use crate::providers::http::{Api, Auth, Operation, judge_launch};
@@ -137,20 +137,6 @@ impl Provider for CursorV0 {
         })
     }
 
-    async fn models(&self) -> Result<Vec<String>, ProviderError> {
-        let list: ModelList = self
-            .api
-            .get(Operation::Models, &["v0", "models"], &[])
-            .await?;
-        Ok(list
-            .models
-            .readable
-            .into_iter()
-            .map(|id| self.api.message(&id))
-            .take(MAX_MODELS)
-            .collect())
-    }
-
     async fn launch(&self, request: &LaunchRequest) -> LaunchOutcome {
         let answer = self
             .api
@@ -174,10 +160,6 @@ impl Provider for CursorV0 {
         prompts::adopt(self, request).await
     }
 
-    async fn marked(&self, request: &MarkedRequest) -> Result<MarkedPage, ProviderError> {
-        prompts::marked(self, request).await
-    }
-
     async fn shows_marker(
         &self,
         session: &SessionId,
@@ -193,10 +175,6 @@ impl Provider for CursorV0 {
         let path = ["v0", "agents", session.session_id.as_str()];
         let agent = self.api.get(Operation::Get, &path, &[]).await?;
         Ok(self.snapshot(agent))
-    }
-
-    async fn list(&self, page: Option<&PageToken>) -> Result<SessionPage, ProviderError> {
-        Ok(told_by_list(self.snapshots(page, None).await?))
     }
 
     /// Looks before it stops: a stop of an agent that has ended is not documented to be refused, and a session that finished
@@ -219,6 +197,42 @@ impl Provider for CursorV0 {
             }
             Err(error) => Err(error),
         }
+    }
+
+    fn models(&self) -> Option<&dyn Models> {
+        Some(self)
+    }
+
+    fn listing(&self) -> Option<&dyn Listing> {
+        Some(self)
+    }
+}
+
+#[async_trait]
+impl Listing for CursorV0 {
+    async fn list(&self, page: Option<&PageToken>) -> Result<SessionPage, ProviderError> {
+        Ok(told_by_list(self.snapshots(page, None).await?))
+    }
+
+    async fn marked(&self, request: &MarkedRequest) -> Result<MarkedPage, ProviderError> {
+        prompts::marked(self, request).await
+    }
+}
+
+#[async_trait]
+impl Models for CursorV0 {
+    async fn list_models(&self) -> Result<Vec<String>, ProviderError> {
+        let list: ModelList = self
+            .api
+            .get(Operation::Models, &["v0", "models"], &[])
+            .await?;
+        Ok(list
+            .models
+            .readable
+            .into_iter()
+            .map(|id| self.api.message(&id))
+            .take(MAX_MODELS)
+            .collect())
     }
 }
 

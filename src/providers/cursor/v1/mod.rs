@@ -21,8 +21,8 @@ use crate::domain::marker::Marker;
 use crate::domain::snapshot::{Links, RemotePhase, Snapshot, Usage};
 use crate::providers::contract::{
     API_KEY, Account, AdoptAnswer, AdoptRequest, CancelAnswer, Capability, Connection, ItemDetail,
-    LaunchOutcome, LaunchRequest, Launched, ListItem, MAX_MODELS, MarkedPage, MarkedRequest,
-    PageToken, Provider, SessionPage, SessionRef,
+    LaunchOutcome, LaunchRequest, Launched, ListItem, Listing, MAX_MODELS, MarkedPage,
+    MarkedRequest, Models, PageToken, Provider, SessionPage, SessionRef,
 };
 use crate::providers::error::{ErrorClass, ProviderError};
 use crate::providers::http::{Api, Auth, Operation, judge_launch};
@@ -282,20 +282,6 @@ impl Provider for CursorV1 {
         })
     }
 
-    async fn models(&self) -> Result<Vec<String>, ProviderError> {
-        let models: ModelList = self
-            .api
-            .get(Operation::Models, &["v1", "models"], &[])
-            .await?;
-        Ok(models
-            .items
-            .readable
-            .into_iter()
-            .map(|(ListedModel::Id(id) | ListedModel::Object { id })| self.api.message(&id))
-            .take(MAX_MODELS)
-            .collect())
-    }
-
     async fn launch(&self, request: &LaunchRequest) -> LaunchOutcome {
         let answer = self
             .api
@@ -331,10 +317,6 @@ impl Provider for CursorV1 {
         adopt::adopt(self, request).await
     }
 
-    async fn marked(&self, request: &MarkedRequest) -> Result<MarkedPage, ProviderError> {
-        marked::marked(self, request).await
-    }
-
     async fn get(&self, session: &SessionRef) -> Result<Snapshot, ProviderError> {
         let id = session.session_id.as_str();
         let Some(run_id) = &session.run_id else {
@@ -359,6 +341,32 @@ impl Provider for CursorV1 {
             .await
     }
 
+    async fn cancel(&self, session: &SessionRef) -> Result<CancelAnswer, ProviderError> {
+        let id = session.session_id.as_str();
+        if let Some(run_id) = &session.run_id {
+            match self.cancel_run(id, run_id.as_str()).await {
+                // There is a newer one, or none.
+                Err(error) if error.class == ErrorClass::NotFound => {}
+                answer => return answer,
+            }
+        }
+        match self.newest_run(&self.agent(id).await?).await? {
+            Some(run) => self.cancel_run(id, &run.id.0).await,
+            None => Ok(CancelAnswer::NotCancellable(None)),
+        }
+    }
+
+    fn models(&self) -> Option<&dyn Models> {
+        Some(self)
+    }
+
+    fn listing(&self) -> Option<&dyn Listing> {
+        Some(self)
+    }
+}
+
+#[async_trait]
+impl Listing for CursorV1 {
     async fn list(&self, page: Option<&PageToken>) -> Result<SessionPage, ProviderError> {
         let agents = self.page(page).await?;
         Ok(SessionPage {
@@ -376,19 +384,25 @@ impl Provider for CursorV1 {
         })
     }
 
-    async fn cancel(&self, session: &SessionRef) -> Result<CancelAnswer, ProviderError> {
-        let id = session.session_id.as_str();
-        if let Some(run_id) = &session.run_id {
-            match self.cancel_run(id, run_id.as_str()).await {
-                // There is a newer one, or none.
-                Err(error) if error.class == ErrorClass::NotFound => {}
-                answer => return answer,
-            }
-        }
-        match self.newest_run(&self.agent(id).await?).await? {
-            Some(run) => self.cancel_run(id, &run.id.0).await,
-            None => Ok(CancelAnswer::NotCancellable(None)),
-        }
+    async fn marked(&self, request: &MarkedRequest) -> Result<MarkedPage, ProviderError> {
+        marked::marked(self, request).await
+    }
+}
+
+#[async_trait]
+impl Models for CursorV1 {
+    async fn list_models(&self) -> Result<Vec<String>, ProviderError> {
+        let models: ModelList = self
+            .api
+            .get(Operation::Models, &["v1", "models"], &[])
+            .await?;
+        Ok(models
+            .items
+            .readable
+            .into_iter()
+            .map(|(ListedModel::Id(id) | ListedModel::Object { id })| self.api.message(&id))
+            .take(MAX_MODELS)
+            .collect())
     }
 }
 
