@@ -6,9 +6,10 @@ mod wire;
 
 use async_trait::async_trait;
 
-use self::wire::{Agent, KeyInfo, ModelList};
+use self::wire::{Agent, ModelList};
+use super::account::{self, Version};
 use crate::api::ProviderKind;
-use crate::domain::ids::{AccountFingerprint, InstallationId, SessionId};
+use crate::domain::ids::{InstallationId, SessionId};
 use crate::domain::snapshot::{Links, RemotePhase, Snapshot};
 use crate::providers::contract::{
     API_KEY, Account, AdoptAnswer, AdoptRequest, CancelAnswer, Capability, Connection,
@@ -115,26 +116,7 @@ impl PromptSource for CursorV0 {
 #[async_trait]
 impl Provider for CursorV0 {
     async fn verify(&self) -> Result<Account, ProviderError> {
-        let info: KeyInfo = self.api.get(Operation::Verify, &["v0", "me"], &[]).await?;
-        let name = info.api_key_name.as_deref();
-        // Not the fingerprint that v1 makes of the same key: v1 tells more of it, and a claim is bound to a version anyway.
-        let fingerprint = match (&info.user_email, name, &info.created_at) {
-            (Some(email), _, _) => AccountFingerprint::of("cursor-v0", &["email", email]),
-            (None, Some(name), Some(created)) => {
-                AccountFingerprint::of("cursor-v0", &["key", name, created])
-            }
-            (None, _, _) => {
-                return Err(ProviderError::unreadable(
-                    None,
-                    "/v0/me does not say whose key it is",
-                ));
-            }
-        };
-        Ok(Account {
-            fingerprint,
-            name: name.map(|name| self.api.message(name)),
-            email: info.user_email.map(|email| self.api.message(&email)),
-        })
+        account::verify(&self.api, Version::V0).await
     }
 
     async fn launch(&self, request: &LaunchRequest) -> LaunchOutcome {

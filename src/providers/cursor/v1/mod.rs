@@ -13,10 +13,11 @@ use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
 
 use self::wire::{
-    Agent, AgentList, Created, KeyInfo, ListedModel, ModelList, Run, RunError, RunList, UsageReport,
+    Agent, AgentList, Created, ListedModel, ModelList, Run, RunError, RunList, UsageReport,
 };
+use super::account::{self, Version};
 use crate::api::ProviderKind;
-use crate::domain::ids::{AccountFingerprint, InstallationId, LaunchKey, RunId, SessionId};
+use crate::domain::ids::{InstallationId, LaunchKey, RunId, SessionId};
 use crate::domain::marker::Marker;
 use crate::domain::snapshot::{Links, RemotePhase, Snapshot, Usage};
 use crate::providers::contract::{
@@ -260,26 +261,7 @@ impl CursorV1 {
 #[async_trait]
 impl Provider for CursorV1 {
     async fn verify(&self) -> Result<Account, ProviderError> {
-        let info: KeyInfo = self.api.get(Operation::Verify, &["v1", "me"], &[]).await?;
-        let name = info.api_key_name.as_deref();
-        let fingerprint = match (&info.user_id, &info.user_email, name, &info.created_at) {
-            (Some(id), _, _, _) => AccountFingerprint::of("cursor", &["user", &id.to_string()]),
-            (None, Some(email), _, _) => AccountFingerprint::of("cursor", &["email", email]),
-            (None, None, Some(name), Some(created)) => {
-                AccountFingerprint::of("cursor", &["key", name, created])
-            }
-            (None, None, _, _) => {
-                return Err(ProviderError::unreadable(
-                    None,
-                    "/v1/me does not say whose key it is",
-                ));
-            }
-        };
-        Ok(Account {
-            fingerprint,
-            name: name.map(|name| self.api.message(name)),
-            email: info.user_email.map(|email| self.api.message(&email)),
-        })
+        account::verify(&self.api, Version::V1).await
     }
 
     async fn launch(&self, request: &LaunchRequest) -> LaunchOutcome {
