@@ -2,6 +2,7 @@
 
 use serde::Deserialize;
 
+use crate::api::CursorApiVersion;
 use crate::domain::ids::AccountFingerprint;
 use crate::providers::contract::Account;
 use crate::providers::error::ProviderError;
@@ -40,23 +41,16 @@ impl std::fmt::Display for UserId {
     }
 }
 
-/// A version of the API.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Version {
-    V0,
-    V1,
-}
-
 /// Asks whose the key is. The two versions make different fingerprints of the same key: v1 tells more of it, and a claim is bound to
 /// a version anyway.
-pub(super) async fn verify(api: &Api, version: Version) -> Result<Account, ProviderError> {
+pub(super) async fn verify(api: &Api, version: CursorApiVersion) -> Result<Account, ProviderError> {
     let (path, kind) = match version {
-        Version::V0 => ("v0", "cursor-v0"),
-        Version::V1 => ("v1", "cursor"),
+        CursorApiVersion::V0 => ("v0", "cursor-v0"),
+        CursorApiVersion::V1 => ("v1", "cursor"),
     };
     let info: KeyInfo = api.get(Operation::Verify, &[path, "me"], &[]).await?;
     let name = info.api_key_name.as_deref();
-    let user_id = info.user_id.filter(|_| version == Version::V1);
+    let user_id = info.user_id.filter(|_| version == CursorApiVersion::V1);
     let fingerprint = match (user_id, &info.user_email, name, &info.created_at) {
         (Some(id), _, _, _) => AccountFingerprint::of(kind, &["user", &id.to_string()]),
         (None, Some(email), _, _) => AccountFingerprint::of(kind, &["email", email]),

@@ -7,8 +7,8 @@ mod wire;
 use async_trait::async_trait;
 
 use self::wire::{Agent, ModelList};
-use super::account::{self, Version};
-use crate::api::ProviderKind;
+use super::account;
+use crate::api::{CursorApiVersion, ProviderKind};
 use crate::domain::ids::{InstallationId, SessionId};
 use crate::domain::snapshot::{Links, RemotePhase, Snapshot};
 use crate::providers::contract::{
@@ -116,7 +116,7 @@ impl PromptSource for CursorV0 {
 #[async_trait]
 impl Provider for CursorV0 {
     async fn verify(&self) -> Result<Account, ProviderError> {
-        account::verify(&self.api, Version::V0).await
+        account::verify(&self.api, CursorApiVersion::V0).await
     }
 
     async fn launch(&self, request: &LaunchRequest) -> LaunchOutcome {

@@ -15,8 +15,8 @@ use jiff::{SignedDuration, Timestamp};
 use self::wire::{
     Agent, AgentList, Created, ListedModel, ModelList, Run, RunError, RunList, UsageReport,
 };
-use super::account::{self, Version};
-use crate::api::ProviderKind;
+use super::account;
+use crate::api::{CursorApiVersion, ProviderKind};
 use crate::domain::ids::{InstallationId, LaunchKey, RunId, SessionId};
 use crate::domain::marker::Marker;
 use crate::domain::snapshot::{Links, RemotePhase, Snapshot, Usage};
@@ -261,7 +261,7 @@ impl CursorV1 {
 #[async_trait]
 impl Provider for CursorV1 {
     async fn verify(&self) -> Result<Account, ProviderError> {
-        account::verify(&self.api, Version::V1).await
+        account::verify(&self.api, CursorApiVersion::V1).await
     }
 
     async fn launch(&self, request: &LaunchRequest) -> LaunchOutcome {
