@@ -92,7 +92,7 @@ impl Arguments {
         Selection {
             providers: or_all(&self.providers, &all),
             lifecycles: or_all(&self.lifecycles, &Lifecycle::ALL),
-            faults: or_all(&self.faults, &Fault::enabled()),
+            faults: or_all(&self.faults, &Fault::ALL),
             boundary: self.boundary.clone(),
             crowd: self.crowd.max(1),
         }

@@ -14,6 +14,8 @@ use crate::runtime::lock::lock;
 pub struct Remembered {
     /// The claim, and when it was first seen by this process's uptime: of a session without a claim, when that was seen.
     pub claim: Option<(Option<ClaimId>, Duration)>,
+    /// When this process first saw that the object is being deleted.
+    pub deletion: Option<Duration>,
     /// What looks for that claim have shown.
     pub lookups: Lookups,
     /// The newest look at the session.

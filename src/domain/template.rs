@@ -21,7 +21,7 @@ use super::remote::{ErrorClass, ProviderError};
 use super::send::Clock;
 use super::send::judge::Fence;
 use super::status::{clip, whole_seconds};
-use super::timing::Timing;
+use super::timing::{DeletionAge, Timing};
 use crate::api::{Reason, TemplateState, TemplateStatus};
 
 /// Everything that a decision about one CodeAgent's template depends on.
@@ -101,6 +101,8 @@ pub enum Use {
 pub struct Seen {
     /// When, by uptime, the recorded claim was first seen, by its id.
     pub claim: Option<(String, Duration)>,
+    /// When, by uptime, it was first seen that the CodeAgent is being deleted.
+    pub deletion: Option<Duration>,
     /// The newest look.
     pub look: Option<Look>,
     /// The template that a look has shown: one that is in no later list is gone.
@@ -450,8 +452,14 @@ fn take_away(o: &Observed<'_>) -> Step {
         }))
     };
     let overdue = o.deleting.is_some_and(|since| {
-        Duration::try_from(o.now.duration_since(since)).unwrap_or_default()
-            >= o.timing.deletion_bound
+        let age = DeletionAge {
+            by_wall: Duration::try_from(o.now.duration_since(since)).unwrap_or_default(),
+            since_seen: o
+                .seen
+                .deletion
+                .map_or(Duration::ZERO, |seen| o.uptime.saturating_sub(seen)),
+        };
+        o.timing.until_deletion_bound(age).is_zero()
     });
     if overdue {
         return leave(None, "it could not be deleted in time".to_owned());

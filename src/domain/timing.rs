@@ -209,6 +209,39 @@ impl Timing {
     }
 }
 
+/// How old a deletion is. Its time is the API server's, whose clock need not be this machine's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DeletionAge {
+    /// By the clock of this machine; zero if it lies ahead.
+    pub by_wall: Duration,
+    /// Since this process first saw it.
+    pub since_seen: Duration,
+}
+
+impl Timing {
+    /// How long a deletion of this age may still take.
+    ///
+    /// It has the bound, and this process has its chance to look and to stop, from when it saw the deletion: who comes back after
+    /// hours tries before giving up, and an API server whose clock is behind takes nobody's chance. One whose clock is ahead
+    /// prolongs nothing for a process that goes on. A process that never lives long enough for its chance must not hold an
+    /// object for ever: past three times the bound, a fifth of it is enough.
+    pub fn until_deletion_bound(&self, age: DeletionAge) -> Duration {
+        let DeletionAge {
+            by_wall,
+            since_seen,
+        } = age;
+        let (bound, chance) = (self.deletion_bound, self.deletion_slack);
+        let in_time = bound
+            .saturating_sub(by_wall)
+            .max(chance.saturating_sub(since_seen))
+            .min(bound.saturating_sub(since_seen));
+        let outer = (bound * 3)
+            .saturating_sub(by_wall)
+            .max((chance / 5).saturating_sub(since_seen));
+        in_time.min(outer)
+    }
+}
+
 fn doubled(min: Duration, max: Duration, count: i32) -> Duration {
     let doublings = u32::try_from(count.saturating_sub(1)).unwrap_or(0).min(16);
     min.saturating_mul(1 << doublings).min(max)

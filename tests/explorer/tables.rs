@@ -608,6 +608,12 @@ impl World {
             preflight: preflight.as_ref(),
             in_flight: sight.in_flight,
             claim_first_seen: Some(TICK * u32::from(sight.seen)),
+            deletion_first_seen: object.deleting.map(|tick| {
+                let age = Duration::try_from(at(sight.wall).duration_since(at(tick)));
+                uptime
+                    .saturating_sub(age.unwrap_or_default())
+                    .max(TICK * u32::from(sight.seen))
+            }),
             lookups: &lookups,
             look: look.as_ref(),
             last_stop: sight.last_stop.map(|tick| TICK * u32::from(tick)),

@@ -41,7 +41,7 @@ async fn single_faults_leave_every_promise_kept() {
     let all = Selection {
         providers: provider::ALL.iter().collect(),
         lifecycles: Lifecycle::ALL.to_vec(),
-        faults: Fault::enabled(),
+        faults: Fault::ALL.to_vec(),
         boundary: None,
         crowd: 1,
     };

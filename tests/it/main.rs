@@ -7,12 +7,14 @@
     clippy::indexing_slicing
 )]
 
+mod after_end;
 mod agent;
 mod api_server;
 mod budget;
 mod clocks;
 mod continuity;
 mod cursor_v0;
+mod cursor_v1;
 mod downgrade;
 mod ending;
 mod firetiger;

@@ -164,7 +164,8 @@ async fn what_others_have_to_mend_keeps_the_session_waiting_with_the_providers_w
             agent: "{}",
             answer: Some((403, "integration_not_connected")),
             reason: Reason::RepositoryInaccessible,
-            words: "words of integration_not_connected",
+            // With the page on which it is mended.
+            words: "words of integration_not_connected (https://cursor.com/dashboard?tab=integrations)",
             mend: other_description("integration"),
         },
         // The key is refused by the launch itself; another key of the same account mends it.

@@ -341,14 +341,12 @@ impl World {
 
     /// The next launch is answered with this, and nothing comes of it.
     pub fn refuse_next_launch(&self, status: u16, code: &str, message: &str) {
-        let body = json!({"error": {"code": code, "message": message}}).to_string();
-        let headers = vec![("content-type".to_owned(), "application/json".to_owned())];
         self.simulator.inject(Fault::once(
             Matcher::class(OperationClass::Launch),
-            FaultKind::Respond {
+            FaultKind::Refused {
                 status,
-                headers,
-                body,
+                code: code.to_owned(),
+                message: message.to_owned(),
             },
         ));
     }

@@ -220,6 +220,9 @@ impl Keeper<'_> {
             if seen.claim.as_ref().map(|(id, _)| id) != claim.as_ref() {
                 seen.claim = claim.map(|id| (id, uptime));
             }
+            if self.agent.metadata.deletion_timestamp.is_some() {
+                seen.deletion.get_or_insert(uptime);
+            }
             seen.clone()
         });
         look(&Observed {

@@ -95,7 +95,7 @@ pub(super) async fn examine(
     session: &SessionRef,
 ) -> Option<Outcome> {
     let linked = facts.linked.as_ref()?;
-    let owner = owner(scope, object, &facts.uid, &session.session_id);
+    let owner = owner_of(scope, object, &facts.uid, &session.session_id);
     let result = match owner {
         None => linked.provider.get(session).await,
         Some(_) => Err(ProviderError::unsent(
@@ -103,6 +103,11 @@ pub(super) async fn examine(
             "it belongs to another CodeSession",
         )),
     };
+    // What answers may have another id than what was written: a provider reads ids in more than one form.
+    let owner = owner.or_else(|| {
+        let found = result.as_ref().ok()?;
+        owner_of(scope, object, &facts.uid, &found.session_id)
+    });
     Some(Outcome::Examined {
         account: last_account(scope, linked),
         owner,
@@ -119,7 +124,7 @@ fn last_account(scope: &Scope, linked: &Linked) -> AccountFingerprint {
 }
 
 /// The other CodeSession that a session at the provider belongs to.
-fn owner(scope: &Scope, object: &CodeSession, uid: &str, session: &SessionId) -> Option<Owner> {
+fn owner_of(scope: &Scope, object: &CodeSession, uid: &str, session: &SessionId) -> Option<Owner> {
     let owners = &scope.context.owners;
     if !owners.others(uid).contains(session) {
         return None;

@@ -90,6 +90,7 @@ impl Facts {
             preflight: self.remembered.preflight.as_ref(),
             in_flight: self.remembered.in_flight,
             claim_first_seen: self.remembered.claim.as_ref().map(|(_, seen)| *seen),
+            deletion_first_seen: self.remembered.deletion,
             lookups: &self.remembered.lookups,
             look: self.remembered.look.as_ref(),
             last_stop: self.remembered.last_stop,
@@ -352,7 +353,7 @@ fn pinned(effective: &Effective, object: &CodeSession) -> ProviderSpec {
     }
 }
 
-/// Remembers when the current claim was first seen; another claim makes what was seen of the last one void.
+/// Remembers when the current claim, and the deletion, was first seen; another claim makes what was seen of the last one void.
 fn remember_claim(scope: &Scope, object: &CodeSession, uid: &str, uptime: Duration) -> Remembered {
     let claim = stored_status(object)
         .and_then(|status| status.launch.as_ref())
@@ -365,6 +366,9 @@ fn remember_claim(scope: &Scope, object: &CodeSession, uid: &str, uptime: Durati
         {
             remembered.claim = Some((claim, uptime));
             remembered.lookups = Default::default();
+        }
+        if object.metadata.deletion_timestamp.is_some() {
+            remembered.deletion.get_or_insert(uptime);
         }
         remembered.clone()
     })

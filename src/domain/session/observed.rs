@@ -39,6 +39,8 @@ pub struct Observed<'a> {
     pub in_flight: bool,
     /// When, by `uptime`, this process first saw the current claim.
     pub claim_first_seen: Option<Duration>,
+    /// When, by `uptime`, this process first saw that the object is being deleted.
+    pub deletion_first_seen: Option<Duration>,
     /// What looks for the current launch have shown so far.
     pub lookups: &'a Lookups,
     /// The newest look at the session at the provider.

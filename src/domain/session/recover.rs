@@ -16,8 +16,8 @@ use super::observed::{AgentView, Connected, Inputs, Observed, Origin, ProviderFa
 use super::plan::{Effect, LookupPlan, Note, Owner, Plan, Recorded};
 use super::progress::apply;
 use super::view::{
-    IF_FOUND, deletion_overdue, deletion_policy, draft, keys, observed_long_enough, set_state,
-    stop_wanted, store, until_deletion_bound,
+    IF_FOUND, deletion_overdue, deletion_policy, draft, keys, observed_long_enough,
+    recorded as stored_record, set_state, stop_wanted, store, until_deletion_bound,
 };
 use crate::api::{
     ConditionStatus, DeletionPolicy, Effective, OnUnknownLaunch, ProviderKind, ProviderStatus,
@@ -520,15 +520,18 @@ pub(super) fn adopt(
     let Some(kind) = o.provider.as_ref().map(|facts| facts.kind) else {
         return Recorded::default();
     };
+    // The provider's clock need not be ours, and a deadline counts from here: what was launched by a claim began after it.
+    let claimed = stored_record(o).map(SendRecord::first_claim);
+    let created = snapshot.created_at.map(|created| {
+        let created = whole_seconds(created).min(now);
+        claimed.map_or(created, |claimed| created.max(whole_seconds(claimed)))
+    });
     prepare_for_adoption(o, &mut draft, kind, account);
     let status = draft.status();
     status.phase = phase;
     status.error = None;
     status.completed_at = None;
-    status.started_at = status
-        .started_at
-        .or(snapshot.created_at.map(whole_seconds))
-        .or(Some(now));
+    status.started_at = status.started_at.or(created).or(Some(now));
     let started = status.started_at;
     if let Some(provider) = status.provider.as_mut() {
         provider.session_id = Some(snapshot.session_id.as_str().to_owned());

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::super::ids::{LaunchKey, RunId, SessionId};
 use super::super::remote::SessionRef;
 use super::super::status::Draft;
+use super::super::timing::DeletionAge;
 use super::observed::{Observed, SessionView};
 use super::plan::{Guard, Recorded, StatusWrite};
 use crate::api::{
@@ -52,20 +53,14 @@ pub(super) fn deletion_overdue(o: &Observed<'_>) -> bool {
 }
 
 /// How long a deletion may still take; `None` where the object is not being deleted.
-///
-/// It has the bound, and this process has its chance to look and to stop: who comes back after hours tries before giving up.
-/// A process that never lives long enough for that must not hold the object for ever: past three times the bound, a fifth
-/// of that chance is enough.
 pub(super) fn until_deletion_bound(o: &Observed<'_>) -> Option<Duration> {
-    let since = o.since(o.session.deleting?);
-    let observed = o
-        .uptime
-        .saturating_sub(o.claim_first_seen.unwrap_or_default());
-    let bound = o.timing.deletion_bound;
-    let chance = o.timing.deletion_slack;
-    let in_time = (bound.saturating_sub(since)).max(chance.saturating_sub(observed));
-    let outer = ((bound * 3).saturating_sub(since)).max((chance / 5).saturating_sub(observed));
-    Some(in_time.min(outer))
+    let age = DeletionAge {
+        by_wall: o.since(o.session.deleting?),
+        since_seen: o
+            .deletion_first_seen
+            .map_or(Duration::ZERO, |seen| o.uptime.saturating_sub(seen)),
+    };
+    Some(o.timing.until_deletion_bound(age))
 }
 
 /// Whether this process has had the session long enough to have looked for it and stopped it. Time that passed while

@@ -5,6 +5,8 @@
     clippy::indexing_slicing
 )]
 
+use jiff::SignedDuration;
+
 use super::super::remote::Sent;
 use super::*;
 
@@ -83,6 +85,7 @@ impl Given {
 
     fn deleting(mut self) -> Self {
         self.deleting = Some(self.now);
+        self.seen.deletion = Some(self.uptime);
         self
     }
 
@@ -508,6 +511,38 @@ fn what_cannot_be_deleted_is_let_go_and_told() {
         };
         assert_eq!(left.id.as_deref(), Some("ca-1"), "{why}");
         assert!(left.why.contains(why), "{left:?}");
+    }
+}
+
+#[test]
+fn an_api_server_whose_clock_differs_neither_takes_a_deletion_its_chance_nor_prolongs_it() {
+    let skew = SignedDuration::from_mins(20);
+    for (skew, at_least, at_most) in [
+        (
+            -skew,
+            Timing::default().deletion_slack,
+            Timing::default().deletion_bound,
+        ),
+        (
+            skew,
+            Timing::default().deletion_bound,
+            Timing::default().deletion_bound,
+        ),
+    ] {
+        let mut given = Given::ready().deleting();
+        given.deleting = Some(given.now + skew);
+        given.place = Place::Barred {
+            why: "it does not answer".to_owned(),
+            passing: true,
+            again: seconds(10),
+        };
+        given.passes(at_least - seconds(1));
+        rests(given.step());
+        given.passes(at_most - at_least + seconds(1));
+        assert!(
+            matches!(given.step(), Step::ReleaseFinalizer(Some(_))),
+            "{skew}"
+        );
     }
 }
 

@@ -104,14 +104,6 @@ impl Fault {
         Self::Firewall,
     ];
 
-    /// Those that are in the matrix. The others can be asked for by name; the operator does not stand them all yet.
-    const ENABLED: usize = 9;
-
-    /// Every fault of the matrix.
-    pub fn enabled() -> Vec<Self> {
-        Self::ALL.into_iter().take(Self::ENABLED).collect()
-    }
-
     /// Its name in tables and on command lines.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -227,12 +219,10 @@ impl Fault {
         )
     }
 
-    /// Whether what the provider gives back does not tell whose a session is, so that a lost launch may stay unknown.
+    /// Whether what the provider gives back does not tell whose a session is, so that a lost launch may stay unknown. Where comments are
+    /// stripped the line under the marker tells it, and what is escaped can be read.
     pub fn hides_whose_it_is(self) -> bool {
-        matches!(
-            self,
-            Self::EchoStripped | Self::EchoCut | Self::EchoRendered
-        )
+        self == Self::EchoCut
     }
 }
 

@@ -114,7 +114,8 @@ pub(crate) fn deletion(took: Duration, row: &Row) -> Option<String> {
 /// Launches that the provider has seen.
 fn paid(sight: &Sight<'_>) -> Option<String> {
     let mut promised = sight.row.lifecycle.promise().launches;
-    if unknowable(sight.row) {
+    let said = sight.versions.newest().is_some_and(outcome_unknown);
+    if said && may_stay_unknown(sight) {
         promised = 0..=*promised.end();
     }
     let paid = sight.launches.len();
@@ -138,7 +139,7 @@ fn end(sight: &Sight<'_>) -> Vec<String> {
     };
     let phase = phase_of(session);
     let truth = truth_of(sight, session);
-    let said = may_stay_unknown(sight.row) && outcome_unknown(session);
+    let said = may_stay_unknown(sight) && outcome_unknown(session);
     let excused = promised == SessionPhase::Cancelled && never_known(sight, session);
     if phase != promised && !said && !excused {
         let why = session
@@ -183,15 +184,17 @@ fn end(sight: &Sight<'_>) -> Vec<String> {
     violations
 }
 
-/// Documented in docs/reliability.md: at a provider that offers no way to look, what is lost may stay unknown, and is said to.
-fn unknowable(row: &Row) -> bool {
-    !row.faults.is_empty() && !row.provider.finds_launches
+/// Documented in docs/reliability.md: a launch stays unknown, and is said to, if it never arrived at a provider where that cannot be proven
+/// (what did arrive there is found by its link), or if the provider gives prompts back in a form that does not tell whose they are.
+fn may_stay_unknown(sight: &Sight<'_>) -> bool {
+    let unprovable = !sight.row.provider.finds_launches && sight.launches.is_empty();
+    (unprovable && !sight.row.faults.is_empty()) || hidden(sight.row)
 }
 
-/// Nor where a provider gives prompts back in a form that does not tell whose they are.
-fn may_stay_unknown(row: &Row) -> bool {
-    let hidden = |(_, fault): &(Boundary, Fault)| fault.hides_whose_it_is();
-    unknowable(row) || row.faults.iter().any(hidden)
+/// Whether nothing tells whose a session is.
+fn hidden(row: &Row) -> bool {
+    let hides = |(_, fault): &(Boundary, Fault)| fault.hides_whose_it_is();
+    row.faults.iter().any(hides)
 }
 
 /// Whether the status says that nobody knows: at its end, or of a session that was stopped before anybody knew.
@@ -241,9 +244,8 @@ fn loose(evidence: &Evidence<'_>) -> Vec<String> {
     let live = evidence.sessions.iter().filter(|view| view.active);
     let excuse = |(_, fault): &(Boundary, Fault)| fault.excuses_a_lost_session();
     let row = evidence.row;
-    let excused = (row.faults.is_empty() && row.crowd == 1)
-        || may_stay_unknown(row)
-        || row.faults.iter().any(excuse);
+    let excused =
+        (row.faults.is_empty() && row.crowd == 1) || hidden(row) || row.faults.iter().any(excuse);
     let told = |id: &str| {
         let by_event = evidence
             .published

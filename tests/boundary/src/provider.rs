@@ -34,7 +34,7 @@ pub struct UnderTest {
     pub shows_stops: bool,
     /// Whether its lists come in pages.
     pub pages: bool,
-    /// Whether it gives prompts back.
+    /// Whether it gives prompts back, by which a lost launch is found again.
     pub echoes: bool,
     /// Whether sessions are launched from a template, for which one that is applied together with its CodeAgent waits.
     pub has_templates: bool,
@@ -71,7 +71,7 @@ pub static ALL: &[UnderTest] = &[
         says_stopped: true,
         shows_stops: true,
         pages: true,
-        echoes: true,
+        echoes: false,
         has_templates: false,
         task: Task::Prompt,
         finds_launches: true,

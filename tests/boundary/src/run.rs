@@ -20,7 +20,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::Trouble;
-use crate::boundary::{Boundary, Side, Verb};
+use crate::boundary::{Boundary, Call, Side, Verb};
 use crate::cluster::{Cluster, secret};
 use crate::fault::Fault;
 use crate::history::{History, Versions};
@@ -408,14 +408,15 @@ fn not_over(name: &str, history: &History, patience: Duration) -> String {
     format!("stuck: {patience:?} after the user's last deed the session {name} is not over: {left}")
 }
 
-/// Waits until nothing is written any more; answers with what was, if it does not end.
+/// Waits until nothing is written any more; answers with what was, if it does not end. The Lease of who leads is renewed as long as it leads.
 async fn until_quiet(exchange: &Exchange) -> Option<String> {
     let begun = Instant::now();
+    let counts = |call: &Call| call.verb.is_write() && call.target != "leases";
     loop {
         let made = exchange.made();
         let last = made
             .iter()
-            .rfind(|made| made.boundary.call.verb.is_write())
+            .rfind(|made| counts(&made.boundary.call))
             .map_or(begun, |made| made.at)
             .max(begun);
         // Nothing left to wait for: it is quiet.

@@ -221,22 +221,22 @@ impl<'a> Fields<'a> {
     }
 
     /// `prompt{text, images[]}`: the text. Cursor and Firebender share this shape.
-    pub(crate) fn prompt(&self, remote_images: RemoteImages) -> Result<&'a str, Refusal> {
+    pub(crate) fn prompt(&self, images: ImageForm) -> Result<&'a str, Refusal> {
         let prompt = self.required_object("prompt")?;
         let text = prompt.required_string("text")?;
         for image in prompt.objects("images", MAX_IMAGES)?.unwrap_or_default() {
-            image.image(remote_images)?;
+            image.image(images)?;
         }
         Ok(text)
     }
 
-    fn image(&self, remote: RemoteImages) -> Result<(), Refusal> {
+    fn image(&self, form: ImageForm) -> Result<(), Refusal> {
         match (self.string("data")?, self.web_url("url")?) {
             (Some(_), Some(_)) => {
                 return Err(self.invalid("url", "Provide either data or url, not both"));
             }
             (None, None) => return Err(self.invalid("data", "Required")),
-            (None, Some(_)) if remote == RemoteImages::Refused => {
+            (None, Some(_)) if form == ImageForm::Data => {
                 return Err(self.invalid("data", "Required"));
             }
             (None, Some(_)) => {}
@@ -248,7 +248,10 @@ impl<'a> Fields<'a> {
                 Err(_) => return Err(self.invalid("data", "Invalid base64")),
             },
         }
-        self.one_of("mimeType", &IMAGE_TYPES)?;
+        let media_type = self.one_of("mimeType", &IMAGE_TYPES)?;
+        if form == ImageForm::TypedOrRemote && self.has("data") {
+            self.required("mimeType", media_type)?;
+        }
         if let Some(dimension) = self.object("dimension")? {
             dimension.positive_integer("width")?;
             dimension.positive_integer("height")?;
@@ -257,11 +260,13 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// Whether an image may be given by URL.
+/// How images are given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum RemoteImages {
-    Accepted,
-    Refused,
+pub(crate) enum ImageForm {
+    /// As data.
+    Data,
+    /// As data with its media type, or by URL.
+    TypedOrRemote,
 }
 
 fn wrong_type(path: &str, expected: &str, value: &Value) -> Refusal {

@@ -57,10 +57,11 @@ pub use fault::{Fault, FaultKind, Matcher};
 pub use keys::{Key, KeyKind};
 pub use operation::{Operation, OperationClass, Provider, UnknownOperation};
 pub use options::{
-    AgentIds, BusyMessage, CodingAgentType, ConnectionType, ConversationStart, CursorOptions,
-    CursorV0Options, FirebenderBranch, FirebenderDocument, FirebenderOptions, FiretigerConnection,
-    FiretigerOptions, FlapjackOptions, FollowUpAfterStop, IdempotencyKey, IssueLinks, MemberNames,
-    ModelList, RepositoryAccess, SimulatorOptions, StoppedStatus, TimeFlow,
+    AgentIds, AgentSets, BusyMessage, CodingAgentType, ConnectionType, ConversationStart,
+    CursorOptions, CursorV0Options, FirebenderBranch, FirebenderDocument, FirebenderOptions,
+    FiretigerConnection, FiretigerOptions, FlapjackOptions, FollowUpAfterStop, IdempotencyKey,
+    IssueLinks, ListOrder, MemberNames, ModelList, RepositoryAccess, SimulatorOptions,
+    StoppedStatus, TimeFlow,
 };
 pub use record::{Launch, LaunchFilter, LaunchKind, PromptView, RequestRecord, SessionView};
 pub use script::{CancelBehaviour, DIRECTIVE, DirectiveError, Outcome, Script, ScriptRule};

@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
 use codeagent_simulator::{
-    AgentIds, BusyMessage, CodingAgentType, ConnectionType, ConversationStart, CursorOptions,
-    CursorV0Options, FirebenderBranch, FirebenderDocument, FirebenderOptions, FiretigerConnection,
-    FiretigerOptions, FlapjackOptions, FollowUpAfterStop, IdempotencyKey, IssueLinks, Key,
-    MemberNames, ModelList, Provider, RepositoryAccess, Script, Simulator, SimulatorOptions,
-    StoppedStatus, TimeFlow,
+    AgentIds, AgentSets, BusyMessage, CodingAgentType, ConnectionType, ConversationStart,
+    CursorOptions, CursorV0Options, FirebenderBranch, FirebenderDocument, FirebenderOptions,
+    FiretigerConnection, FiretigerOptions, FlapjackOptions, FollowUpAfterStop, IdempotencyKey,
+    IssueLinks, Key, ListOrder, MemberNames, ModelList, Provider, RepositoryAccess, Script,
+    Simulator, SimulatorOptions, StoppedStatus, TimeFlow,
 };
 use jiff::SignedDuration;
 use serde_json::json;
@@ -92,9 +92,17 @@ struct Arguments {
     #[arg(
         long,
         env = "SIMULATOR_CURSOR_STREAM_RETENTION",
-        default_value_t = 3600
+        default_value_t = 24 * 3600
     )]
     cursor_stream_retention: u64,
+
+    /// Cursor: in which order agents are listed.
+    #[arg(long, env = "SIMULATOR_CURSOR_LIST_ORDER", value_enum, default_value_t = ListOrder::NewestFirst)]
+    cursor_list_order: ListOrder,
+
+    /// Cursor: whether the agents of both versions of the API are the same.
+    #[arg(long, env = "SIMULATOR_CURSOR_AGENTS", value_enum, default_value_t = AgentSets::Shared)]
+    cursor_agents: AgentSets,
 
     /// Cursor v0: what a stop leaves as status.
     #[arg(long, env = "SIMULATOR_CURSOR_V0_STOPPED_STATUS", value_enum, default_value_t = StoppedStatus::FinishedLater)]
@@ -204,6 +212,8 @@ impl Arguments {
             models: self.cursor_models,
             repository_access: self.cursor_repository_access,
             stream_retention: Duration::from_secs(self.cursor_stream_retention),
+            list_order: self.cursor_list_order,
+            agents: self.cursor_agents,
             v0: CursorV0Options {
                 stopped_status: self.cursor_v0_stopped_status,
                 stop_takes: Duration::from_millis(self.cursor_v0_stop_takes),

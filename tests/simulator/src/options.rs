@@ -90,12 +90,16 @@ pub struct CursorOptions {
     pub repositories: Vec<String>,
     /// Whether agents may be created for other repositories (default) or get `repository_access`.
     pub repository_access: RepositoryAccess,
-    /// How long after its end a run can still be streamed; default one hour.
+    /// How long after its end a run can still be streamed; default 24 hours.
     pub stream_retention: Duration,
+    /// In which order `/v1/agents` lists agents. Default: newest first, as documented.
+    pub list_order: ListOrder,
     /// Silence before the first heartbeat of a stream; default 30 s.
     pub first_heartbeat: Duration,
     /// Silence before each further one; default 15 s.
     pub heartbeat: Duration,
+    /// Whether the agents of API v0 and of API v1 are the same. Default: they are, as has been seen in October 2026.
+    pub agents: AgentSets,
     /// What only API v0 has.
     pub v0: CursorV0Options,
 }
@@ -111,9 +115,11 @@ impl Default for CursorOptions {
                 "https://github.com/acme/web".to_owned(),
             ],
             repository_access: RepositoryAccess::Any,
-            stream_retention: Duration::from_secs(3600),
+            stream_retention: Duration::from_secs(24 * 3600),
+            list_order: ListOrder::NewestFirst,
             first_heartbeat: Duration::from_secs(30),
             heartbeat: Duration::from_secs(15),
+            agents: AgentSets::Shared,
             v0: CursorV0Options::default(),
         }
     }
@@ -178,6 +184,23 @@ pub enum IdempotencyKey {
     Honoured,
 }
 
+/// What each version of the API shows of the agents that were made through the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum AgentSets {
+    /// All of them.
+    Shared,
+    /// Nothing.
+    Separate,
+}
+
+/// In which order agents are listed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ListOrder {
+    NewestFirst,
+    /// By id, which says nothing of time (lists without an order by date have been seen).
+    ById,
+}
+
 /// The shape of Cursor's model list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum ModelList {
@@ -193,6 +216,8 @@ pub enum RepositoryAccess {
     Any,
     /// Only those that are listed.
     Listed,
+    /// None, until a person connects the account with the code host.
+    NotConnected,
 }
 
 /// What is open or changed over time in Firebender's API.

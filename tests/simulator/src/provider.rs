@@ -6,10 +6,15 @@ use serde_json::{Value, json};
 use super::clock::{Clock, Moment};
 use super::http::{Answer, Call, Code, Refusal, StreamPosition, StreamStep};
 use super::keys::Key;
+use super::members::insert;
 use super::operation::{Operation, Route};
 use super::rate_limit::Limit;
 use super::record::SessionView;
 use super::script::{Script, ScriptBook};
+
+/// A refusal that a person mends on a page, which it names.
+pub(crate) const NOT_CONNECTED: &str = "integration_not_connected";
+const HELP_URL: &str = "https://cursor.com/dashboard?tab=integrations";
 
 /// What an operation may use besides the provider's own state.
 pub(crate) struct Context<'a> {
@@ -36,8 +41,12 @@ pub(crate) trait ProviderApi: Send {
             Code::Common(reason) => reason.cursor_word(),
             Code::Own(word) => word,
         };
-        let body = json!({"error": {"code": code, "message": refusal.message}});
-        (refusal.status, body)
+        let mut error = json!({"code": code, "message": refusal.message});
+        if code == NOT_CONNECTED {
+            insert(&mut error, "helpUrl", json!(HELP_URL));
+            insert(&mut error, "provider", json!("github"));
+        }
+        (refusal.status, json!({ "error": error }))
     }
 
     /// The key that a request carries, in the provider's way of sending it (unless it has its own: Cursor's).

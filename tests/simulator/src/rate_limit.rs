@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use super::clock::Moment;
+use super::clock::{Clock, Moment};
 use super::http::Refusal;
 use super::operation::Operation;
 
@@ -26,8 +26,9 @@ impl RateLimiter {
         account: &str,
         operation: Operation,
         limits: &[Limit],
-        now: Moment,
+        clock: &Clock,
     ) -> Result<(), Refusal> {
+        let now = clock.now();
         let Some(longest) = limits.iter().map(|limit| limit.window).max() else {
             return Ok(());
         };
@@ -46,7 +47,7 @@ impl RateLimiter {
                 && recent.len() >= limit.requests as usize
             {
                 let wait = limit.window.saturating_sub(now.since(*oldest));
-                return Err(too_many(limit.requests, wait));
+                return Err(too_many(limit.requests, wait, clock));
             }
         }
         seen.push(now);
@@ -54,16 +55,17 @@ impl RateLimiter {
     }
 }
 
-/// The documented 429, with its headers.
-pub(crate) fn too_many(limit: u32, wait: Duration) -> Refusal {
+/// The documented 429, with its headers. The reset is a time, in seconds since 1970.
+pub(crate) fn too_many(limit: u32, wait: Duration, clock: &Clock) -> Refusal {
     let seconds = wait.as_millis().div_ceil(1000).max(1).to_string();
+    let reset = clock.timestamp(clock.now().plus(wait)).as_second();
     let mut refusal = Refusal::rate_limited(format!(
         "Rate limit exceeded. Retry after {seconds} seconds"
     ));
     refusal.headers = vec![
         ("x-ratelimit-limit", limit.to_string()),
         ("x-ratelimit-remaining", "0".to_owned()),
-        ("x-ratelimit-reset", seconds.clone()),
+        ("x-ratelimit-reset", reset.to_string()),
         ("retry-after", seconds),
     ];
     refusal

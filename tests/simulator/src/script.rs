@@ -17,12 +17,17 @@
 //! | `running` | duration | `2s` | working time |
 //! | `outcome` | `finished` `error` `expired` `cancelled` `never` | `finished` | how it ends; `cancelled` is a stop by somebody else, `never` runs until cancelled |
 //! | `pr` | `true` `false` | what the request asked for | whether a pull request is opened |
-//! | `pr_after` | duration | at the end | pull request and branch appear this long after work began |
+//! | `pr_after` | duration | at the end | pull request and branch appear this long after work began, also after a successful end |
 //! | `result` | text | a sentence | the final assistant text |
 //! | `cancel` | `accepted` `ignored` `fails` `too_late` `unsupported` | `accepted` | `ignored`: 2xx and it keeps running; `fails`: 5xx and it keeps running; `too_late`: it finishes just before, 409 (Cursor v0: 200); `unsupported`: 409 and it keeps running |
+//! | `cancel_takes` | duration | `500ms` | Cursor v1 only: how long an accepted cancel leaves the run as it is; it may end by itself meanwhile |
+//! | `error` | text | none | Cursor v1 only: what a run that ended with an error says of it |
+//! | `error_code` | text | none | the code beside it |
 //! | `artifacts` | number | `0` | files that the session leaves |
 //! | `input_tokens` `output_tokens` `cache_read_tokens` `cache_write_tokens` | number | small | usage |
 //! | `cost_cents` | number | `4.2` | usage, in cents |
+//! | `charged_cents` | number | `cost_cents` | the part of it that is billed |
+//! | `usage_lag` | duration | `0s` | how long after the end of a run its usage is complete; until then it has a part of the tokens and no cost |
 //!
 //! Durations are written as `200ms`, `1s`, `2m`, `1h30m`.
 
@@ -66,6 +71,12 @@ pub struct Script {
     pub result: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cancel: Option<CancelBehaviour>,
+    #[serde(with = "friendly", skip_serializing_if = "Option::is_none")]
+    pub cancel_takes: Option<Duration>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error_code: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub artifacts: Option<u8>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -78,6 +89,10 @@ pub struct Script {
     pub cache_write_tokens: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cost_cents: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub charged_cents: Option<f64>,
+    #[serde(with = "friendly", skip_serializing_if = "Option::is_none")]
+    pub usage_lag: Option<Duration>,
 }
 
 /// How a scripted run ends.
@@ -117,6 +132,7 @@ impl Script {
             creating: Some(Duration::from_millis(10)),
             setup: Some(Duration::from_millis(10)),
             running: Some(Duration::from_millis(30)),
+            cancel_takes: Some(Duration::from_millis(20)),
             ..Self::default()
         }
     }
@@ -135,12 +151,17 @@ impl Script {
             pull_request_after: self.pull_request_after.or(fallback.pull_request_after),
             result: self.result.or_else(|| fallback.result.clone()),
             cancel: self.cancel.or(fallback.cancel),
+            cancel_takes: self.cancel_takes.or(fallback.cancel_takes),
+            error: self.error.or_else(|| fallback.error.clone()),
+            error_code: self.error_code.or_else(|| fallback.error_code.clone()),
             artifacts: self.artifacts.or(fallback.artifacts),
             input_tokens: self.input_tokens.or(fallback.input_tokens),
             output_tokens: self.output_tokens.or(fallback.output_tokens),
             cache_read_tokens: self.cache_read_tokens.or(fallback.cache_read_tokens),
             cache_write_tokens: self.cache_write_tokens.or(fallback.cache_write_tokens),
             cost_cents: self.cost_cents.or(fallback.cost_cents),
+            charged_cents: self.charged_cents.or(fallback.charged_cents),
+            usage_lag: self.usage_lag.or(fallback.usage_lag),
         }
     }
 
@@ -230,6 +251,22 @@ impl Script {
 
     pub(crate) fn cancel(&self) -> CancelBehaviour {
         self.cancel.unwrap_or_default()
+    }
+
+    pub(crate) fn cancel_takes(&self) -> Duration {
+        self.cancel_takes.unwrap_or(Duration::from_millis(500))
+    }
+
+    pub(crate) fn usage_lag(&self) -> Duration {
+        self.usage_lag.unwrap_or(Duration::ZERO)
+    }
+
+    pub(crate) fn cost_cents(&self) -> f64 {
+        self.cost_cents.unwrap_or(4.2)
+    }
+
+    pub(crate) fn charged_cents(&self) -> f64 {
+        self.charged_cents.unwrap_or_else(|| self.cost_cents())
     }
 }
 

@@ -1,5 +1,7 @@
 //! The course of one run, computed from elapsed time: nothing ticks, so nothing can be missed.
 
+use std::time::Duration;
+
 use super::clock::Moment;
 use super::script::{Outcome, Script};
 
@@ -96,6 +98,16 @@ impl Timeline {
         }
     }
 
+    /// Ends a run that has not ended after a while, unless it ends by itself before. An interruption that is decided stays.
+    pub(crate) fn interrupt_after(&mut self, now: Moment, wait: Duration, ending: Ending) {
+        let at = now.plus(wait);
+        let earlier =
+            self.interrupted.is_some() || self.scripted_end().is_some_and(|(end, _)| end <= at);
+        if !earlier {
+            self.interrupted = Some((at, ending));
+        }
+    }
+
     /// Changes what is still to come; one that has ended is left alone.
     pub(crate) fn rescript(&mut self, now: Moment, script: Script) {
         if self.ended(now).is_none() {
@@ -109,25 +121,25 @@ impl Timeline {
         }
     }
 
-    /// When commits and the pull request become visible, if they do: early by script, else with a successful end.
+    /// When commits and the pull request become visible, if they do: when the script says, be it after a successful end; else
+    /// with that end.
     pub(crate) fn pushed_at(&self) -> Option<Moment> {
-        let end = self.end();
-        let early = self
+        let scripted = self
             .script
             .pull_request_after
-            .map(|wait| self.working_from().plus(wait))
-            .filter(|at| end.is_none_or(|(end, _)| *at <= end));
-        early.or(match end {
-            Some((at, Ending::Finished)) => Some(at),
-            _ => None,
-        })
+            .map(|wait| self.working_from().plus(wait));
+        match self.end() {
+            None => scripted,
+            Some((end, Ending::Finished)) => Some(scripted.unwrap_or(end)),
+            Some((end, Ending::Error | Ending::Expired | Ending::Cancelled)) => {
+                scripted.filter(|at| *at <= end)
+            }
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     fn timeline(script: Script) -> (Moment, Timeline) {
@@ -171,6 +183,27 @@ mod tests {
         timeline.interrupt(midway, Ending::Cancelled);
         timeline.interrupt(midway.plus(Duration::from_secs(9)), Ending::Error);
         assert_eq!(timeline.ended(midway), Some((midway, Ending::Cancelled)));
+    }
+
+    /// Providers report a pull request seconds after the end too, of a run that succeeded.
+    #[test]
+    fn a_pull_request_appears_when_the_script_says_or_with_a_successful_end() {
+        let at = |after: Option<u64>, outcome| {
+            let script = Script {
+                pull_request_after: after.map(Duration::from_secs),
+                outcome: Some(outcome),
+                ..seconds(0, 0, 10)
+            };
+            let (start, timeline) = timeline(script);
+            let pushed = timeline.pushed_at();
+            (0..60).find(|second| pushed == Some(start.plus(Duration::from_secs(*second))))
+        };
+        assert_eq!(at(None, Outcome::Finished), Some(10));
+        assert_eq!(at(Some(5), Outcome::Finished), Some(5));
+        assert_eq!(at(Some(30), Outcome::Finished), Some(30));
+        assert_eq!(at(Some(5), Outcome::Error), Some(5));
+        assert_eq!(at(Some(30), Outcome::Error), None);
+        assert_eq!(at(None, Outcome::Error), None);
     }
 
     #[test]

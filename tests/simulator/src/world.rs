@@ -259,7 +259,7 @@ impl WorldState {
 
         let before = fault
             .as_ref()
-            .and_then(|fault| fault_before(fault, self.api_ref(provider)));
+            .and_then(|fault| fault_before(fault, self.api_ref(provider), clock));
         if let Some(delivery) = before {
             return self.deliver(request, delivery);
         }
@@ -336,7 +336,7 @@ impl WorldState {
             window: Duration::from_secs(60),
         }));
         self.limiter
-            .admit(&caller.account, operation, &limits, now)?;
+            .admit(&caller.account, operation, &limits, clock)?;
         self.perform(provider, operation, call, caller, now, clock)
     }
 
@@ -478,7 +478,7 @@ fn web_page(status: u16) -> Answer {
 }
 
 /// The faults that leave the state alone.
-fn fault_before(fault: &FaultKind, api: &dyn ProviderApi) -> Option<Delivery> {
+fn fault_before(fault: &FaultKind, api: &dyn ProviderApi, clock: &Clock) -> Option<Delivery> {
     match fault {
         FaultKind::DropBefore => Some(Delivery::Close {
             after: Duration::ZERO,
@@ -496,7 +496,7 @@ fn fault_before(fault: &FaultKind, api: &dyn ProviderApi) -> Option<Delivery> {
         FaultKind::SilentBefore => Some(Delivery::Silence),
         FaultKind::RateLimited { retry_after } => {
             let refusal = match retry_after {
-                Some(seconds) => too_many(20, Duration::from_secs(*seconds)),
+                Some(seconds) => too_many(20, Duration::from_secs(*seconds), clock),
                 None => Refusal::rate_limited("Rate limit exceeded"),
             };
             Some(at_once(refusal_answer(api, refusal)))

@@ -485,6 +485,31 @@ fn deleting_ends_within_its_bound_and_reports_what_is_left_running() {
 }
 
 #[test]
+fn an_api_server_whose_clock_is_behind_takes_no_deletion_its_chance() {
+    let mut given = Given::running();
+    given.wait(seconds(3600));
+    given.deleting = Some(given.now - SignedDuration::from_mins(20));
+    given.deletion_first_seen = Some(given.uptime);
+    given.stop(CancelAnswer::Accepted);
+    given.wait(given.timing.deletion_slack - seconds(1));
+    assert_ne!(given.pass().effect, Some(Effect::ReleaseFinalizer));
+    given.wait(seconds(1));
+    assert_eq!(given.pass().effect, Some(Effect::ReleaseFinalizer));
+}
+
+#[test]
+fn an_api_server_whose_clock_is_ahead_prolongs_no_deletion() {
+    let mut given = Given::running();
+    given.deleting = Some(given.now + SignedDuration::from_mins(20));
+    given.deletion_first_seen = Some(given.uptime);
+    given.pass();
+    given.wait(given.timing.deletion_bound - seconds(1));
+    assert_ne!(given.pass().effect, Some(Effect::ReleaseFinalizer));
+    given.wait(seconds(1));
+    assert_eq!(given.pass().effect, Some(Effect::ReleaseFinalizer));
+}
+
+#[test]
 fn a_process_that_comes_back_after_the_bound_stops_before_it_lets_go() {
     let mut given = Given::running();
     given.deleting = Some(given.now);

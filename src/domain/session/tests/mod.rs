@@ -64,6 +64,8 @@ struct Given {
     preflight: Option<Preflight>,
     in_flight: bool,
     claim_first_seen: Option<Duration>,
+    /// Unless it is told, this process saw the deletion when it was asked for, or at its start.
+    deletion_first_seen: Option<Duration>,
     lookups: Lookups,
     look: Option<Look>,
     last_stop: Option<Duration>,
@@ -236,6 +238,7 @@ impl Given {
             preflight: None,
             in_flight: false,
             claim_first_seen: None,
+            deletion_first_seen: None,
             lookups: Lookups::default(),
             look: None,
             last_stop: None,
@@ -309,6 +312,12 @@ impl Given {
             preflight: self.preflight.as_ref(),
             in_flight: self.in_flight,
             claim_first_seen: self.claim_first_seen,
+            deletion_first_seen: self.deleting.map(|deleting| {
+                self.deletion_first_seen.unwrap_or_else(|| {
+                    let age = Duration::try_from(self.now.duration_since(deleting));
+                    self.uptime.saturating_sub(age.unwrap_or_default())
+                })
+            }),
             lookups: &self.lookups,
             look: self.look.as_ref(),
             last_stop: self.last_stop,

@@ -467,6 +467,27 @@ fn what_a_user_found_is_taken_over_while_it_is_still_being_looked_for() {
 }
 
 #[test]
+fn a_session_that_is_found_began_after_its_claim_and_before_now_whatever_the_providers_clock_says()
+{
+    for skew in [-20, 0, 20] {
+        let mut given = Given::lost(Recovery::Marker);
+        let claimed = given.record().unwrap().first_claim();
+        given.wait(seconds(30));
+        let mut answer = found(RemotePhase::Running);
+        if let AdoptAnswer::Found(found) = &mut answer {
+            found[0].snapshot.created_at =
+                Some(claimed + seconds(1) + SignedDuration::from_mins(skew));
+        }
+        given.look_for(answer);
+        let started = given.status.as_ref().unwrap().started_at.unwrap();
+        assert!(
+            (claimed..=given.now).contains(&started),
+            "{skew}: {started}"
+        );
+    }
+}
+
+#[test]
 fn after_an_hour_of_looking_the_session_ends_as_unknown() {
     let mut given = Given::lost(Recovery::Marker);
     given.wait(given.timing.fence() + given.timing.unknown_patience - seconds(1));

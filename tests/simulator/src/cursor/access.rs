@@ -7,6 +7,7 @@ use http::StatusCode;
 use super::repository::repository_path;
 use crate::http::Refusal;
 use crate::options::{CursorOptions, RepositoryAccess};
+use crate::provider::NOT_CONNECTED;
 
 /// How long a presigned URL is valid.
 pub(crate) const PRESIGNED_FOR: Duration = Duration::from_secs(15 * 60);
@@ -15,6 +16,13 @@ pub(crate) const PRESIGNED_FOR: Duration = Duration::from_secs(15 * 60);
 pub(crate) fn check_access(options: &CursorOptions, repository: &str) -> Result<(), Refusal> {
     let reached = match options.repository_access {
         RepositoryAccess::Any => true,
+        RepositoryAccess::NotConnected => {
+            return Err(Refusal::new(
+                StatusCode::FORBIDDEN,
+                NOT_CONNECTED,
+                "Connect GitHub to work on this repository",
+            ));
+        }
         RepositoryAccess::Listed => repository_path(repository).is_some_and(|path| {
             options
                 .repositories

@@ -1,10 +1,11 @@
 //! Cursor's listener: two versions of one API under the same keys and accounts, and what they share.
 //!
-//! Whether agents of one version can be seen through the other is not documented; here each has its own.
+//! Agents of one version are seen through the other ([`shared`]), unless [`AgentSets::Separate`] is chosen.
 
 mod access;
 mod catalogue;
 pub(crate) mod repository;
+mod shared;
 mod v0;
 mod v1;
 
@@ -17,13 +18,14 @@ use self::v1::CursorV1;
 use crate::clock::{Clock, Moment};
 use crate::http::{Answer, Call, Refusal, StreamPosition, StreamStep};
 use crate::operation::{Operation, Route};
-use crate::options::CursorOptions;
+use crate::options::{AgentSets, CursorOptions};
 use crate::provider::{Context, ProviderApi};
 use crate::rate_limit::Limit;
 use crate::record::SessionView;
 use crate::script::Script;
 
 pub(crate) struct Cursor {
+    agents: AgentSets,
     v0: CursorV0,
     v1: CursorV1,
 }
@@ -31,6 +33,7 @@ pub(crate) struct Cursor {
 impl Cursor {
     pub(crate) fn new(options: CursorOptions, url: &str) -> Self {
         Self {
+            agents: options.agents,
             v0: CursorV0::new(options.clone(), url.to_owned()),
             v1: CursorV1::new(options, url.to_owned()),
         }
@@ -89,8 +92,32 @@ impl ProviderApi for Cursor {
         call: &Call,
         context: Context<'_>,
     ) -> Result<Answer, Refusal> {
-        self.version_mut(&call.segments())
-            .answer(operation, call, context)
+        let segments = call.segments();
+        if self.agents == AgentSets::Separate {
+            return self.version_mut(&segments).answer(operation, call, context);
+        }
+        let Context {
+            now, clock, caller, ..
+        } = context;
+        let part = |index: usize| segments.get(index).copied().unwrap_or("");
+        let id = part(2);
+        match (operation, part(0), part(1)) {
+            (Operation::CursorV0ListAgents, _, _) => {
+                let others = self.v1.listed_in_v0(caller, now, clock);
+                self.v0.list_agents(call, context, others)
+            }
+            (Operation::CursorV1ListAgents, _, _) => {
+                let others = self.v0.listed_in_v1(caller, now, clock);
+                self.v1.list_agents(call, context, others)
+            }
+            (_, "v0", "agents") if self.v1.has(id, caller) => {
+                self.v1.answer_v0(operation, id, call, context)
+            }
+            (_, "v1", "agents") if self.v0.has(id, caller) => {
+                self.v0.answer_v1(operation, (id, part(4)), context)
+            }
+            _ => self.version_mut(&segments).answer(operation, call, context),
+        }
     }
 
     fn stream(&self, position: &mut StreamPosition, now: Moment, clock: &Clock) -> StreamStep {

@@ -3,7 +3,7 @@
 
 use serde_json::{Map, Value};
 
-use crate::fields::{Fields, RemoteImages};
+use crate::fields::{Fields, ImageForm};
 use crate::http::Refusal;
 use crate::options::FirebenderDocument;
 use crate::script::Script;
@@ -128,7 +128,7 @@ fn mode(fields: &Fields<'_>) -> Result<Mode, Refusal> {
 }
 
 fn prompt(fields: &Fields<'_>) -> Result<(String, Script), Refusal> {
-    let text = fields.prompt(RemoteImages::Refused)?;
+    let text = fields.prompt(ImageForm::Data)?;
     let directive =
         Script::from_prompt(text).map_err(|error| Refusal::validation(error.explain()))?;
     Ok((text.to_owned(), directive))

@@ -90,7 +90,7 @@ async fn a_launch_goes_from_creating_over_running_to_finished_with_a_pull_reques
             .starts_with("https://github.com/acme/app/pull/")
     );
     let other_version = api.get(&format!("/v1/agents/{id}")).await;
-    assert_eq!(other_version.error(), (404, "agent_not_found"));
+    assert_eq!(other_version.text("/id"), id);
     assert_eq!(api.simulator.sessions()[0].id, id);
 }
 
@@ -312,6 +312,22 @@ async fn mistakes_in_a_launch_are_refused_and_launch_nothing() {
     for (body, code) in [
         (unresolved, "pr_resolution_failed"),
         (change("/model", json!("gpt-1")), "invalid_model"),
+        (
+            change("/target/branchName", json!("a b..c")),
+            "invalid_branch_name",
+        ),
+        (
+            change("/target/branchName", json!("-a")),
+            "invalid_branch_name",
+        ),
+        (
+            change("/target/branchName", json!("a//b")),
+            "invalid_branch_name",
+        ),
+        (
+            change("/target/branchName", json!("a/b.lock")),
+            "invalid_branch_name",
+        ),
     ] {
         let answer = api.post_json("/v0/agents", body).await;
         assert_eq!(answer.error(), (400, code));
@@ -324,6 +340,7 @@ async fn mistakes_in_a_launch_are_refused_and_launch_nothing() {
         change("/webhook", secret(256)),
         change("/model", json!("default")),
         change("/model", json!("composer-2")),
+        change("/target/branchName", json!("agent/fix_1-é")),
     ] {
         let answer = api.post_json("/v0/agents", body).await;
         assert_eq!(answer.status, StatusCode::CREATED, "{}", answer.body);

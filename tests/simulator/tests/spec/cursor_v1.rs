@@ -1,8 +1,8 @@
 //! Cursor v1.
 
 use codeagent_simulator::{
-    AgentIds, CursorOptions, IdempotencyKey, Key, LaunchFilter, ModelList, Provider,
-    RepositoryAccess, SimulatorOptions,
+    AgentIds, AgentSets, CursorOptions, IdempotencyKey, Key, LaunchFilter, ListOrder, ModelList,
+    Provider, RepositoryAccess, SimulatorOptions,
 };
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
@@ -331,7 +331,15 @@ async fn every_mistake_in_a_launch_is_a_400_with_its_code_and_launches_nothing()
             "pr_resolution_failed",
         ),
         (
-            json!({"prompt": prompt, "repos": vec![json!({"url": "https://github.com/a/b"}); 21]}),
+            json!({"prompt": prompt, "repos": vec![json!({"url": "https://github.com/a/b"}); 501]}),
+            "validation_error",
+        ),
+        (
+            json!({"prompt": prompt, "env": {"type": "machine"}, "repos": vec![json!({"url": "https://github.com/a/b"}); 2]}),
+            "validation_error",
+        ),
+        (
+            json!({"prompt": {"text": "Fix", "images": [{"data": "aGk="}]}}),
             "validation_error",
         ),
         (
@@ -572,6 +580,11 @@ async fn a_cancel_is_terminal_and_what_has_ended_cannot_be_cancelled() {
         api.post(&format!("{path}/cancel")).await.body,
         json!({"id": run})
     );
+    // It takes a moment, in which it may be sent again.
+    assert_eq!(api.get(&path).await.text("/status"), "CREATING");
+    api.pass(400);
+    assert_eq!(api.post(&format!("{path}/cancel")).await.status, 200);
+    api.pass(100);
     assert_eq!(api.get(&path).await.text("/status"), "CANCELLED");
     api.pass(60_000);
     assert_eq!(api.get(&path).await.text("/status"), "CANCELLED");
@@ -652,7 +665,7 @@ async fn a_stream_tells_the_whole_run_live_and_again_from_any_event_id() {
     let response = api.request(Method::GET, &path).send().await.unwrap();
     assert_eq!(
         response.headers()["x-cursor-stream-retention-seconds"],
-        "3600"
+        "86400"
     );
     assert!(
         response.headers()["content-type"]
@@ -680,6 +693,46 @@ async fn a_stream_tells_the_whole_run_live_and_again_from_any_event_id() {
         .collect();
     assert_eq!(text, "All done");
     assert_eq!(named("tool_call").len(), 2);
+    let updates: Vec<&str> = named("interaction_update")
+        .iter()
+        .map(|(_, _, data)| data["type"].as_str().unwrap())
+        .collect();
+    assert_eq!(
+        updates,
+        [
+            "step-started",
+            "thinking-delta",
+            "thinking-completed",
+            "tool-call-started",
+            "tool-call-completed",
+            "text-delta",
+            "text-delta",
+            "token-delta",
+            "step-completed",
+            "turn-ended",
+        ]
+    );
+    let update = |kind: &str| {
+        let mut all = live.iter().filter(|(_, _, data)| data["type"] == kind);
+        all.next().unwrap().clone()
+    };
+    assert_eq!(
+        update("turn-ended").2["usage"],
+        json!({"inputTokens": 1200, "outputTokens": 340, "cacheReadTokens": 5600, "cacheWriteTokens": 90})
+    );
+    let call = update("tool-call-completed").2;
+    assert_eq!(
+        (&call["callId"], &call["modelCallId"]),
+        (&json!("call-1"), &json!("model-1"))
+    );
+    assert!(call["toolCall"].is_object());
+    for (event, kind) in [
+        ("assistant", "text-delta"),
+        ("thinking", "thinking-delta"),
+        ("tool_call", "tool-call-started"),
+    ] {
+        assert_eq!(named(event)[0].1, update(kind).1, "one id for both forms");
+    }
     assert_eq!(named("result")[0].2["text"], "All done");
     assert_eq!(live.last().unwrap().0, "done");
     assert!(
@@ -693,6 +746,8 @@ async fn a_stream_tells_the_whole_run_live_and_again_from_any_event_id() {
         .iter()
         .position(|(event, _, _)| event == "assistant")
         .unwrap();
+    // The other form of the same has the same id.
+    let middle = middle + 1;
     let (_, resumed) = stream(&api, &path, live[middle].1.as_deref()).await;
     let resumed = events(&resumed);
     assert_eq!(
@@ -724,6 +779,8 @@ async fn a_stream_refuses_a_foreign_event_id_and_expires() {
     }
     let (_, invented) = stream(&api, &path(&run), Some("1713033006000-0")).await;
     assert_eq!(events(&invented).len(), 1, "{invented}");
+    api.pass(23 * 3_600_000);
+    assert_eq!(stream(&api, &path(&run), None).await.0, StatusCode::OK);
     api.pass(3_600_000);
     let (status, body) = stream(&api, &path(&run), None).await;
     assert_eq!(status, StatusCode::GONE);
@@ -780,7 +837,10 @@ async fn usage_counts_each_run_and_their_sum() {
         .await;
     let usage = api.get(&format!("/v1/agents/{agent}/usage")).await;
     assert_eq!(usage.body["totalUsage"]["totalTokens"], 30);
-    assert_eq!(usage.body["cost"]["rawCostCents"], 3.0);
+    assert_eq!(
+        usage.body["cost"],
+        json!({"rawCostCents": 3.0, "chargedCents": 3.0})
+    );
     assert_eq!(usage.body["runs"].as_array().unwrap().len(), 2);
     let one = api
         .get(&format!(
@@ -941,4 +1001,248 @@ async fn a_revoked_key_is_unauthorized_at_once_and_a_rotated_one_sees_the_same_a
             .text("/id"),
         agent
     );
+}
+
+#[tokio::test]
+async fn ids_are_kept_in_lower_case_and_read_in_any() {
+    let api = Api::cursor().await;
+    let id = "bc-ABCDEF00-0000-4000-8000-00000000000F";
+    let mut body = cursor_launch("Fix");
+    body["agentId"] = json!(id);
+    let created = api.post_json("/v1/agents", body.clone()).await;
+    assert_eq!(created.text("/agent/id"), id.to_lowercase());
+    body["agentId"] = json!(id.to_lowercase());
+    let again = api.post_json("/v1/agents", body).await;
+    assert_eq!(again.error(), (409, "agent_id_conflict"));
+    let upper = api.get(&format!("/v1/agents/{id}")).await;
+    assert_eq!(upper.text("/id"), id.to_lowercase());
+}
+
+#[tokio::test]
+async fn an_account_without_a_connection_is_told_where_to_make_it() {
+    let api = with(CursorOptions {
+        repository_access: RepositoryAccess::NotConnected,
+        ..CursorOptions::default()
+    })
+    .await;
+    for path in ["/v1/agents", "/v0/agents"] {
+        let body = json!({
+            "prompt": {"text": "Fix"},
+            "repos": [{"url": "https://github.com/acme/app"}],
+            "source": {"repository": "https://github.com/acme/app"},
+        });
+        let refused = api.post_json(path, body).await;
+        assert_eq!(refused.error(), (403, "integration_not_connected"));
+        assert!(refused.text("/error/helpUrl").starts_with("https://"));
+        assert_eq!(refused.text("/error/provider"), "github");
+    }
+}
+
+#[tokio::test]
+async fn a_run_may_end_by_itself_while_it_is_being_cancelled() {
+    let api = Api::cursor().await;
+    let body = json!({"prompt": {"text": "Fix\nsim: creating=0s running=1s cancel_takes=3s"}});
+    let created = api.post_json("/v1/agents", body).await;
+    let path = format!(
+        "/v1/agents/{}/runs/{}",
+        created.text("/agent/id"),
+        created.text("/run/id")
+    );
+    assert_eq!(api.post(&format!("{path}/cancel")).await.status, 200);
+    assert_eq!(api.get(&path).await.text("/status"), "RUNNING");
+    api.pass(1000);
+    assert_eq!(api.get(&path).await.text("/status"), "FINISHED");
+}
+
+#[tokio::test]
+async fn usage_is_complete_after_a_while_and_has_no_cost_until_then() {
+    let api = Api::cursor().await;
+    let body = json!({"prompt": {"text": "Fix\nsim: creating=0s running=1s usage_lag=5s cost_cents=7.25 charged_cents=2.5"}});
+    let created = api.post_json("/v1/agents", body).await;
+    let path = format!("/v1/agents/{}/usage", created.text("/agent/id"));
+    api.pass(1000);
+    let early = api.get(&path).await.body;
+    assert_eq!(early.get("cost"), None);
+    assert_eq!(early["runs"][0].get("cost"), None);
+    assert_eq!(early["totalUsage"]["inputTokens"], 600);
+    api.pass(5000);
+    let late = api.get(&path).await.body;
+    assert_eq!(late["totalUsage"]["inputTokens"], 1200);
+    assert_eq!(
+        late["cost"],
+        json!({"rawCostCents": 7.25, "chargedCents": 2.5})
+    );
+}
+
+#[tokio::test]
+async fn a_run_that_failed_may_say_why() {
+    let api = Api::cursor().await;
+    for (script, error) in [
+        (
+            "error=broken error_code=E7",
+            json!({"message": "broken", "code": "E7"}),
+        ),
+        ("error=broken", json!({"message": "broken"})),
+        ("pr=false", Value::Null),
+    ] {
+        let text = format!("Fix\nsim: creating=0s running=1s outcome=error {script}");
+        let created = api
+            .post_json("/v1/agents", json!({"prompt": {"text": text}}))
+            .await;
+        let path = format!(
+            "/v1/agents/{}/runs/{}",
+            created.text("/agent/id"),
+            created.text("/run/id")
+        );
+        assert_eq!(api.get(&path).await.body["error"], Value::Null);
+        api.pass(1000);
+        assert_eq!(api.get(&path).await.body["error"], error, "{script}");
+    }
+}
+
+#[tokio::test]
+async fn what_a_launch_chose_is_shown_again() {
+    let api = Api::cursor().await;
+    let subagents = json!([{"name": "tester", "description": "tests", "prompt": "Test it"}]);
+    let mut body = cursor_launch("Fix");
+    body["openAsCursorGithubApp"] = json!(true);
+    body["customSubagents"] = subagents.clone();
+    let created = api.post_json("/v1/agents", body).await;
+    assert_eq!(created.body["agent"]["openAsCursorGithubApp"], true);
+    assert_eq!(created.body["agent"]["customSubagents"], subagents);
+    let plain = api.post_json("/v1/agents", cursor_launch("Fix")).await;
+    assert_eq!(plain.body["agent"].get("openAsCursorGithubApp"), None);
+    assert_eq!(plain.body["agent"].get("customSubagents"), None);
+}
+
+#[tokio::test]
+async fn a_list_may_come_in_an_order_that_says_nothing_of_time() {
+    let api = with(CursorOptions {
+        list_order: ListOrder::ById,
+        ..CursorOptions::default()
+    })
+    .await;
+    for last in ["2", "1", "3"] {
+        let mut body = cursor_launch("Fix");
+        body["agentId"] = json!(format!("bc-00000000-0000-4000-8000-00000000000{last}"));
+        api.post_json("/v1/agents", body).await;
+        api.pass(1000);
+    }
+    let list = api.get("/v1/agents").await;
+    let ids: Vec<&str> = list.body["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|item| item["id"].as_str().unwrap())
+        .map(|id| &id[id.len() - 1..])
+        .collect();
+    assert_eq!(ids, ["1", "2", "3"]);
+}
+
+#[tokio::test]
+async fn a_limit_says_as_a_time_when_it_ends() {
+    let api = Api::cursor().await;
+    api.get("/v1/repositories").await;
+    let refused = api.get("/v1/repositories").await;
+    assert_eq!(refused.error(), (429, "rate_limit_exceeded"));
+    let seconds = |name: &str| -> i64 { refused.headers[name].to_str().unwrap().parse().unwrap() };
+    let now = jiff::Timestamp::now().as_second();
+    let in_seconds = seconds("x-ratelimit-reset") - now;
+    assert!((0..=60).contains(&in_seconds), "{in_seconds}");
+    assert_eq!(seconds("retry-after"), 60);
+}
+
+#[tokio::test]
+async fn agents_of_one_version_are_seen_through_the_other() {
+    let api = Api::cursor().await;
+    let (first, run) = launched(&api).await;
+    api.pass(1000);
+    let source = json!({"repository": "https://github.com/acme/app", "ref": "main"});
+    let other = api
+        .post_json(
+            "/v0/agents",
+            json!({"prompt": {"text": "Tidy up\nsim: running=1h"}, "source": source}),
+        )
+        .await
+        .text("/id");
+
+    // What v0 shows of an agent of v1.
+    let shown = api.get(&format!("/v0/agents/{first}")).await;
+    assert_eq!(
+        (
+            shown.text("/id"),
+            shown.text("/status"),
+            shown.text("/source/repository")
+        ),
+        (
+            first.clone(),
+            "RUNNING".into(),
+            "https://github.com/acme/app".into()
+        )
+    );
+    let conversation = api.get(&format!("/v0/agents/{first}/conversation")).await;
+    assert!(
+        conversation
+            .text("/messages/0/text")
+            .starts_with("Fix the login")
+    );
+    assert_eq!(conversation.text("/messages/0/type"), "user_message");
+    let list = api.get("/v0/agents").await;
+    assert_eq!(
+        (list.text("/agents/0/id"), list.text("/agents/1/id")),
+        (other.clone(), first.clone())
+    );
+    api.post(&format!("/v0/agents/{first}/stop")).await;
+    api.pass(500);
+    let run_of_first = api.get(&format!("/v1/agents/{first}/runs/{run}")).await;
+    assert_eq!(run_of_first.text("/status"), "CANCELLED");
+    assert_eq!(
+        api.get(&format!("/v0/agents/{first}"))
+            .await
+            .text("/status"),
+        "FINISHED"
+    );
+
+    // What v1 shows of an agent of v0.
+    api.pass(1000);
+    let shown = api.get(&format!("/v1/agents/{other}")).await;
+    let run = shown.text("/latestRunId");
+    assert_eq!(
+        (shown.text("/id"), shown.text("/status")),
+        (other.clone(), "ACTIVE".into())
+    );
+    let runs = api.get(&format!("/v1/agents/{other}/runs")).await;
+    assert_eq!(
+        (runs.text("/items/0/id"), runs.text("/items/0/status")),
+        (run.clone(), "RUNNING".into())
+    );
+    let list = api.get("/v1/agents?limit=1").await;
+    assert_eq!(list.text("/items/0/id"), other);
+    let rest = api
+        .get(&format!("/v1/agents?cursor={}", list.text("/nextCursor")))
+        .await;
+    assert_eq!(rest.text("/items/0/id"), first);
+    let cancel = format!("/v1/agents/{other}/runs/{run}/cancel");
+    assert_eq!(api.post(&cancel).await.body, json!({"id": run}));
+    let ended = api.get(&format!("/v1/agents/{other}/runs/{run}")).await;
+    assert_eq!(ended.text("/status"), "CANCELLED");
+    assert_eq!(
+        api.post(&cancel).await.error(),
+        (409, "run_not_cancellable")
+    );
+}
+
+#[tokio::test]
+async fn agents_of_both_versions_can_be_kept_apart() {
+    let api = with(CursorOptions {
+        agents: AgentSets::Separate,
+        ..CursorOptions::default()
+    })
+    .await;
+    let (first, _) = launched(&api).await;
+    assert_eq!(
+        api.get(&format!("/v0/agents/{first}")).await.error(),
+        (404, "agent_not_found")
+    );
+    assert_eq!(api.get("/v0/agents").await.body["agents"], json!([]));
 }

@@ -6,6 +6,7 @@
 //! model that v1 does not have is refused. Webhooks are validated; none is sent.
 
 mod agent;
+mod as_v1;
 mod request;
 
 use http::{Method, StatusCode};
@@ -15,6 +16,7 @@ use self::agent::{Agent, Birth};
 use self::request::{CreateAgent, FollowUp};
 use super::access::{PRESIGNED_FOR, check_access};
 use super::catalogue;
+use super::shared::{Listed, page_of};
 use crate::clock::{Clock, Moment};
 use crate::http::{Answer, Call, Effect, EffectKind, Refusal};
 use crate::keys::{Key, KeyKind};
@@ -66,7 +68,7 @@ impl CursorV0 {
             .agents
             .iter()
             .enumerate()
-            .find(|(_, agent)| agent.id == id && agent.account == caller.account)
+            .find(|(_, agent)| agent.id.eq_ignore_ascii_case(id) && agent.account == caller.account)
             .ok_or_else(not_found)?;
         match (agent.deleted, deleted) {
             (false, _) => Ok(position),
@@ -151,7 +153,30 @@ impl CursorV0 {
         Ok(answer)
     }
 
-    fn list_agents(&self, call: &Call, context: Context<'_>) -> Result<Answer, Refusal> {
+    /// Newest first.
+    fn listed(&self, caller: &Key, now: Moment, item: impl Fn(&Agent) -> Value) -> Vec<Listed> {
+        self.agents
+            .iter()
+            .rev()
+            .filter(|agent| agent.account == caller.account && !agent.deleted)
+            .filter(|agent| agent.listed_from <= now)
+            .map(|agent| Listed {
+                id: agent.id.clone(),
+                created: agent.created,
+                pull_requests: agent.pull_request(now).into_iter().collect(),
+                archived: agent.turns.stage(now) == Stage::Ended(Ending::Expired),
+                item: item(agent),
+            })
+            .collect()
+    }
+
+    /// Agents of this version, and `others`.
+    pub(super) fn list_agents(
+        &self,
+        call: &Call,
+        context: Context<'_>,
+        others: Vec<Listed>,
+    ) -> Result<Answer, Refusal> {
         let Context {
             now, clock, caller, ..
         } = context;
@@ -161,21 +186,12 @@ impl CursorV0 {
         if pr_url.is_some_and(|text| url::Url::parse(text).is_err()) {
             return Err(Refusal::validation("prUrl: Invalid url"));
         }
-        let agents: Vec<&Agent> = self
-            .agents
-            .iter()
-            .rev()
-            .filter(|agent| agent.account == caller.account && !agent.deleted)
-            .filter(|agent| agent.listed_from <= now)
-            .filter(|agent| {
-                pr_url.is_none_or(|url| agent.pull_request(now).as_deref() == Some(url))
-            })
-            .collect();
-        let (agents, next) = page.of(agents, |agent| &agent.id)?;
-        let items: Vec<Value> = agents
-            .iter()
-            .map(|agent| self.object(agent, now, clock))
-            .collect();
+        let mut agents = self.listed(caller, now, |agent| self.object(agent, now, clock));
+        agents.extend(others);
+        agents.retain(|agent| {
+            pr_url.is_none_or(|url| agent.pull_requests.iter().any(|theirs| theirs == url))
+        });
+        let (items, next) = page_of(agents, &page, self.options.list_order)?;
         let mut list = json!({ "agents": items });
         if let Some(next) = next {
             insert(&mut list, "nextCursor", json!(next));
@@ -386,7 +402,7 @@ impl ProviderApi for CursorV0 {
         } = context;
         match operation {
             Operation::CursorV0CreateAgent => self.create_agent(call, context),
-            Operation::CursorV0ListAgents => self.list_agents(call, context),
+            Operation::CursorV0ListAgents => self.list_agents(call, context, Vec::new()),
             Operation::CursorV0GetAgent => {
                 let agent = self.find(id, caller, Deleted::NotFound)?;
                 Ok(Answer::ok(self.object(agent, now, clock)))
@@ -436,7 +452,8 @@ impl ProviderApi for CursorV0 {
     }
 
     fn rescript(&mut self, session: &str, script: Script, now: Moment) -> bool {
-        match self.agents.iter_mut().find(|agent| agent.id == session) {
+        let named = |agent: &&mut Agent| agent.id.eq_ignore_ascii_case(session);
+        match self.agents.iter_mut().find(named) {
             Some(agent) => {
                 agent.turns.rescript(now, script);
                 true

@@ -7,7 +7,7 @@ use crate::cursor::catalogue::check_model;
 use crate::cursor::repository::{
     pull_request_repository, repository_path, unresolved_pull_request,
 };
-use crate::fields::{Fields, RemoteImages};
+use crate::fields::{Fields, ImageForm};
 use crate::http::Refusal;
 use crate::script::Script;
 
@@ -105,7 +105,7 @@ impl FollowUp {
 }
 
 fn prompt(fields: &Fields<'_>) -> Result<(String, Script), Refusal> {
-    let text = fields.prompt(RemoteImages::Refused)?;
+    let text = fields.prompt(ImageForm::Data)?;
     let directive =
         Script::from_prompt(text).map_err(|error| Refusal::validation(error.explain()))?;
     Ok((text.to_owned(), directive))
@@ -154,13 +154,36 @@ fn target(fields: &Fields<'_>) -> Result<Target, Refusal> {
         });
     };
     let flag = |name| target.boolean(name);
+    let branch_name = target.string("branchName")?;
+    if let Some(name) = branch_name.filter(|name| !is_branch_name(name)) {
+        return Err(Refusal::new(
+            StatusCode::BAD_REQUEST,
+            "invalid_branch_name",
+            format!("Invalid branch name '{name}'"),
+        ));
+    }
     Ok(Target {
         auto_create_pr: flag("autoCreatePr")?.unwrap_or(false),
         open_as_app: flag("openAsCursorGithubApp")?.unwrap_or(false),
         skip_reviewer_request: flag("skipReviewerRequest")?.unwrap_or(false),
-        branch_name: target.string("branchName")?.map(str::to_owned),
+        branch_name: branch_name.map(str::to_owned),
         auto_branch: flag("autoBranch")?.unwrap_or(true),
     })
+}
+
+/// Whether git takes it: the rules of `git check-ref-format`, without its shorthands. That these are Cursor's rules is assumed.
+fn is_branch_name(name: &str) -> bool {
+    let part = |part: &str| !part.is_empty() && !part.starts_with('.') && !part.ends_with(".lock");
+    let forbidden = |c: char| {
+        c.is_ascii_control() || matches!(c, ' ' | '~' | '^' | ':' | '?' | '*' | '[' | '\\')
+    };
+    name.split('/').all(part)
+        && !name.contains(forbidden)
+        && !name.contains("..")
+        && !name.contains("@{")
+        && !name.starts_with('-')
+        && !name.ends_with('.')
+        && name != "@"
 }
 
 /// Validated only: nothing is delivered.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::request::{CreateAgent, Env, Repository};
@@ -21,6 +22,9 @@ pub(super) struct Agent {
     pub(super) work_on_current_branch: bool,
     pub(super) auto_create_pr: bool,
     pub(super) skip_reviewer_request: Option<bool>,
+    pub(super) open_as_app: Option<bool>,
+    /// As they were given.
+    pub(super) subagents: Option<Value>,
     pub(super) metadata: Option<Vec<(String, String)>>,
     pub(super) created: Moment,
     /// Missing from lists until then.
@@ -75,6 +79,8 @@ impl Agent {
             work_on_current_branch: request.work_on_current_branch,
             auto_create_pr: request.auto_create_pr,
             skip_reviewer_request: request.skip_reviewer_request,
+            open_as_app: request.open_as_app,
+            subagents: request.subagents,
             metadata: request.metadata,
             created: birth.now,
             listed_from: birth.now.plus(birth.list_lag),
@@ -83,6 +89,21 @@ impl Agent {
             pull_request_number: birth.pull_request_number,
             runs: vec![Run::new(request.prompt, birth.now, birth.script)],
         }
+    }
+
+    /// Whether this is its id; ids are kept in lower case, and read in any.
+    pub(super) fn is(&self, id: &str) -> bool {
+        self.id.eq_ignore_ascii_case(id)
+    }
+
+    /// Those that it was made for, and those that it has opened.
+    pub(super) fn pull_requests(&self, now: Moment) -> Vec<String> {
+        let given = self.repositories.iter().filter_map(|it| it.pr_url.clone());
+        let opened = self
+            .branches(now)
+            .into_iter()
+            .filter_map(|it| it.pull_request);
+        given.chain(opened).collect()
     }
 
     pub(super) fn latest_run(&self) -> Option<&Run> {
@@ -234,6 +255,19 @@ impl Run {
             | Stage::Setup
             | Stage::Running => None,
         }
+    }
+}
+
+impl Run {
+    /// What a run that ended with an error says of it, if it says anything.
+    pub(super) fn error(&self, now: Moment) -> Option<Value> {
+        let script = &self.timeline.script;
+        let message = script.error.as_deref()?;
+        let failed = self.timeline.stage(now) == Stage::Ended(Ending::Error);
+        failed.then(|| match &script.error_code {
+            Some(code) => json!({"message": message, "code": code}),
+            None => json!({ "message": message }),
+        })
     }
 }
 

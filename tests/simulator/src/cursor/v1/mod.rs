@@ -6,6 +6,7 @@
 //! is not accepted by these endpoints.
 
 mod agent;
+mod as_v0;
 mod request;
 mod stream;
 mod wire;
@@ -22,6 +23,7 @@ use self::request::{CreateAgent, CreateRun, sub_token_user};
 use self::wire::RunDetail;
 use super::access::{PRESIGNED_FOR, check_access};
 use super::catalogue;
+use super::shared::{Listed, page_of};
 use crate::clock::{Clock, Moment};
 use crate::http::{
     Answer, AnswerBody, Call, Effect, EffectKind, Refusal, StreamPosition, StreamStep,
@@ -64,14 +66,14 @@ impl CursorV1 {
     fn find(&self, id: &str, caller: &Key) -> Result<&Agent, Refusal> {
         self.agents
             .iter()
-            .find(|agent| agent.id == id && agent.account == caller.account && !agent.deleted)
+            .find(|agent| agent.is(id) && agent.account == caller.account && !agent.deleted)
             .ok_or_else(agent_not_found)
     }
 
     fn find_mut(&mut self, id: &str, caller: &Key) -> Result<&mut Agent, Refusal> {
         self.agents
             .iter_mut()
-            .find(|agent| agent.id == id && agent.account == caller.account && !agent.deleted)
+            .find(|agent| agent.is(id) && agent.account == caller.account && !agent.deleted)
             .ok_or_else(agent_not_found)
     }
 
@@ -142,7 +144,30 @@ impl CursorV1 {
         Ok(answer)
     }
 
-    fn list_agents(&self, call: &Call, context: Context<'_>) -> Result<Answer, Refusal> {
+    /// Newest first.
+    fn listed(&self, caller: &Key, now: Moment, item: impl Fn(&Agent) -> Value) -> Vec<Listed> {
+        self.agents
+            .iter()
+            .rev()
+            .filter(|agent| agent.account == caller.account && !agent.deleted)
+            .filter(|agent| agent.listed_from <= now)
+            .map(|agent| Listed {
+                id: agent.id.clone(),
+                created: agent.created,
+                pull_requests: agent.pull_requests(now),
+                archived: agent.is_archived(now),
+                item: item(agent),
+            })
+            .collect()
+    }
+
+    /// Agents of this version, and `others`.
+    pub(super) fn list_agents(
+        &self,
+        call: &Call,
+        context: Context<'_>,
+        others: Vec<Listed>,
+    ) -> Result<Answer, Refusal> {
         let Context {
             now, clock, caller, ..
         } = context;
@@ -153,20 +178,13 @@ impl CursorV1 {
             return Err(Refusal::validation("prUrl: Invalid url"));
         }
         let with_archived = query.boolean("includeArchived")?.unwrap_or(true);
-        let agents: Vec<&Agent> = self
-            .agents
-            .iter()
-            .rev()
-            .filter(|agent| agent.account == caller.account && !agent.deleted)
-            .filter(|agent| agent.listed_from <= now)
-            .filter(|agent| with_archived || !agent.is_archived(now))
-            .filter(|agent| pr_url.is_none_or(|url| has_pull_request(agent, url, now)))
-            .collect();
-        let (agents, next) = page.of(agents, |agent| &agent.id)?;
-        let items: Vec<Value> = agents
-            .iter()
-            .map(|agent| wire::summary(agent, now, clock))
-            .collect();
+        let mut agents = self.listed(caller, now, |agent| wire::summary(agent, now, clock));
+        agents.extend(others);
+        agents.retain(|agent| with_archived || !agent.archived);
+        agents.retain(|agent| {
+            pr_url.is_none_or(|url| agent.pull_requests.iter().any(|theirs| theirs == url))
+        });
+        let (items, next) = page_of(agents, &page, self.options.list_order)?;
         Ok(Answer::ok(list(items, next)))
     }
 
@@ -268,7 +286,8 @@ impl CursorV1 {
         match run.timeline.script.cancel() {
             CancelBehaviour::Ignored => Ok(Answer::ok(json!({ "id": run_id }))),
             CancelBehaviour::Accepted => {
-                run.timeline.interrupt(now, Ending::Cancelled);
+                let takes = run.timeline.script.cancel_takes();
+                run.timeline.interrupt_after(now, takes, Ending::Cancelled);
                 let mut answer = changed(id, Some(run_id));
                 answer.body = AnswerBody::Json(json!({"id": run_id}));
                 Ok(answer)
@@ -464,7 +483,7 @@ impl ProviderApi for CursorV1 {
         } = context;
         match operation {
             Operation::CursorV1CreateAgent => self.create_agent(call, context),
-            Operation::CursorV1ListAgents => self.list_agents(call, context),
+            Operation::CursorV1ListAgents => self.list_agents(call, context, Vec::new()),
             Operation::CursorV1GetAgent => {
                 let agent = self.find(id, caller)?;
                 Ok(Answer::ok(wire::agent(agent, now, clock)))
@@ -550,7 +569,7 @@ impl ProviderApi for CursorV1 {
         let run = self
             .agents
             .iter_mut()
-            .find(|agent| agent.id == session)
+            .find(|agent| agent.is(session))
             .and_then(Agent::latest_run_mut);
         match run {
             Some(run) => {
@@ -591,17 +610,6 @@ fn list(items: Vec<Value>, next: Option<String>) -> Value {
         insert(&mut list, "nextCursor", json!(next));
     }
     list
-}
-
-fn has_pull_request(agent: &Agent, url: &str, now: Moment) -> bool {
-    agent
-        .repositories
-        .iter()
-        .any(|repository| repository.pr_url.as_deref() == Some(url))
-        || agent
-            .branches(now)
-            .iter()
-            .any(|branch| branch.pull_request.as_deref() == Some(url))
 }
 
 struct Artifact {

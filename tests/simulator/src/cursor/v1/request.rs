@@ -12,12 +12,13 @@ use crate::cursor::catalogue::check_model;
 use crate::cursor::repository::{
     pull_request_repository, repository_path, unresolved_pull_request,
 };
-use crate::fields::{Fields, RemoteImages};
+use crate::fields::{Fields, ImageForm};
 use crate::http::Refusal;
 use crate::script::Script;
 
 const MAX_NAME_CHARACTERS: usize = 100;
-const MAX_REPOSITORIES: usize = 20;
+/// Accepted since October 2026; the documentation says 20.
+const MAX_REPOSITORIES: usize = 500;
 const MAX_ENV_VARS: usize = 50;
 const MAX_ENV_NAME_BYTES: usize = 255;
 const MAX_ENV_VALUE_BYTES: usize = 4096;
@@ -36,6 +37,9 @@ pub(super) struct CreateAgent {
     pub(super) work_on_current_branch: bool,
     pub(super) auto_create_pr: bool,
     pub(super) skip_reviewer_request: Option<bool>,
+    pub(super) open_as_app: Option<bool>,
+    /// As they were given.
+    pub(super) subagents: Option<Value>,
     pub(super) metadata: Option<Vec<(String, String)>>,
 }
 
@@ -69,6 +73,10 @@ impl CreateAgent {
             .map(str::to_owned);
         let env = env(&fields)?;
         let repositories = repositories(&fields)?;
+        // A machine, and a pool that is not made for a repository, take one.
+        if env.kind != "cloud" && repositories.len() > 1 {
+            return Err(fields.invalid("repos", "A machine or a pool takes one repository"));
+        }
         if env.name.is_some() && env.kind == "cloud" && !repositories.is_empty() {
             return Err(
                 fields.invalid("repos", "Cannot be combined with a named cloud environment")
@@ -76,7 +84,7 @@ impl CreateAgent {
         }
         let auto_create_pr = fields.boolean("autoCreatePR")?.unwrap_or(false);
         let work_on_current_branch = fields.boolean("workOnCurrentBranch")?.unwrap_or(false);
-        fields.boolean("openAsCursorGithubApp")?;
+        let open_as_app = fields.boolean("openAsCursorGithubApp")?;
         fields.string("branchName")?;
         fields.boolean("autoGenerateBranch")?;
         let skip_reviewer_request = fields.boolean("skipReviewerRequest")?;
@@ -105,6 +113,8 @@ impl CreateAgent {
             work_on_current_branch,
             auto_create_pr,
             skip_reviewer_request,
+            open_as_app,
+            subagents: body.get("customSubagents").cloned(),
             metadata,
         })
     }
@@ -134,7 +144,7 @@ pub(super) fn sub_token_user(body: &Map<String, Value>) -> Result<String, Refusa
 }
 
 fn prompt(fields: &Fields<'_>) -> Result<(String, Script), Refusal> {
-    let text = fields.prompt(RemoteImages::Accepted)?;
+    let text = fields.prompt(ImageForm::TypedOrRemote)?;
     let directive =
         Script::from_prompt(text).map_err(|error| Refusal::validation(error.explain()))?;
     Ok((text.to_owned(), directive))
@@ -279,5 +289,6 @@ fn agent_id(fields: &Fields<'_>) -> Result<Option<String>, Refusal> {
     {
         return Err(fields.invalid("agentId", "Must match bc-<uuid>"));
     }
-    Ok(Some(id.to_owned()))
+    // Ids are kept in lower case, however they are written.
+    Ok(Some(id.to_ascii_lowercase()))
 }

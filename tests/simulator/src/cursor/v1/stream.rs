@@ -2,15 +2,17 @@
 //!
 //! The events of a run are a function of its timeline; a stream is a position in them.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use super::agent::{Agent, Run, status_word};
-use super::wire::{duration_ms, git};
+use super::wire::{Usage, duration_ms, git};
 use crate::clock::{Clock, Moment};
 use crate::http::{Refusal, StreamPosition, StreamStep};
 use crate::members::insert;
 use crate::options::CursorOptions;
-use crate::timeline::Stage;
+use crate::timeline::{Ending, Stage};
 
 struct Event {
     name: &'static str,
@@ -30,15 +32,28 @@ impl Event {
     }
 }
 
+/// What is told of one thing, in each of the two forms that clients read: they share an id.
+type Told = Vec<(&'static str, Value)>;
+
 /// All events up to `now`, and none that happens later.
 fn events(agent: &Agent, run: &Run, now: Moment, clock: &Clock) -> Vec<Event> {
     let timeline = &run.timeline;
     let mut planned = plan(run);
     let end = timeline.ended(now);
-    planned.retain(|(at, _, _)| *at <= now && end.is_none_or(|(end, _)| *at <= end));
+    planned.retain(|(at, _)| *at <= now && end.is_none_or(|(end, _)| *at <= end));
     if let Some((at, ending)) = end {
+        if matches!(ending, Ending::Finished | Ending::Error) {
+            let usage = Usage::in_the_end(&timeline.script).of_turn();
+            planned.push((
+                at,
+                vec![update(json!({"type": "turn-ended", "usage": usage}))],
+            ));
+        }
         let status = status_word(Stage::Ended(ending));
-        planned.push((at, "status", json!({"runId": run.id, "status": status})));
+        planned.push((
+            at,
+            vec![("status", json!({"runId": run.id, "status": status}))],
+        ));
         let mut result = json!({"runId": run.id, "status": status});
         if let Some(text) = run.result(now) {
             insert(&mut result, "text", json!(text));
@@ -50,61 +65,107 @@ fn events(agent: &Agent, run: &Run, now: Moment, clock: &Clock) -> Vec<Event> {
         if !branches.is_empty() {
             insert(&mut result, "git", git(&branches));
         }
-        planned.push((at, "result", result));
-        planned.push((at, "done", json!({})));
+        planned.push((at, vec![("result", result)]));
+        planned.push((at, vec![("done", json!({}))]));
     }
-    planned
-        .into_iter()
-        .enumerate()
-        .map(|(index, (at, name, data))| Event {
+    let mut events = Vec::new();
+    for (index, (at, told)) in planned.into_iter().enumerate() {
+        let id = format!("{}-{index}", clock.unix_millis(at));
+        events.extend(told.into_iter().map(|(name, data)| Event {
             name,
             data,
-            id: (name != "status").then(|| format!("{}-{index}", clock.unix_millis(at))),
-        })
-        .collect()
+            id: (name != "status").then(|| id.clone()),
+        }));
+    }
+    events
 }
 
-/// What the agent does while it works, spread over its working time: a thought, a tool call, then its answer word by word.
-fn plan(run: &Run) -> Vec<(Moment, &'static str, Value)> {
-    let timeline = &run.timeline;
-    let words: Vec<&str> = timeline.script.result().split_inclusive(' ').collect();
-    let mut work: Vec<(&'static str, Value)> = vec![
-        ("thinking", json!({"text": "Reading the code"})),
-        (
-            "tool_call",
-            json!({"callId": "call-1", "name": "shell", "status": "running", "args": {"command": "cargo test"}}),
-        ),
-        (
-            "tool_call",
-            json!({"callId": "call-1", "name": "shell", "status": "completed", "args": {"command": "cargo test"}, "result": {"exitCode": 0}}),
-        ),
+/// One of the events that Cursor's own clients take the conversation and the usage from (their versions of October 2026).
+fn update(data: Value) -> (&'static str, Value) {
+    ("interaction_update", data)
+}
+
+/// What the agent does in its one step: a thought, a tool call, then its answer word by word.
+fn work(run: &Run) -> Vec<Told> {
+    let script = &run.timeline.script;
+    let milliseconds = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+    let arguments = json!({"command": "cargo test"});
+    let call = |result: Option<Value>| {
+        let mut call = json!({"type": "shell", "args": arguments});
+        if let Some(result) = result {
+            insert(&mut call, "result", result);
+        }
+        call
+    };
+    let done = json!({"exitCode": 0});
+    let mut work: Vec<Told> = vec![
+        vec![update(json!({"type": "step-started", "stepId": 1}))],
+        vec![
+            ("thinking", json!({"text": "Reading the code"})),
+            update(json!({"type": "thinking-delta", "text": "Reading the code"})),
+        ],
+        vec![update(
+            json!({"type": "thinking-completed", "thinkingDurationMs": 5}),
+        )],
+        vec![
+            (
+                "tool_call",
+                json!({"callId": "call-1", "name": "shell", "status": "running", "args": arguments}),
+            ),
+            update(json!({
+                "type": "tool-call-started",
+                "callId": "call-1",
+                "toolCall": call(None),
+                "modelCallId": "model-1",
+            })),
+        ],
+        vec![
+            (
+                "tool_call",
+                json!({"callId": "call-1", "name": "shell", "status": "completed", "args": arguments, "result": done}),
+            ),
+            update(json!({
+                "type": "tool-call-completed",
+                "callId": "call-1",
+                "toolCall": call(Some(done)),
+                "modelCallId": "model-1",
+            })),
+        ],
     ];
-    for word in words {
-        work.push(("assistant", json!({"text": word})));
-        work.push((
-            "interaction_update",
-            json!({"type": "text-delta", "text": word}),
-        ));
-    }
+    work.extend(script.result().split_inclusive(' ').map(|word| {
+        vec![
+            ("assistant", json!({"text": word})),
+            update(json!({"type": "text-delta", "text": word})),
+        ]
+    }));
+    let tokens = Usage::in_the_end(script).output();
+    work.push(vec![update(
+        json!({"type": "token-delta", "tokens": tokens}),
+    )]);
+    work.push(vec![update(json!({
+        "type": "step-completed",
+        "stepId": 1,
+        "stepDurationMs": milliseconds(script.running()),
+    }))]);
+    work
+}
+
+/// The work of a run, spread over its working time.
+fn plan(run: &Run) -> Vec<(Moment, Told)> {
+    let timeline = &run.timeline;
+    let work = work(run);
     let from = timeline.working_from();
     let steps = u32::try_from(work.len()).unwrap_or(u32::MAX).max(1);
     let step = timeline.script.running() / steps;
+    let status = |status: &str| vec![("status", json!({"runId": run.id, "status": status}))];
     let mut planned = vec![
-        (
-            timeline.begun,
-            "status",
-            json!({"runId": run.id, "status": "CREATING"}),
-        ),
-        (
-            from,
-            "status",
-            json!({"runId": run.id, "status": "RUNNING"}),
-        ),
+        (timeline.begun, status("CREATING")),
+        (from, status("RUNNING")),
     ];
     planned.extend(
         work.into_iter()
             .zip(0u32..)
-            .map(|((name, data), index)| (from.plus(step.saturating_mul(index)), name, data)),
+            .map(|(told, index)| (from.plus(step.saturating_mul(index)), told)),
     );
     planned
 }
@@ -152,7 +213,7 @@ fn resume_after(
 ) -> Result<usize, Refusal> {
     let has_id = |event: &Event| event.id.as_deref() == Some(id);
     let own = events(agent, run, now, clock);
-    if let Some(index) = own.iter().position(has_id) {
+    if let Some(index) = own.iter().rposition(has_id) {
         return Ok(index + 1);
     }
     let foreign = agent

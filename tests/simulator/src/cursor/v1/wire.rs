@@ -70,6 +70,12 @@ pub(super) fn agent(agent: &Agent, now: Moment, clock: &Clock) -> Value {
     if let Some(skip) = agent.skip_reviewer_request {
         insert(&mut object, "skipReviewerRequest", json!(skip));
     }
+    if let Some(open_as_app) = agent.open_as_app {
+        insert(&mut object, "openAsCursorGithubApp", json!(open_as_app));
+    }
+    if let Some(subagents) = &agent.subagents {
+        insert(&mut object, "customSubagents", subagents.clone());
+    }
     object
 }
 
@@ -100,6 +106,9 @@ pub(super) fn run(
         if let Some(result) = run.result(now) {
             insert(&mut object, "result", json!(result));
         }
+        if let Some(error) = run.error(now) {
+            insert(&mut object, "error", error);
+        }
     }
     object
 }
@@ -124,30 +133,66 @@ pub(super) fn git(branches: &[Branch]) -> Value {
 }
 
 /// Tokens and cents of one or several runs.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Usage {
     input: u64,
     output: u64,
     cache_write: u64,
     cache_read: u64,
-    cents: f64,
+    raw_cents: f64,
+    charged_cents: f64,
+    /// Whether all of it has been counted: the cost is told only then.
+    complete: bool,
 }
 
 impl Usage {
     /// What a run has used: nothing before it works, the script's numbers from then on.
     pub(super) fn of(run: &Run, now: Moment) -> Self {
         if now < run.timeline.working_from() {
-            return Self::default();
+            return Self::NONE;
         }
-        let script: &Script = &run.timeline.script;
+        let all = Self::in_the_end(&run.timeline.script);
+        let lag = run.timeline.script.usage_lag();
+        let counted = lag.is_zero()
+            || run
+                .timeline
+                .ended(now)
+                .is_some_and(|(at, _)| now.since(at) >= lag);
+        if counted {
+            return all;
+        }
+        Self {
+            input: all.input / 2,
+            output: all.output / 2,
+            cache_write: all.cache_write / 2,
+            cache_read: all.cache_read / 2,
+            complete: false,
+            ..Self::NONE
+        }
+    }
+
+    /// All of a run.
+    pub(super) fn in_the_end(script: &Script) -> Self {
         Self {
             input: script.input_tokens.unwrap_or(1200),
             output: script.output_tokens.unwrap_or(340),
             cache_write: script.cache_write_tokens.unwrap_or(90),
             cache_read: script.cache_read_tokens.unwrap_or(5600),
-            cents: script.cost_cents.unwrap_or(4.2),
+            raw_cents: script.cost_cents(),
+            charged_cents: script.charged_cents(),
+            complete: true,
         }
     }
+
+    const NONE: Self = Self {
+        input: 0,
+        output: 0,
+        cache_write: 0,
+        cache_read: 0,
+        raw_cents: 0.0,
+        charged_cents: 0.0,
+        complete: true,
+    };
 
     fn plus(self, other: Self) -> Self {
         Self {
@@ -155,7 +200,9 @@ impl Usage {
             output: self.output.saturating_add(other.output),
             cache_write: self.cache_write.saturating_add(other.cache_write),
             cache_read: self.cache_read.saturating_add(other.cache_read),
-            cents: self.cents + other.cents,
+            raw_cents: self.raw_cents + other.raw_cents,
+            charged_cents: self.charged_cents + other.charged_cents,
+            complete: self.complete && other.complete,
         }
     }
 
@@ -172,8 +219,28 @@ impl Usage {
         })
     }
 
-    fn cost(self) -> Value {
-        json!({"rawCostCents": self.cents, "chargedCents": 0})
+    /// As the event that ends a turn tells it.
+    pub(super) fn of_turn(self) -> Value {
+        json!({
+            "inputTokens": self.input,
+            "outputTokens": self.output,
+            "cacheReadTokens": self.cache_read,
+            "cacheWriteTokens": self.cache_write,
+        })
+    }
+
+    pub(super) fn output(self) -> u64 {
+        self.output
+    }
+
+    /// Tokens, and the cost where it is known.
+    fn told(self, tokens: &str) -> Value {
+        let mut told = json!({ tokens: self.tokens() });
+        if self.complete {
+            let cost = json!({"rawCostCents": self.raw_cents, "chargedCents": self.charged_cents});
+            insert(&mut told, "cost", cost);
+        }
+        told
     }
 }
 
@@ -182,13 +249,16 @@ pub(super) fn usage(runs: &[&Run], now: Moment) -> Value {
     let total = runs
         .iter()
         .map(|run| Usage::of(run, now))
-        .fold(Usage::default(), Usage::plus);
+        .fold(Usage::NONE, Usage::plus);
     let items: Vec<Value> = runs
         .iter()
         .map(|run| {
-            let usage = Usage::of(run, now);
-            json!({"id": run.id, "usage": usage.tokens(), "cost": usage.cost()})
+            let mut item = Usage::of(run, now).told("usage");
+            insert(&mut item, "id", json!(run.id));
+            item
         })
         .collect();
-    json!({"totalUsage": total.tokens(), "cost": total.cost(), "runs": items})
+    let mut report = total.told("totalUsage");
+    insert(&mut report, "runs", json!(items));
+    report
 }
