@@ -12,7 +12,7 @@ use url::Url;
 
 use super::accounts::Accounts;
 use super::admission::Admission;
-use super::connection::Links;
+use super::connection::links::Links;
 use super::memory::Memory;
 use super::metrics::Metrics;
 use super::namespaces::Namespaces;

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use super::connection::Linked;
+use super::connection::links::Linked;
 use crate::domain::ids::ClaimId;
 use crate::domain::session::{Look, Lookups, Preflight};
 use crate::runtime::lock::lock;

@@ -18,7 +18,7 @@ use tokio::task::{Id, JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use super::accounts::{Accounts, ConnectionKey};
-use super::connection::Linked;
+use super::connection::links::Linked;
 use super::memory::Memory;
 use crate::api::CodeSession;
 use crate::domain::ids::AccountFingerprint;

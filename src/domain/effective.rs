@@ -225,7 +225,7 @@ fn not_supported_yet(session: &CodeSessionSpec) -> Option<Objection> {
 }
 
 /// Something that was asked for, and by whom.
-struct Wish {
+struct Requirement {
     wanted: bool,
     needs: Capability,
     /// Whether the session itself asks for it; otherwise its CodeAgent does.
@@ -234,11 +234,15 @@ struct Wish {
 }
 
 /// `onBehalfOf` is not among these: it is forwarded where the provider knows attribution, and a courtesy elsewhere.
-fn wishes(session: &CodeSessionSpec, agent: &CodeAgentSpec, effective: &Effective) -> [Wish; 11] {
+fn requirements(
+    session: &CodeSessionSpec,
+    agent: &CodeAgentSpec,
+    effective: &Effective,
+) -> [Requirement; 11] {
     let own = session.pull_request.clone().unwrap_or_default();
     let own_model = session.model.clone().unwrap_or_default();
     let pull_request = &effective.pull_request;
-    let wish = |field, needs, wanted, of_session| Wish {
+    let requires = |field, needs, wanted, of_session| Requirement {
         wanted,
         needs,
         of_session,
@@ -254,49 +258,49 @@ fn wishes(session: &CodeSessionSpec, agent: &CodeAgentSpec, effective: &Effectiv
         .as_deref()
         .is_some_and(|text| !text.trim().is_empty());
     [
-        wish("prompt", Capability::Prompt, has_prompt, true),
-        wish("issue", Capability::Issue, session.issue.is_some(), true),
-        wish("images", Capability::Images, has_images, true),
+        requires("prompt", Capability::Prompt, has_prompt, true),
+        requires("issue", Capability::Issue, session.issue.is_some(), true),
+        requires("images", Capability::Images, has_images, true),
         // It is put before a prompt, and an issue is none.
-        wish("preamble", Capability::Prompt, has_preamble, false),
-        wish(
+        requires("preamble", Capability::Prompt, has_preamble, false),
+        requires(
             "model.id",
             Capability::Model,
             effective.model.id != AUTO_MODEL,
             own_model.id.is_some(),
         ),
-        wish(
+        requires(
             "model.params",
             Capability::ModelParameters,
             !effective.model.params.is_empty(),
             !own_model.params.is_empty(),
         ),
-        wish(
+        requires(
             "repository",
             Capability::Repository,
             effective.repository.is_some() || effective.reference.is_some(),
             session.repository.is_some(),
         ),
-        wish(
+        requires(
             "pullRequest.branchName",
             Capability::BranchName,
             pull_request.branch_name.is_some(),
             own.branch_name.is_some(),
         ),
-        wish(
+        requires(
             "pullRequest.workOnCurrentBranch",
             Capability::WorkOnCurrentBranch,
             pull_request.work_on_current_branch,
             own.work_on_current_branch.is_some(),
         ),
-        wish(
+        requires(
             "pullRequest.skipReviewerRequest",
             Capability::SkipReviewerRequest,
             pull_request.skip_reviewer_request,
             own.skip_reviewer_request.is_some(),
         ),
         // A pull request is the default, so that only its absence was asked for.
-        wish(
+        requires(
             "pullRequest.autoCreate",
             Capability::AutoCreatePullRequest,
             !pull_request.auto_create,
@@ -312,7 +316,7 @@ fn missing_capability(
     asked: &Offer,
     offers: &[Offer],
 ) -> Option<Objection> {
-    let unmet = wishes(session, agent, effective)
+    let unmet = requirements(session, agent, effective)
         .into_iter()
         .find(|wish| wish.wanted && !asked.can(wish.needs))?;
     let (whose, fault) = if unmet.of_session {

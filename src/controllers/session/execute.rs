@@ -8,7 +8,7 @@ use kube::ResourceExt;
 use super::super::error::PassError;
 use super::super::scope::Scope;
 use super::gather::Facts;
-use super::record::{conclude, note_failure, remember};
+use super::record::{conclude, not_stored, note_failure, remember};
 use super::send::launch;
 use super::writes::{add_finalizer, api, release_finalizer, store, tell};
 use super::{Step, calls};
@@ -187,17 +187,6 @@ async fn after_write(
             let recorded = write_refused(&facts.observed(&object), effect, &said);
             remember(scope, facts, effect, &recorded);
             conclude(scope, object, recorded).await
-        }
-    }
-}
-
-/// What a failed write leaves to do.
-pub(super) fn not_stored(what: &'static str, error: WriteError) -> Result<Step, PassError> {
-    match error {
-        WriteError::Stale => Ok(Step::Stale),
-        WriteError::Gone => Ok(Step::Gone),
-        source @ (WriteError::Refused(_) | WriteError::Failed(_)) => {
-            Err(PassError::Write { what, source })
         }
     }
 }

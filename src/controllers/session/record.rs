@@ -9,13 +9,13 @@ use super::super::error::PassError;
 use super::super::metrics::LaunchResult;
 use super::super::scope::Scope;
 use super::Step;
-use super::execute::not_stored;
 use super::gather::Facts;
 use super::writes::{store, tell};
 use crate::api::{CodeSession, Reason};
 use crate::domain::remote::{ErrorClass, LaunchOutcome, ProviderError, Subject};
 use crate::domain::requeue::Again;
 use crate::domain::session::{Effect, Outcome, Recorded, session_ref};
+use crate::runtime::write::WriteError;
 
 /// Stores what is to be recorded and says how to go on.
 pub(super) async fn conclude(
@@ -49,6 +49,17 @@ pub(super) async fn conclude(
         None if wrote => Step::Go(object),
         None => Step::Rest(Again::NEVER),
     })
+}
+
+/// What a failed write leaves to do.
+pub(super) fn not_stored(what: &'static str, error: WriteError) -> Result<Step, PassError> {
+    match error {
+        WriteError::Stale => Ok(Step::Stale),
+        WriteError::Gone => Ok(Step::Gone),
+        source @ (WriteError::Refused(_) | WriteError::Failed(_)) => {
+            Err(PassError::Write { what, source })
+        }
+    }
 }
 
 pub(super) fn remember(scope: &Scope, facts: &Facts, effect: &Effect, recorded: &Recorded) {

@@ -7,10 +7,9 @@ use std::time::Duration;
 
 use super::super::effective::{Fault, Objection};
 use super::super::send::refusal;
-use super::launch::template_missing;
 use super::observed::{AgentView, Observed, Place, Readiness, Turn};
 use super::plan::Effect;
-use super::view::recorded;
+use super::view::{recorded, template_missing};
 use crate::api::{DesiredState, QueueResource, Reason, RefusalRecord};
 
 /// What a gate has to say of a session that is not launched.

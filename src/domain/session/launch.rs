@@ -3,9 +3,7 @@
 use std::time::Duration;
 
 use super::super::ids::{ClaimId, LaunchKey};
-use super::super::remote::{
-    Capability, ErrorClass, LaunchOutcome, Launched, ProviderError, Recovery,
-};
+use super::super::remote::{ErrorClass, LaunchOutcome, Launched, ProviderError, Recovery};
 use super::super::send::baseline::{self, Baseline};
 use super::super::send::judge::{CLOCK_SKEW, created_from, lookup_keys};
 use super::super::send::refusal::{self, MOST_UNCLEAR, Own, Refused};
@@ -19,9 +17,9 @@ use super::observed::{
 use super::plan::{Effect, Guard, LaunchPlan, LookupPlan, Note, Plan, Recorded, StatusWrite};
 use super::progress::{pull_request_condition, pull_request_wish};
 use super::view::{
-    IF_FOUND, draft, earlier_attempt_open, keys, recorded, session_ref, set_state, store,
+    IF_FOUND, draft, earlier_attempt_open, keys, pending_draft, recorded, session_ref, set_state,
+    store, waiting,
 };
-use super::waiting::{self, waiting};
 use crate::api::{
     CodeSessionStatus, ConditionStatus, Effective, MendedBy, ProviderStatus, Reason, RefusalRecord,
     SendRecord, SendState, SendTarget, SessionCondition, SessionPhase,
@@ -186,7 +184,7 @@ pub(super) fn claim(
             .filter(|_| posts == 1)
             .and_then(|record| record.refusal.clone()),
     };
-    let mut draft = waiting::draft(o);
+    let mut draft = pending_draft(o);
     let status = draft.status();
     status.phase = SessionPhase::Creating;
     status.queue = None;
@@ -224,15 +222,6 @@ pub(super) fn claim(
         }))),
         ..Plan::default()
     }
-}
-
-/// Whether sessions of this provider are launched from a template, and it is not there for this account.
-pub fn template_missing(provider: &ProviderFacts, connected: &Connected) -> bool {
-    provider.capabilities.contains(&Capability::Templates)
-        && connected
-            .inputs
-            .as_ref()
-            .is_some_and(|inputs| inputs.template_id.is_none())
 }
 
 /// Whether the provider is looked at before the first request: a rate limit may have hidden an acceptance, what was proven

@@ -16,6 +16,7 @@ mod ended;
 mod finish;
 mod gates;
 mod launch;
+mod needs;
 mod observed;
 mod plan;
 mod progress;
@@ -31,7 +32,7 @@ mod write_refused;
 
 pub use super::send::seen::{Lookups, Preflight};
 pub use ended::is_looked_for;
-pub use launch::template_missing;
+pub use needs::{Needs, needs};
 pub use observed::{
     AgentView, Connected, Inputs, Look, Observed, Origin, Place, ProviderFacts, Readiness,
     SessionView, Turn,
@@ -39,8 +40,8 @@ pub use observed::{
 pub use plan::{
     Effect, Guard, LaunchPlan, Level, LookupPlan, Note, Outcome, Owner, Plan, Recorded, StatusWrite,
 };
-pub use stage::{Needs, Outline, Over, Stage, needs};
-pub use view::{deletion_policy_of, session_ref};
+pub use stage::{Outline, Over, Stage};
+pub use view::{deletion_policy_of, session_ref, template_missing};
 pub use write_refused::write_refused;
 
 /// The next step of a session.

@@ -4,9 +4,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::ended;
 use super::observed::ProviderFacts;
-use crate::api::{CodeSessionSpec, CodeSessionStatus, DesiredState, SendRecord, SendState};
+use crate::api::{CodeSessionSpec, CodeSessionStatus, SendRecord, SendState};
 use crate::domain::timing::Timing;
 
 /// Where a session stands.
@@ -113,55 +112,6 @@ pub struct Outline<'a> {
     pub now: Timestamp,
     /// The durations.
     pub timing: &'a Timing,
-}
-
-/// What a decision will need beside the caches.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Needs {
-    /// Nothing.
-    Nothing,
-    /// To talk to the provider about what was launched.
-    Connection,
-    /// What a launch sends as well.
-    Launch,
-}
-
-/// What the next decision about a session needs. It stands beside [`decide`](super::decide), which would wait for ever for
-/// what nobody gathers.
-pub fn needs(o: &Outline<'_>) -> Needs {
-    if o.deleting && !o.has_finalizer {
-        return Needs::Nothing;
-    }
-    match Stage::of(o.status) {
-        Stage::Running(_) => Needs::Connection,
-        Stage::Open(_) if o.in_flight => Needs::Nothing,
-        Stage::Open(_) => Needs::Launch,
-        Stage::Waiting => {
-            let idle = o.deleting
-                || match o.spec.desired_state() {
-                    DesiredState::Running => false,
-                    DesiredState::Suspended | DesiredState::Cancelled | DesiredState::Archived => {
-                        true
-                    }
-                };
-            if idle { Needs::Nothing } else { Needs::Launch }
-        }
-        Stage::Over(over) => {
-            let looks = !o.deleting
-                && match over {
-                    Over::Unknown(_) => o.adopt,
-                    Over::Lost(_) | Over::Ended(_) => {
-                        ended::next_look(o, over).is_some_and(|left| left.is_zero())
-                    }
-                    Over::NeverLaunched => false,
-                };
-            if looks {
-                Needs::Connection
-            } else {
-                Needs::Nothing
-            }
-        }
-    }
 }
 
 /// How long ago something was begun, `begun` by uptime, as a moment of wall clock.

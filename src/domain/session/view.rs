@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use super::super::ids::{LaunchKey, RunId, SessionId};
-use super::super::remote::SessionRef;
+use super::super::remote::{Capability, SessionRef};
 use super::super::status::Draft;
 use super::super::timing::DeletionAge;
-use super::observed::{Observed, SessionView};
-use super::plan::{Guard, Recorded, StatusWrite};
+use super::observed::{Connected, Observed, ProviderFacts, SessionView};
+use super::plan::{Guard, Plan, Recorded, StatusWrite};
 use crate::api::{
-    CancelReason, CodeSessionSpec, CodeSessionStatus, DeletionPolicy, DesiredState, SendRecord,
-    SendState,
+    CancelReason, CodeSessionSpec, CodeSessionStatus, DeletionPolicy, DesiredState, Reason,
+    SendRecord, SendState, SessionPhase,
 };
 
 /// Whether the spec asks for the session's end as it stands now.
@@ -70,6 +70,15 @@ pub(super) fn observed_long_enough(o: &Observed<'_>) -> bool {
     o.uptime.saturating_sub(since) >= o.timing.deletion_slack
 }
 
+/// Whether sessions of this provider are launched from a template, and it is not there for this account.
+pub fn template_missing(provider: &ProviderFacts, connected: &Connected) -> bool {
+    provider.capabilities.contains(&Capability::Templates)
+        && connected
+            .inputs
+            .as_ref()
+            .is_some_and(|inputs| inputs.template_id.is_none())
+}
+
 /// The session at the provider, from what is recorded.
 pub fn session_ref(status: Option<&CodeSessionStatus>) -> Option<SessionRef> {
     let status = status?;
@@ -99,6 +108,22 @@ pub(super) const IF_FOUND: &str = "If you find the session at the provider, anno
 /// A new status that begins as the stored one.
 pub(super) fn draft(o: &Observed<'_>) -> Draft {
     Draft::new(o.session.status, o.session.generation, o.now)
+}
+
+/// A draft in the phase before the launch.
+pub(super) fn pending_draft(o: &Observed<'_>) -> Draft {
+    let mut draft = Draft::new(o.session.status, o.session.generation, o.now);
+    draft.status().phase = SessionPhase::Pending;
+    // Whoever waits for a slot says so anew.
+    draft.status().queue = None;
+    draft
+}
+
+/// It goes on by itself.
+pub(super) fn waiting(o: &Observed<'_>, reason: Reason, message: &str) -> Plan {
+    let mut draft = pending_draft(o);
+    draft.reconciling(reason, message);
+    Plan::store(o, draft.finish())
 }
 
 /// Notes where the launch stands.

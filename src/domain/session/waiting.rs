@@ -1,11 +1,10 @@
 //! Before the launch: what the gates say is put into the status, until none of them holds the session any more.
 
-use super::super::status::Draft;
 use super::gates::{GATES, Gate, Hold};
 use super::launch::{self, waits_after_refusal};
 use super::observed::Observed;
 use super::plan::{Effect, Note, Plan};
-use super::view::{IF_FOUND, earlier_attempt_open};
+use super::view::{IF_FOUND, earlier_attempt_open, pending_draft, waiting};
 use crate::api::{
     ConditionStatus, QueueResource, QueueStatus, Reason, RefusalRecord, SessionCondition,
     SessionPhase,
@@ -27,14 +26,14 @@ fn held(o: &Observed<'_>, gate: Gate<'_>) -> Option<Plan> {
         Gate::Pass => return None,
         Gate::Wait(hold) => waiting(o, hold.reason, &hold.message).no_later_than(hold.again),
         Gate::Block(hold) => {
-            let mut draft = draft(o);
+            let mut draft = pending_draft(o);
             let left = draft.blocked(hold.reason, &hold.message, o.timing.stalled_after);
             Plan::store(o, draft.finish())
                 .no_later_than(hold.again)
                 .due(left)
         }
         Gate::Settle(hold) => {
-            let mut draft = draft(o);
+            let mut draft = pending_draft(o);
             draft.settled(hold.reason, &hold.message);
             Plan::store(o, draft.finish())
         }
@@ -59,25 +58,9 @@ fn delete(o: &Observed<'_>) -> Plan {
     plan
 }
 
-/// A draft in the phase before the launch.
-pub(super) fn draft(o: &Observed<'_>) -> Draft {
-    let mut draft = Draft::new(o.session.status, o.session.generation, o.now);
-    draft.status().phase = SessionPhase::Pending;
-    // Whoever waits for a slot says so anew.
-    draft.status().queue = None;
-    draft
-}
-
-/// It goes on by itself.
-pub(super) fn waiting(o: &Observed<'_>, reason: Reason, message: &str) -> Plan {
-    let mut draft = draft(o);
-    draft.reconciling(reason, message);
-    Plan::store(o, draft.finish())
-}
-
 /// Ends a session that was never launched, as its spec asks.
 fn never_launched(o: &Observed<'_>, reason: Reason, message: &str) -> Plan {
-    let mut draft = draft(o);
+    let mut draft = pending_draft(o);
     if earlier_attempt_open(o) {
         let reason = Reason::LaunchOutcomeUnknown;
         let message = format!(
@@ -104,7 +87,7 @@ fn never_launched(o: &Observed<'_>, reason: Reason, message: &str) -> Plan {
 
 /// Ends a session that can never be launched as it is.
 fn fail(o: &Observed<'_>, hold: &Hold) -> Plan {
-    let mut draft = draft(o);
+    let mut draft = pending_draft(o);
     draft.set(
         SessionCondition::Launched,
         ConditionStatus::False,
@@ -117,13 +100,13 @@ fn fail(o: &Observed<'_>, hold: &Hold) -> Plan {
 
 fn refused(o: &Observed<'_>, refusal: &RefusalRecord) -> Plan {
     // Something else may have stood in its place meanwhile.
-    let mut draft = draft(o);
+    let mut draft = pending_draft(o);
     let left = waits_after_refusal(&mut draft, refusal, o.timing);
     Plan::store(o, draft.finish()).due(left)
 }
 
 fn queued(o: &Observed<'_>, of: QueueResource, position: Option<i32>, hold: &Hold) -> Plan {
-    let mut draft = draft(o);
+    let mut draft = pending_draft(o);
     let stored = o
         .session
         .status

@@ -5,8 +5,7 @@ use super::observed::Observed;
 use super::plan::{Effect, Note, Recorded};
 use super::stage::Stage;
 use super::view;
-use super::view::store;
-use super::waiting;
+use super::view::{pending_draft, store};
 use crate::api::Reason;
 
 /// What is stored when the API server refuses, with these words, what `effect` writes.
@@ -29,7 +28,7 @@ pub fn write_refused(o: &Observed<'_>, effect: &Effect, said: &str) -> Recorded 
     );
     let stage = Stage::of(o.session.status);
     let mut draft = match stage {
-        Stage::Waiting => waiting::draft(o),
+        Stage::Waiting => pending_draft(o),
         Stage::Open(_) | Stage::Running(_) | Stage::Over(_) => view::draft(o),
     };
     let patience = match stage {
