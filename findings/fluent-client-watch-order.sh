@@ -5,8 +5,8 @@
 #   callback, so the next event should wait, or at least start, in order.
 # Seen: each network chunk is worked through by a loop of its own. While the first event of one chunk is awaited, the
 #   events of the next chunk are delivered, and only then the rest of the first chunk. A callback saw ADDED, DELETED,
-#   MODIFIED of one object; the library's cache then holds the deleted object until the next re-list, ten minutes later,
-#   which reports it deleted for a second time.
+#   MODIFIED of one object. (By its code the library's own cache is filled in the same order, so it then holds a deleted
+#   object until the next re-list.)
 # Version: npm kubernetes-fluent-client 3.11.6 (the client of the Pepr operator framework).
 # What it means: "the session was cancelled, clean up" followed by "the session runs" starts the work again. Compare
 #   resourceVersion (or a deletion you have seen) in the callback; do not trust the order.

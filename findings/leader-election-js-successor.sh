@@ -8,8 +8,8 @@
 #   any more, until a new process starts. The Lease that the library creates also has no leaseDurationSeconds: the field
 #   is misspelt and the client drops it.
 # Version: npm @codedependant/kubernetes-leader-election 1.0.1 (with @kubernetes/client-node 1.4.0).
-# What it means: with two replicas a rolling update works by luck (the new Pod tries at its start); a crash of the
-#   leader of two old Pods leaves the queue of agent sessions without a worker, and both Pods are ready.
+# What it means: with two replicas a rolling update works by luck (the new Pod tries at its start). When the leader of two
+#   older Pods steps down, the queue of agent sessions has no worker any more, and the other Pod looks ready.
 set -euo pipefail
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

@@ -12,10 +12,11 @@ mod screen;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use clap::Parser;
 use codeagent_boundary::cluster::Cluster;
-use codeagent_boundary::matrix::{Selection, learn, new_seed, run_all, sample};
+use codeagent_boundary::matrix::{Selection, learn, new_seed, run_all, run_until, sample};
 use codeagent_boundary::provider::{self, UnderTest};
 use codeagent_boundary::report::Report;
 use codeagent_boundary::run::Row;
@@ -75,6 +76,9 @@ struct Arguments {
     /// With --limit: draws what this seed drew before. Default: another one each time, which is printed.
     #[arg(long, value_name = "NUMBER", requires = "limit")]
     seed: Option<u64>,
+    /// Begins no further run after this many minutes, and says how many there were.
+    #[arg(long, value_name = "NUMBER", conflicts_with = "pairs")]
+    minutes: Option<u64>,
     /// How many runs at the same time. Default: eight for each core.
     #[arg(long, value_name = "NUMBER", env = "FAULTS_PARALLEL")]
     parallel: Option<usize>,
@@ -134,12 +138,20 @@ async fn work(arguments: &Arguments) -> Result<bool, Trouble> {
         if rows.len() < all {
             println!("{} of {all} rows are run, --seed {seed}", rows.len());
         }
+        let minutes = arguments
+            .minutes
+            .map(|minutes| Duration::from_secs(60 * minutes));
+        let end = minutes.map(|minutes| Instant::now() + minutes);
         let mut screen = Screen::new("single faults", rows.len());
-        run_all(&cluster, rows, arguments.parallel(), |row, outcome| {
+        let mut ended = 0;
+        let parallel = arguments.parallel();
+        run_until(&cluster, rows, parallel, end, |row, outcome| {
+            ended += 1;
             screen.ended(row, &outcome);
             report.add(row, outcome);
         })
         .await?;
+        println!("{ended} of {all} rows were run");
     }
     conclude(&report, arguments)
 }

@@ -683,10 +683,11 @@ async fn read_list(poller: Poller, covered: Vec<Covered>) -> Done {
         .first()
         .map(|one| Arc::clone(one.followed.attached.in_lane(lane)));
     let mut page: Option<PageToken> = None;
-    if let Some(provider) = provider {
+    // Without a list, each is looked at alone.
+    if let Some(listing) = provider.as_ref().and_then(|provider| provider.listing()) {
         for _ in 0..MOST_PAGES {
             let begun = poller.uptime();
-            let answer = match provider.list(page.as_ref()).await {
+            let answer = match listing.list(page.as_ref()).await {
                 Ok(answer) => answer,
                 Err(error) => {
                     failure = Some((begun, error));

@@ -77,10 +77,6 @@ impl Provider for Scripted {
         self.verify.0.clone()
     }
 
-    async fn models(&self) -> Result<Vec<String>, ProviderError> {
-        no()
-    }
-
     async fn launch(&self, _: &LaunchRequest) -> LaunchOutcome {
         LaunchOutcome::Rejected(ProviderError::unsent(ErrorClass::Unavailable, "silent"))
     }
@@ -98,11 +94,22 @@ impl Provider for Scripted {
         (self.get)(session)
     }
 
+    async fn cancel(&self, _: &SessionRef) -> Result<CancelAnswer, ProviderError> {
+        no()
+    }
+
+    fn listing(&self) -> Option<&dyn Listing> {
+        Some(self)
+    }
+}
+
+#[async_trait]
+impl Listing for Scripted {
     async fn list(&self, _: Option<&PageToken>) -> Result<SessionPage, ProviderError> {
         (self.list)()
     }
 
-    async fn cancel(&self, _: &SessionRef) -> Result<CancelAnswer, ProviderError> {
+    async fn marked(&self, _: &MarkedRequest) -> Result<MarkedPage, ProviderError> {
         no()
     }
 }

@@ -291,12 +291,13 @@ pub struct SessionRef {
 }
 
 /// How the provider answered a stop.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CancelAnswer {
     /// Taken (2xx). Look again to see it confirmed.
     Accepted,
-    /// There was nothing to stop: it ended before, or is not stoppable now. A look decides.
-    NotCancellable,
+    /// There was nothing to stop: it ended before, or is not stoppable now. A look decides. The provider's words, if it has any, as
+    /// those of a [`ProviderError`].
+    NotCancellable(Option<String>),
     /// This provider or this session cannot be stopped at all.
     Unsupported,
 }

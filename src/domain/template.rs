@@ -122,6 +122,8 @@ pub struct Look {
     pub site: Site,
     /// What was found.
     pub found: Option<Found>,
+    /// Ids of templates that may be it but show no mark.
+    pub unmarked: Vec<String>,
 }
 
 /// A template that was found.
@@ -234,7 +236,10 @@ pub fn decide(o: &Observed<'_>) -> Step {
     match &look.found {
         Some(found) if !found.up_to_date => Step::Update,
         Some(found) => found_ready(o, site, look, found),
-        None => missing(o, site, look),
+        None => match shown_without_mark(o, site, look) {
+            Some(found) => found_ready(o, site, look, &found),
+            None => missing(o, site, look),
+        },
     }
 }
 
@@ -307,6 +312,7 @@ fn found_ready(o: &Observed<'_>, site: &Site, look: &Look, found: &Found) -> Ste
     let made = o.record.filter(|record| {
         // The claim is kept with the template that came of it: until a list has shown it, its absence means little.
         record.claim_id.is_some()
+            && o.seen.listed.as_ref() != Some(&found.id)
             && site.has(record)
             && record.id.as_ref().is_none_or(|id| *id == found.id)
     });
@@ -324,6 +330,23 @@ fn found_ready(o: &Observed<'_>, site: &Site, look: &Look, found: &Found) -> Ste
     } else {
         Step::Record(ready)
     }
+}
+
+/// The template that we made, by its id, where the provider has never shown it with its mark: it does not show marks, or cuts them.
+/// One that it has shown with its mark was taken by a person, who took the mark away.
+fn shown_without_mark(o: &Observed<'_>, site: &Site, look: &Look) -> Option<Found> {
+    let record = o
+        .record
+        .filter(|record| record.claim_id.is_some() && site.has(record))?;
+    let id = record
+        .id
+        .as_ref()
+        .filter(|id| look.unmarked.contains(id) && o.seen.listed.as_ref() != Some(id))?;
+    Some(Found {
+        id: id.clone(),
+        // What it says cannot be told from what people made of it, and a launch says everything itself.
+        up_to_date: true,
+    })
 }
 
 /// It was not found: it is made, unless an earlier try may still turn up.
@@ -355,11 +378,20 @@ fn missing(o: &Observed<'_>, site: &Site, look: &Look) -> Step {
         claimed_at: Some(whole_seconds(o.now)),
         observed_generation: None,
     };
-    let left = elsewhere.map(|record| Left {
-        id: record.id.clone(),
-        why: "the CodeAgent's key or organisation is another one now and does not see it"
-            .to_owned(),
-    });
+    let left = match (elsewhere, look.unmarked.first(), o.record) {
+        (Some(record), _, _) => Some(Left {
+            id: record.id.clone(),
+            why: "the CodeAgent's key or organisation is another one now and does not see it"
+                .to_owned(),
+        }),
+        // Without an earlier try it is nobody's business.
+        (None, Some(id), Some(_)) => Some(Left {
+            id: Some(id.clone()),
+            why: "it may be this CodeAgent's, but its name does not show our mark: another one is made"
+                .to_owned(),
+        }),
+        (None, _, _) => None,
+    };
     Step::Create(claim, left)
 }
 
@@ -453,7 +485,11 @@ fn take_away(o: &Observed<'_>) -> Step {
     let Some(look) = current_look(o, site) else {
         return Step::Find;
     };
-    match &look.found {
+    let found = look
+        .found
+        .clone()
+        .or_else(|| shown_without_mark(o, site, look));
+    match &found {
         Some(found) => match o.in_use.get(&found.id) {
             Some(Use::Staying(count)) => leave(Some(&found.id), in_use(*count)),
             // Each of them wakes its CodeAgent when it goes.

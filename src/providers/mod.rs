@@ -7,7 +7,6 @@ pub mod credential;
 pub mod error;
 pub mod http;
 pub mod registry;
-pub mod templates;
 
 mod cursor;
 mod firebender;

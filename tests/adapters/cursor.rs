@@ -7,12 +7,12 @@ use std::time::Duration;
 use crate::support::*;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use codeagent_operator::api::ProviderKind;
+use codeagent_operator::api::{ModelSpec, ProviderKind, PullRequestSpec};
 use codeagent_operator::domain::ids::{RunId, SessionId};
 use codeagent_operator::domain::snapshot::{RemotePhase, Usage};
 use codeagent_operator::providers::contract::{
     AdoptAnswer, AdoptRequest, CancelAnswer, Found, ItemDetail, LaunchOutcome, LaunchRequest,
-    Launched, ModelChoice, PageToken, Provider, PullRequestPolicy, SessionRef,
+    Launched, PageToken, Provider, SessionRef,
 };
 use codeagent_operator::providers::error::{ErrorClass, Subject};
 use jiff::Timestamp;
@@ -94,13 +94,13 @@ async fn a_plain_launch_sends_our_id_and_leaves_every_default_to_cursor() {
     .await;
     let request = LaunchRequest {
         reference: None,
-        model: Some(ModelChoice {
+        model: Some(ModelSpec {
             id: "auto".into(),
             params: BTreeMap::new(),
         }),
-        pull_request: PullRequestPolicy {
+        pull_request: PullRequestSpec {
             skip_reviewer_request: true,
-            ..PullRequestPolicy::default()
+            ..no_pull_request()
         },
         ..launch_request()
     };
@@ -126,11 +126,11 @@ async fn a_launch_with_every_setting_sends_every_setting() {
     let server = Server::start(|_| reply(201, json!({"agent": agent("bc-1")}))).await;
     let request = LaunchRequest {
         name: "ä".repeat(200),
-        model: Some(ModelChoice {
+        model: Some(ModelSpec {
             id: "composer-2".into(),
             params: [("fast".to_owned(), "true".to_owned())].into(),
         }),
-        pull_request: PullRequestPolicy {
+        pull_request: PullRequestSpec {
             auto_create: true,
             work_on_current_branch: true,
             skip_reviewer_request: true,
@@ -430,6 +430,8 @@ async fn a_hint_changes_with_the_date_the_run_and_the_status() {
         })
         .await;
         let page = cursor(&server)
+            .listing()
+            .unwrap()
             .list(Some(&PageToken("a b".into())))
             .await
             .unwrap();
@@ -464,7 +466,8 @@ async fn a_cancel_goes_to_the_newest_run_and_may_be_repeated() {
         .cancel(&session("bc-1", Some("run-ended")))
         .await
         .unwrap();
-    assert_eq!(ended, CancelAnswer::NotCancellable);
+    let words = Some("because of run_not_cancellable".to_owned());
+    assert_eq!(ended, CancelAnswer::NotCancellable(words));
     let broken = provider
         .cancel(&session("bc-1", Some("run-broken")))
         .await
@@ -533,7 +536,12 @@ async fn models_are_texts_or_objects_and_bounded() {
     ];
     items.extend((0..200).map(|n| json!(format!("model-{n}"))));
     let server = Server::start(move |_| reply(200, json!({"items": items}))).await;
-    let models = cursor(&server).models().await.unwrap();
+    let models = cursor(&server)
+        .models()
+        .unwrap()
+        .list_models()
+        .await
+        .unwrap();
     assert_eq!(models[..3], ["composer-2", "gpt-5.5", "model-0"]);
     assert_eq!(models.len(), 100);
 }

@@ -7,14 +7,15 @@ use crate::support::*;
 use axum::response::Response;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use codeagent_operator::api::{CursorApiVersion, CursorSpec, ProviderKind, ProviderSpec};
+use codeagent_operator::api::{
+    CursorApiVersion, CursorSpec, ModelSpec, ProviderKind, ProviderSpec, PullRequestSpec,
+};
 use codeagent_operator::domain::ids::{InstallationId, SessionId};
 use codeagent_operator::domain::marker::Marker;
 use codeagent_operator::domain::snapshot::RemotePhase;
 use codeagent_operator::providers::contract::{
     AdoptAnswer, AdoptRequest, CancelAnswer, Connection, Found, ItemDetail, LaunchOutcome,
-    LaunchRequest, ListDetail, ModelChoice, PageToken, Provider, ProviderType, PullRequestPolicy,
-    Recovery, SessionRef,
+    LaunchRequest, ListDetail, PageToken, Provider, ProviderType, Recovery, SessionRef,
 };
 use codeagent_operator::providers::error::ErrorClass;
 use codeagent_operator::providers::registry::Registry;
@@ -137,14 +138,14 @@ async fn a_plain_launch_leaves_every_default_to_cursor() {
     .await;
     let request = LaunchRequest {
         reference: None,
-        model: Some(ModelChoice {
+        model: Some(ModelSpec {
             id: "auto".into(),
             params: Default::default(),
         }),
         // Without a pull request there is nobody to leave unasked.
-        pull_request: PullRequestPolicy {
+        pull_request: PullRequestSpec {
             skip_reviewer_request: true,
-            ..PullRequestPolicy::default()
+            ..no_pull_request()
         },
         ..launch_request()
     };
@@ -175,15 +176,15 @@ async fn a_plain_launch_leaves_every_default_to_cursor() {
 async fn a_full_launch_sends_everything_that_was_asked_for() {
     let server = Server::start(|_| reply(201, agent("bc_1", IN_WINDOW))).await;
     let request = LaunchRequest {
-        model: Some(ModelChoice {
+        model: Some(ModelSpec {
             id: "claude-4-sonnet".into(),
             params: Default::default(),
         }),
-        pull_request: PullRequestPolicy {
+        pull_request: PullRequestSpec {
             auto_create: true,
             skip_reviewer_request: true,
             branch_name: Some("feature/x".into()),
-            ..PullRequestPolicy::default()
+            ..no_pull_request()
         },
         ..launch_request()
     };
@@ -209,9 +210,9 @@ async fn a_full_launch_sends_everything_that_was_asked_for() {
 async fn a_pull_request_with_reviewers_is_opened_in_the_users_name() {
     let server = Server::start(|_| reply(201, agent("bc_1", IN_WINDOW))).await;
     let request = LaunchRequest {
-        pull_request: PullRequestPolicy {
+        pull_request: PullRequestSpec {
             auto_create: true,
-            ..PullRequestPolicy::default()
+            ..no_pull_request()
         },
         ..launch_request()
     };
@@ -243,7 +244,12 @@ async fn a_look_tells_branch_pull_request_page_and_summary() {
 async fn a_stop_is_taken_or_there_is_nothing_to_stop() {
     for (status, answer) in [
         (200, Some(CancelAnswer::Accepted)),
-        (409, Some(CancelAnswer::NotCancellable)),
+        (
+            409,
+            Some(CancelAnswer::NotCancellable(Some(
+                "HTTP 409 Conflict".into(),
+            ))),
+        ),
         (400, None),
         (404, None),
         (500, None),
@@ -272,7 +278,7 @@ async fn what_has_ended_is_not_stopped_and_so_never_passes_for_stopped() {
         })
         .await;
         let answer = cursor(&server).cancel(&session("bc_1")).await.unwrap();
-        assert_eq!(answer, CancelAnswer::NotCancellable);
+        assert_eq!(answer, CancelAnswer::NotCancellable(None));
         assert_eq!(server.lines(), ["GET /v0/agents/bc_1"]);
     }
 }
@@ -302,7 +308,7 @@ async fn the_list_tells_everything_page_by_page() {
     })
     .await;
     let provider = cursor(&server);
-    let first = provider.list(None).await.unwrap();
+    let first = provider.listing().unwrap().list(None).await.unwrap();
     assert_eq!(first.items.len(), 1);
     let ItemDetail::Full(snapshot) = &first.items[0].detail else {
         panic!()
@@ -315,7 +321,12 @@ async fn the_list_tells_everything_page_by_page() {
             .unwrap()
     );
     assert_eq!(first.next, Some(PageToken("bc_def456".into())));
-    let last = provider.list(first.next.as_ref()).await.unwrap();
+    let last = provider
+        .listing()
+        .unwrap()
+        .list(first.next.as_ref())
+        .await
+        .unwrap();
     assert_eq!((last.items.len(), last.next), (1, None));
 }
 
@@ -334,7 +345,7 @@ async fn the_account_is_the_user_or_else_the_key_and_the_models_are_listed() {
     assert_eq!(account.name.as_deref(), Some("CI"));
     assert_eq!(account.email.as_deref(), Some("dev@acme.com"));
     assert_eq!(
-        provider.models().await.unwrap(),
+        provider.models().unwrap().list_models().await.unwrap(),
         ["claude-4-sonnet", "gpt-5.2"]
     );
     assert_eq!(server.lines(), ["GET /v0/me", "GET /v0/models"]);

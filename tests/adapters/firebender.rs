@@ -5,13 +5,15 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::support::*;
 use axum::response::Response;
-use codeagent_operator::api::{FirebenderMode, FirebenderSpec, ProviderKind, ProviderSpec};
+use codeagent_operator::api::{
+    FirebenderMode, FirebenderSpec, ModelSpec, ProviderKind, ProviderSpec, PullRequestSpec,
+};
 use codeagent_operator::domain::ids::{InstallationId, SessionId};
 use codeagent_operator::domain::marker::Marker;
 use codeagent_operator::domain::snapshot::RemotePhase;
 use codeagent_operator::providers::contract::{
     AdoptAnswer, AdoptRequest, CancelAnswer, Connection, Found, ItemDetail, LaunchOutcome,
-    LaunchRequest, ModelChoice, PageToken, Provider, PullRequestPolicy, ScanState, SessionRef,
+    LaunchRequest, PageToken, Provider, ScanState, SessionRef,
 };
 use codeagent_operator::providers::error::ErrorClass;
 use codeagent_operator::providers::registry::Registry;
@@ -171,14 +173,14 @@ async fn a_launch_with_every_setting_sends_every_setting() {
     };
     let request = LaunchRequest {
         reference: None,
-        model: Some(ModelChoice {
+        model: Some(ModelSpec {
             id: "claude-sonnet-4-5-20250929".into(),
             params: Default::default(),
         }),
-        pull_request: PullRequestPolicy {
+        pull_request: PullRequestSpec {
             auto_create: true,
             branch_name: Some("feature/x".into()),
-            ..PullRequestPolicy::default()
+            ..no_pull_request()
         },
         ..launch_request()
     };
@@ -205,7 +207,7 @@ async fn a_launch_with_every_setting_sends_every_setting() {
 async fn the_default_model_and_mode_are_left_to_the_provider() {
     let server = Server::start(|_| reply(201, documented())).await;
     let request = LaunchRequest {
-        model: Some(ModelChoice {
+        model: Some(ModelSpec {
             id: "auto".into(),
             params: Default::default(),
         }),
@@ -240,12 +242,16 @@ async fn a_look_tells_everything_but_the_token() {
     assert!(!format!("{snapshot:?}").contains("canary"));
 }
 
+fn refused(words: &str) -> CancelAnswer {
+    CancelAnswer::NotCancellable(Some(words.to_owned()))
+}
+
 #[tokio::test]
 async fn a_stop_is_taken_or_there_is_nothing_to_stop() {
     for (status, answer) in [
         (200, Some(CancelAnswer::Accepted)),
-        (409, Some(CancelAnswer::NotCancellable)),
-        (400, Some(CancelAnswer::NotCancellable)),
+        (409, Some(refused("HTTP 409 Conflict"))),
+        (400, Some(refused("HTTP 400 Bad Request"))),
         (404, None),
         (500, None),
     ] {
@@ -272,14 +278,19 @@ async fn the_list_tells_everything_and_one_broken_item_costs_itself() {
     })
     .await;
     let provider = firebender(&server);
-    let page = provider.list(None).await.unwrap();
+    let page = provider.listing().unwrap().list(None).await.unwrap();
     assert_eq!(page.items.len(), 1);
     let ItemDetail::Full(snapshot) = &page.items[0].detail else {
         panic!()
     };
     assert_eq!(snapshot.session_id, page.items[0].session_id);
     assert_eq!(page.next, Some(PageToken("a/b".into())));
-    let last = provider.list(page.next.as_ref()).await.unwrap();
+    let last = provider
+        .listing()
+        .unwrap()
+        .list(page.next.as_ref())
+        .await
+        .unwrap();
     assert_eq!(last.next, None);
 }
 

@@ -6,17 +6,19 @@ use std::time::Duration;
 
 use crate::support::*;
 use axum::response::Response;
-use codeagent_operator::api::{FlapjackSpec, ProviderKind, ProviderSpec};
+use codeagent_operator::api::{
+    FlapjackSpec, ModelSpec, ProviderKind, ProviderSpec, PullRequestSpec,
+};
 use codeagent_operator::domain::ids::{InstallationId, RunId, SessionId};
 use codeagent_operator::domain::marker::Marker;
 use codeagent_operator::domain::snapshot::RemotePhase;
 use codeagent_operator::providers::contract::{
     AdoptAnswer, AdoptRequest, CancelAnswer, Connection, Found, ItemDetail, LaunchOutcome,
-    LaunchRequest, ModelChoice, Provider, PullRequestPolicy, SessionRef,
+    LaunchRequest, Provider, SessionRef,
 };
+use codeagent_operator::providers::contract::{StoredTemplate, Template, TemplateMark};
 use codeagent_operator::providers::error::{ErrorClass, Sent};
 use codeagent_operator::providers::registry::Registry;
-use codeagent_operator::providers::templates::{StoredTemplate, Template, TemplateMark};
 use serde_json::{Value, json};
 
 fn flapjack(server: &Server) -> Arc<dyn Provider> {
@@ -167,11 +169,11 @@ async fn a_full_launch_sends_everything_that_was_asked_for() {
     let server = Server::start(|_| reply(201, json!({"session_id": "cs-456"}))).await;
     let request = LaunchRequest {
         reference: None,
-        model: Some(ModelChoice {
+        model: Some(ModelSpec {
             id: "composer-2".into(),
             params: [("effort".to_owned(), "high".to_owned())].into(),
         }),
-        pull_request: PullRequestPolicy {
+        pull_request: PullRequestSpec {
             auto_create: true,
             work_on_current_branch: true,
             skip_reviewer_request: true,
@@ -266,7 +268,12 @@ async fn the_list_is_enough_for_active_sessions_and_points_to_those_that_have_en
         )
     })
     .await;
-    let page = in_org(&server, "org-456").list(None).await.unwrap();
+    let page = in_org(&server, "org-456")
+        .listing()
+        .unwrap()
+        .list(None)
+        .await
+        .unwrap();
     assert_eq!(
         server.lines(),
         ["GET /api/code-sessions?orgId=org-456&archived=false"]
@@ -299,9 +306,13 @@ async fn a_stop_is_taken_impossible_too_early_or_to_be_tried_again() {
         (
             409,
             "SESSION_NOT_ACTIVE",
-            Some(CancelAnswer::NotCancellable),
+            Some(CancelAnswer::NotCancellable(Some("because".into()))),
         ),
-        (422, "INVALID_STATUS", Some(CancelAnswer::NotCancellable)),
+        (
+            422,
+            "INVALID_STATUS",
+            Some(CancelAnswer::NotCancellable(Some("because".into()))),
+        ),
         (502, "cursor_cancel_failed", None),
         (404, "NOT_FOUND", None),
     ] {
@@ -467,9 +478,9 @@ fn template() -> Template {
         repository: Some(REPOSITORY.into()),
         reference: None,
         model: None,
-        pull_request: PullRequestPolicy {
+        pull_request: PullRequestSpec {
             auto_create: true,
-            ..PullRequestPolicy::default()
+            ..no_pull_request()
         },
     }
 }
@@ -519,7 +530,9 @@ async fn a_template_is_found_by_its_mark_and_of_two_the_oldest() {
     let server = Server::start(move |_| reply(200, &all)).await;
     let provider = in_org(&server, "org-456");
     let templates = provider.templates().unwrap();
-    let found = templates.find(&template()).await.unwrap().unwrap();
+    let found = templates.find(&template(), None).await.unwrap();
+    assert_eq!(found.unmarked, [""; 0]);
+    let found = found.marked.unwrap();
     assert_eq!((found.id.as_str(), found.up_to_date), ("ca-old", false));
     assert_eq!(server.lines(), ["GET /api/code-agents?orgId=org-456"]);
 
@@ -530,7 +543,51 @@ async fn a_template_is_found_by_its_mark_and_of_two_the_oldest() {
         },
         ..template()
     };
-    assert_eq!(templates.find(&another).await.unwrap(), None);
+    assert_eq!(templates.find(&another, None).await.unwrap().marked, None);
+}
+
+/// What a provider may make of a name: another spelling, a cut, or nothing left of the mark.
+#[tokio::test]
+async fn a_template_whose_name_was_altered_is_found_or_may_be_ours() {
+    for (name, marked, unmarked) in [
+        (
+            r"Bug Fixer \[codeagents.dev/0a1b2c3d/agent-uid\]",
+            true,
+            false,
+        ),
+        (
+            "Bug Fixer &#91;codeagents.dev/0a1b2c3d/agent-uid&#93;",
+            true,
+            false,
+        ),
+        ("Bug Fixer codeagents.dev/0a1b2c3d/agent-uid", true, false),
+        ("Bug Fixer [codeagents.dev/0a1b2c3d/agent-uid", true, false),
+        ("Bug Fixer [codeagents.dev/0a1b2c3d/agent-ui…", false, true),
+        ("Bug Fixer [codeagents.dev/0a1b", false, true),
+        ("Bug Fixer", false, true),
+        (
+            "Bug Fixer [codeagents.dev/ffffffff/agent-uid]",
+            false,
+            false,
+        ),
+        ("Bug", false, false),
+        ("Another", false, false),
+    ] {
+        let mut altered = stored("ca-1", "2026-05-06T12:00:00Z");
+        altered["name"] = name.into();
+        let all = json!([altered]);
+        let server = Server::start(move |_| reply(200, &all)).await;
+        let provider = flapjack(&server);
+        let templates = provider.templates().unwrap();
+        let found = templates.find(&template(), None).await.unwrap();
+        let seen = (found.marked.is_some(), !found.unmarked.is_empty());
+        assert_eq!(seen, (marked, unmarked), "{name}");
+        if let Some(found) = found.marked {
+            assert!(found.up_to_date, "{name}");
+        }
+        let known = templates.find(&template(), Some("ca-1")).await.unwrap();
+        assert_ne!(known.marked.is_some(), known.unmarked == ["ca-1"], "{name}");
+    }
 }
 
 #[tokio::test]
@@ -562,10 +619,10 @@ async fn what_somebody_changed_is_noticed_and_what_is_the_same_is_not() {
         let found = provider
             .templates()
             .unwrap()
-            .find(&template())
+            .find(&template(), None)
             .await
             .unwrap();
-        let found = found.unwrap();
+        let found = found.marked.unwrap();
         assert_eq!(found.up_to_date, up_to_date, "{field}");
         assert_eq!(found.has_preamble, field == "preamble" && !up_to_date);
     }
@@ -584,7 +641,7 @@ async fn a_template_is_made_changed_and_deleted_and_never_has_a_preamble() {
     assert_eq!(templates.create(&template()).await.unwrap(), "ca-1");
     let changed = Template {
         reference: Some("dev".into()),
-        model: Some(ModelChoice {
+        model: Some(ModelSpec {
             id: "composer-2".into(),
             params: [("effort".to_owned(), "high".to_owned())].into(),
         }),
@@ -673,7 +730,7 @@ async fn templates_that_cannot_be_read_are_never_made_a_second_time() {
     let error = provider
         .templates()
         .unwrap()
-        .find(&template())
+        .find(&template(), None)
         .await
         .unwrap_err();
     assert_eq!(error.class, ErrorClass::Protocol);

@@ -13,7 +13,7 @@ use codeagent_operator::domain::ids::SessionId;
 use codeagent_operator::providers::contract::{LaunchOutcome, LaunchRequest, SessionRef};
 use codeagent_operator::providers::error::{ErrorClass, ProviderError, Sent};
 use codeagent_operator::providers::http::{
-    HttpObserver, HttpSettings, HttpStack, Operation, RateLimit,
+    HttpObserver, HttpSettings, HttpStack, Operation, RateLimit, Reach,
 };
 use codeagent_operator::providers::registry::Registry;
 use futures::StreamExt;
@@ -294,7 +294,7 @@ async fn large_answers_share_one_budget_and_small_ones_need_none() {
     });
     let cursor = connect(&http, Cursor, &server.url);
     let listing = Arc::clone(&cursor);
-    let listing = tokio::spawn(async move { listing.list(None).await });
+    let listing = tokio::spawn(async move { listing.listing().unwrap().list(None).await });
     while server.lines().is_empty() {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
@@ -312,6 +312,34 @@ async fn large_answers_share_one_budget_and_small_ones_need_none() {
     }
     assert!(waited);
     listing.abort();
+}
+
+/// An endpoint that a user of the cluster chose is never one inside, whatever its name is, and nothing of the network is told.
+#[tokio::test]
+async fn a_guarded_connection_reaches_no_private_address_and_says_who_can_allow_it() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let strict = HttpSettings {
+        allow_http: false,
+        ..settings()
+    };
+    let http = stack(strict).reaching(Reach::Public);
+    let by_name = format!("https://localhost:{port}").parse().unwrap();
+    let cursor = connect(&http, Cursor, &by_name);
+    let error = rejected(cursor.launch(&launch_request()).await);
+    assert_eq!(error.sent, Sent::Nothing);
+    assert!(error.message.contains("--allow-endpoint-hosts"), "{error}");
+    assert!(!error.message.contains("127.0.0.1"), "{error}");
+    let by_address = format!("https://127.0.0.1:{port}").parse().unwrap();
+    let refused = Registry::get(Cursor)
+        .unwrap()
+        .connect(connection(&http, Cursor, &by_address, KEY))
+        .err()
+        .unwrap();
+    assert_eq!(refused.class, ErrorClass::InvalidRequest);
+    let nobody = listener.accept().unwrap_err();
+    assert_eq!(nobody.kind(), std::io::ErrorKind::WouldBlock);
 }
 
 #[tokio::test]

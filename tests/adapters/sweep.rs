@@ -237,7 +237,7 @@ fn ids(page: &MarkedPage) -> Vec<&str> {
 async fn round(provider: &dyn Provider, mut request: MarkedRequest) -> (Vec<Marked>, usize) {
     let mut all = Vec::new();
     for calls in 1..20 {
-        let page = provider.marked(&request).await.unwrap();
+        let page = provider.listing().unwrap().marked(&request).await.unwrap();
         let found = page.found.iter().map(|it| it.snapshot.session_id.clone());
         let seen = found.chain(page.foreign).collect();
         request.known = request.known.and(seen);
@@ -263,7 +263,13 @@ async fn only_sessions_of_this_installation_are_found_and_say_whose_they_are() {
                 fake("bc-made-up", ours("uid-2")),
             ]))
             .await;
-        let page = adapter.connect(&server).marked(&request()).await.unwrap();
+        let page = adapter
+            .connect(&server)
+            .listing()
+            .unwrap()
+            .marked(&request())
+            .await
+            .unwrap();
         assert_eq!(
             ids(&page),
             [with_our_id.as_str(), "bc-made-up"],
@@ -317,7 +323,13 @@ async fn what_is_known_or_too_old_costs_no_look_and_nothing_is_too_new() {
             known: [SessionId::new("known")].into(),
             ..request()
         };
-        let page = adapter.connect(&server).marked(&request).await.unwrap();
+        let page = adapter
+            .connect(&server)
+            .listing()
+            .unwrap()
+            .marked(&request)
+            .await
+            .unwrap();
         let expected = ["of-the-future", "long-running", "just-ended"];
         assert_eq!(ids(&page), expected, "{adapter:?}");
         let ended: Vec<bool> = page
@@ -342,7 +354,12 @@ async fn one_that_cannot_be_judged_yet_is_in_no_answer_and_looked_at_again_in_th
         ]);
         let server = adapter.serve(&fakes).await;
         let provider = adapter.connect(&server);
-        let page = provider.marked(&request()).await.unwrap();
+        let page = provider
+            .listing()
+            .unwrap()
+            .marked(&request())
+            .await
+            .unwrap();
         assert_eq!(ids(&page), ["clear"], "{adapter:?}");
         assert_eq!((page.foreign.len(), page.resume), (0, None), "{adapter:?}");
         fakes.lock().unwrap()[0].readable = true;
@@ -350,7 +367,7 @@ async fn one_that_cannot_be_judged_yet_is_in_no_answer_and_looked_at_again_in_th
             known: [SessionId::new("clear")].into(),
             ..request()
         };
-        let page = provider.marked(&next).await.unwrap();
+        let page = provider.listing().unwrap().marked(&next).await.unwrap();
         assert_eq!(ids(&page), ["late"], "{adapter:?}");
     }
 }
@@ -363,7 +380,12 @@ async fn a_large_account_takes_several_bounded_calls_and_every_session_one_look(
             .collect();
         let server = adapter.serve(&shared(all)).await;
         let provider = adapter.connect(&server);
-        let first = provider.marked(&request()).await.unwrap();
+        let first = provider
+            .listing()
+            .unwrap()
+            .marked(&request())
+            .await
+            .unwrap();
         assert!(first.found.len() < 100, "{adapter:?}");
         assert!(first.resume.is_some(), "{adapter:?}");
         let (found, calls) = round(provider.as_ref(), request()).await;
@@ -391,6 +413,8 @@ async fn a_key_that_is_refused_is_an_error_and_nothing_else_is_asked() {
         let server = Server::start(|_| refusal(401, "unauthorized")).await;
         let error = adapter
             .connect(&server)
+            .listing()
+            .unwrap()
             .marked(&request())
             .await
             .unwrap_err();
@@ -403,7 +427,6 @@ async fn a_key_that_is_refused_is_an_error_and_nothing_else_is_asked() {
 async fn a_provider_without_a_list_has_nothing_to_search() {
     let server = Server::start(|_| refusal(500, "internal_error")).await;
     let firetiger = connect(&stack(settings()), ProviderKind::Firetiger, &server.url);
-    let page = firetiger.marked(&request()).await.unwrap();
-    assert_eq!(page, MarkedPage::default());
+    assert!(firetiger.listing().is_none());
     assert_eq!(server.lines(), [""; 0]);
 }

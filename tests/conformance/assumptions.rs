@@ -121,7 +121,7 @@ async fn what_a_stop_leaves_as_status_at_cursor_v0_is_open() {
         assert_eq!(snapshot.phase, shown, "{status:?}");
         let again = bench.provider.cancel(&session).await.unwrap();
         let expected = match snapshot.phase.is_terminal() {
-            true => CancelAnswer::NotCancellable,
+            true => CancelAnswer::NotCancellable(None),
             false => CancelAnswer::Accepted,
         };
         assert_eq!(again, expected, "{status:?}");

@@ -3,17 +3,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use codeagent_operator::api::PullRequestSpec;
 use codeagent_operator::domain::ids::{LaunchKey, SessionId};
 use codeagent_operator::domain::marker::Marker;
 use codeagent_operator::domain::snapshot::Snapshot;
 use codeagent_operator::providers::contract::{
     API_KEY, AdoptAnswer, AdoptRequest, Capability, Connection, Found, LaunchOutcome,
-    LaunchRequest, Launched, Provider, PullRequestPolicy, SessionRef,
+    LaunchRequest, Launched, PageToken, Provider, SessionPage, SessionRef,
 };
+use codeagent_operator::providers::contract::{Template, TemplateMark};
 use codeagent_operator::providers::credential::Credential;
 use codeagent_operator::providers::error::ProviderError;
 use codeagent_operator::providers::http::{HttpSettings, HttpStack, RateLimit};
-use codeagent_operator::providers::templates::{Template, TemplateMark};
 use codeagent_simulator::{
     Fault, FaultKind, Key, LaunchFilter, Matcher, OperationClass, RequestRecord, Script,
     SessionView, Simulator, SimulatorOptions, TimeFlow,
@@ -21,7 +22,8 @@ use codeagent_simulator::{
 use jiff::Timestamp;
 
 use crate::provider_support::{
-    REPOSITORY, adopt_request, installation, launch_request, settings, stack, window,
+    REPOSITORY, adopt_request, installation, launch_request, no_pull_request, settings, stack,
+    window,
 };
 use crate::subject::Subject;
 
@@ -122,9 +124,9 @@ impl Bench {
         LaunchRequest {
             key: LaunchKey::derive("namespace-uid", uid, attempt),
             prompt: prompt(&Marker::launch(installation(), uid, attempt)),
-            pull_request: PullRequestPolicy {
+            pull_request: PullRequestSpec {
                 auto_create: can(Capability::AutoCreatePullRequest),
-                ..PullRequestPolicy::default()
+                ..no_pull_request()
             },
             issue: can(Capability::Issue).then(|| "issues/FT-42".to_owned()),
             template_id: self.template.clone(),
@@ -191,6 +193,19 @@ impl Bench {
             }
         }
         panic!("{:?}: no answer in {MANY_PASSES} passes", self.subject);
+    }
+
+    /// A page of the list; where there is no list, one that is empty.
+    pub async fn list(&self, page: Option<&PageToken>) -> Result<SessionPage, ProviderError> {
+        let listing = self.provider.listing();
+        assert_eq!(listing.is_some(), self.subject.can(Capability::List));
+        match listing {
+            Some(listing) => listing.list(page).await,
+            None => Ok(SessionPage {
+                items: Vec::new(),
+                next: None,
+            }),
+        }
     }
 
     pub async fn get(&self, session: &SessionId) -> Snapshot {
@@ -288,7 +303,7 @@ pub fn template() -> Template {
         repository: Some(REPOSITORY.into()),
         reference: None,
         model: None,
-        pull_request: PullRequestPolicy::default(),
+        pull_request: no_pull_request(),
     }
 }
 

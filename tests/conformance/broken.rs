@@ -184,7 +184,7 @@ async fn an_odd_item_costs_only_itself(subject: Subject) {
         good("bc-1")
     );
     // The same list under every name that a provider has for it, and as itself.
-    let body = match bench.provider.list(None).await.unwrap().items.is_empty() {
+    let body = match bench.list(None).await.unwrap().items.is_empty() {
         true => r#"{"links":[7,null,{"title":"no url"}]}"#.to_owned(),
         false if subject == Subject::Flapjack => items,
         false => format!(r#"{{"agents":{items},"items":{items}}}"#),
@@ -193,7 +193,7 @@ async fn an_odd_item_costs_only_itself(subject: Subject) {
         Matcher::class(codeagent_simulator::OperationClass::List),
         respond(200, &body),
     );
-    let page = bench.provider.list(None).await.unwrap();
+    let page = bench.list(None).await.unwrap();
     let ids: Vec<&str> = page
         .items
         .iter()

@@ -59,18 +59,25 @@ impl Calls {
             answer => answers.push(("adopt", shown(answer))),
         }
         if subject.can(Capability::ListModels) {
-            answers.push(("models", shown(provider.models().await)));
+            answers.push((
+                "models",
+                shown(provider.models().unwrap().list_models().await),
+            ));
         }
         if subject.can(Capability::List) {
-            answers.push(("list", shown(provider.list(None).await)));
-            let marked = provider.marked(&self.everything_marked()).await;
+            answers.push(("list", shown(provider.listing().unwrap().list(None).await)));
+            let marked = provider
+                .listing()
+                .unwrap()
+                .marked(&self.everything_marked())
+                .await;
             answers.push(("marked", shown(marked)));
         }
         if subject.can(Capability::Cancel) {
             answers.push(("cancel", shown(provider.cancel(&self.session).await)));
         }
         if let Some(templates) = provider.templates() {
-            let known = templates.find(&template()).await;
+            let known = templates.find(&template(), None).await;
             answers.push(("find a template", shown(known)));
             let created = templates.create(&template()).await;
             answers.push(("create a template", shown(created)));

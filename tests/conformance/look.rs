@@ -177,7 +177,7 @@ async fn a_session_of_another_account_is_not_found(subject: Subject) {
 async fn all_pages(bench: &Bench) -> Vec<ListItem> {
     let (mut items, mut next, mut seen) = (Vec::new(), None::<PageToken>, BTreeSet::new());
     loop {
-        let page = bench.provider.list(next.as_ref()).await.unwrap();
+        let page = bench.list(next.as_ref()).await.unwrap();
         items.extend(page.items);
         match page.next {
             None => return items,
@@ -251,7 +251,7 @@ async fn a_hint_changes_when_the_session_does(subject: Subject) {
     let mut seen = Vec::new();
     for step in [Duration::ZERO, 3 * STAGE, WORK] {
         bench.pass(step);
-        let page = bench.provider.list(None).await.unwrap();
+        let page = bench.list(None).await.unwrap();
         seen.extend(page.items.into_iter().map(|item| match item.detail {
             ItemDetail::Hint(hint) => hint,
             ItemDetail::Full(snapshot) => format!("{:?}", snapshot.phase),

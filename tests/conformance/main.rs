@@ -1,4 +1,4 @@
-//! The contract of `src/providers/contract.rs`, for every adapter alike: each contract test runs once for every [`subject::Subject`]
+//! The contract of `src/providers/contract`, for every adapter alike: each contract test runs once for every [`subject::Subject`]
 //! against the simulated provider, through [`Provider`](codeagent_operator::providers::contract::Provider) alone.
 //!
 //! What an adapter need not do follows from what it says of itself (capabilities, recovery), never from its name. To add an adapter, add its

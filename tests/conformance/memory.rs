@@ -97,7 +97,7 @@ async fn looked_at(bench: &Bench, what: &str) {
             if !bench.subject.can(Capability::List) {
                 continue;
             }
-            match bench.provider.list(None).await {
+            match bench.list(None).await {
                 Ok(page) => {
                     for item in page.items {
                         let size = match item.detail {
@@ -228,7 +228,10 @@ async fn errors(bench: &Bench, provider: &dyn Provider) -> Vec<(&'static str, Pr
         other => panic!("{other:?}"),
     }
     if bench.subject.can(Capability::List) {
-        errors.push(("list", provider.list(None).await.unwrap_err()));
+        errors.push((
+            "list",
+            provider.listing().unwrap().list(None).await.unwrap_err(),
+        ));
     }
     if bench.subject.can(Capability::Cancel) {
         errors.push(("cancel", provider.cancel(&session).await.unwrap_err()));

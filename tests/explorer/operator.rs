@@ -1000,7 +1000,7 @@ impl State {
                     let luck = luck.take().unwrap_or(Luck::Good);
                     let answer = match self.stop(world, id, decided.sight.site(), luck)? {
                         Answer::Stopped => Some(CancelAnswer::Accepted),
-                        Answer::NotCancellable => Some(CancelAnswer::NotCancellable),
+                        Answer::NotCancellable => Some(CancelAnswer::NotCancellable(None)),
                         _ => None,
                     };
                     if answer == Some(CancelAnswer::Accepted) && world.is(Mutant::StopBelieved) {

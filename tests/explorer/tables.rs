@@ -484,7 +484,7 @@ impl World {
                     .ok_or_else(|| error(ErrorClass::Unavailable, Sent::Possibly)),
             },
             Answer::Stopped => Outcome::Stopped(Ok(CancelAnswer::Accepted)),
-            Answer::NotCancellable => Outcome::Stopped(Ok(CancelAnswer::NotCancellable)),
+            Answer::NotCancellable => Outcome::Stopped(Ok(CancelAnswer::NotCancellable(None))),
             Answer::StopFailed => Outcome::Stopped(Err(error(ErrorClass::Timeout, Sent::Possibly))),
         }
     }

@@ -366,7 +366,7 @@ fn key_reference(agent: &CodeAgent) -> KeyReference {
 
 /// Models are a comfort: a provider that does not list them now is asked again at the next check.
 async fn list_models(linked: &Linked) -> Option<Vec<String>> {
-    match linked.provider.models().await {
+    match linked.provider.models()?.list_models().await {
         Ok(models) => Some(models),
         Err(error) => {
             tracing::debug!(

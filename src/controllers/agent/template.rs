@@ -21,9 +21,11 @@ use crate::domain::session::Stage;
 use crate::domain::template::{
     Found, Left, Look, Observed, Place, Request, Site, Standing, Step, Use, decide, failure,
 };
-use crate::providers::contract::{ModelChoice, ProviderType, PullRequestPolicy};
+use crate::providers::contract::ProviderType;
+use crate::providers::contract::{
+    FoundTemplates, StoredTemplate, Template, TemplateMark, Templates,
+};
 use crate::providers::http::nothing_was_started;
-use crate::providers::templates::{StoredTemplate, Template, TemplateMark, Templates};
 use crate::runtime::write::{Write, WriteError};
 
 /// Steps in a row in one pass: a template's whole life has fewer.
@@ -306,7 +308,6 @@ impl Keeper<'_> {
         let spec = &self.agent.spec;
         let repository = spec.repository.as_ref();
         let model = &spec.model;
-        let pull_request = &spec.pull_request;
         Template {
             mark: TemplateMark {
                 installation: self.scope.context.installation.clone(),
@@ -319,16 +320,8 @@ impl Keeper<'_> {
             description: spec.description.clone(),
             repository: repository.and_then(|repository| repository.url.clone()),
             reference: repository.and_then(|repository| repository.reference.clone()),
-            model: (model.id != AUTO_MODEL || !model.params.is_empty()).then(|| ModelChoice {
-                id: model.id.clone(),
-                params: model.params.clone(),
-            }),
-            pull_request: PullRequestPolicy {
-                auto_create: pull_request.auto_create,
-                work_on_current_branch: pull_request.work_on_current_branch,
-                skip_reviewer_request: pull_request.skip_reviewer_request,
-                branch_name: pull_request.branch_name.clone(),
-            },
+            model: (model.id != AUTO_MODEL || !model.params.is_empty()).then(|| model.clone()),
+            pull_request: spec.pull_request.clone(),
         }
     }
 
@@ -337,9 +330,13 @@ impl Keeper<'_> {
             return;
         };
         let begun = self.scope.context.uptime();
-        match templates.find(&self.wanted()).await {
-            Ok(found) => {
-                self.looked(begun, site, found.as_ref());
+        let known = self.record.as_ref().and_then(|record| record.id.clone());
+        match templates.find(&self.wanted(), known.as_deref()).await {
+            Ok(FoundTemplates {
+                marked: found,
+                unmarked,
+            }) => {
+                self.looked(begun, site, found.as_ref(), unmarked);
                 let listed = found.as_ref().map(|found| found.id.clone());
                 self.scope.change_template(&self.uid, |seen| {
                     // What was listed once and is in this list no more is gone.
@@ -382,7 +379,7 @@ impl Keeper<'_> {
                     up_to_date: true,
                     has_preamble: false,
                 };
-                self.looked(begun, site, Some(&made));
+                self.looked(begun, site, Some(&made), Vec::new());
                 self.seen_before = Some(made);
             }
             Err(error) => {
@@ -412,7 +409,7 @@ impl Keeper<'_> {
                     has_preamble: false,
                     ..found
                 };
-                self.looked(begun, site, Some(&changed));
+                self.looked(begun, site, Some(&changed), Vec::new());
             }
             Err(error) if error.class == ErrorClass::NotFound => self.forget_look(),
             Err(error) => self.failed(&site, Request::Update, &error),
@@ -433,7 +430,13 @@ impl Keeper<'_> {
         }
     }
 
-    fn looked(&self, begun: Duration, site: Site, found: Option<&StoredTemplate>) {
+    fn looked(
+        &self,
+        begun: Duration,
+        site: Site,
+        found: Option<&StoredTemplate>,
+        unmarked: Vec<String>,
+    ) {
         let look = Look {
             begun,
             generation: self.agent.metadata.generation.unwrap_or(0),
@@ -442,6 +445,7 @@ impl Keeper<'_> {
                 id: found.id.clone(),
                 up_to_date: found.up_to_date,
             }),
+            unmarked,
         };
         self.scope.change_template(&self.uid, |seen| {
             seen.look = Some(look);

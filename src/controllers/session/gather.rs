@@ -41,12 +41,7 @@ pub(super) struct Facts {
     namespace: String,
     name: String,
     namespace_uid: Option<String>,
-    generation: i64,
     created_at: Timestamp,
-    deleting: Option<Timestamp>,
-    has_finalizer: bool,
-    origin: Origin,
-    adopt: Option<String>,
     older_than_process: bool,
     agent: AgentView,
     pub provider: Option<ProviderFacts>,
@@ -62,7 +57,8 @@ pub(super) struct Facts {
 }
 
 impl Facts {
-    /// The facts as a decision about `object` sees them.
+    /// The facts as a decision about `object` sees them: of an object that was read anew since they were gathered, everything that it
+    /// says itself is new.
     pub fn observed<'a>(&'a self, object: &'a CodeSession) -> Observed<'a> {
         Observed {
             now: self.now,
@@ -72,12 +68,19 @@ impl Facts {
                 name: &self.name,
                 uid: &self.uid,
                 namespace_uid: self.namespace_uid.as_deref(),
-                generation: self.generation,
+                generation: object.metadata.generation.unwrap_or(0),
                 created_at: self.created_at,
-                deleting: self.deleting,
-                has_finalizer: self.has_finalizer,
-                origin: self.origin,
-                adopt: self.adopt.as_deref(),
+                deleting: object
+                    .metadata
+                    .deletion_timestamp
+                    .as_ref()
+                    .map(|time| time.0),
+                has_finalizer: has_finalizer(object),
+                origin: origin(object, &self.uid),
+                adopt: object
+                    .annotations()
+                    .get(ADOPT_ANNOTATION)
+                    .map(String::as_str),
                 spec: &object.spec,
                 status: stored_status(object),
                 older_than_process: self.older_than_process,
@@ -282,20 +285,11 @@ pub(super) async fn gather(scope: &Arc<Scope>, object: &CodeSession) -> Result<F
         namespace,
         name: object.name_any(),
         namespace_uid,
-        generation: object.metadata.generation.unwrap_or(0),
         created_at: object
             .metadata
             .creation_timestamp
             .as_ref()
             .map_or(Timestamp::UNIX_EPOCH, |time| time.0),
-        deleting: object
-            .metadata
-            .deletion_timestamp
-            .as_ref()
-            .map(|time| time.0),
-        has_finalizer: has_finalizer(object),
-        origin: origin(object, &uid),
-        adopt: object.annotations().get(ADOPT_ANNOTATION).cloned(),
         older_than_process: object
             .metadata
             .creation_timestamp

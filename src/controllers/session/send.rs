@@ -23,9 +23,7 @@ use crate::domain::requeue::Again;
 use crate::domain::send::Clock;
 use crate::domain::send::recording::{Do, Loss, Recording, Saw, Sent, StoredSend};
 use crate::domain::session::{Effect, LaunchPlan, Note, Outcome, deletion_policy_of, record};
-use crate::providers::contract::{
-    LaunchRequest, ModelChoice, Provider, PullRequestPolicy, SendWindow,
-};
+use crate::providers::contract::{LaunchRequest, Provider, SendWindow};
 use crate::runtime::write::WriteError;
 
 /// Longest time that a pass waits for the outcome of its request to be stored. The recording itself goes on for as long as it
@@ -156,13 +154,8 @@ fn launch_request(
     length: Duration,
 ) -> LaunchRequest {
     let effective = &plan.effective;
-    let model =
-        (effective.model.id != AUTO_MODEL || !effective.model.params.is_empty()).then(|| {
-            ModelChoice {
-                id: effective.model.id.clone(),
-                params: effective.model.params.clone(),
-            }
-        });
+    let model = &effective.model;
+    let model = (model.id != AUTO_MODEL || !model.params.is_empty()).then(|| model.clone());
     LaunchRequest {
         key: plan.key.clone(),
         name: format!(
@@ -174,12 +167,7 @@ fn launch_request(
         repository: effective.repository.clone().unwrap_or_default(),
         reference: effective.reference.clone(),
         model,
-        pull_request: PullRequestPolicy {
-            auto_create: effective.pull_request.auto_create,
-            work_on_current_branch: effective.pull_request.work_on_current_branch,
-            skip_reviewer_request: effective.pull_request.skip_reviewer_request,
-            branch_name: effective.pull_request.branch_name.clone(),
-        },
+        pull_request: effective.pull_request.clone(),
         on_behalf_of: plan.on_behalf_of.clone(),
         issue: plan.issue.clone(),
         template_id: plan.template_id.clone(),

@@ -72,6 +72,10 @@ pub(super) struct Tracked {
 
 /// Reads the list on, and looks at whom nobody knows.
 pub(super) async fn search(context: &Context, linked: &Linked, watched: &mut Watched) {
+    let Some(listing) = linked.provider.listing() else {
+        watched.read_through = true;
+        return;
+    };
     let now = Timestamp::now();
     let created_from = now - REACH;
     watched.settled.retain(|_, since| *since >= created_from);
@@ -85,7 +89,7 @@ pub(super) async fn search(context: &Context, linked: &Linked, watched: &mut Wat
             known,
             resume: watched.resume.take(),
         };
-        match linked.provider.marked(&request).await {
+        match listing.marked(&request).await {
             Ok(page) => {
                 let settled = page.foreign.into_iter().map(|id| (id, now));
                 watched.settled.extend(settled);

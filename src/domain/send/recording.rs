@@ -57,7 +57,7 @@ impl<'a> StoredSend<'a> {
 }
 
 /// What came of the last step.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub enum Saw<'a> {
     /// Nothing yet.
     Begun,
@@ -142,7 +142,7 @@ impl Recording {
                 match answer {
                     Some(CancelAnswer::Accepted) => self.stop_taken = true,
                     Some(CancelAnswer::Unsupported) => return Do::Report(Loss::NotStopped),
-                    Some(CancelAnswer::NotCancellable) | None => {}
+                    Some(CancelAnswer::NotCancellable(_)) | None => {}
                 }
                 Do::Look
             }
@@ -350,16 +350,16 @@ mod tests {
     fn only_a_look_that_shows_the_end_counts_as_stopped() {
         for answer in [
             Some(CancelAnswer::Accepted),
-            Some(CancelAnswer::NotCancellable),
+            Some(CancelAnswer::NotCancellable(None)),
             None,
         ] {
             let mut tape = Tape::new(Some("bc-1"));
             assert_eq!(tape.sees(Saw::Fresh(None)), Do::Stop);
-            assert_eq!(tape.sees(Saw::Stop(answer)), Do::Look);
+            assert_eq!(tape.sees(Saw::Stop(answer.clone())), Do::Look);
             for look in [Some(false), None] {
                 assert!(matches!(tape.sees(Saw::Over(look)), Do::Pause(_)));
                 assert_eq!(tape.sees(Saw::Paused), Do::Stop, "a stop is repeated");
-                assert_eq!(tape.sees(Saw::Stop(answer)), Do::Look);
+                assert_eq!(tape.sees(Saw::Stop(answer.clone())), Do::Look);
             }
             assert_eq!(tape.sees(Saw::Over(Some(true))), Do::Done, "{answer:?}");
         }

@@ -350,21 +350,19 @@ pub(super) fn orphan(session: &SessionRef, why: &str) -> Plan {
 pub(super) fn stopped(o: &Observed<'_>, answer: &Result<CancelAnswer, ProviderError>) -> Recorded {
     match answer {
         Ok(CancelAnswer::Accepted) => taken(o),
-        Ok(CancelAnswer::NotCancellable) if o.faults == 0 && !failed_before(o) => Recorded {
+        Ok(CancelAnswer::NotCancellable(_)) if o.faults == 0 && !failed_before(o) => Recorded {
             // It may just have ended: the next look tells. Only if it does not is there something to say.
             again: Some(o.timing.poll_min),
             fault: true,
             ..Recorded::default()
         },
-        Ok(CancelAnswer::NotCancellable) => {
+        Ok(CancelAnswer::NotCancellable(words)) => {
+            let why = match words {
+                Some(words) => format!("it cannot be stopped now: {words}"),
+                None => "it cannot be stopped now".to_owned(),
+            };
             let failures = failures(o).max(o.faults).saturating_add(1);
-            failed(
-                o,
-                CancelState::Refused,
-                failures,
-                "it cannot be stopped now",
-                Duration::ZERO,
-            )
+            failed(o, CancelState::Refused, failures, &why, Duration::ZERO)
         }
         Ok(CancelAnswer::Unsupported) => {
             let mut draft = draft(o);

@@ -125,7 +125,16 @@ impl Given {
             generation: self.generation,
             site: site.clone(),
             found,
+            unmarked: Vec::new(),
         });
+    }
+
+    /// Somebody has looked just now, and found only templates without our mark.
+    fn looks_and_sees_unmarked(&mut self, ids: &[&str]) {
+        self.looks(None);
+        if let Some(look) = &mut self.seen.look {
+            look.unmarked = ids.iter().map(|id| (*id).to_owned()).collect();
+        }
     }
 
     fn observed(&self) -> Observed<'_> {
@@ -295,6 +304,56 @@ fn a_template_that_was_listed_once_and_is_not_any_more_is_made_anew_at_once() {
     given.seen.listed = Some("ca-1".to_owned());
     let (claim, left) = creates(given.step());
     assert_eq!((claim.state, left), (TemplateState::Claimed, None));
+}
+
+/// The provider cuts names, or takes for a comment what stands in brackets.
+#[test]
+fn a_template_whose_mark_is_never_shown_is_known_by_its_id_and_no_second_one_is_made() {
+    let mut given = Given::ready();
+    for _ in 0..5 {
+        given.looks_and_sees_unmarked(&["ca-0", "ca-1"]);
+        assert_eq!(rests(given.step()).1, Standing::Ready);
+        given.passes(RECHECK);
+        assert_eq!(given.step(), Step::Find);
+    }
+    let mut given = given.deleting();
+    given.looks_and_sees_unmarked(&["ca-0", "ca-1"]);
+    assert_eq!(given.step(), Step::Delete("ca-1".to_owned()));
+    given.looks_and_sees_unmarked(&["ca-0"]);
+    assert_eq!(given.step(), Step::ReleaseFinalizer(None));
+}
+
+#[test]
+fn once_it_was_shown_with_its_mark_a_template_without_it_is_somebody_elses() {
+    let mut given = Given::ready();
+    given.seen.listed = Some("ca-1".to_owned());
+    given.looks(Some(template("ca-1")));
+    let Step::Record(record) = given.step() else {
+        panic!()
+    };
+    assert_eq!(record.claim_id, None);
+    given.record = Some(record);
+    // Also for a process that has not seen it itself.
+    given.seen.listed = None;
+    given.looks_and_sees_unmarked(&["ca-1"]);
+    let (_, left) = creates(given.step());
+    assert_eq!(left.unwrap().id.as_deref(), Some("ca-1"));
+}
+
+/// The answer to the creation was lost, and what was made does not show whose it is: a second one is not made in silence.
+#[test]
+fn a_second_template_is_told_of() {
+    let mut given = Given::claimed();
+    given.passes(given.timing.fence() + seconds(1));
+    given.looks_and_sees_unmarked(&["ca-0"]);
+    let (_, left) = creates(given.step());
+    let left = left.unwrap();
+    assert_eq!(left.id.as_deref(), Some("ca-0"));
+    assert!(left.why.contains("does not show our mark"), "{}", left.why);
+    // A namesake of a CodeAgent that never tried is nobody's business.
+    let mut given = Given::new();
+    given.looks_and_sees_unmarked(&["ca-0"]);
+    assert_eq!(creates(given.step()).1, None);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Cursor Cloud Agents. API v1: durable agents with runs, and session ids that we choose. API v0: flat agents, older, with
 //! branch names that can be chosen.
 
+mod account;
 mod v0;
 mod v1;
 

@@ -14,8 +14,8 @@ use url::Url;
 use self::wire::Agent;
 use super::contract::{
     API_KEY, Account, AdoptAnswer, AdoptRequest, CancelAnswer, Capability, Connection,
-    LaunchOutcome, LaunchRequest, Launched, ListDetail, MarkedPage, MarkedRequest, PageToken,
-    Provider, ProviderType, Recovery, SessionPage, SessionRef,
+    LaunchOutcome, LaunchRequest, Launched, ListDetail, Listing, MarkedPage, MarkedRequest,
+    PageToken, Provider, ProviderType, Recovery, SessionPage, SessionRef,
 };
 use super::error::{ErrorClass, ProviderError};
 use super::http::{Api, Auth, Operation, judge_launch};
@@ -216,13 +216,6 @@ impl Provider for FirebenderV0 {
         })
     }
 
-    async fn models(&self) -> Result<Vec<String>, ProviderError> {
-        Err(ProviderError::unsent(
-            ErrorClass::InvalidRequest,
-            "Firebender documents no list of models",
-        ))
-    }
-
     async fn launch(&self, request: &LaunchRequest) -> LaunchOutcome {
         let answer = self
             .api
@@ -250,10 +243,6 @@ impl Provider for FirebenderV0 {
         prompts::adopt(self, request).await
     }
 
-    async fn marked(&self, request: &MarkedRequest) -> Result<MarkedPage, ProviderError> {
-        prompts::marked(self, request).await
-    }
-
     async fn shows_marker(
         &self,
         session: &SessionId,
@@ -270,10 +259,6 @@ impl Provider for FirebenderV0 {
         Ok(self.snapshot(agent))
     }
 
-    async fn list(&self, page: Option<&PageToken>) -> Result<SessionPage, ProviderError> {
-        Ok(told_by_list(self.snapshots(page, None).await?))
-    }
-
     async fn cancel(&self, session: &SessionRef) -> Result<CancelAnswer, ProviderError> {
         let path = ["v0", "agents", session.session_id.as_str(), "stop"];
         match self.api.post_empty(Operation::Cancel, &path).await {
@@ -286,10 +271,25 @@ impl Provider for FirebenderV0 {
                     ErrorClass::InvalidRequest | ErrorClass::Conflict
                 ) && matches!(error.status, Some(400 | 409 | 422)) =>
             {
-                Ok(CancelAnswer::NotCancellable)
+                Ok(CancelAnswer::NotCancellable(Some(error.message)))
             }
             Err(error) => Err(error),
         }
+    }
+
+    fn listing(&self) -> Option<&dyn Listing> {
+        Some(self)
+    }
+}
+
+#[async_trait]
+impl Listing for FirebenderV0 {
+    async fn list(&self, page: Option<&PageToken>) -> Result<SessionPage, ProviderError> {
+        Ok(told_by_list(self.snapshots(page, None).await?))
+    }
+
+    async fn marked(&self, request: &MarkedRequest) -> Result<MarkedPage, ProviderError> {
+        prompts::marked(self, request).await
     }
 }
 

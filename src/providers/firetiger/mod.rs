@@ -15,8 +15,7 @@ use url::Url;
 use self::wire::{Answer, CodingAgent, Session};
 use super::contract::{
     Account, AdoptAnswer, AdoptRequest, CancelAnswer, Capability, Connection, LaunchOutcome,
-    LaunchRequest, Launched, ListDetail, PageToken, Provider, ProviderType, Recovery, SessionPage,
-    SessionRef,
+    LaunchRequest, Launched, ListDetail, Provider, ProviderType, Recovery, SessionRef,
 };
 use super::error::{ErrorClass, ProviderError, Subject};
 use super::http::{Api, Auth, Operation, judge_launch};
@@ -154,13 +153,6 @@ impl Provider for Firetiger {
         })
     }
 
-    async fn models(&self) -> Result<Vec<String>, ProviderError> {
-        Err(ProviderError::unsent(
-            ErrorClass::InvalidRequest,
-            "Firetiger lets nobody choose a model",
-        ))
-    }
-
     async fn baseline(&self, issue: Option<&str>) -> Result<Option<String>, ProviderError> {
         match issue {
             Some(issue) => links::baseline(self, issue).await,
@@ -211,14 +203,6 @@ impl Provider for Firetiger {
 
     async fn get(&self, session: &SessionRef) -> Result<Snapshot, ProviderError> {
         self.look(session).await
-    }
-
-    /// Firetiger stores no sessions and lists none.
-    async fn list(&self, _: Option<&PageToken>) -> Result<SessionPage, ProviderError> {
-        Ok(SessionPage {
-            items: Vec::new(),
-            next: None,
-        })
     }
 
     async fn cancel(&self, _: &SessionRef) -> Result<CancelAnswer, ProviderError> {

@@ -15,19 +15,18 @@ use async_trait::async_trait;
 use url::Url;
 
 use self::wire::{Message, Session, Started};
+use super::contract::Templates;
 use super::contract::{
     API_KEY, Account, AdoptAnswer, AdoptRequest, CancelAnswer, Capability, Connection, ItemDetail,
-    LaunchOutcome, LaunchRequest, Launched, ListDetail, ListItem, MarkedPage, MarkedRequest,
-    ModelChoice, PageToken, Provider, ProviderType, PullRequestPolicy, Recovery, SessionPage,
-    SessionRef,
+    LaunchOutcome, LaunchRequest, Launched, ListDetail, ListItem, Listing, MarkedPage,
+    MarkedRequest, PageToken, Provider, ProviderType, Recovery, SessionPage, SessionRef,
 };
 use super::credential::Credential;
 use super::error::{ErrorClass, ProviderError};
 use super::http::{Api, Auth, Operation, judge_launch};
 use super::recovery::prompts;
-use super::templates::Templates;
 use super::wire::{Items, branch, hint, link, raw_status, repository};
-use crate::api::{ProviderKind, ProviderSpec};
+use crate::api::{ModelSpec, ProviderKind, ProviderSpec, PullRequestSpec};
 use crate::domain::ids::{AccountFingerprint, InstallationId, RunId, SessionId};
 use crate::domain::snapshot::{Links, RemotePhase, Snapshot};
 
@@ -239,13 +238,6 @@ impl Provider for Flapjack {
         })
     }
 
-    async fn models(&self) -> Result<Vec<String>, ProviderError> {
-        Err(ProviderError::unsent(
-            ErrorClass::InvalidRequest,
-            "Flapjack documents no list of models",
-        ))
-    }
-
     async fn launch(&self, request: &LaunchRequest) -> LaunchOutcome {
         let body = match self.start_session(request) {
             Ok(body) => body,
@@ -271,10 +263,6 @@ impl Provider for Flapjack {
         prompts::adopt(self, request).await
     }
 
-    async fn marked(&self, request: &MarkedRequest) -> Result<MarkedPage, ProviderError> {
-        prompts::marked(self, request).await
-    }
-
     async fn shows_marker(
         &self,
         session: &SessionId,
@@ -288,6 +276,40 @@ impl Provider for Flapjack {
         Ok(self.snapshot(self.session(&session.session_id).await?))
     }
 
+    async fn cancel(&self, session: &SessionRef) -> Result<CancelAnswer, ProviderError> {
+        let [api, sessions] = SESSIONS;
+        let path = [api, sessions, session.session_id.as_str(), "cancel"];
+        match self.api.post_empty(Operation::Cancel, &path).await {
+            Ok(()) => Ok(CancelAnswer::Accepted),
+            Err(error) if error.code.as_deref() == Some("CANCEL_UNSUPPORTED") => {
+                Ok(CancelAnswer::Unsupported)
+            }
+            // Only `creating` and `running` can be stopped: it has ended, or is `pending` still and can be stopped soon. How
+            // that is said is not documented; a stop has no body that could be wrong.
+            Err(error)
+                if matches!(
+                    error.class,
+                    ErrorClass::InvalidRequest | ErrorClass::Conflict
+                ) && matches!(error.status, Some(400 | 409 | 422)) =>
+            {
+                Ok(CancelAnswer::NotCancellable(Some(error.message)))
+            }
+            // With 502 `cursor_cancel_failed`, which asks for another try.
+            Err(error) => Err(error),
+        }
+    }
+
+    fn templates(&self) -> Option<&dyn Templates> {
+        Some(self)
+    }
+
+    fn listing(&self) -> Option<&dyn Listing> {
+        Some(self)
+    }
+}
+
+#[async_trait]
+impl Listing for Flapjack {
     /// The list has one page. Archived sessions are left out: they have ended long ago, and would fill it more and more.
     async fn list(&self, _: Option<&PageToken>) -> Result<SessionPage, ProviderError> {
         let mut query = self.org_query();
@@ -320,39 +342,13 @@ impl Provider for Flapjack {
         })
     }
 
-    async fn cancel(&self, session: &SessionRef) -> Result<CancelAnswer, ProviderError> {
-        let [api, sessions] = SESSIONS;
-        let path = [api, sessions, session.session_id.as_str(), "cancel"];
-        match self.api.post_empty(Operation::Cancel, &path).await {
-            Ok(()) => Ok(CancelAnswer::Accepted),
-            Err(error) if error.code.as_deref() == Some("CANCEL_UNSUPPORTED") => {
-                Ok(CancelAnswer::Unsupported)
-            }
-            // Only `creating` and `running` can be stopped: it has ended, or is `pending` still and can be stopped soon. How
-            // that is said is not documented; a stop has no body that could be wrong.
-            Err(error)
-                if matches!(
-                    error.class,
-                    ErrorClass::InvalidRequest | ErrorClass::Conflict
-                ) && matches!(error.status, Some(400 | 409 | 422)) =>
-            {
-                Ok(CancelAnswer::NotCancellable)
-            }
-            // With 502 `cursor_cancel_failed`, which asks for another try.
-            Err(error) => Err(error),
-        }
-    }
-
-    fn templates(&self) -> Option<&dyn Templates> {
-        Some(self)
+    async fn marked(&self, request: &MarkedRequest) -> Result<MarkedPage, ProviderError> {
+        prompts::marked(self, request).await
     }
 }
 
 /// Everything is said, also what is the default: a template may say otherwise, and people may change templates.
-fn behaviour<'a>(
-    policy: &PullRequestPolicy,
-    model: Option<&'a ModelChoice>,
-) -> wire::Behaviour<'a> {
+fn behaviour<'a>(policy: &PullRequestSpec, model: Option<&'a ModelSpec>) -> wire::Behaviour<'a> {
     wire::Behaviour {
         auto_create_pr: policy.auto_create,
         work_on_current_branch: policy.work_on_current_branch,

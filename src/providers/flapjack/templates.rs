@@ -6,9 +6,10 @@ use serde_json::Value;
 
 use super::wire::Preamble;
 use super::{AUTO_MODEL, Flapjack, behaviour, wire};
+use crate::domain::markup;
+use crate::providers::contract::{FoundTemplates, StoredTemplate, Template, Templates};
 use crate::providers::error::{ErrorClass, ProviderError};
 use crate::providers::http::{Method, Operation};
-use crate::providers::templates::{StoredTemplate, Template, Templates};
 use crate::providers::wire::Items;
 
 const PATH: [&str; 2] = ["api", "code-agents"];
@@ -21,7 +22,11 @@ const LONGEST_NAME: usize = 100;
 
 #[async_trait]
 impl Templates for Flapjack {
-    async fn find(&self, wanted: &Template) -> Result<Option<StoredTemplate>, ProviderError> {
+    async fn find(
+        &self,
+        wanted: &Template,
+        known: Option<&str>,
+    ) -> Result<FoundTemplates, ProviderError> {
         let all: Items<wire::StoredTemplate> = self
             .api
             .get(Operation::Templates, &PATH, &self.org_query())
@@ -33,16 +38,24 @@ impl Templates for Flapjack {
                 format!("{} templates cannot be read", all.missing()),
             ));
         }
-        let mark = wanted.mark.to_string();
+        let written = self.written(wanted);
+        let says = |stored: &wire::StoredTemplate| {
+            name_says(
+                stored.name.as_deref().unwrap_or_default(),
+                &written.name,
+                wanted,
+            )
+        };
+        let unmarked = all.readable.iter().filter(|stored| match says(stored) {
+            NameSays::Ours => false,
+            NameSays::Perhaps => true,
+            NameSays::Nothing => known == Some(stored.id.0.as_str()),
+        });
+        let unmarked = unmarked.map(|stored| stored.id.0.clone()).collect();
         let oldest = all
             .readable
             .into_iter()
-            .filter(|stored| {
-                stored
-                    .name
-                    .as_deref()
-                    .is_some_and(|name| name.ends_with(&mark))
-            })
+            .filter(|stored| says(stored) == NameSays::Ours)
             .min_by_key(|stored| {
                 // One without a date is taken only if there is no other; everyone takes the same.
                 (
@@ -51,11 +64,14 @@ impl Templates for Flapjack {
                     stored.id.0.clone(),
                 )
             });
-        Ok(oldest.map(|stored| StoredTemplate {
-            up_to_date: says(&stored, &self.written(wanted)),
-            has_preamble: has_preamble(&stored),
-            id: stored.id.0,
-        }))
+        Ok(FoundTemplates {
+            unmarked,
+            marked: oldest.map(|stored| StoredTemplate {
+                up_to_date: is_up_to_date(&stored, &written),
+                has_preamble: has_preamble(&stored),
+                id: stored.id.0,
+            }),
+        })
     }
 
     async fn create(&self, wanted: &Template) -> Result<String, ProviderError> {
@@ -122,8 +138,46 @@ impl Flapjack {
     }
 }
 
-/// Whether a stored template says what would be written.
-fn says(stored: &wire::StoredTemplate, wanted: &wire::WriteTemplate<'_>) -> bool {
+/// What the name of a template tells of whose it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum NameSays {
+    /// It ends with the mark, in whatever spelling, or with enough of it.
+    Ours,
+    /// It is what our name would be if the provider took the mark, or most of it, away.
+    Perhaps,
+    /// Nothing.
+    Nothing,
+}
+
+/// So much of a uid that it is nobody else's, in characters.
+const ENOUGH_OF_A_UID: usize = 8;
+
+fn name_says(name: &str, written: &str, wanted: &Template) -> NameSays {
+    let (name, mark) = (letters(name), letters(&wanted.mark.to_string()));
+    let written = letters(written);
+    let marked_enough = (written.len() + ENOUGH_OF_A_UID)
+        .saturating_sub(letters(&wanted.mark.uid).len())
+        .min(written.len());
+    if name.ends_with(&mark) || (name.len() >= marked_enough && written.starts_with(&name)) {
+        NameSays::Ours
+    } else if !name.is_empty()
+        && written.starts_with(&name)
+        && name.len() + mark.len() >= written.len()
+    {
+        NameSays::Perhaps
+    } else {
+        NameSays::Nothing
+    }
+}
+
+/// Letters and digits alone, which no spelling changes.
+fn letters(text: &str) -> String {
+    let plain = markup::unescaped(text);
+    plain.chars().filter(|c| c.is_alphanumeric()).collect()
+}
+
+/// Whether a stored template says what would be written. A name that the provider shows in another spelling is the same.
+fn is_up_to_date(stored: &wire::StoredTemplate, wanted: &wire::WriteTemplate<'_>) -> bool {
     let text = |value: &Option<String>| value.clone().unwrap_or_default();
     let params = stored.model_params.clone().unwrap_or_default();
     let same_params = params.len() == wanted.behaviour.model_params.len()
@@ -132,7 +186,9 @@ fn says(stored: &wire::StoredTemplate, wanted: &wire::WriteTemplate<'_>) -> bool
             .model_params
             .iter()
             .all(|(name, value)| params.get(name).and_then(Value::as_str) == Some(value));
-    text(&stored.name) == wanted.name
+    let name = letters(&text(&stored.name));
+    !name.is_empty()
+        && letters(&wanted.name).starts_with(&name)
         && text(&stored.description) == wanted.description
         // Whether a repository can be taken back is not documented, and it makes no difference: a launch names its own.
         && wanted

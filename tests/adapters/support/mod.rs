@@ -20,10 +20,11 @@ use axum::response::Response;
 use axum::serve::ListenerExt;
 use codeagent_operator::api::{
     CursorSpec, FirebenderSpec, FiretigerSpec, FlapjackSpec, ProviderKind, ProviderSpec,
+    PullRequestSpec,
 };
 use codeagent_operator::domain::ids::{InstallationId, LaunchKey};
 use codeagent_operator::providers::contract::{
-    API_KEY, AdoptRequest, Connection, LaunchRequest, Provider, PullRequestPolicy, SendWindow,
+    API_KEY, AdoptRequest, Connection, LaunchRequest, Provider, SendWindow,
 };
 use codeagent_operator::providers::credential::Credential;
 use codeagent_operator::providers::http::{HttpSettings, HttpStack, RateLimit};
@@ -239,6 +240,14 @@ pub fn window(length: Duration) -> SendWindow {
     }
 }
 
+/// What a launch that asks for no pull request says.
+pub fn no_pull_request() -> PullRequestSpec {
+    PullRequestSpec {
+        auto_create: false,
+        ..PullRequestSpec::default()
+    }
+}
+
 pub fn launch_request() -> LaunchRequest {
     LaunchRequest {
         key: key(1),
@@ -247,7 +256,7 @@ pub fn launch_request() -> LaunchRequest {
         repository: REPOSITORY.into(),
         reference: Some("main".into()),
         model: None,
-        pull_request: PullRequestPolicy::default(),
+        pull_request: no_pull_request(),
         on_behalf_of: None,
         issue: None,
         template_id: None,

@@ -1,10 +1,11 @@
 //! All rows: what there is to run is learned, and run side by side.
 
 use std::collections::{HashSet, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rand::rngs::StdRng;
+use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -142,16 +143,22 @@ pub fn new_seed() -> u64 {
 }
 
 /// Rows that wait to be run.
-#[derive(Default)]
-struct Waiting(Mutex<VecDeque<Row>>);
+struct Waiting {
+    rows: Mutex<VecDeque<Row>>,
+    end: Option<Instant>,
+}
 
 impl Waiting {
-    fn lock(&self) -> MutexGuard<'_, VecDeque<Row>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    fn next(&self) -> Option<Row> {
+        if self.end.is_some_and(|end| Instant::now() >= end) {
+            return None;
+        }
+        let mut rows = self.rows.lock().unwrap_or_else(PoisonError::into_inner);
+        rows.pop_front()
     }
 }
 
-/// Runs all `rows`, at most `parallel` at a time, and tells `done` of each in the order in which they end.
+/// Runs all `rows`, at most `parallel` at a time and as many more of those that mostly wait, and tells `done` of each in the order in which they end.
 ///
 /// A run on a machine that is too busy to keep the times that the promises assume proves nothing when a promise is not kept; it is
 /// repeated a few times, and counts in the end as it ended.
@@ -162,44 +169,47 @@ pub async fn run_all(
     cluster: &Arc<Cluster>,
     rows: impl IntoIterator<Item = Row>,
     parallel: usize,
+    done: impl FnMut(&Row, Outcome),
+) -> Result<(), Trouble> {
+    run_until(cluster, rows, parallel, None, done).await
+}
+
+/// The same, but from `end` on no further run is begun. What is cut off is spread over all rows.
+///
+/// # Errors
+/// If there are no namespaces to run in.
+pub async fn run_until(
+    cluster: &Arc<Cluster>,
+    rows: impl IntoIterator<Item = Row>,
+    parallel: usize,
+    end: Option<Instant>,
     mut done: impl FnMut(&Row, Outcome),
 ) -> Result<(), Trouble> {
-    // What mostly waits goes first, so that nobody waits for it alone in the end.
     let mut rows: Vec<Row> = rows.into_iter().collect();
-    rows.sort_by_key(|row| !row.waits());
-    let waiting = Arc::new(Waiting(Mutex::new(rows.into())));
-    let workers = parallel.clamp(1, waiting.lock().len().max(1));
+    if end.is_some() {
+        rows.shuffle(&mut rand::rng());
+    }
+    // What mostly waits takes nobody's place.
+    let (waits, works): (Vec<Row>, Vec<Row>) = rows.into_iter().partition(Row::waits);
     let load = Load::watch();
     let (sender, mut outcomes) = mpsc::unbounded_channel();
     let mut tasks: JoinSet<Result<(), Trouble>> = JoinSet::new();
-    for _ in 0..workers {
-        let (cluster, waiting) = (Arc::clone(cluster), Arc::clone(&waiting));
-        let (sender, load) = (sender.clone(), Arc::clone(&load));
-        tasks.spawn(async move {
-            let mut slot = cluster.slot().await?;
-            loop {
-                let Some(row) = waiting.lock().pop_front() else {
-                    return Ok(());
-                };
-                let mut tries = 1;
-                let outcome = loop {
-                    load.until_idle().await;
-                    let begun = Instant::now();
-                    let outcome = bounded(&cluster, &slot, &row).await;
-                    if !outcome.clean {
-                        slot = cluster.slot().await?;
-                    }
-                    let void = !outcome.violations.is_empty() && load.was_busy_since(begun);
-                    if !void || tries == MOST_TRIES {
-                        break outcome;
-                    }
-                    tries += 1;
-                };
-                if sender.send((row, outcome)).is_err() {
-                    return Ok(());
-                }
-            }
+    for rows in [waits, works] {
+        let workers = parallel.max(1).min(rows.len());
+        let waiting = Arc::new(Waiting {
+            rows: Mutex::new(rows.into()),
+            end,
         });
+        for _ in 0..workers {
+            let cluster = Arc::clone(cluster);
+            let work = work(
+                cluster,
+                Arc::clone(&waiting),
+                Arc::clone(&load),
+                sender.clone(),
+            );
+            tasks.spawn(work);
+        }
     }
     drop(sender);
     while let Some((row, outcome)) = outcomes.recv().await {
@@ -207,6 +217,36 @@ pub async fn run_all(
     }
     while let Some(ended) = tasks.join_next().await {
         ended??;
+    }
+    Ok(())
+}
+
+/// Runs one waiting row after the other.
+async fn work(
+    cluster: Arc<Cluster>,
+    waiting: Arc<Waiting>,
+    load: Arc<Load>,
+    sender: mpsc::UnboundedSender<(Row, Outcome)>,
+) -> Result<(), Trouble> {
+    let mut slot = cluster.slot().await?;
+    while let Some(row) = waiting.next() {
+        let mut tries = 1;
+        let outcome = loop {
+            load.until_idle().await;
+            let begun = Instant::now();
+            let outcome = bounded(&cluster, &slot, &row).await;
+            if !outcome.clean {
+                slot = cluster.slot().await?;
+            }
+            let void = !outcome.violations.is_empty() && load.was_busy_since(begun);
+            if !void || tries == MOST_TRIES {
+                break outcome;
+            }
+            tries += 1;
+        };
+        if sender.send((row, outcome)).is_err() {
+            return Ok(());
+        }
     }
     Ok(())
 }

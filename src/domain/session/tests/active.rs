@@ -188,7 +188,10 @@ fn a_stop_is_recorded_before_it_is_sent() {
 fn finished_becomes_cancelled_only_after_an_accepted_stop() {
     for (answer, phase) in [
         (Some(CancelAnswer::Accepted), SessionPhase::Cancelled),
-        (Some(CancelAnswer::NotCancellable), SessionPhase::Finished),
+        (
+            Some(CancelAnswer::NotCancellable(None)),
+            SessionPhase::Finished,
+        ),
         (None, SessionPhase::Finished),
     ] {
         let mut given = Given::running();

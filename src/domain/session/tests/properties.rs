@@ -87,7 +87,7 @@ fn pass() -> impl Strategy<Value = Event> {
     ];
     let stop = prop::option::of(prop::sample::select(vec![
         CancelAnswer::Accepted,
-        CancelAnswer::NotCancellable,
+        CancelAnswer::NotCancellable(None),
         CancelAnswer::Unsupported,
     ]));
     (launch, look, stop).prop_map(|(launch, look, stop)| Event::Pass(launch, look, stop))

@@ -103,20 +103,24 @@ fn a_stop_that_is_refused_again_and_again_is_said_and_backs_off() {
         let mut given = stopping(reason);
         let writes = given.writes;
         // The session may just have ended: a look decides before anything is said.
-        let first = send(&mut given, Ok(CancelAnswer::NotCancellable));
+        let first = send(&mut given, Ok(CancelAnswer::NotCancellable(None)));
         assert_eq!((first.write, given.writes), (None, writes + 1));
         let mut told = Vec::new();
         for _ in 0..8 {
-            told.extend(warnings(&send(
-                &mut given,
-                Ok(CancelAnswer::NotCancellable),
-            )));
+            let words = "stopping needs a seat".to_owned();
+            let refused = Ok(CancelAnswer::NotCancellable(Some(words)));
+            told.extend(warnings(&send(&mut given, refused)));
         }
         assert_eq!(told, [Reason::CancelRefused], "once, for {reason:?}");
         given.holds(SessionCondition::Stalled, Reason::CancelRefused);
         assert_eq!(cancel(&given).state, CancelState::Refused);
+        let said = cancel(&given).error.clone().unwrap_or_default();
+        assert!(
+            said.contains("cannot be stopped now: stopping needs a seat"),
+            "{said}"
+        );
         let begun = given.uptime;
-        send(&mut given, Ok(CancelAnswer::NotCancellable));
+        send(&mut given, Ok(CancelAnswer::NotCancellable(None)));
         assert!(
             given.uptime - begun >= seconds(55),
             "{:?}",

@@ -6,14 +6,15 @@ mod wire;
 
 use async_trait::async_trait;
 
-use self::wire::{Agent, KeyInfo, ModelList};
-use crate::api::ProviderKind;
-use crate::domain::ids::{AccountFingerprint, InstallationId, SessionId};
+use self::wire::{Agent, ModelList};
+use super::account;
+use crate::api::{CursorApiVersion, ProviderKind};
+use crate::domain::ids::{InstallationId, SessionId};
 use crate::domain::snapshot::{Links, RemotePhase, Snapshot};
 use crate::providers::contract::{
     API_KEY, Account, AdoptAnswer, AdoptRequest, CancelAnswer, Capability, Connection,
-    LaunchOutcome, LaunchRequest, Launched, MAX_MODELS, MarkedPage, MarkedRequest, PageToken,
-    Provider, SessionPage, SessionRef,
+    LaunchOutcome, LaunchRequest, Launched, Listing, MAX_MODELS, MarkedPage, MarkedRequest, Models,
+    PageToken, Provider, SessionPage, SessionRef,
 };
 use crate::providers::error::{ErrorClass, ProviderError};
 use crate::providers::http::{Api, Auth, Operation, judge_launch};
@@ -115,40 +116,7 @@ impl PromptSource for CursorV0 {
 #[async_trait]
 impl Provider for CursorV0 {
     async fn verify(&self) -> Result<Account, ProviderError> {
-        let info: KeyInfo = self.api.get(Operation::Verify, &["v0", "me"], &[]).await?;
-        let name = info.api_key_name.as_deref();
-        // Not the fingerprint that v1 makes of the same key: v1 tells more of it, and a claim is bound to a version anyway.
-        let fingerprint = match (&info.user_email, name, &info.created_at) {
-            (Some(email), _, _) => AccountFingerprint::of("cursor-v0", &["email", email]),
-            (None, Some(name), Some(created)) => {
-                AccountFingerprint::of("cursor-v0", &["key", name, created])
-            }
-            (None, _, _) => {
-                return Err(ProviderError::unreadable(
-                    None,
-                    "/v0/me does not say whose key it is",
-                ));
-            }
-        };
-        Ok(Account {
-            fingerprint,
-            name: name.map(|name| self.api.message(name)),
-            email: info.user_email.map(|email| self.api.message(&email)),
-        })
-    }
-
-    async fn models(&self) -> Result<Vec<String>, ProviderError> {
-        let list: ModelList = self
-            .api
-            .get(Operation::Models, &["v0", "models"], &[])
-            .await?;
-        Ok(list
-            .models
-            .readable
-            .into_iter()
-            .map(|id| self.api.message(&id))
-            .take(MAX_MODELS)
-            .collect())
+        account::verify(&self.api, CursorApiVersion::V0).await
     }
 
     async fn launch(&self, request: &LaunchRequest) -> LaunchOutcome {
@@ -174,10 +142,6 @@ impl Provider for CursorV0 {
         prompts::adopt(self, request).await
     }
 
-    async fn marked(&self, request: &MarkedRequest) -> Result<MarkedPage, ProviderError> {
-        prompts::marked(self, request).await
-    }
-
     async fn shows_marker(
         &self,
         session: &SessionId,
@@ -195,16 +159,12 @@ impl Provider for CursorV0 {
         Ok(self.snapshot(agent))
     }
 
-    async fn list(&self, page: Option<&PageToken>) -> Result<SessionPage, ProviderError> {
-        Ok(told_by_list(self.snapshots(page, None).await?))
-    }
-
     /// Looks before it stops: a stop of an agent that has ended is not documented to be refused, and a session that finished
     /// by itself would pass for a stopped one.
     async fn cancel(&self, session: &SessionRef) -> Result<CancelAnswer, ProviderError> {
         match self.get(session).await {
             Ok(snapshot) if snapshot.phase.is_terminal() => {
-                return Ok(CancelAnswer::NotCancellable);
+                return Ok(CancelAnswer::NotCancellable(None));
             }
             Err(error) if error.class == ErrorClass::NotFound => return Err(error),
             // Trouble with looking must not hold up the stop.
@@ -214,9 +174,47 @@ impl Provider for CursorV0 {
         match self.api.post_empty(Operation::Cancel, &path).await {
             Ok(()) => Ok(CancelAnswer::Accepted),
             // It is deleted or archived: nothing runs on it.
-            Err(error) if error.class == ErrorClass::Conflict => Ok(CancelAnswer::NotCancellable),
+            Err(error) if error.class == ErrorClass::Conflict => {
+                Ok(CancelAnswer::NotCancellable(Some(error.message)))
+            }
             Err(error) => Err(error),
         }
+    }
+
+    fn models(&self) -> Option<&dyn Models> {
+        Some(self)
+    }
+
+    fn listing(&self) -> Option<&dyn Listing> {
+        Some(self)
+    }
+}
+
+#[async_trait]
+impl Listing for CursorV0 {
+    async fn list(&self, page: Option<&PageToken>) -> Result<SessionPage, ProviderError> {
+        Ok(told_by_list(self.snapshots(page, None).await?))
+    }
+
+    async fn marked(&self, request: &MarkedRequest) -> Result<MarkedPage, ProviderError> {
+        prompts::marked(self, request).await
+    }
+}
+
+#[async_trait]
+impl Models for CursorV0 {
+    async fn list_models(&self) -> Result<Vec<String>, ProviderError> {
+        let list: ModelList = self
+            .api
+            .get(Operation::Models, &["v0", "models"], &[])
+            .await?;
+        Ok(list
+            .models
+            .readable
+            .into_iter()
+            .map(|id| self.api.message(&id))
+            .take(MAX_MODELS)
+            .collect())
     }
 }
 

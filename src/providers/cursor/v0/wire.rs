@@ -76,18 +76,6 @@ pub(super) struct AgentTarget {
     pub(super) pr_url: Option<String>,
 }
 
-/// `GET /v0/me`. Keys of service accounts have no user.
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct KeyInfo {
-    #[serde(default, deserialize_with = "lenient")]
-    pub(super) api_key_name: Option<String>,
-    #[serde(default, deserialize_with = "lenient")]
-    pub(super) created_at: Option<String>,
-    #[serde(default, deserialize_with = "lenient")]
-    pub(super) user_email: Option<String>,
-}
-
 /// `GET /v0/models`.
 #[derive(Debug, Deserialize)]
 pub(super) struct ModelList {

@@ -13,16 +13,17 @@ use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
 
 use self::wire::{
-    Agent, AgentList, Created, KeyInfo, ListedModel, ModelList, Run, RunError, RunList, UsageReport,
+    Agent, AgentList, Created, ListedModel, ModelList, Run, RunError, RunList, UsageReport,
 };
-use crate::api::ProviderKind;
-use crate::domain::ids::{AccountFingerprint, InstallationId, LaunchKey, RunId, SessionId};
+use super::account;
+use crate::api::{CursorApiVersion, ProviderKind};
+use crate::domain::ids::{InstallationId, LaunchKey, RunId, SessionId};
 use crate::domain::marker::Marker;
 use crate::domain::snapshot::{Links, RemotePhase, Snapshot, Usage};
 use crate::providers::contract::{
     API_KEY, Account, AdoptAnswer, AdoptRequest, CancelAnswer, Capability, Connection, ItemDetail,
-    LaunchOutcome, LaunchRequest, Launched, ListItem, MAX_MODELS, MarkedPage, MarkedRequest,
-    PageToken, Provider, SessionPage, SessionRef,
+    LaunchOutcome, LaunchRequest, Launched, ListItem, Listing, MAX_MODELS, MarkedPage,
+    MarkedRequest, Models, PageToken, Provider, SessionPage, SessionRef,
 };
 use crate::providers::error::{ErrorClass, ProviderError};
 use crate::providers::http::{Api, Auth, Operation, judge_launch};
@@ -134,7 +135,9 @@ impl CursorV1 {
         match self.api.post_empty(Operation::Cancel, &path).await {
             Ok(()) => Ok(CancelAnswer::Accepted),
             // `run_not_cancellable`: it ended before. `agent_archived`: nothing runs on it.
-            Err(error) if error.class == ErrorClass::Conflict => Ok(CancelAnswer::NotCancellable),
+            Err(error) if error.class == ErrorClass::Conflict => {
+                Ok(CancelAnswer::NotCancellable(Some(error.message)))
+            }
             Err(error) => Err(error),
         }
     }
@@ -258,40 +261,7 @@ impl CursorV1 {
 #[async_trait]
 impl Provider for CursorV1 {
     async fn verify(&self) -> Result<Account, ProviderError> {
-        let info: KeyInfo = self.api.get(Operation::Verify, &["v1", "me"], &[]).await?;
-        let name = info.api_key_name.as_deref();
-        let fingerprint = match (&info.user_id, &info.user_email, name, &info.created_at) {
-            (Some(id), _, _, _) => AccountFingerprint::of("cursor", &["user", &id.to_string()]),
-            (None, Some(email), _, _) => AccountFingerprint::of("cursor", &["email", email]),
-            (None, None, Some(name), Some(created)) => {
-                AccountFingerprint::of("cursor", &["key", name, created])
-            }
-            (None, None, _, _) => {
-                return Err(ProviderError::unreadable(
-                    None,
-                    "/v1/me does not say whose key it is",
-                ));
-            }
-        };
-        Ok(Account {
-            fingerprint,
-            name: name.map(|name| self.api.message(name)),
-            email: info.user_email.map(|email| self.api.message(&email)),
-        })
-    }
-
-    async fn models(&self) -> Result<Vec<String>, ProviderError> {
-        let models: ModelList = self
-            .api
-            .get(Operation::Models, &["v1", "models"], &[])
-            .await?;
-        Ok(models
-            .items
-            .readable
-            .into_iter()
-            .map(|(ListedModel::Id(id) | ListedModel::Object { id })| self.api.message(&id))
-            .take(MAX_MODELS)
-            .collect())
+        account::verify(&self.api, CursorApiVersion::V1).await
     }
 
     async fn launch(&self, request: &LaunchRequest) -> LaunchOutcome {
@@ -329,10 +299,6 @@ impl Provider for CursorV1 {
         adopt::adopt(self, request).await
     }
 
-    async fn marked(&self, request: &MarkedRequest) -> Result<MarkedPage, ProviderError> {
-        marked::marked(self, request).await
-    }
-
     async fn get(&self, session: &SessionRef) -> Result<Snapshot, ProviderError> {
         let id = session.session_id.as_str();
         let Some(run_id) = &session.run_id else {
@@ -357,6 +323,32 @@ impl Provider for CursorV1 {
             .await
     }
 
+    async fn cancel(&self, session: &SessionRef) -> Result<CancelAnswer, ProviderError> {
+        let id = session.session_id.as_str();
+        if let Some(run_id) = &session.run_id {
+            match self.cancel_run(id, run_id.as_str()).await {
+                // There is a newer one, or none.
+                Err(error) if error.class == ErrorClass::NotFound => {}
+                answer => return answer,
+            }
+        }
+        match self.newest_run(&self.agent(id).await?).await? {
+            Some(run) => self.cancel_run(id, &run.id.0).await,
+            None => Ok(CancelAnswer::NotCancellable(None)),
+        }
+    }
+
+    fn models(&self) -> Option<&dyn Models> {
+        Some(self)
+    }
+
+    fn listing(&self) -> Option<&dyn Listing> {
+        Some(self)
+    }
+}
+
+#[async_trait]
+impl Listing for CursorV1 {
     async fn list(&self, page: Option<&PageToken>) -> Result<SessionPage, ProviderError> {
         let agents = self.page(page).await?;
         Ok(SessionPage {
@@ -374,19 +366,25 @@ impl Provider for CursorV1 {
         })
     }
 
-    async fn cancel(&self, session: &SessionRef) -> Result<CancelAnswer, ProviderError> {
-        let id = session.session_id.as_str();
-        if let Some(run_id) = &session.run_id {
-            match self.cancel_run(id, run_id.as_str()).await {
-                // There is a newer one, or none.
-                Err(error) if error.class == ErrorClass::NotFound => {}
-                answer => return answer,
-            }
-        }
-        match self.newest_run(&self.agent(id).await?).await? {
-            Some(run) => self.cancel_run(id, &run.id.0).await,
-            None => Ok(CancelAnswer::NotCancellable),
-        }
+    async fn marked(&self, request: &MarkedRequest) -> Result<MarkedPage, ProviderError> {
+        marked::marked(self, request).await
+    }
+}
+
+#[async_trait]
+impl Models for CursorV1 {
+    async fn list_models(&self) -> Result<Vec<String>, ProviderError> {
+        let models: ModelList = self
+            .api
+            .get(Operation::Models, &["v1", "models"], &[])
+            .await?;
+        Ok(models
+            .items
+            .readable
+            .into_iter()
+            .map(|(ListedModel::Id(id) | ListedModel::Object { id })| self.api.message(&id))
+            .take(MAX_MODELS)
+            .collect())
     }
 }
 

@@ -188,37 +188,6 @@ pub(super) struct Cost {
     pub(super) charged_cents: Option<f64>,
 }
 
-/// `GET /v1/me`. Keys of service accounts have no user.
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct KeyInfo {
-    #[serde(default, deserialize_with = "lenient")]
-    pub(super) api_key_name: Option<String>,
-    #[serde(default, deserialize_with = "lenient")]
-    pub(super) created_at: Option<String>,
-    #[serde(default, deserialize_with = "lenient")]
-    pub(super) user_id: Option<UserId>,
-    #[serde(default, deserialize_with = "lenient")]
-    pub(super) user_email: Option<String>,
-}
-
-/// Numbers have been seen where the documentation says text.
-#[derive(Debug, Deserialize)]
-#[serde(untagged)]
-pub(super) enum UserId {
-    Text(String),
-    Number(i64),
-}
-
-impl std::fmt::Display for UserId {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Text(id) => f.write_str(id),
-            Self::Number(id) => write!(f, "{id}"),
-        }
-    }
-}
-
 #[derive(Debug, Deserialize)]
 pub(super) struct ModelList {
     pub(super) items: Items<ListedModel>,

@@ -4,9 +4,9 @@ use std::fmt;
 
 use async_trait::async_trait;
 
-use super::contract::{ModelChoice, PullRequestPolicy};
-use super::error::ProviderError;
+use crate::api::{ModelSpec, PullRequestSpec};
 use crate::domain::ids::InstallationId;
+use crate::domain::remote::ProviderError;
 
 /// Keeps the templates of one account at its provider.
 ///
@@ -16,8 +16,13 @@ use crate::domain::ids::InstallationId;
 #[async_trait]
 pub trait Templates: Send + Sync {
     /// The template with `wanted`'s mark, whatever else it says; of several the oldest. Deleting until nothing is found
-    /// takes away all of them.
-    async fn find(&self, wanted: &Template) -> Result<Option<StoredTemplate>, ProviderError>;
+    /// takes away all of them. A provider may cut names, or show them in another spelling: what can be told by the rest is told, and
+    /// what may be it is not left out. `known` is the id of the template that was made, if its id is known.
+    async fn find(
+        &self,
+        wanted: &Template,
+        known: Option<&str>,
+    ) -> Result<FoundTemplates, ProviderError>;
 
     /// Makes a template and answers with its id.
     async fn create(&self, wanted: &Template) -> Result<String, ProviderError>;
@@ -25,7 +30,7 @@ pub trait Templates: Send + Sync {
     /// Makes a template that was found say what is wanted.
     ///
     /// # Errors
-    /// [`ErrorClass::NotFound`](super::error::ErrorClass::NotFound) if it is gone.
+    /// [`ErrorClass::NotFound`](crate::domain::remote::ErrorClass::NotFound) if it is gone.
     async fn update(&self, found: &StoredTemplate, wanted: &Template) -> Result<(), ProviderError>;
 
     /// Deletes the template with this id; one that is gone already is no error.
@@ -48,9 +53,9 @@ pub struct Template {
     /// Where to start.
     pub reference: Option<String>,
     /// The model, or the provider's default.
-    pub model: Option<ModelChoice>,
+    pub model: Option<ModelSpec>,
     /// What happens with branch and pull request.
-    pub pull_request: PullRequestPolicy,
+    pub pull_request: PullRequestSpec,
 }
 
 /// Whose template it is: which CodeAgent's, of which installation. Stands in the template's name, by which it is found.
@@ -66,6 +71,15 @@ impl fmt::Display for TemplateMark {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "[codeagents.dev/{}/{}]", self.installation, self.uid)
     }
+}
+
+/// What a look for a template has shown.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FoundTemplates {
+    /// The one with the mark.
+    pub marked: Option<StoredTemplate>,
+    /// Ids of others that may be it: the one that is known by its id, and those that are named alike but show no mark.
+    pub unmarked: Vec<String>,
 }
 
 /// A template as it was found.

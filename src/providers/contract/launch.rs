@@ -1,0 +1,54 @@
+//! What a launch is made of.
+
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+
+use crate::api::{ModelSpec, PullRequestSpec};
+use crate::domain::ids::LaunchKey;
+
+/// The moment after which a launch must not be sent any more (rule 5 of the launch protocol).
+#[derive(Clone, Copy, Debug)]
+pub struct SendWindow {
+    /// By wall clock: `notAfter` of the claim.
+    pub not_after: Timestamp,
+    /// By monotonic clock: when the claim's write was begun.
+    pub opened: Instant,
+    /// How long after `opened` the first byte may still be written.
+    pub length: Duration,
+}
+
+impl SendWindow {
+    /// Whether sending may still begin, by both clocks.
+    pub fn is_open(&self) -> bool {
+        Timestamp::now() < self.not_after && self.opened.elapsed() < self.length
+    }
+}
+
+/// What a launch sends.
+#[derive(Clone, Debug)]
+pub struct LaunchRequest {
+    /// The attempt's key. Same attempt, same key.
+    pub key: LaunchKey,
+    /// What people see as the session's name (`namespace/name`); an adapter adds [`LaunchKey::short`] where a name helps to
+    /// find the session again.
+    pub name: String,
+    /// Preamble, prompt and marker line, as they are to be sent.
+    pub prompt: String,
+    /// URL of the repository.
+    pub repository: String,
+    /// Branch, tag or commit to start from; the repository's default branch if absent.
+    pub reference: Option<String>,
+    /// The model, or the provider's default.
+    pub model: Option<ModelSpec>,
+    /// What happens with branch and pull request. The capabilities have been checked: an adapter sends what is set.
+    pub pull_request: PullRequestSpec,
+    /// The person on whose behalf it runs.
+    pub on_behalf_of: Option<String>,
+    /// The issue to work on, where the provider takes issues instead of prompts.
+    pub issue: Option<String>,
+    /// The template to launch from, with [`Capability::Templates`](super::Capability::Templates); pinned in the claim.
+    pub template_id: Option<String>,
+    /// When this must not be sent any more.
+    pub window: SendWindow,
+}

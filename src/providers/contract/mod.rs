@@ -1,0 +1,178 @@
+//! The contract between the operator and a provider.
+//!
+//! A [`ProviderType`] is what is known of a provider without talking to it (one per line of the registry), a [`Provider`]
+//! is a connection of one account to it, and [`Models`], [`Listing`] and [`Templates`] are what a connection can do besides, where
+//! the provider can. The documentation of each method is the contract that the conformance tests hold every adapter to.
+//! Follow-ups, archiving and events become further traits like these.
+
+mod find;
+mod launch;
+mod list;
+mod models;
+mod templates;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use url::Url;
+
+pub use self::find::{AdoptRequest, MarkedPage, MarkedRequest};
+pub use self::launch::{LaunchRequest, SendWindow};
+pub use self::list::{ItemDetail, ListDetail, ListItem, Listing, SessionPage};
+pub use self::models::{MAX_MODELS, Models};
+pub use self::templates::{FoundTemplates, StoredTemplate, Template, TemplateMark, Templates};
+use super::credential::Credential;
+use crate::api::{ProviderKind, ProviderSpec};
+use crate::domain::ids::{InstallationId, SessionId};
+pub use crate::domain::orphan::{Mark, Marked};
+pub use crate::domain::remote::*;
+use crate::domain::snapshot::Snapshot;
+
+/// What is known of a provider without talking to it.
+pub trait ProviderType: Send + Sync {
+    /// Which provider this is.
+    fn kind(&self) -> ProviderKind;
+
+    /// The provider's own base URL, without a trailing slash.
+    fn default_endpoint(&self, spec: &ProviderSpec) -> Url;
+
+    /// The version of the API that `spec` selects, as recorded in a claim (`v1`).
+    fn api_version(&self, spec: &ProviderSpec) -> &'static str;
+
+    /// The keys of the Secret that a connection needs besides the one that `credentials.secretRef.key` names, which is
+    /// always handed over as [`API_KEY`]. Fixed and documented.
+    fn further_secret_keys(&self) -> &'static [&'static str];
+
+    /// What the provider can do under these settings, with this version of the operator.
+    fn capabilities(&self, spec: &ProviderSpec) -> BTreeSet<Capability>;
+
+    /// What the provider's documentation offers beyond that: the operator does not use it yet. Nothing depends on it but the
+    /// documentation.
+    fn offered_later(&self, spec: &ProviderSpec) -> BTreeSet<Capability>;
+
+    /// The setting on which the capabilities depend, as it stands in a manifest (`apiVersion: v1`). Default: they depend on
+    /// none.
+    fn variant(&self, _spec: &ProviderSpec) -> Option<&'static str> {
+        None
+    }
+
+    /// Settings for every variant there is, the default first. Default: one, which stands for all settings.
+    fn variants(&self) -> Vec<ProviderSpec> {
+        vec![ProviderSpec::default()]
+    }
+
+    /// Whether a launch must name the branch, tag or commit to start from. Default: no, the repository's default branch is taken.
+    fn needs_reference(&self) -> bool {
+        false
+    }
+
+    /// How a lost launch is found again under these settings.
+    fn recovery(&self, spec: &ProviderSpec) -> Recovery;
+
+    /// How a stop that was taken shows under these settings. Default: in the session's status.
+    fn stop_shown(&self, _spec: &ProviderSpec) -> StopShown {
+        StopShown::InStatus
+    }
+
+    /// What `GET`s of the whole list tell of a session.
+    fn list_detail(&self, spec: &ProviderSpec) -> ListDetail;
+
+    /// Connects an account. Nothing is sent.
+    ///
+    /// # Errors
+    /// If the credential lacks a value or one cannot be a header's value.
+    fn connect(&self, connection: Connection) -> Result<Arc<dyn Provider>, ProviderError>;
+}
+
+/// Name under which the value of `credentials.secretRef.key` is handed to a provider.
+pub const API_KEY: &str = "api-key";
+
+/// Everything a connection is made of.
+#[derive(Clone, Debug)]
+pub struct Connection {
+    /// The settings of the CodeAgent, as recorded with the claim.
+    pub spec: ProviderSpec,
+    /// The base URL to use: the provider's own, or the one that the user set and the Secret allows.
+    pub endpoint: Url,
+    /// The values of the Secret.
+    pub credential: Credential,
+    /// The HTTP stack; it keeps one rate limit per (endpoint, credential) across all connections.
+    pub http: super::http::HttpStack,
+}
+
+/// A connection of one account to a provider.
+///
+/// Every method bounds its own time, reads at most a few megabytes and a bounded number of pages, follows no redirect,
+/// treats every answer as untrusted, and puts nothing of the credential into an error. Dropping a future stops the call;
+/// whether a POST under way arrived is then unknown.
+#[async_trait]
+pub trait Provider: Send + Sync {
+    /// Who the key belongs to. The cheapest call that proves that the key is accepted; starts nothing.
+    async fn verify(&self) -> Result<Account, ProviderError>;
+
+    /// What is there before a launch on `issue`, with [`Recovery::None`], whose lost launches can only be found by comparing:
+    /// goes into the claim and from there into [`AdoptRequest::baseline`]. Reads only. `None` where there is nothing to
+    /// compare: a lost launch is then [`AdoptAnswer::Unknowable`].
+    ///
+    /// At most 4096 bytes of text that only this adapter understands, without anything secret.
+    ///
+    /// # Errors
+    /// If the provider cannot be read now (it is down, asks for patience, or does not accept the key): nothing is launched
+    /// before it can.
+    async fn baseline(&self, _issue: Option<&str>) -> Result<Option<String>, ProviderError> {
+        Ok(None)
+    }
+
+    /// Starts a session: **the paid call**. Exactly one POST on a fresh connection, never repeated, never redirected, and
+    /// not a byte of it once `request.window` has closed.
+    ///
+    /// The outcome is judged by rule 1 of the launch protocol: `Accepted` needs a 2xx with an id; `Rejected` only what
+    /// proves that nothing was started; everything else, and whatever is in doubt, is `Unknown`.
+    async fn launch(&self, request: &LaunchRequest) -> LaunchOutcome;
+
+    /// Looks for the session that a launch with an unknown outcome may have started. Reads only.
+    ///
+    /// `Found` may be answered at once; `Absent` only if the look was complete: every page was read, every session of the account
+    /// that the caller does not know could be told apart from ours, of whatever time and repository. One that could be ours and
+    /// cannot be told apart makes the answer `Inconclusive`. Whoever asks decides when an `Absent` counts (the fence, two scans).
+    async fn adopt(&self, request: &AdoptRequest) -> Result<AdoptAnswer, ProviderError>;
+
+    /// Whether `session`, which was launched for the CodeSession with `uid`, shows the marker where [`Provider::adopt`] looks for
+    /// it: the evidence that "exactly once" stands on with [`Recovery::Marker`]. Reads only. `None` while nothing shows yet, and
+    /// with every other kind of recovery.
+    async fn shows_marker(
+        &self,
+        _session: &SessionId,
+        _installation: &InstallationId,
+        _uid: &str,
+    ) -> Result<Option<bool>, ProviderError> {
+        Ok(None)
+    }
+
+    /// One look at a session. With a terminal phase everything there is to know is in it (result, usage, links).
+    ///
+    /// # Errors
+    /// [`ErrorClass::NotFound`] if there is no such session for this account.
+    async fn get(&self, session: &SessionRef) -> Result<Snapshot, ProviderError>;
+
+    /// Stops the newest message of a session. Safe to repeat.
+    ///
+    /// A stop is confirmed only by a later [`Provider::get`] that shows a terminal phase.
+    async fn cancel(&self, session: &SessionRef) -> Result<CancelAnswer, ProviderError>;
+
+    /// The models of this account; `Some` exactly with [`Capability::ListModels`].
+    fn models(&self) -> Option<&dyn Models> {
+        None
+    }
+
+    /// The sessions of this account; `Some` exactly with [`Capability::List`].
+    fn listing(&self) -> Option<&dyn Listing> {
+        None
+    }
+
+    /// The templates that this account keeps at the provider; `Some` exactly with [`Capability::Templates`].
+    fn templates(&self) -> Option<&dyn Templates> {
+        None
+    }
+}
