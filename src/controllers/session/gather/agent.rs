@@ -1,0 +1,114 @@
+//! The CodeAgent as a decision about one of its sessions sees it.
+
+use kube::ResourceExt;
+
+use crate::api::{CodeAgent, CodeSession, Reason, TemplateState};
+use crate::controllers::connection::endpoint;
+use crate::controllers::connection::links::Linked;
+use crate::controllers::scope::Scope;
+use crate::domain::agent::has_evidence;
+use crate::domain::effective::{Fault, Objection, objection, reference_missing, resolve};
+use crate::domain::session::AgentView;
+use crate::domain::template::Site;
+use crate::providers::registry::offer;
+
+pub(super) fn view_agent(
+    scope: &Scope,
+    object: &CodeSession,
+    agent: &CodeAgent,
+    linked: Option<&Linked>,
+) -> AgentView {
+    let context = &scope.context;
+    let generation = agent.metadata.generation.unwrap_or(0);
+    let Some(provider) = context.provider(&agent.spec.provider) else {
+        let effective = resolve(
+            &object.name_any(),
+            &object.spec,
+            &agent.spec,
+            generation,
+            "",
+        );
+        return AgentView::Present {
+            generation,
+            suspended: agent.spec.suspend,
+            effective: Box::new(effective),
+            objection: None,
+            evidence_seen: false,
+        };
+    };
+    let endpoint = endpoint(context, provider, &agent.spec.provider);
+    let effective = resolve(
+        &object.name_any(),
+        &object.spec,
+        &agent.spec,
+        generation,
+        &endpoint,
+    );
+    let objection = objection(
+        &object.spec,
+        &agent.spec,
+        &effective,
+        &offer(provider, &agent.spec.provider),
+        &context.offers,
+    )
+    .or_else(|| {
+        let needed = provider.needs_reference().then_some(());
+        needed.and_then(|()| {
+            reference_missing(&object.spec, &effective, provider.kind().display_name())
+        })
+    })
+    .or_else(|| template_elsewhere(scope, object, agent, linked?));
+    let account = linked.and_then(|linked| context.accounts.last_account(&linked.key));
+    let evidence_seen = agent
+        .status
+        .as_ref()
+        .zip(account)
+        .is_some_and(|(status, account)| {
+            let recovery = provider.recovery(&agent.spec.provider);
+            has_evidence(status, recovery, &endpoint, account.fingerprint.as_str())
+        });
+    AgentView::Present {
+        generation,
+        suspended: agent.spec.suspend,
+        effective: Box::new(effective),
+        objection,
+        evidence_seen,
+    }
+}
+
+/// The CodeAgent's template, if it is ready for the account that would launch.
+pub(super) fn template_id(scope: &Scope, agent: &CodeAgent, linked: &Linked) -> Option<String> {
+    let context = &scope.context;
+    let provider = context.provider(&agent.spec.provider)?;
+    let account = context.accounts.last_account(&linked.key)?;
+    let site = Site {
+        endpoint: endpoint(context, provider, &agent.spec.provider),
+        account: account.fingerprint.as_str().to_owned(),
+    };
+    let record = agent.status.as_ref()?.template.as_ref()?;
+    match record.state {
+        TemplateState::Ready if site.has(record) => record.id.clone(),
+        TemplateState::Ready | TemplateState::Claimed => None,
+    }
+}
+
+/// What speaks against a session's own credentials where sessions are launched from the CodeAgent's template: another account
+/// does not have it.
+fn template_elsewhere(
+    scope: &Scope,
+    object: &CodeSession,
+    agent: &CodeAgent,
+    linked: &Linked,
+) -> Option<Objection> {
+    let own = object.spec.credentials.as_ref()?;
+    let record = agent.status.as_ref()?.template.as_ref()?;
+    let account = scope.context.accounts.last_account(&linked.key)?;
+    let elsewhere = own != &agent.spec.credentials
+        && record.state == TemplateState::Ready
+        && record.account != account.fingerprint.as_str();
+    elsewhere.then(|| Objection {
+        reason: Reason::CapabilityMissing,
+        message: "spec.credentials of the session belong to another account than the CodeAgent's, which has the template that sessions are launched from: remove them, or use a CodeAgent with these credentials".to_owned(),
+        fault: Fault::Surroundings,
+    })
+}

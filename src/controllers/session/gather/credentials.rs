@@ -1,0 +1,161 @@
+//! Whether everything is there that talking to the provider needs: the Secret, the connection, the account.
+
+use crate::api::{KeyReference, ProviderSpec, Reason};
+use crate::controllers::accounts::Standing;
+use crate::controllers::connection::links::Linked;
+use crate::controllers::connection::{Obstacle, held, link, obstacle};
+use crate::controllers::memory::Remembered;
+use crate::controllers::scope::Scope;
+use crate::controllers::session::{attach, salted};
+use crate::domain::effective::{Fault, Objection};
+use crate::domain::remote::ErrorClass;
+use crate::domain::session::{Connected, Inputs, Readiness};
+
+/// Whether the credential that a session has used so far may not be the right one any more.
+pub(super) fn doubted(scope: &Scope, remembered: &Remembered, kept: &Linked) -> bool {
+    let by_look = remembered.look.as_ref().is_some_and(|look| {
+        look.result.as_ref().is_err_and(|error| {
+            matches!(
+                error.class,
+                ErrorClass::Unauthorized | ErrorClass::Forbidden | ErrorClass::NotFound
+            )
+        })
+    });
+    let standing = scope.context.accounts.standing(&kept.key);
+    by_look || matches!(standing, Some(Standing::Refused { .. }))
+}
+
+/// Connects with what the Secret holds now, or else with what was `kept` since the launch.
+pub(super) async fn connect(
+    scope: &Scope,
+    namespace: &str,
+    uid: &str,
+    spec: &ProviderSpec,
+    secret: &KeyReference,
+    kept: Option<&Linked>,
+    launched: bool,
+) -> Result<Linked, Obstacle> {
+    let context = &scope.context;
+    let Some(provider) = context.provider(spec) else {
+        return Err(Obstacle {
+            objection: Objection {
+                reason: Reason::ProviderDisabled,
+                message: "this installation of the operator does not run this provider".to_owned(),
+                fault: Fault::Surroundings,
+            },
+            passing: false,
+            again: context.timing().fault_wait_max,
+        });
+    };
+    match link(context, namespace, provider, spec, secret).await {
+        Ok(linked) => {
+            attach(scope, uid, linked.clone());
+            Ok(linked)
+        }
+        // A Secret that is gone does not end a session that runs: its credential is kept until the session is over.
+        Err(obstacle) => kept
+            .cloned()
+            .ok_or_else(|| unreachable(obstacle, spec.endpoint().filter(|_| launched))),
+    }
+}
+
+/// What stands in the way of the endpoint that a session was launched at: it is told that this one is meant, since the
+/// CodeAgent may name another one by now.
+fn unreachable(mut obstacle: Obstacle, launched_at: Option<&str>) -> Obstacle {
+    let about_endpoint = matches!(
+        obstacle.objection.reason,
+        Reason::EndpointNotAllowed | Reason::InsecureEndpoint
+    );
+    if let (true, Some(endpoint)) = (about_endpoint, launched_at) {
+        obstacle.objection.message = format!(
+            "it was launched at {endpoint}, which cannot be used any more, and it is not looked for anywhere else: {}",
+            obstacle.objection.message
+        );
+    }
+    obstacle
+}
+
+/// What keeps every launch with this key back: the provider wants no requests, or refuses them for the account's sake.
+fn launches_held(scope: &Scope, linked: &Linked, uid: &str) -> Option<Obstacle> {
+    let context = &scope.context;
+    if let Some(pause) = linked.lanes.silent_for() {
+        return Some(Obstacle {
+            objection: Objection {
+                reason: Reason::RateLimited,
+                message: "waits, the provider wants no requests with this key for now".to_owned(),
+                fault: Fault::Surroundings,
+            },
+            passing: true,
+            again: pause,
+        });
+    }
+    let hold = context.accounts.held(&linked.key)?;
+    (!context.accounts.may_probe(&linked.key, uid)).then(|| Obstacle {
+        objection: held(&hold),
+        passing: false,
+        again: hold.again.min(context.timing().fault_wait_max),
+    })
+}
+
+pub(super) fn readiness(
+    scope: &Scope,
+    uid: &str,
+    linked: Option<Result<Linked, Obstacle>>,
+    secret: Option<&KeyReference>,
+    inputs: Option<Inputs>,
+    blocked: Option<Obstacle>,
+    launched: bool,
+) -> (Readiness, Option<Linked>) {
+    let block = |obstacle: Obstacle| Readiness::Blocked {
+        objection: obstacle.objection,
+        passing: obstacle.passing,
+        again: obstacle.again,
+    };
+    let linked = match linked {
+        None => return (Readiness::NotGathered, None),
+        Some(Err(obstacle)) => return (block(obstacle), None),
+        Some(Ok(linked)) => linked,
+    };
+    if let Some(obstacle) = blocked {
+        return (block(obstacle), Some(linked));
+    }
+    let accounts = &scope.context.accounts;
+    if let Some(obstacle) = launches_held(scope, &linked, uid).filter(|_| !launched) {
+        return (block(obstacle), Some(linked));
+    }
+    let standing = accounts.standing(&linked.key);
+    let account = match &standing {
+        Some(Standing::Accepted(account)) => Some(account.clone()),
+        // What was launched is followed through outages; its calls tell for themselves.
+        Some(Standing::Unreachable { .. }) | None if launched => accounts.last_account(&linked.key),
+        Some(Standing::Refused { .. } | Standing::Unreachable { .. }) | None => None,
+    };
+    let readiness = match (account, standing) {
+        (Some(account), _) => Readiness::Ready(Connected {
+            account: account.fingerprint,
+            verified: match accounts.standing(&linked.key) {
+                Some(Standing::Accepted(_)) => accounts
+                    .age(&linked.key)
+                    .map(|age| scope.context.uptime().saturating_sub(age)),
+                Some(Standing::Refused { .. } | Standing::Unreachable { .. }) | None => None,
+            },
+            credential: salted(uid, &linked.credential),
+            inputs,
+        }),
+        (None, None) => Readiness::Unverified,
+        (None, Some(standing)) => {
+            let secret = secret.map_or("", |secret| secret.name.as_str());
+            match obstacle(&standing, secret) {
+                Some(mut obstacle) => {
+                    // A mended key is another key: the Secret is read again long before the provider is asked again.
+                    if !obstacle.passing {
+                        obstacle.again = obstacle.again.min(scope.context.timing().recheck);
+                    }
+                    block(obstacle)
+                }
+                None => Readiness::Unverified,
+            }
+        }
+    };
+    (readiness, Some(linked))
+}

@@ -1,0 +1,415 @@
+//! What is known of a session when a decision is made: from the caches, and from a Secret where one is needed.
+
+mod agent;
+mod credentials;
+mod inputs;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use kube::ResourceExt;
+use kube_runtime::reflector::ObjectRef;
+
+use self::agent::view_agent;
+use self::credentials::{connect, doubted, readiness};
+use self::inputs::{Missing, inputs};
+use super::super::connection::Obstacle;
+use super::super::connection::links::Linked;
+use super::super::error::{Chain, PassError};
+use super::super::memory::Remembered;
+use super::super::scope::Scope;
+use super::admit::{Applies, admit};
+use crate::api::{
+    ADOPT_ANNOTATION, CodeAgent, CodeSession, Effective, FINALIZER, KeyReference,
+    ORIGIN_ANNOTATION, ProviderSpec,
+};
+use crate::domain::effective::credentials as credentials_of;
+use crate::domain::ids::{ClaimId, InstallationId};
+use crate::domain::remote::Recovery;
+use crate::domain::session::{
+    AgentView, Inputs, Lock, Needs, Observed, Origin, Outline, ProviderFacts, Readiness,
+    SessionView, Slot, Stage, needs, template_missing,
+};
+use crate::domain::timing::Timing;
+
+/// Everything that was gathered, owned.
+pub(super) struct Facts {
+    pub now: Timestamp,
+    pub uptime: Duration,
+    pub uid: String,
+    namespace: String,
+    name: String,
+    namespace_uid: Option<String>,
+    created_at: Timestamp,
+    older_than_process: bool,
+    agent: AgentView,
+    pub provider: Option<ProviderFacts>,
+    readiness: Readiness,
+    slot: Slot,
+    lock: Lock,
+    pub remembered: Remembered,
+    pub linked: Option<Linked>,
+    installation: InstallationId,
+    fresh_claim_id: ClaimId,
+    timing: Timing,
+    stopping: bool,
+}
+
+impl Facts {
+    /// The facts as a decision about `object` sees them: of an object that was read anew since they were gathered, everything that it
+    /// says itself is new.
+    pub fn observed<'a>(&'a self, object: &'a CodeSession) -> Observed<'a> {
+        Observed {
+            now: self.now,
+            uptime: self.uptime,
+            session: SessionView {
+                namespace: &self.namespace,
+                name: &self.name,
+                uid: &self.uid,
+                namespace_uid: self.namespace_uid.as_deref(),
+                generation: object.metadata.generation.unwrap_or(0),
+                created_at: self.created_at,
+                deleting: object
+                    .metadata
+                    .deletion_timestamp
+                    .as_ref()
+                    .map(|time| time.0),
+                has_finalizer: has_finalizer(object),
+                origin: origin(object, &self.uid),
+                adopt: object
+                    .annotations()
+                    .get(ADOPT_ANNOTATION)
+                    .map(String::as_str),
+                spec: &object.spec,
+                status: stored_status(object),
+                older_than_process: self.older_than_process,
+            },
+            agent: self.agent.clone(),
+            provider: self.provider.clone(),
+            readiness: self.readiness.clone(),
+            slot: self.slot,
+            lock: self.lock.clone(),
+            preflight: self.remembered.preflight.as_ref(),
+            in_flight: self.remembered.in_flight,
+            claim_first_seen: self.remembered.claim.as_ref().map(|(_, seen)| *seen),
+            deletion_first_seen: self.remembered.deletion,
+            lookups: &self.remembered.lookups,
+            look: self.remembered.look.as_ref(),
+            last_stop: self.remembered.last_stop,
+            stop_taken: self.remembered.stop_taken,
+            looked_after_end: self.remembered.looked_after_end,
+            faults: self.remembered.faults,
+            installation: &self.installation,
+            fresh_claim_id: &self.fresh_claim_id,
+            timing: &self.timing,
+            stopping: self.stopping,
+        }
+    }
+}
+
+/// The prompt as the open launch of `object` sent it, if it can still be composed: a changed preamble or source makes another.
+pub(super) fn sent_prompt(facts: &Facts, object: &CodeSession) -> Option<String> {
+    let Readiness::Ready(connected) = &facts.readiness else {
+        return None;
+    };
+    let inputs = connected.inputs.as_ref()?;
+    let recorded = stored_status(object).and_then(|status| status.launch.as_ref());
+    recorded
+        .is_none_or(|record| record.request_digest == inputs.digest)
+        .then(|| inputs.prompt.clone())
+}
+
+/// The status, unless it is only the default that the API server shows for a new object.
+fn stored_status(object: &CodeSession) -> Option<&crate::api::CodeSessionStatus> {
+    object
+        .status
+        .as_ref()
+        .filter(|status| status.observed_generation >= 0)
+}
+
+/// Gathers what a decision about `object` needs; reads nothing that it does not need.
+pub(super) async fn gather(scope: &Arc<Scope>, object: &CodeSession) -> Result<Facts, PassError> {
+    let context = &scope.context;
+    let uid = object.uid().unwrap_or_default();
+    let namespace = object.namespace().unwrap_or_default();
+    let uptime = context.uptime();
+    let remembered = remember_claim(scope, object, &uid, uptime);
+    let agent = scope
+        .agents
+        .get(&ObjectRef::new(&object.spec.agent_ref.name).within(&namespace))
+        // One that is held until its template is gone starts nothing any more.
+        .filter(|agent| agent.metadata.deletion_timestamp.is_none());
+    let namespace_uid = namespace_uid(scope, object, &namespace).await?;
+
+    let launched = Stage::of(stored_status(object)).claimed().is_some();
+    let (spec, secret) = settings(object, agent.as_deref(), launched);
+    let facts = spec.as_ref().and_then(|spec| context.facts(spec));
+    let need = needs_of(scope, object, facts.as_ref(), &remembered);
+    let linked = match (need, &spec, &secret) {
+        (Needs::Nothing, _, _) => None,
+        (_, Some(spec), Some(secret)) => {
+            // Before the launch the Secret decides; a session that is active keeps its connection.
+            let kept = remembered.attached.as_ref().filter(|_| launched);
+            let trusted =
+                kept.filter(|kept| need == Needs::Connection && !doubted(scope, &remembered, kept));
+            Some(match trusted {
+                Some(kept) => Ok(kept.clone()),
+                None => connect(scope, &namespace, &uid, spec, secret, kept, launched).await,
+            })
+        }
+        _ => None,
+    };
+    let mut agent_view = match &agent {
+        None => AgentView::Missing,
+        Some(agent) => view_agent(
+            scope,
+            object,
+            agent,
+            linked.as_ref().and_then(|linked| linked.as_ref().ok()),
+        ),
+    };
+    let (inputs, blocked) = match (need, &agent) {
+        (Needs::Launch, Some(agent)) => {
+            let linked = linked.as_ref().and_then(|linked| linked.as_ref().ok());
+            let found = inputs(scope, object, agent, linked, &namespace, &uid).await;
+            sorted(found, &mut agent_view)
+        }
+        // Without its CodeAgent a prompt has no preamble: it would be another one.
+        (Needs::Launch, None) | (Needs::Nothing | Needs::Connection, _) => (None, None),
+    };
+    if let (false, Needs::Launch, Some(Ok(linked)), Some(agent)) = (launched, need, &linked, &agent)
+    {
+        let generation = agent.metadata.generation.unwrap_or_default();
+        let tag = format!("{}/{generation}", agent.uid().unwrap_or_default());
+        context.accounts.note_agent(&linked.key, tag);
+    }
+    let (readiness, linked) = readiness(
+        scope,
+        &uid,
+        linked,
+        secret.as_ref(),
+        inputs,
+        blocked.filter(|_| !launched),
+        launched,
+    );
+    let lacks_template = match (&readiness, &facts) {
+        (Readiness::Ready(connected), Some(facts)) => template_missing(facts, connected),
+        _ => false,
+    };
+    if let (true, Some(agent)) = (lacks_template && !launched, &agent) {
+        // It keeps the template, and may not know yet that the key is another account's now.
+        scope.look_at_agent(agent);
+    }
+    let (slot, lock) = match need {
+        Needs::Launch => {
+            let applies = Applies {
+                agent: agent.as_deref(),
+                view: &agent_view,
+                issue_tells: facts
+                    .as_ref()
+                    .is_some_and(|facts| facts.recovery == Recovery::None),
+                able: !lacks_template && may_launch(&readiness, &agent_view),
+            };
+            admit(scope, object, &applies)
+        }
+        Needs::Nothing | Needs::Connection => {
+            context.admission.withdraw(&uid);
+            (Slot::Free, Lock::Unneeded)
+        }
+    };
+    Ok(Facts {
+        now: Timestamp::now(),
+        uptime: context.uptime(),
+        namespace,
+        name: object.name_any(),
+        namespace_uid,
+        created_at: object
+            .metadata
+            .creation_timestamp
+            .as_ref()
+            .map_or(Timestamp::UNIX_EPOCH, |time| time.0),
+        older_than_process: object
+            .metadata
+            .creation_timestamp
+            .as_ref()
+            .is_some_and(|created| created.0 < context.started_at())
+            || context.owners.owns_any(&uid),
+        agent: agent_view,
+        provider: facts,
+        readiness,
+        slot,
+        lock,
+        remembered: context.memory.of(&uid),
+        linked,
+        installation: context.installation.clone(),
+        fresh_claim_id: ClaimId::new(uuid::Uuid::new_v4().simple().to_string()),
+        timing: context.timing().clone(),
+        stopping: !context.may_begin(),
+        uid,
+    })
+}
+
+/// Provider and Secret of a session. Once it is claimed, only what was recorded counts.
+fn settings(
+    object: &CodeSession,
+    agent: Option<&CodeAgent>,
+    launched: bool,
+) -> (Option<ProviderSpec>, Option<KeyReference>) {
+    let recorded = stored_status(object).and_then(|status| status.effective.as_ref());
+    match (launched, recorded, agent) {
+        (true, Some(effective), _) => (
+            Some(pinned(effective, object)),
+            Some(effective.credentials_ref.clone()),
+        ),
+        (_, _, Some(agent)) => {
+            let secret = &credentials_of(&object.spec, &agent.spec).secret_ref;
+            let secret = KeyReference {
+                name: secret.name.clone(),
+                key: secret.key.clone(),
+            };
+            (Some(agent.spec.provider.clone()), Some(secret))
+        }
+        (_, Some(effective), None) => (
+            Some(effective.provider.spec.clone()),
+            Some(effective.credentials_ref.clone()),
+        ),
+        (_, None, None) => (None, None),
+    }
+}
+
+fn needs_of(
+    scope: &Scope,
+    object: &CodeSession,
+    provider: Option<&ProviderFacts>,
+    remembered: &Remembered,
+) -> Needs {
+    let (context, now) = (&scope.context, Timestamp::now());
+    needs(&Outline {
+        spec: &object.spec,
+        status: stored_status(object),
+        provider,
+        deleting: object.metadata.deletion_timestamp.is_some(),
+        has_finalizer: has_finalizer(object),
+        adopt: object.annotations().contains_key(ADOPT_ANNOTATION),
+        in_flight: remembered.in_flight,
+        looked_at: remembered
+            .looked_after_end
+            .map(|begun| now - context.uptime().saturating_sub(begun)),
+        now,
+        timing: context.timing(),
+    })
+}
+
+/// What is found of a launch's inputs: themselves, or what stands in their way. What the session itself has wrong is an objection
+/// to its settings.
+fn sorted(
+    found: Result<Inputs, Missing>,
+    agent: &mut AgentView,
+) -> (Option<Inputs>, Option<Obstacle>) {
+    match found {
+        Ok(inputs) => (Some(inputs), None),
+        Err(Missing::Objection(found)) => {
+            if let AgentView::Present { objection, .. } = agent
+                && objection.is_none()
+            {
+                *objection = Some(found);
+            }
+            (None, None)
+        }
+        Err(Missing::Source(obstacle)) => (None, Some(obstacle)),
+    }
+}
+
+/// Whether nothing but others keeps the session from being launched.
+fn may_launch(readiness: &Readiness, agent: &AgentView) -> bool {
+    let willing = matches!(
+        agent,
+        AgentView::Present {
+            suspended: false,
+            objection: None,
+            ..
+        }
+    );
+    willing && matches!(readiness, Readiness::Ready(_))
+}
+
+/// The uid of the session's namespace, which is part of the keys of its launches. Without it nothing is launched, but what was
+/// launched is followed and stopped: its key is recorded.
+async fn namespace_uid(
+    scope: &Scope,
+    object: &CodeSession,
+    namespace: &str,
+) -> Result<Option<String>, PassError> {
+    let launched = Stage::of(stored_status(object)).claimed().is_some();
+    match scope.context.namespace_uid(namespace).await {
+        Ok(uid) => Ok(uid),
+        Err(error) if launched || object.metadata.deletion_timestamp.is_some() => {
+            tracing::warn!(error = %Chain(&error), "the namespace of the session cannot be read; it goes on without");
+            Ok(None)
+        }
+        Err(source) => Err(PassError::Read {
+            what: "the namespace of the session",
+            source,
+        }),
+    }
+}
+
+/// The settings that a launch was claimed with: what the CodeAgent, this installation or this version of the operator would
+/// use now is another place, where absence and loss prove nothing (rule 4).
+fn pinned(effective: &Effective, object: &CodeSession) -> ProviderSpec {
+    let target = stored_status(object)
+        .and_then(|status| status.launch.as_ref())
+        .map(|record| &record.target);
+    let spec = effective.provider.spec.clone();
+    match target {
+        Some(target) if !target.endpoint.is_empty() => {
+            spec.pinned(&target.endpoint, &target.api_version)
+        }
+        Some(_) | None => spec,
+    }
+}
+
+/// Remembers when the current claim, and the deletion, was first seen; another claim makes what was seen of the last one void.
+fn remember_claim(scope: &Scope, object: &CodeSession, uid: &str, uptime: Duration) -> Remembered {
+    let claim = stored_status(object)
+        .and_then(|status| status.launch.as_ref())
+        .map(|record| ClaimId::new(record.claim_id.clone()));
+    scope.context.memory.begin(uid, |remembered| {
+        if remembered
+            .claim
+            .as_ref()
+            .is_none_or(|(seen, _)| *seen != claim)
+        {
+            remembered.claim = Some((claim, uptime));
+            remembered.lookups = Default::default();
+        }
+        if object.metadata.deletion_timestamp.is_some() {
+            remembered.deletion.get_or_insert(uptime);
+        }
+        remembered.clone()
+    })
+}
+
+fn has_finalizer(object: &CodeSession) -> bool {
+    object
+        .finalizers()
+        .iter()
+        .any(|finalizer| finalizer == FINALIZER)
+}
+
+fn origin(object: &CodeSession, uid: &str) -> Origin {
+    let Some(origin) = object.annotations().get(ORIGIN_ANNOTATION) else {
+        return Origin::None;
+    };
+    let here = format!(
+        "{}/{}/",
+        object.namespace().unwrap_or_default(),
+        object.name_any()
+    );
+    match origin.strip_prefix(&here) {
+        Some(own) if own == uid => Origin::Own,
+        Some(_) => Origin::Copy,
+        None => Origin::None,
+    }
+}
