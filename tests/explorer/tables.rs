@@ -18,8 +18,8 @@ use codeagent_operator::domain::remote::{
     Sent,
 };
 use codeagent_operator::domain::session::{
-    Connected, Effect, Guard, Inputs, Level, Look, Lookups, Note, Observed, Origin, Outcome, Place,
-    Plan, Preflight, Readiness, SessionView, Turn, decide, record,
+    Connected, Effect, Guard, Inputs, Level, Lock, Look, Lookups, Note, Observed, Origin, Outcome,
+    Plan, Preflight, Readiness, SessionView, Slot, decide, record,
 };
 use codeagent_operator::domain::snapshot::{Links, RemotePhase, Snapshot};
 
@@ -602,9 +602,9 @@ impl World {
             agent,
             provider: Some(self.facts.clone()),
             readiness,
-            place: Place::Free,
+            slot: Slot::Free,
             // One session at a time: its turn is never another's.
-            turn: Turn::Unneeded,
+            lock: Lock::Unneeded,
             preflight: preflight.as_ref(),
             in_flight: sight.in_flight,
             claim_first_seen: Some(TICK * u32::from(sight.seen)),

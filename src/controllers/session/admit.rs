@@ -6,7 +6,7 @@ use kube_runtime::reflector::ObjectRef;
 use super::super::admission::{BranchKey, Grant, IssueKey, Resource, Want, open_claim, slots_of};
 use super::super::scope::Scope;
 use crate::api::{CodeAgent, CodeSession, QueueResource};
-use crate::domain::session::{AgentView, Place, Turn};
+use crate::domain::session::{AgentView, Lock, Slot};
 
 /// What a session needs that others may hold.
 pub(super) struct Applies<'a> {
@@ -22,7 +22,7 @@ pub(super) struct Applies<'a> {
 
 /// Asks for a slot among the agent's sessions and for the lock of the issue; one that cannot be launched now asks for nothing,
 /// because it must not hold what another could use.
-pub(super) fn admit(scope: &Scope, object: &CodeSession, needs: &Applies<'_>) -> (Place, Turn) {
+pub(super) fn admit(scope: &Scope, object: &CodeSession, needs: &Applies<'_>) -> (Slot, Lock) {
     let admission = &scope.context.admission;
     let claimed = open_claim(object);
     let mut wants = Vec::new();
@@ -45,41 +45,41 @@ pub(super) fn admit(scope: &Scope, object: &CodeSession, needs: &Applies<'_>) ->
     wants.extend(claimed.filter(|_| needs.issue_tells).map(lock_of));
     if wants.is_empty() {
         admission.withdraw(&object.uid().unwrap_or_default());
-        return (Place::Free, Turn::Unneeded);
+        return (Slot::Free, Lock::Unneeded);
     }
     let applicant = scope.applicant(object);
     let wants_issue = wants
         .iter()
         .any(|want| matches!(want.resource, Resource::Issue(_)));
     match admission.request(&applicant, &wants, scope.context.uptime()) {
-        Grant::Granted { since } if wants_issue => (Place::Free, Turn::Ours { since }),
-        Grant::Granted { .. } => (Place::Free, Turn::Unneeded),
+        Grant::Granted { since } if wants_issue => (Slot::Free, Lock::Ours { since }),
+        Grant::Granted { .. } => (Slot::Free, Lock::Unneeded),
         Grant::Waiting {
             on: Resource::Slots { .. },
             position,
             ..
-        } => (Place::Taken { position }, Turn::Unneeded),
+        } => (Slot::Taken { position }, Lock::Unneeded),
         Grant::Waiting {
             on: Resource::Issue(_),
             by,
             ..
-        } => (Place::Free, taken(object, QueueResource::Issue, by)),
+        } => (Slot::Free, taken(object, QueueResource::Issue, by)),
         Grant::Waiting {
             on: Resource::Branch(_),
             by,
             ..
-        } => (Place::Free, taken(object, QueueResource::Branch, by)),
+        } => (Slot::Free, taken(object, QueueResource::Branch, by)),
     }
 }
 
-fn taken(object: &CodeSession, of: QueueResource, by: Option<ObjectRef<CodeSession>>) -> Turn {
+fn taken(object: &CodeSession, of: QueueResource, by: Option<ObjectRef<CodeSession>>) -> Lock {
     let by = by.filter(|by| by.namespace == object.namespace());
     // What goes on in other namespaces is nobody's business in this one.
     let by = by.map_or_else(
         || "a CodeSession of another namespace".to_owned(),
         |by| format!("CodeSession {}", by.name),
     );
-    Turn::Taken { of, by }
+    Lock::Taken { of, by }
 }
 
 /// The branch that a launch would work on.

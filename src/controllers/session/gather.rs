@@ -26,8 +26,8 @@ use crate::domain::effective::{
 use crate::domain::ids::{ClaimId, InstallationId, hex};
 use crate::domain::remote::{ErrorClass, Recovery};
 use crate::domain::session::{
-    AgentView, Connected, Inputs, Needs, Observed, Origin, Outline, Place, ProviderFacts,
-    Readiness, SessionView, Stage, Turn, needs, template_missing,
+    AgentView, Connected, Inputs, Lock, Needs, Observed, Origin, Outline, ProviderFacts, Readiness,
+    SessionView, Slot, Stage, needs, template_missing,
 };
 use crate::domain::template::Site;
 use crate::domain::timing::Timing;
@@ -46,8 +46,8 @@ pub(super) struct Facts {
     agent: AgentView,
     pub provider: Option<ProviderFacts>,
     readiness: Readiness,
-    place: Place,
-    turn: Turn,
+    slot: Slot,
+    lock: Lock,
     pub remembered: Remembered,
     pub linked: Option<Linked>,
     installation: InstallationId,
@@ -88,8 +88,8 @@ impl Facts {
             agent: self.agent.clone(),
             provider: self.provider.clone(),
             readiness: self.readiness.clone(),
-            place: self.place,
-            turn: self.turn.clone(),
+            slot: self.slot,
+            lock: self.lock.clone(),
             preflight: self.remembered.preflight.as_ref(),
             in_flight: self.remembered.in_flight,
             claim_first_seen: self.remembered.claim.as_ref().map(|(_, seen)| *seen),
@@ -261,7 +261,7 @@ pub(super) async fn gather(scope: &Arc<Scope>, object: &CodeSession) -> Result<F
                 ..
             }
         );
-    let (place, turn) = match need {
+    let (slot, lock) = match need {
         Needs::Launch => admit(
             scope,
             object,
@@ -276,7 +276,7 @@ pub(super) async fn gather(scope: &Arc<Scope>, object: &CodeSession) -> Result<F
         ),
         Needs::Nothing | Needs::Connection => {
             context.admission.withdraw(&uid);
-            (Place::Free, Turn::Unneeded)
+            (Slot::Free, Lock::Unneeded)
         }
     };
     Ok(Facts {
@@ -299,8 +299,8 @@ pub(super) async fn gather(scope: &Arc<Scope>, object: &CodeSession) -> Result<F
         agent: agent_view,
         provider: facts,
         readiness,
-        place,
-        turn,
+        slot,
+        lock,
         remembered: context.memory.of(&uid),
         linked,
         installation: context.installation.clone(),

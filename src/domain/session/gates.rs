@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::super::effective::{Fault, Objection};
 use super::super::send::refusal;
-use super::observed::{AgentView, Observed, Place, Readiness, Turn};
+use super::observed::{AgentView, Lock, Observed, Readiness, Slot};
 use super::plan::Effect;
 use super::view::{recorded, template_missing};
 use crate::api::{DesiredState, QueueResource, Reason, RefusalRecord};
@@ -78,7 +78,7 @@ pub(super) const GATES: &[Check] = &[
     template,
     refusal,
     slot,
-    turn,
+    lock,
 ];
 
 /// Whether no gate holds the session: what holds back a first request holds back every further one.
@@ -241,9 +241,9 @@ fn refusal<'a>(o: &Observed<'a>) -> Gate<'a> {
 
 /// A CodeAgent runs at most so many sessions at once.
 fn slot<'a>(o: &Observed<'a>) -> Gate<'a> {
-    match o.place {
-        Place::Free => Gate::Pass,
-        Place::Taken { position } => Gate::Queue(
+    match o.slot {
+        Slot::Free => Gate::Pass,
+        Slot::Taken { position } => Gate::Queue(
             QueueResource::Capacity,
             position,
             Hold::new(
@@ -255,8 +255,8 @@ fn slot<'a>(o: &Observed<'a>) -> Gate<'a> {
 }
 
 /// What only one session at a time may work on.
-fn turn<'a>(o: &Observed<'a>) -> Gate<'a> {
-    let Turn::Taken { of, by } = &o.turn else {
+fn lock<'a>(o: &Observed<'a>) -> Gate<'a> {
+    let Lock::Taken { of, by } = &o.lock else {
         return Gate::Pass;
     };
     let hold = match of {

@@ -12,7 +12,7 @@ use super::super::snapshot::RemotePhase;
 use super::super::status::{Draft, whole_seconds};
 use super::super::timing::Timing;
 use super::observed::{
-    AgentView, Connected, Inputs, Observed, Origin, ProviderFacts, Readiness, Turn,
+    AgentView, Connected, Inputs, Lock, Observed, Origin, ProviderFacts, Readiness,
 };
 use super::plan::{Effect, Guard, LaunchPlan, LookupPlan, Note, Plan, Recorded, StatusWrite};
 use super::progress::{pull_request_condition, pull_request_wish};
@@ -97,17 +97,17 @@ pub(super) fn baseline<'a>(
     provider: &ProviderFacts,
     connected: &Connected,
 ) -> Baseline<'a> {
-    let turn_since = match o.turn {
-        Turn::Unneeded => Some(Duration::ZERO),
-        Turn::Ours { since } => Some(since),
-        Turn::Taken { .. } => None,
+    let locked_since = match o.lock {
+        Lock::Unneeded => Some(Duration::ZERO),
+        Lock::Ours { since } => Some(since),
+        Lock::Taken { .. } => None,
     };
     let account = &connected.account;
     baseline::baseline(
         provider.recovery,
         o.preflight,
         account,
-        turn_since,
+        locked_since,
         o.faults,
         o.clock(),
     )

@@ -34,8 +34,8 @@ pub use super::send::seen::{Lookups, Preflight};
 pub use ended::is_looked_for;
 pub use needs::{Needs, needs};
 pub use observed::{
-    AgentView, Connected, Inputs, Look, Observed, Origin, Place, ProviderFacts, Readiness,
-    SessionView, Turn,
+    AgentView, Connected, Inputs, Lock, Look, Observed, Origin, ProviderFacts, Readiness,
+    SessionView, Slot,
 };
 pub use plan::{
     Effect, Guard, LaunchPlan, Level, LookupPlan, Note, Outcome, Owner, Plan, Recorded, StatusWrite,

@@ -29,10 +29,10 @@ pub struct Observed<'a> {
     pub provider: Option<ProviderFacts>,
     /// Whether everything is there that a launch, a look or a stop needs.
     pub readiness: Readiness,
-    /// Whether there is a free place among the agent's sessions.
-    pub place: Place,
-    /// Whether it is this session's turn at what it works on.
-    pub turn: Turn,
+    /// Whether there is a free slot among the sessions of the CodeAgent.
+    pub slot: Slot,
+    /// Whether the session holds what only one at a time may work on: its issue, its branch.
+    pub lock: Lock,
     /// What the newest look before a launch of this session showed.
     pub preflight: Option<&'a Preflight>,
     /// Whether this process has a request of the current claim in its hands.
@@ -214,9 +214,9 @@ pub struct Inputs {
     pub template_id: Option<String>,
 }
 
-/// A place among the agent's sessions.
+/// A slot among the sessions of the CodeAgent (maxConcurrentSessions).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum Slot {
     /// There is one.
     Free,
     /// All are taken; this session is at this position of those that wait.
@@ -226,20 +226,20 @@ pub enum Place {
     },
 }
 
-/// A turn among the sessions that work on the same issue, or push to the same branch.
+/// What only one session at a time may work on: an issue, a branch.
 ///
 /// On an issue a lost launch is found by what is new there, which tells nothing if several launches are open at once. On a branch
 /// one session would overwrite the work of the other.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Turn {
+pub enum Lock {
     /// None is needed: what is launched is told apart in other ways, or nothing is in sight to be launched.
     Unneeded,
-    /// It is this session's.
+    /// This session holds it.
     Ours {
         /// Since when, by uptime.
         since: Duration,
     },
-    /// It is another session's.
+    /// Another session holds it.
     Taken {
         /// What both need.
         of: QueueResource,

@@ -59,8 +59,8 @@ struct Given {
     agent: AgentView,
     provider: Option<ProviderFacts>,
     readiness: Readiness,
-    place: Place,
-    turn: Turn,
+    slot: Slot,
+    lock: Lock,
     preflight: Option<Preflight>,
     in_flight: bool,
     claim_first_seen: Option<Duration>,
@@ -228,10 +228,10 @@ impl Given {
                     .collect::<BTreeSet<_>>(),
             }),
             readiness: Readiness::Ready(connected("ours")),
-            place: Place::Free,
-            turn: match recovery {
-                Recovery::ClientId | Recovery::Marker => Turn::Unneeded,
-                Recovery::None => Turn::Ours {
+            slot: Slot::Free,
+            lock: match recovery {
+                Recovery::ClientId | Recovery::Marker => Lock::Unneeded,
+                Recovery::None => Lock::Ours {
                     since: seconds(1000),
                 },
             },
@@ -307,8 +307,8 @@ impl Given {
             agent: self.agent.clone(),
             provider: self.provider.clone(),
             readiness: self.readiness.clone(),
-            place: self.place,
-            turn: self.turn.clone(),
+            slot: self.slot,
+            lock: self.lock.clone(),
             preflight: self.preflight.as_ref(),
             in_flight: self.in_flight,
             claim_first_seen: self.claim_first_seen,
@@ -501,7 +501,7 @@ impl Given {
         self.claim_first_seen = self.record().map(|_| self.uptime);
         self.lookups = Lookups::default();
         self.preflight = None;
-        if let Turn::Ours { since } = &mut self.turn {
+        if let Lock::Ours { since } = &mut self.lock {
             *since = self.uptime;
         }
         self.look = None;

@@ -15,8 +15,8 @@ enum Event {
     Account(&'static str),
     Secret(bool),
     Finalizer(bool),
-    Place(bool),
-    Turn(bool),
+    Slot(bool),
+    Lock(bool),
     Look(RemotePhase),
     LookFails(ErrorClass),
     Generation,
@@ -105,8 +105,8 @@ fn event() -> impl Strategy<Value = Event> {
         1 => prop::sample::select(vec!["ours", "another account"]).prop_map(Event::Account),
         1 => any::<bool>().prop_map(Event::Secret),
         1 => any::<bool>().prop_map(Event::Finalizer),
-        1 => any::<bool>().prop_map(Event::Place),
-        1 => any::<bool>().prop_map(Event::Turn),
+        1 => any::<bool>().prop_map(Event::Slot),
+        1 => any::<bool>().prop_map(Event::Lock),
         2 => remote_phase().prop_map(Event::Look),
         1 => error_class().prop_map(Event::LookFails),
         1 => Just(Event::Generation),
@@ -139,20 +139,20 @@ fn happen(given: &mut Given, event: Event) {
             };
         }
         Event::Finalizer(there) => given.has_finalizer = there,
-        Event::Place(free) => {
-            given.place = if free {
-                Place::Free
+        Event::Slot(free) => {
+            given.slot = if free {
+                Slot::Free
             } else {
-                Place::Taken { position: Some(1) }
+                Slot::Taken { position: Some(1) }
             };
         }
-        Event::Turn(ours) => {
-            given.turn = if ours {
-                Turn::Ours {
+        Event::Lock(ours) => {
+            given.lock = if ours {
+                Lock::Ours {
                     since: given.uptime,
                 }
             } else {
-                Turn::Taken {
+                Lock::Taken {
                     of: QueueResource::Issue,
                     by: "CodeSession other".into(),
                 }

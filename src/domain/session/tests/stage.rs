@@ -166,21 +166,21 @@ fn what_others_can_mend_is_in_progress_at_first_and_stalls_by_itself() {
 #[test]
 fn who_waits_for_what_is_recorded_in_a_field() {
     let mut given = Given::ready();
-    given.place = Place::Taken { position: Some(3) };
+    given.slot = Slot::Taken { position: Some(3) };
     given.pass();
     let queue = |given: &Given| {
         let queue = given.status.as_ref().unwrap().queue.clone().unwrap();
         (queue.of, queue.position)
     };
     assert_eq!(queue(&given), (QueueResource::Capacity, Some(3)));
-    given.place = Place::Free;
-    given.turn = Turn::Taken {
+    given.slot = Slot::Free;
+    given.lock = Lock::Taken {
         of: QueueResource::Issue,
         by: "CodeSession other".into(),
     };
     given.pass();
     assert_eq!(queue(&given), (QueueResource::Issue, None));
-    given.turn = Turn::Taken {
+    given.lock = Lock::Taken {
         of: QueueResource::Branch,
         by: "CodeSession other".into(),
     };

@@ -125,16 +125,16 @@ fn an_unknown_account_is_verified_first() {
 #[test]
 fn a_full_agent_makes_the_session_wait_and_says_where_it_stands() {
     let mut given = Given::ready();
-    given.place = Place::Taken { position: Some(3) };
+    given.slot = Slot::Taken { position: Some(3) };
     let mut given = waits(given, Reason::WaitingForCapacity);
     let since = given.now;
     given.rests();
     given.wait(seconds(60));
-    given.place = Place::Taken { position: Some(1) };
+    given.slot = Slot::Taken { position: Some(1) };
     given.pass();
     let queue = given.status.as_ref().unwrap().queue.clone().unwrap();
     assert_eq!((queue.position, queue.since), (Some(1), since));
-    given.place = Place::Free;
+    given.slot = Slot::Free;
     given.launch(&accepted());
     assert_eq!(given.status.as_ref().unwrap().queue, None);
 }
@@ -278,7 +278,7 @@ fn what_was_read_too_long_ago_or_before_the_turn_or_by_another_account_is_read_a
 
     let mut given = read();
     given.wait(seconds(1));
-    given.turn = Turn::Ours {
+    given.lock = Lock::Ours {
         since: given.uptime,
     };
     given.look_before(Ok(None));
@@ -325,7 +325,7 @@ fn the_provider_s_own_waiting_time_is_kept_before_a_launch() {
 #[test]
 fn a_session_waits_while_the_launch_of_another_one_on_its_issue_is_open() {
     let mut given = Given::launchable(Recovery::None);
-    given.turn = Turn::Taken {
+    given.lock = Lock::Taken {
         of: QueueResource::Issue,
         by: "CodeSession first".into(),
     };
@@ -339,7 +339,7 @@ fn a_session_waits_while_the_launch_of_another_one_on_its_issue_is_open() {
     assert!(message.contains("CodeSession first"), "{message}");
     assert_eq!(given.phase(), SessionPhase::Pending);
     given.rests();
-    given.turn = Turn::Ours {
+    given.lock = Lock::Ours {
         since: given.uptime,
     };
     given.launch(&accepted());
