@@ -62,7 +62,7 @@ async fn single_faults_leave_every_promise_kept() {
         rows.len()
     );
     // Fewer would mean that the learning runs did not see what the operator does.
-    assert!(rows.len() >= 2_900, "{} rows", rows.len());
+    assert!(rows.len() >= 10_000, "{} rows", rows.len());
     let rows = sample(rows, limit, seed);
     run_all(&cluster, rows, parallel(), |row, outcome| {
         report.add(row, outcome);

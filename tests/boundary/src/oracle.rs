@@ -26,8 +26,11 @@ const MOST_CLAIMS: usize = 4;
 const STOPS: usize = 2;
 /// What a busy machine may add to the deletion's bound.
 const BUSY: Duration = Duration::from_secs(3);
-/// After which the operator gives up a call of the API server: without it no object is released.
-const API_TIMEOUT: Duration = Duration::from_secs(30);
+/// After which the operator gives up a call that hangs. Documented: without the API server's answer no object is released, and what is
+/// under way at the provider for a session ends before it is let go.
+const CALL_TIMEOUT: Duration = Duration::from_secs(30);
+/// What two losses of the lead cost: each time the Lease has to end before another process may act, or the same that was started again.
+const NOBODY_LEADS: Duration = Duration::from_secs(8);
 
 /// All that is known of a run that is over.
 pub(crate) struct Evidence<'a> {
@@ -100,13 +103,15 @@ pub(crate) fn judge(evidence: &Evidence<'_>) -> Vec<String> {
 
 /// A deletion that took longer than its bound.
 pub(crate) fn deletion(took: Duration, row: &Row) -> Option<String> {
-    let mute = |(boundary, fault): &(Boundary, Fault)| {
-        *fault == Fault::NeverAnswered && boundary.call.side() == Side::Api
-    };
+    let mute = |(_, fault): &(Boundary, Fault)| *fault == Fault::NeverAnswered;
+    let leaderless = |(_, fault): &(Boundary, Fault)| fault.needs_election();
     let bound = deletion_bound(row);
     let mut most = bound + BUSY;
     if row.faults.iter().any(mute) {
-        most += API_TIMEOUT;
+        most += CALL_TIMEOUT;
+    }
+    if row.faults.iter().any(leaderless) {
+        most += NOBODY_LEADS;
     }
     (took > most).then(|| format!("the deletion took {took:?}, its bound is {bound:?}"))
 }
