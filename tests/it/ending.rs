@@ -406,3 +406,26 @@ async fn what_is_left_in_a_namespace_that_is_gone_goes_in_time_without_its_secre
     world.delete_session("long").await;
     world.until_gone("long").await;
 }
+
+/// A provider that takes the stop and never answers holds the object no longer than one that refuses it: what is known by then is
+/// said, and the call goes on by itself.
+#[tokio::test]
+async fn a_stop_that_is_never_answered_does_not_outlast_the_bound_of_a_deletion() {
+    let world = World::new().await;
+    let provider = Provider::Firebender;
+    world.agent(provider).await;
+    let arguments = Arguments::impatient().with("--deletion-bound", "10s");
+    let operator = world.operator_with(arguments).await;
+    world.session(provider, "long", ENDLESS).await;
+    world.until_phase("long", SessionPhase::Running).await;
+    let stop = Matcher::class(OperationClass::Cancel);
+    world
+        .simulator
+        .inject(Fault::always(stop, FaultKind::SilentBefore));
+    world.delete_session("long").await;
+    world.until_gone("long").await;
+    let log = operator.log();
+    let begun = log.matches("effect=\"cancel\"").count();
+    let timed_out = log.matches("no whole answer").count();
+    assert!(begun > timed_out, "a call is still open: {log}");
+}

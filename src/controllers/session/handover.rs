@@ -62,8 +62,9 @@ pub(super) async fn carry_out(
     };
     linked.provider = Arc::clone(linked.lanes.provider(lane));
     permit.hand_to_launch();
+    let due = plan.deadline;
     hand_over(scope, object, facts, plan, permit);
-    Ok(Step::Handed)
+    Ok(Step::Handed { due })
 }
 
 fn hand_over(
@@ -116,7 +117,7 @@ fn finish(
     let newest = scope.sessions.get(&reference);
     let newest = newest.as_ref().unwrap_or(object);
     let again = match ended {
-        Ok(Ok(Step::Go(_) | Step::Handed | Step::Queued { .. })) => Some(Duration::ZERO),
+        Ok(Ok(Step::Go(_) | Step::Handed { .. } | Step::Queued { .. })) => Some(Duration::ZERO),
         Ok(Ok(Step::Rest(again))) => {
             rest(scope, newest, again);
             again.wait(rand::random())

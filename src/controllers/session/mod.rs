@@ -26,7 +26,7 @@ use crate::api::CodeSession;
 use crate::domain::ids::AccountFingerprint;
 use crate::domain::remote::ErrorClass;
 use crate::domain::requeue::{Again, jittered};
-use crate::domain::session::{Stage, session_ref};
+use crate::domain::session::{Effect, Stage, session_ref};
 
 /// Passes in a row over one object before it goes back into the queue: a life has fewer.
 const MOST_PASSES: usize = 12;
@@ -42,7 +42,10 @@ pub(super) enum Step {
     /// The object is gone.
     Gone,
     /// An effect of the object is under way in a task of its own, which wakes it.
-    Handed,
+    Handed {
+        /// When something is due that does not wait for it, exactly.
+        due: Option<Duration>,
+    },
     /// Its effect waits for a permit of the connection, and is woken when there is one.
     Queued {
         /// When something else is due for the object, exactly.
@@ -108,7 +111,7 @@ async fn passes(
             .unwrap_or(Err(PassError::Timeout(bound)));
         let outcome = match &step {
             Ok(Step::Rest(Again::NEVER) | Step::Gone) => PassOutcome::Completed,
-            Ok(Step::Go(_) | Step::Rest(_) | Step::Handed | Step::Queued { .. }) => {
+            Ok(Step::Go(_) | Step::Rest(_) | Step::Handed { .. } | Step::Queued { .. }) => {
                 PassOutcome::Waiting
             }
             Ok(Step::Stale) => PassOutcome::Skipped,
@@ -119,7 +122,10 @@ async fn passes(
             .metrics
             .pass(Controller::Session, outcome, begun.elapsed().as_secs_f64());
         // Who waits to launch keeps its slot and its lock.
-        if !matches!(step, Ok(Step::Go(_) | Step::Handed | Step::Queued { .. })) {
+        if !matches!(
+            step,
+            Ok(Step::Go(_) | Step::Handed { .. } | Step::Queued { .. })
+        ) {
             release_unused(scope, &object);
             handover::leave_lane(scope, &object);
         }
@@ -131,7 +137,8 @@ async fn passes(
             }
             // The watch brings the newer version; the timer is for the case that it is already there.
             Step::Stale => return Ok(Some(Duration::from_millis(500))),
-            Step::Gone | Step::Handed => return Ok(None),
+            Step::Gone => return Ok(None),
+            Step::Handed { due } => return Ok(due),
             // It is woken; but a deadline may pass while it waits.
             Step::Queued { due } => {
                 let again = Again {
@@ -163,11 +170,16 @@ fn rest(scope: &Arc<Scope>, object: &Arc<CodeSession>, again: Again) {
 /// One pass: gather, decide, do one thing, or hand it over, and record it.
 async fn pass(scope: &Arc<Scope>, object: &Arc<CodeSession>) -> Result<Step, PassError> {
     let uid = object.uid().unwrap_or_default();
-    if scope.context.memory.passes_effect(&uid) {
-        return Ok(Step::Handed);
+    let under_way = scope.context.memory.passes_effect(&uid);
+    if under_way && object.metadata.deletion_timestamp.is_none() {
+        return Ok(Step::Handed { due: None });
     }
     let facts = gather::gather(scope, object).await?;
     let plan = crate::domain::session::decide(&facts.observed(object));
+    if under_way && plan.effect != Some(Effect::ReleaseFinalizer) {
+        // Only the end of a deletion waits for no call that hangs.
+        return Ok(Step::Handed { due: plan.deadline });
+    }
     tracing::debug!(effect = ?plan.effect.as_ref().map(execute::name), writes = plan.before.is_some(), "decided");
     handover::carry_out(scope, object, facts, plan).await
 }
