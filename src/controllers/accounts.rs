@@ -17,7 +17,7 @@ pub struct ConnectionKey(pub String);
 
 /// What is known of a key.
 #[derive(Clone, Debug)]
-pub enum Standing {
+pub enum CredentialState {
     /// The provider accepts it.
     Accepted(Account),
     /// The provider does not accept it.
@@ -124,11 +124,11 @@ impl Accounts {
     }
 
     /// What is known of the key; `None` if it has to be asked.
-    pub fn standing(&self, key: &ConnectionKey) -> Option<Standing> {
+    pub fn state_of(&self, key: &ConnectionKey) -> Option<CredentialState> {
         let entries = lock(&self.entries);
         let entry = entries.get(key).filter(|entry| !entry.doubted)?;
         match &entry.failure {
-            None => entry.account.clone().map(Standing::Accepted),
+            None => entry.account.clone().map(CredentialState::Accepted),
             Some(failure) => {
                 let again = failure.left();
                 if again.is_zero() {
@@ -136,9 +136,9 @@ impl Accounts {
                 }
                 let error = failure.error.clone();
                 Some(if refuses(&error) {
-                    Standing::Refused { error, again }
+                    CredentialState::Refused { error, again }
                 } else {
-                    Standing::Unreachable { error, again }
+                    CredentialState::Unreachable { error, again }
                 })
             }
         }
@@ -188,7 +188,7 @@ impl Accounts {
             .and_then(|entry| entry.checked);
         // Whoever waited for a turn finds the answer there.
         let new_enough = answered.is_some_and(|at| at >= asked || at.elapsed() <= older_than);
-        if (new_enough && self.standing(key).is_some()) || !may_begin() {
+        if (new_enough && self.state_of(key).is_some()) || !may_begin() {
             return;
         }
         if let Some(entry) = lock(&self.entries).get_mut(key) {
@@ -378,8 +378,10 @@ mod tests {
     }
 
     fn wait_of(accounts: &Accounts) -> Duration {
-        match accounts.standing(&key()) {
-            Some(Standing::Refused { again, .. } | Standing::Unreachable { again, .. }) => again,
+        match accounts.state_of(&key()) {
+            Some(
+                CredentialState::Refused { again, .. } | CredentialState::Unreachable { again, .. },
+            ) => again,
             other => panic!("{other:?}"),
         }
     }
@@ -408,9 +410,9 @@ mod tests {
         for _ in 0..4 {
             accounts.doubt(&key());
             // It is refused as it is: nothing is asked.
-            assert!(accounts.standing(&key()).is_some());
+            assert!(accounts.state_of(&key()).is_some());
             accounts.ask_anew_if_failed(&key());
-            assert!(accounts.standing(&key()).is_none());
+            assert!(accounts.state_of(&key()).is_none());
             accounts
                 .ask(&key(), &provider, Duration::ZERO, &|| true)
                 .await;
@@ -427,13 +429,13 @@ mod tests {
         for class in [ErrorClass::Forbidden, ErrorClass::Unavailable] {
             accounts.failed(&key(), error(class));
             assert!(!matches!(
-                accounts.standing(&key()),
-                Some(Standing::Accepted(_))
+                accounts.state_of(&key()),
+                Some(CredentialState::Accepted(_))
             ));
             accounts.worked(&key());
             assert!(matches!(
-                accounts.standing(&key()),
-                Some(Standing::Accepted(_))
+                accounts.state_of(&key()),
+                Some(CredentialState::Accepted(_))
             ));
         }
     }

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::remote::{Account, Capability, Recovery};
 use super::status::{clip, said, whole_seconds};
-use super::template::Standing;
+use super::template::TemplateHealth;
 use crate::api::{
     AccountStatus, AgentCondition, CodeAgentStatus, Condition, ConditionStatus, Guarantee,
     LaunchEvidence, OrphanStatus, ProviderKind, Reason, SessionCounts, TemplateStatus,
@@ -42,7 +42,7 @@ pub struct Findings {
     /// What is to be recorded of its template.
     pub template: Option<TemplateStatus>,
     /// How its template stands.
-    pub template_standing: Standing,
+    pub template_health: TemplateHealth,
 }
 
 /// How a CodeAgent stands.
@@ -130,12 +130,12 @@ pub fn leaving(
     stored: &CodeAgentStatus,
     generation: i64,
     template: Option<TemplateStatus>,
-    standing: &Standing,
+    health: &TemplateHealth,
     now: Timestamp,
 ) -> CodeAgentStatus {
     let mut status = stored.clone();
     status.template = template;
-    let Standing::Pending { reason, message } = standing else {
+    let TemplateHealth::Pending { reason, message } = health else {
         return status;
     };
     status.observed_generation = generation;
@@ -251,7 +251,7 @@ fn conditions(
         Verdict<'_>,
     ) = match &findings.health {
         Health::Accepted(_) => {
-            let (reconciling, stalled) = match &findings.template_standing {
+            let (reconciling, stalled) = match &findings.template_health {
                 _ if findings.launches_held.is_some() => {
                     let (reason, message) = findings
                         .launches_held
@@ -259,13 +259,13 @@ fn conditions(
                         .map_or((Reason::Ready, ""), |(reason, why)| (*reason, why.as_str()));
                     ((False, reason, ""), (True, reason, message))
                 }
-                Standing::NotNeeded | Standing::Ready => {
+                TemplateHealth::NotNeeded | TemplateHealth::Ready => {
                     ((False, Reason::Ready, ""), (False, Reason::Ready, ""))
                 }
-                Standing::Pending { reason, message } => {
+                TemplateHealth::Pending { reason, message } => {
                     ((True, *reason, message.as_str()), (False, *reason, ""))
                 }
-                Standing::Refused { message, .. } => (
+                TemplateHealth::Refused { message, .. } => (
                     (False, Reason::TemplateRefused, ""),
                     (True, Reason::TemplateRefused, message.as_str()),
                 ),
@@ -314,12 +314,14 @@ fn conditions(
             "suspended: running sessions go on, no new one starts",
         ),
         (Health::Accepted(_), Some((reason, message))) => (False, *reason, message.as_str()),
-        (Health::Accepted(_), None) => match &findings.template_standing {
-            Standing::NotNeeded | Standing::Ready | Standing::Refused { usable: true, .. } => {
+        (Health::Accepted(_), None) => match &findings.template_health {
+            TemplateHealth::NotNeeded
+            | TemplateHealth::Ready
+            | TemplateHealth::Refused { usable: true, .. } => {
                 (True, Reason::Ready, "sessions can start")
             }
-            Standing::Pending { reason, message } => (False, *reason, message.as_str()),
-            Standing::Refused {
+            TemplateHealth::Pending { reason, message } => (False, *reason, message.as_str()),
+            TemplateHealth::Refused {
                 message,
                 usable: false,
             } => (False, Reason::TemplateRefused, message.as_str()),

@@ -162,7 +162,7 @@ pub enum Step {
         /// When to look again.
         again: Duration,
         /// How the template stands.
-        standing: Standing,
+        health: TemplateHealth,
     },
     /// Add the finalizer.
     AddFinalizer,
@@ -193,7 +193,7 @@ pub struct Left {
 
 /// How a template stands, for the conditions of its CodeAgent.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Standing {
+pub enum TemplateHealth {
     /// None is needed.
     NotNeeded,
     /// Sessions can be launched from it.
@@ -225,7 +225,7 @@ pub fn decide(o: &Observed<'_>) -> Step {
         Place::Barred { again, .. } => return rest(*again, pending()),
     };
     if let Some((failure, wait)) = held(o, site) {
-        return rest(wait, standing_after(o, site, failure));
+        return rest(wait, health_after(o, site, failure));
     }
     if !o.has_finalizer {
         return Step::AddFinalizer;
@@ -243,12 +243,12 @@ pub fn decide(o: &Observed<'_>) -> Step {
     }
 }
 
-fn rest(again: Duration, standing: Standing) -> Step {
-    Step::Rest { again, standing }
+fn rest(again: Duration, health: TemplateHealth) -> Step {
+    Step::Rest { again, health }
 }
 
-fn pending() -> Standing {
-    Standing::Pending {
+fn pending() -> TemplateHealth {
+    TemplateHealth::Pending {
         reason: Reason::WaitingForTemplate,
         message: "waits for the template that sessions are launched from".to_owned(),
     }
@@ -265,7 +265,7 @@ fn give_up(o: &Observed<'_>) -> Step {
             ),
         }),
         None if o.has_finalizer => Step::ReleaseFinalizer(None),
-        None => rest(o.recheck, Standing::NotNeeded),
+        None => rest(o.recheck, TemplateHealth::NotNeeded),
     }
 }
 
@@ -278,18 +278,18 @@ fn held<'a>(o: &Observed<'a>, site: &Site) -> Option<(&'a Failure, Duration)> {
     Some((failure, wait))
 }
 
-fn standing_after(o: &Observed<'_>, site: &Site, failure: &Failure) -> Standing {
+fn health_after(o: &Observed<'_>, site: &Site, failure: &Failure) -> TemplateHealth {
     let usable = o
         .record
         .is_some_and(|record| record.state == TemplateState::Ready && site.has(record));
     match (failure.refused, usable) {
-        (true, usable) => Standing::Refused {
+        (true, usable) => TemplateHealth::Refused {
             message: failure.message.clone(),
             usable,
         },
         // What is there is not made worse by a look that failed.
-        (false, true) => Standing::Ready,
-        (false, false) => Standing::Pending {
+        (false, true) => TemplateHealth::Ready,
+        (false, false) => TemplateHealth::Pending {
             reason: failure.reason,
             message: failure.message.clone(),
         },
@@ -326,7 +326,7 @@ fn found_ready(o: &Observed<'_>, site: &Site, look: &Look, found: &Found) -> Ste
         observed_generation: Some(o.generation),
     };
     if o.record == Some(&ready) {
-        rest(o.recheck.saturating_sub(age), Standing::Ready)
+        rest(o.recheck.saturating_sub(age), TemplateHealth::Ready)
     } else {
         Step::Record(ready)
     }
@@ -395,8 +395,8 @@ fn missing(o: &Observed<'_>, site: &Site, look: &Look) -> Step {
     Step::Create(claim, left)
 }
 
-fn unknown_outcome() -> Standing {
-    Standing::Pending {
+fn unknown_outcome() -> TemplateHealth {
+    TemplateHealth::Pending {
         reason: Reason::WaitingForTemplate,
         message: "it is not known whether the template that sessions are launched from was made; it is being looked for"
             .to_owned(),
@@ -440,7 +440,7 @@ fn settled(o: &Observed<'_>, record: &TemplateStatus) -> Settled {
 /// The CodeAgent is being deleted: its template goes first, if it can, and never holds it for ever.
 fn take_away(o: &Observed<'_>) -> Step {
     if !o.has_finalizer {
-        return rest(o.recheck, Standing::NotNeeded);
+        return rest(o.recheck, TemplateHealth::NotNeeded);
     }
     let Some(record) = o.record else {
         return Step::ReleaseFinalizer(None);
@@ -518,8 +518,8 @@ fn take_away(o: &Observed<'_>) -> Step {
 }
 
 /// The CodeAgent is being deleted: what its template waits for.
-fn removing(why: &str) -> Standing {
-    Standing::Pending {
+fn removing(why: &str) -> TemplateHealth {
+    TemplateHealth::Pending {
         reason: Reason::RemovingTemplate,
         message: format!("is being deleted, after its template at the provider: {why}"),
     }

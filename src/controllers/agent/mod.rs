@@ -16,7 +16,7 @@ use serde_json::json;
 use tracing::Instrument;
 
 use self::template::{Kept, keep, keeps_templates, recorded, take_away};
-use super::accounts::Standing;
+use super::accounts::CredentialState;
 use super::connection::{Linked, endpoint, held, link, obstacle, why_unreachable};
 use super::context::Context;
 use super::error::{Chain, PassError};
@@ -30,7 +30,7 @@ use crate::domain::agent::{Findings, Health, leaving, status};
 use crate::domain::remote::Capability;
 use crate::domain::requeue::jittered;
 use crate::domain::status::whole_seconds;
-use crate::domain::template::{Place, Site, Standing as TemplateStanding};
+use crate::domain::template::{Place, Site, TemplateHealth};
 use crate::providers::contract::ProviderType;
 use crate::runtime::write::{Write, WriteError};
 
@@ -96,7 +96,7 @@ async fn pass(scope: &Arc<Scope>, agent: &Arc<CodeAgent>) -> Result<Duration, Pa
         launches_held: None,
         clock: None,
         template: recorded(agent),
-        template_standing: TemplateStanding::NotNeeded,
+        template_health: TemplateHealth::NotNeeded,
     };
     let mut agent = Arc::clone(agent);
     let mut again = context.settings.agent_recheck;
@@ -117,12 +117,12 @@ async fn pass(scope: &Arc<Scope>, agent: &Arc<CodeAgent>) -> Result<Duration, Pa
                 Kept::Now {
                     agent: newer,
                     record,
-                    standing,
+                    health,
                     again: next,
                 } => {
                     agent = newer;
                     findings.template = record;
-                    findings.template_standing = standing;
+                    findings.template_health = health;
                     again = again.min(next);
                 }
                 Kept::Stale => return Ok(STALE_AGAIN),
@@ -149,21 +149,21 @@ async fn pass(scope: &Arc<Scope>, agent: &Arc<CodeAgent>) -> Result<Duration, Pa
 
 /// One pass over a CodeAgent that is being deleted: its template goes first, and what that waits for is said.
 async fn take_leave(scope: &Scope, agent: &Arc<CodeAgent>) -> Result<Duration, PassError> {
-    let (agent, record, standing, again) = match take_away(scope, agent).await? {
+    let (agent, record, health, again) = match take_away(scope, agent).await? {
         None | Some(Kept::Gone) => return Ok(scope.context.settings.agent_recheck),
         Some(Kept::Stale) => return Ok(STALE_AGAIN),
         Some(Kept::Now {
             agent,
             record,
-            standing,
+            health,
             again,
-        }) => (agent, record, standing, again),
+        }) => (agent, record, health, again),
     };
     let Some(stored) = last_said(&agent) else {
         return Ok(again);
     };
     let generation = agent.metadata.generation.unwrap_or(0);
-    let new = leaving(stored, generation, record, &standing, Timestamp::now());
+    let new = leaving(stored, generation, record, &health, Timestamp::now());
     if *stored == new {
         return Ok(again);
     }
@@ -250,13 +250,13 @@ async fn examine(
         .accounts
         .age(&linked.key)
         .is_some_and(|age| age < recheck)
-        && context.accounts.standing(&linked.key).is_some();
+        && context.accounts.state_of(&linked.key).is_some();
     let known_models = agent
         .status
         .as_ref()
         .is_some_and(|status| !status.models.is_empty());
     if !fresh {
-        let older_than = if context.accounts.standing(&linked.key).is_some() {
+        let older_than = if context.accounts.state_of(&linked.key).is_some() {
             recheck
         } else {
             Duration::ZERO
@@ -268,11 +268,11 @@ async fn examine(
             })
             .await;
     }
-    let standing = context.accounts.standing(&linked.key);
+    let state = context.accounts.state_of(&linked.key);
     let lists_models = findings.capabilities.contains(&Capability::ListModels);
     let mut again = recheck;
-    findings.health = match &standing {
-        Some(Standing::Accepted(account)) => {
+    findings.health = match &state {
+        Some(CredentialState::Accepted(account)) => {
             if lists_models && (!fresh || !known_models) && context.may_begin() {
                 findings.models = list_models(&linked).await;
             }
@@ -283,12 +283,12 @@ async fn examine(
             }
             Health::Accepted(account.clone())
         }
-        Some(Standing::Refused { error, .. }) => {
+        Some(CredentialState::Refused { error, .. }) => {
             // A mended Secret holds another key, so the Secret is read again soon.
             again = context.timing().recheck;
-            let found = standing
+            let found = state
                 .as_ref()
-                .and_then(|standing| obstacle(standing, &secret.name))
+                .and_then(|state| obstacle(state, &secret.name))
                 .map(|found| found.objection);
             match found {
                 Some(objection) if objection.reason != Reason::CredentialsInvalid => {
@@ -312,7 +312,7 @@ async fn examine(
                 },
             }
         }
-        Some(Standing::Unreachable { error, again: wait }) => {
+        Some(CredentialState::Unreachable { error, again: wait }) => {
             again = *wait;
             Health::Unreachable {
                 reason: error.outage(),

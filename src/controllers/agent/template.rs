@@ -10,7 +10,7 @@ use kube::ResourceExt;
 use kube::api::Api;
 use serde_json::json;
 
-use super::super::accounts::Standing as KeyStanding;
+use super::super::accounts::CredentialState;
 use super::super::connection::{Linked, endpoint, link, obstacle};
 use super::super::error::PassError;
 use super::super::scope::Scope;
@@ -19,7 +19,7 @@ use crate::api::{AUTO_MODEL, CodeAgent, Reason, TEMPLATE_FINALIZER, TemplateStat
 use crate::domain::remote::{Capability, ErrorClass, ProviderError};
 use crate::domain::session::Stage;
 use crate::domain::template::{
-    Found, Left, Look, Observed, Place, Request, Site, Standing, Step, Use, decide, failure,
+    Found, Left, Look, Observed, Place, Request, Site, Step, TemplateHealth, Use, decide, failure,
 };
 use crate::providers::contract::ProviderType;
 use crate::providers::contract::{
@@ -40,7 +40,7 @@ pub(super) enum Kept {
         /// What is to be recorded.
         record: Option<TemplateStatus>,
         /// How the template stands.
-        standing: Standing,
+        health: TemplateHealth,
         /// When to look again.
         again: Duration,
     },
@@ -82,7 +82,7 @@ pub(super) async fn keep(
             }
         }
     }
-    Ok(keeper.rest(scope.context.timing().fault_wait_min, Standing::Ready))
+    Ok(keeper.rest(scope.context.timing().fault_wait_min, TemplateHealth::Ready))
 }
 
 /// Takes away the template of a CodeAgent that is being deleted, and lets it go; nothing if we do not hold it.
@@ -122,7 +122,7 @@ async fn place_of_deleted(scope: &Scope, agent: &CodeAgent) -> (Place, Option<Li
             return (barred(why, found.passing, found.again), None);
         }
     };
-    if context.accounts.standing(&linked.key).is_none() {
+    if context.accounts.state_of(&linked.key).is_none() {
         let provider = linked.provider.as_ref();
         context
             .accounts
@@ -131,14 +131,14 @@ async fn place_of_deleted(scope: &Scope, agent: &CodeAgent) -> (Place, Option<Li
             })
             .await;
     }
-    let standing = context.accounts.standing(&linked.key);
-    let place = match &standing {
-        Some(KeyStanding::Accepted(account)) => Place::At(Site {
+    let state = context.accounts.state_of(&linked.key);
+    let place = match &state {
+        Some(CredentialState::Accepted(account)) => Place::At(Site {
             endpoint: endpoint(context, provider, spec),
             account: account.fingerprint.as_str().to_owned(),
         }),
-        Some(standing @ (KeyStanding::Refused { .. } | KeyStanding::Unreachable { .. })) => {
-            match obstacle(standing, &secret.name) {
+        Some(state @ (CredentialState::Refused { .. } | CredentialState::Unreachable { .. })) => {
+            match obstacle(state, &secret.name) {
                 Some(found) => barred(found.objection.message, found.passing, found.again),
                 None => Place::Nowhere,
             }
@@ -191,7 +191,7 @@ impl Keeper<'_> {
     /// Takes the next step; answers once there is none.
     async fn step(&mut self) -> Result<Option<Kept>, WriteError> {
         match self.decide() {
-            Step::Rest { again, standing } => return Ok(Some(self.rest(again, standing))),
+            Step::Rest { again, health } => return Ok(Some(self.rest(again, health))),
             Step::AddFinalizer => self.add_finalizer().await?,
             Step::ReleaseFinalizer(left) => return self.release_finalizer(left).await,
             Step::Record(record) => self.record = Some(record),
@@ -246,11 +246,11 @@ impl Keeper<'_> {
         })
     }
 
-    fn rest(&self, again: Duration, standing: Standing) -> Kept {
+    fn rest(&self, again: Duration, health: TemplateHealth) -> Kept {
         Kept::Now {
             agent: Arc::clone(&self.agent),
             record: self.record.clone(),
-            standing,
+            health,
             again,
         }
     }
@@ -261,11 +261,11 @@ impl Keeper<'_> {
             "the template that sessions are launched from is not kept, its claim or finalizer cannot be stored: {why}"
         );
         tracing::warn!(message, "a template is not in step");
-        let standing = Standing::Refused {
+        let health = TemplateHealth::Refused {
             message,
             usable: false,
         };
-        self.rest(self.scope.context.timing().fault_wait_max, standing)
+        self.rest(self.scope.context.timing().fault_wait_max, health)
     }
 
     /// The templates under which sessions are active, or may be.

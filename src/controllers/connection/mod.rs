@@ -10,7 +10,7 @@ use url::Url;
 
 use self::lanes::Lanes;
 pub use self::links::{Linked, Links};
-use super::accounts::{ConnectionKey, Hold, Standing};
+use super::accounts::{ConnectionKey, CredentialState, Hold};
 use super::context::Shared;
 use super::secrets::{NoSource, SourceError};
 use crate::api::{ALLOWED_HOSTS_ANNOTATION, KeyReference, ProviderSpec, Reason};
@@ -152,11 +152,13 @@ pub async fn link(
     })
 }
 
-/// What the standing of a key means for whoever wants to use it.
-pub fn obstacle(standing: &Standing, secret: &str) -> Option<Obstacle> {
-    match standing {
-        Standing::Accepted(_) => None,
-        Standing::Refused { error, again } if error.subject == Some(Subject::CodingAgent) => {
+/// What the state of a key means for whoever wants to use it.
+pub fn obstacle(state: &CredentialState, secret: &str) -> Option<Obstacle> {
+    match state {
+        CredentialState::Accepted(_) => None,
+        CredentialState::Refused { error, again }
+            if error.subject == Some(Subject::CodingAgent) =>
+        {
             Some(Obstacle {
                 objection: Objection {
                     reason: Reason::CodingAgentNotFound,
@@ -167,7 +169,7 @@ pub fn obstacle(standing: &Standing, secret: &str) -> Option<Obstacle> {
                 again: *again,
             })
         }
-        Standing::Refused { error, again } => Some(Obstacle {
+        CredentialState::Refused { error, again } => Some(Obstacle {
             objection: Objection {
                 reason: Reason::CredentialsInvalid,
                 message: format!(
@@ -179,7 +181,7 @@ pub fn obstacle(standing: &Standing, secret: &str) -> Option<Obstacle> {
             // The Secret is read more often than the provider is asked: a mended key is another key.
             again: *again,
         }),
-        Standing::Unreachable { error, again } => Some(Obstacle {
+        CredentialState::Unreachable { error, again } => Some(Obstacle {
             objection: Objection {
                 reason: error.outage(),
                 message: format!("waits, {}", why_unreachable(error)),

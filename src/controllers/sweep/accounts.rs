@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use kube::ResourceExt;
 
-use super::super::accounts::{ConnectionKey, Standing};
+use super::super::accounts::{ConnectionKey, CredentialState};
 use super::super::connection::{Linked, endpoint, link};
 use super::super::context::Context;
 use super::super::scope::Scope;
@@ -118,8 +118,8 @@ pub(super) fn accounts(
 /// A connection with a key of the account that stands.
 pub(super) async fn connect(context: &Context, account: &AccountAgents) -> Option<Linked> {
     for ReportingAgent { agent, key, .. } in &account.agents {
-        let standing = context.accounts.standing(key);
-        if !matches!(standing, Some(Standing::Accepted(_))) {
+        let state = context.accounts.state_of(key);
+        if !matches!(state, Some(CredentialState::Accepted(_))) {
             continue;
         }
         let spec = &agent.spec.provider;

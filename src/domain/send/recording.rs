@@ -129,11 +129,11 @@ impl Recording {
             Saw::Paused if self.undoing_since.is_some() => Do::Stop,
             Saw::Paused => Do::Read,
             Saw::Fresh(None) => self.undo(sent, clock),
-            Saw::Fresh(Some(stored)) => match standing(stored, sent) {
-                Standing::Open if std::mem::take(&mut self.write_failed) => self.pause(clock),
-                Standing::Open => Do::Record,
-                Standing::Stored => Do::Done,
-                Standing::Superseded => match sent.accepted {
+            Saw::Fresh(Some(stored)) => match claim_state(stored, sent) {
+                ClaimState::Open if std::mem::take(&mut self.write_failed) => self.pause(clock),
+                ClaimState::Open => Do::Record,
+                ClaimState::Stored => Do::Done,
+                ClaimState::Superseded => match sent.accepted {
                     Some(_) => Do::Report(Loss::Extra),
                     None => Do::Done,
                 },
@@ -193,7 +193,7 @@ impl Recording {
 
 /// Where the claim stands in the store, when its outcome could not be stored at first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Standing {
+enum ClaimState {
     /// It is still open: conclude again on this version.
     Open,
     /// The outcome is there: the answer to our write was lost.
@@ -202,18 +202,18 @@ enum Standing {
     Superseded,
 }
 
-fn standing(stored: StoredSend<'_>, sent: Sent<'_>) -> Standing {
+fn claim_state(stored: StoredSend<'_>, sent: Sent<'_>) -> ClaimState {
     match (stored.record, stored.id) {
-        (_, Some(id)) if sent.accepted == Some(id) => Standing::Stored,
+        (_, Some(id)) if sent.accepted == Some(id) => ClaimState::Stored,
         (Some(record), None) if record.claim_id == sent.claim.as_str() => match record.state {
-            SendState::Claimed | SendState::Unknown => Standing::Open,
+            SendState::Claimed | SendState::Unknown => ClaimState::Open,
             // An acceptance is news, whatever was judged without it.
-            SendState::Rejected | SendState::Absent if sent.accepted.is_some() => Standing::Open,
+            SendState::Rejected | SendState::Absent if sent.accepted.is_some() => ClaimState::Open,
             SendState::Confirmed | SendState::Rejected | SendState::Absent | SendState::Lost => {
-                Standing::Stored
+                ClaimState::Stored
             }
         },
-        _ => Standing::Superseded,
+        _ => ClaimState::Superseded,
     }
 }
 

@@ -94,7 +94,7 @@ pub(super) fn store_if_seen(o: &Observed<'_>, status: CodeSessionStatus) -> Plan
 }
 
 pub(super) fn progress(draft: &mut Draft, o: &Observed<'_>, snapshot: &Snapshot) {
-    let (reason, mut message) = standing(draft, o, snapshot);
+    let (reason, mut message) = show_progress(draft, o, snapshot);
     for sentence in without_effect(o) {
         message.push_str("; ");
         message.push_str(sentence);
@@ -108,7 +108,7 @@ pub(super) fn progress(draft: &mut Draft, o: &Observed<'_>, snapshot: &Snapshot)
 }
 
 /// Puts into the status where the session stands, and answers with what there is to say of it.
-pub(super) fn standing(
+pub(super) fn show_progress(
     draft: &mut Draft,
     o: &Observed<'_>,
     snapshot: &Snapshot,

@@ -12,7 +12,7 @@ use super::super::remote::{CancelAnswer, Capability, ProviderError, SessionRef};
 use super::super::status::{Draft, clip, whole_seconds};
 use super::observed::{Observed, Readiness};
 use super::plan::{Effect, Guard, Note, Plan, Recorded, StatusWrite};
-use super::progress::{standing, store_if_seen};
+use super::progress::{show_progress, store_if_seen};
 use super::view::{draft, spec_asks_for_stop, store};
 use crate::api::{
     CancelReason, CancelRecord, CancelState, CodeSessionStatus, DesiredState, Reason,
@@ -307,7 +307,7 @@ fn on_its_page(status: &CodeSessionStatus) -> String {
 fn follow_to_its_end(o: &Observed<'_>, reason: CancelReason) -> Plan {
     let mut draft = draft(o);
     if let Some(Ok(snapshot)) = o.look.map(|look| &look.result) {
-        standing(&mut draft, o, snapshot);
+        show_progress(&mut draft, o, snapshot);
     }
     request(&mut draft, reason, CancelState::Unsupported);
     if let Some(cancel) = draft.status().cancel.as_mut() {

@@ -183,9 +183,9 @@ fn creates(step: Step) -> (TemplateStatus, Option<Left>) {
 }
 
 #[track_caller]
-fn rests(step: Step) -> (Duration, Standing) {
+fn rests(step: Step) -> (Duration, TemplateHealth) {
     match step {
-        Step::Rest { again, standing } => (again, standing),
+        Step::Rest { again, health } => (again, health),
         other => panic!("{other:?}"),
     }
 }
@@ -221,7 +221,7 @@ fn what_is_found_is_used_and_nothing_is_made() {
     // Nobody claimed it: that it was not made just now is known.
     assert_eq!((record.claim_id.clone(), record.claimed_at), (None, None));
     given.record = Some(record);
-    assert_eq!(rests(given.step()), (RECHECK, Standing::Ready));
+    assert_eq!(rests(given.step()), (RECHECK, TemplateHealth::Ready));
 }
 
 #[test]
@@ -238,7 +238,7 @@ fn what_does_not_say_what_is_wanted_is_changed() {
 fn a_look_is_repeated_when_its_time_is_over_or_the_codeagent_has_changed() {
     let mut given = Given::ready();
     given.looks(Some(template("ca-1")));
-    assert_eq!(rests(given.step()).1, Standing::Ready);
+    assert_eq!(rests(given.step()).1, TemplateHealth::Ready);
     given.passes(RECHECK);
     assert_eq!(given.step(), Step::Find);
     given.looks(Some(template("ca-1")));
@@ -256,8 +256,8 @@ fn while_a_creation_may_still_turn_up_none_is_made() {
     while given.uptime < begun + fence {
         given.looks(None);
         looks += 1;
-        let (again, standing) = rests(given.step());
-        assert!(matches!(standing, Standing::Pending { .. }));
+        let (again, health) = rests(given.step());
+        assert!(matches!(health, TemplateHealth::Pending { .. }));
         assert!(!again.is_zero() && again <= given.timing.consistency_window);
         given.passes(again);
     }
@@ -312,7 +312,7 @@ fn a_template_whose_mark_is_never_shown_is_known_by_its_id_and_no_second_one_is_
     let mut given = Given::ready();
     for _ in 0..5 {
         given.looks_and_sees_unmarked(&["ca-0", "ca-1"]);
-        assert_eq!(rests(given.step()).1, Standing::Ready);
+        assert_eq!(rests(given.step()).1, TemplateHealth::Ready);
         given.passes(RECHECK);
         assert_eq!(given.step(), Step::Find);
     }
@@ -388,16 +388,16 @@ fn a_codeagent_that_goes_to_another_provider_leaves_its_template_and_says_so() {
     given.record = None;
     assert_eq!(given.step(), Step::ReleaseFinalizer(None));
     given.has_finalizer = false;
-    assert_eq!(rests(given.step()).1, Standing::NotNeeded);
+    assert_eq!(rests(given.step()).1, TemplateHealth::NotNeeded);
 }
 
 #[test]
 fn a_refusal_is_told_and_repeated_after_a_while_or_when_the_codeagent_changes() {
     let mut given = Given::new();
     given.fails(Request::Create, ErrorClass::InvalidRequest, true);
-    let (again, standing) = rests(given.step());
+    let (again, health) = rests(given.step());
     assert_eq!(again, given.timing.refusal_wait(1));
-    let Standing::Refused { message, usable } = standing else {
+    let TemplateHealth::Refused { message, usable } = health else {
         panic!()
     };
     assert!(
@@ -413,11 +413,11 @@ fn a_refusal_is_told_and_repeated_after_a_while_or_when_the_codeagent_changes() 
 
 #[test]
 fn a_passing_fault_is_waited_out_and_does_not_take_away_what_is_there() {
-    for (given, standing) in [
-        (Given::ready(), Standing::Ready),
+    for (given, health) in [
+        (Given::ready(), TemplateHealth::Ready),
         (
             Given::new(),
-            Standing::Pending {
+            TemplateHealth::Pending {
                 reason: Reason::ProviderUnavailable,
                 message:
                     "the template that sessions are launched from cannot be looked for: it says no"
@@ -427,7 +427,7 @@ fn a_passing_fault_is_waited_out_and_does_not_take_away_what_is_there() {
     ] {
         let mut given = given;
         given.fails(Request::Find, ErrorClass::Unavailable, true);
-        assert_eq!(rests(given.step()), (given.timing.fault_wait(1), standing));
+        assert_eq!(rests(given.step()), (given.timing.fault_wait(1), health));
         given.passes(given.timing.fault_wait(1));
         assert_eq!(given.step(), Step::Find);
     }
@@ -437,7 +437,7 @@ fn a_passing_fault_is_waited_out_and_does_not_take_away_what_is_there() {
 fn a_change_that_is_refused_is_told_and_sessions_start_all_the_same() {
     let mut given = Given::ready();
     given.fails(Request::Update, ErrorClass::InvalidRequest, true);
-    let Standing::Refused { usable, .. } = rests(given.step()).1 else {
+    let TemplateHealth::Refused { usable, .. } = rests(given.step()).1 else {
         panic!()
     };
     assert!(usable);
@@ -481,10 +481,10 @@ fn what_cannot_be_deleted_is_let_go_and_told() {
     no_secret.place = barred(false);
     let mut down = Given::ready().deleting();
     down.place = barred(true);
-    let (again, standing) = rests(down.step());
+    let (again, health) = rests(down.step());
     assert_eq!(again, seconds(10));
-    let Standing::Pending { reason, message } = standing else {
-        panic!("{standing:?}")
+    let TemplateHealth::Pending { reason, message } = health else {
+        panic!("{health:?}")
     };
     assert_eq!(reason, Reason::RemovingTemplate);
     assert!(message.contains("the Secret is missing"), "{message}");

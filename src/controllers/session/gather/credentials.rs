@@ -1,7 +1,7 @@
 //! Whether everything is there that talking to the provider needs: the Secret, the connection, the account.
 
 use crate::api::{KeyReference, ProviderSpec, Reason};
-use crate::controllers::accounts::Standing;
+use crate::controllers::accounts::CredentialState;
 use crate::controllers::connection::links::Linked;
 use crate::controllers::connection::{Obstacle, held, link, obstacle};
 use crate::controllers::memory::Remembered;
@@ -21,8 +21,8 @@ pub(super) fn doubted(scope: &Scope, remembered: &Remembered, kept: &Linked) -> 
             )
         })
     });
-    let standing = scope.context.accounts.standing(&kept.key);
-    by_look || matches!(standing, Some(Standing::Refused { .. }))
+    let state = scope.context.accounts.state_of(&kept.key);
+    by_look || matches!(state, Some(CredentialState::Refused { .. }))
 }
 
 /// Connects with what the Secret holds now, or else with what was `kept` since the launch.
@@ -123,29 +123,32 @@ pub(super) fn readiness(
     if let Some(obstacle) = launches_held(scope, &linked, uid).filter(|_| !launched) {
         return (block(obstacle), Some(linked));
     }
-    let standing = accounts.standing(&linked.key);
-    let account = match &standing {
-        Some(Standing::Accepted(account)) => Some(account.clone()),
+    let state = accounts.state_of(&linked.key);
+    let account = match &state {
+        Some(CredentialState::Accepted(account)) => Some(account.clone()),
         // What was launched is followed through outages; its calls tell for themselves.
-        Some(Standing::Unreachable { .. }) | None if launched => accounts.last_account(&linked.key),
-        Some(Standing::Refused { .. } | Standing::Unreachable { .. }) | None => None,
+        Some(CredentialState::Unreachable { .. }) | None if launched => {
+            accounts.last_account(&linked.key)
+        }
+        Some(CredentialState::Refused { .. } | CredentialState::Unreachable { .. }) | None => None,
     };
-    let readiness = match (account, standing) {
+    let readiness = match (account, state) {
         (Some(account), _) => Readiness::Ready(Connected {
             account: account.fingerprint,
-            verified: match accounts.standing(&linked.key) {
-                Some(Standing::Accepted(_)) => accounts
+            verified: match accounts.state_of(&linked.key) {
+                Some(CredentialState::Accepted(_)) => accounts
                     .age(&linked.key)
                     .map(|age| scope.context.uptime().saturating_sub(age)),
-                Some(Standing::Refused { .. } | Standing::Unreachable { .. }) | None => None,
+                Some(CredentialState::Refused { .. } | CredentialState::Unreachable { .. })
+                | None => None,
             },
             credential: salted(uid, &linked.credential),
             inputs,
         }),
         (None, None) => Readiness::Unverified,
-        (None, Some(standing)) => {
+        (None, Some(state)) => {
             let secret = secret.map_or("", |secret| secret.name.as_str());
-            match obstacle(&standing, secret) {
+            match obstacle(&state, secret) {
                 Some(mut obstacle) => {
                     // A mended key is another key: the Secret is read again long before the provider is asked again.
                     if !obstacle.passing {
