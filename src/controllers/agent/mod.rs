@@ -17,7 +17,7 @@ use tracing::Instrument;
 
 use self::template::{Kept, keep, keeps_templates, recorded, take_away};
 use super::accounts::CredentialState;
-use super::connection::{Linked, endpoint, held, link, obstacle, why_unreachable};
+use super::connection::{Linked, Obstacle, endpoint, held, link, obstacle, why_unreachable};
 use super::context::Context;
 use super::error::{Chain, PassError};
 use super::metrics::{Controller, PassOutcome};
@@ -27,7 +27,7 @@ use crate::api::{
     SessionCounts, SessionPhase,
 };
 use crate::domain::agent::{Findings, Health, leaving, status};
-use crate::domain::remote::Capability;
+use crate::domain::remote::{Capability, ProviderError};
 use crate::domain::requeue::jittered;
 use crate::domain::status::whole_seconds;
 use crate::domain::template::{Place, Site, TemplateHealth};
@@ -246,28 +246,11 @@ async fn examine(
         // Whoever changes a CodeAgent wants to know at once whether that has helped.
         context.accounts.ask_anew_if_failed(&linked.key);
     }
-    let fresh = context
-        .accounts
-        .age(&linked.key)
-        .is_some_and(|age| age < recheck)
-        && context.accounts.state_of(&linked.key).is_some();
     let known_models = agent
         .status
         .as_ref()
         .is_some_and(|status| !status.models.is_empty());
-    if !fresh {
-        let older_than = if context.accounts.state_of(&linked.key).is_some() {
-            recheck
-        } else {
-            Duration::ZERO
-        };
-        context
-            .accounts
-            .ask(&linked.key, linked.provider.as_ref(), older_than, &|| {
-                context.may_begin()
-            })
-            .await;
-    }
+    let fresh = check_key(context, &linked).await;
     let state = context.accounts.state_of(&linked.key);
     let lists_models = findings.capabilities.contains(&Capability::ListModels);
     let mut again = recheck;
@@ -288,29 +271,8 @@ async fn examine(
             again = context.timing().recheck;
             let found = state
                 .as_ref()
-                .and_then(|state| obstacle(state, &secret.name))
-                .map(|found| found.objection);
-            match found {
-                Some(objection) if objection.reason != Reason::CredentialsInvalid => {
-                    Health::Unusable {
-                        reason: objection.reason,
-                        message: objection.message,
-                    }
-                }
-                Some(objection) => Health::Refused {
-                    message: match context.accounts.again_at(&linked.key) {
-                        Some(at) => format!(
-                            "{}. It is checked again at {}, or as soon as the Secret or the CodeAgent changes",
-                            objection.message,
-                            whole_seconds(at)
-                        ),
-                        None => objection.message,
-                    },
-                },
-                None => Health::Refused {
-                    message: error.to_string(),
-                },
-            }
+                .and_then(|state| obstacle(state, &secret.name));
+            refused(context, &linked, found, error)
         }
         Some(CredentialState::Unreachable { error, again: wait }) => {
             again = *wait;
@@ -330,6 +292,56 @@ async fn examine(
         }
     };
     (Some(linked), again)
+}
+
+/// Has the key checked, unless that was done not long ago: then the answer is yes.
+async fn check_key(context: &Context, linked: &Linked) -> bool {
+    let (accounts, recheck) = (&context.accounts, context.settings.agent_recheck);
+    let known = accounts.state_of(&linked.key).is_some();
+    let recent = accounts.age(&linked.key).is_some_and(|age| age < recheck);
+    if recent && known {
+        return true;
+    }
+    let older_than = if known { recheck } else { Duration::ZERO };
+    let may_begin = || context.may_begin();
+    accounts
+        .ask(
+            &linked.key,
+            linked.provider.as_ref(),
+            older_than,
+            &may_begin,
+        )
+        .await;
+    false
+}
+
+/// What a refused key comes to: it is wrong, or something else about the connection is.
+fn refused(
+    context: &Context,
+    linked: &Linked,
+    found: Option<Obstacle>,
+    error: &ProviderError,
+) -> Health {
+    let Some(Obstacle { objection, .. }) = found else {
+        return Health::Refused {
+            message: error.to_string(),
+        };
+    };
+    if objection.reason != Reason::CredentialsInvalid {
+        return Health::Unusable {
+            reason: objection.reason,
+            message: objection.message,
+        };
+    }
+    let message = match context.accounts.again_at(&linked.key) {
+        Some(at) => format!(
+            "{}. It is checked again at {}, or as soon as the Secret or the CodeAgent changes",
+            objection.message,
+            whole_seconds(at)
+        ),
+        None => objection.message,
+    };
+    Health::Refused { message }
 }
 
 /// What is to be said of the provider's clock, if it is further from ours than it may be.

@@ -106,51 +106,7 @@ fn end(o: &Observed<'_>, snapshot: &Snapshot) -> Plan {
         | RemotePhase::Unrecognised => false,
     };
     let pull_request = snapshot.pull_request_url.as_deref();
-    let said = snapshot
-        .error
-        .as_deref()
-        .or(snapshot.result.as_deref())
-        .unwrap_or("the provider gave no reason");
-    let (phase, wanted, reason, message) =
-        match (stopped, cancel.map(|cancel| cancel.reason), snapshot.phase) {
-            (true, Some(CancelReason::Deadline), _) => (
-                SessionPhase::Expired,
-                false,
-                Reason::DeadlineExceeded,
-                "stopped: it ran longer than activeDeadlineSeconds".to_owned(),
-            ),
-            (true, Some(_), _) => (
-                SessionPhase::Cancelled,
-                true,
-                Reason::Cancelled,
-                "stopped on request".to_owned(),
-            ),
-            (true, None, _) => (
-                SessionPhase::Cancelled,
-                stop_wanted(o),
-                Reason::Cancelled,
-                "stopped at the provider, not by this operator".to_owned(),
-            ),
-            (false, _, RemotePhase::Error) => (
-                SessionPhase::Error,
-                false,
-                Reason::ProviderError,
-                format!("the agent failed: {said}"),
-            ),
-            (false, _, RemotePhase::Expired) => (
-                SessionPhase::Expired,
-                false,
-                Reason::ProviderExpired,
-                "ended by the provider's own time limit".to_owned(),
-            ),
-            (false, _, _) => (
-                SessionPhase::Finished,
-                true,
-                Reason::Finished,
-                pull_request
-                    .map_or_else(|| "finished".to_owned(), |url| format!("finished: {url}")),
-            ),
-        };
+    let (phase, wanted, reason, message) = verdict(o, snapshot, stopped);
     let (status, why) = match (pull_request.is_some(), pull_request_wish(o)) {
         (true, _) => (ConditionStatus::True, Reason::Created),
         (false, PullRequestWish::Asked) => (ConditionStatus::False, Reason::NoPullRequest),
@@ -185,6 +141,60 @@ fn end(o: &Observed<'_>, snapshot: &Snapshot) -> Plan {
         Note::warning(reason, message)
     };
     Plan::store(o, draft.finish()).telling(note)
+}
+
+/// Phase, whether it is what was asked for, and why.
+fn verdict(
+    o: &Observed<'_>,
+    snapshot: &Snapshot,
+    stopped: bool,
+) -> (SessionPhase, bool, Reason, String) {
+    let cancel = o.session.status.and_then(|status| status.cancel.as_ref());
+    let reason = cancel.map(|cancel| cancel.reason);
+    let pull_request = snapshot.pull_request_url.as_deref();
+    let said = snapshot
+        .error
+        .as_deref()
+        .or(snapshot.result.as_deref())
+        .unwrap_or("the provider gave no reason");
+    match (stopped, reason, snapshot.phase) {
+        (true, Some(CancelReason::Deadline), _) => (
+            SessionPhase::Expired,
+            false,
+            Reason::DeadlineExceeded,
+            "stopped: it ran longer than activeDeadlineSeconds".to_owned(),
+        ),
+        (true, Some(_), _) => (
+            SessionPhase::Cancelled,
+            true,
+            Reason::Cancelled,
+            "stopped on request".to_owned(),
+        ),
+        (true, None, _) => (
+            SessionPhase::Cancelled,
+            stop_wanted(o),
+            Reason::Cancelled,
+            "stopped at the provider, not by this operator".to_owned(),
+        ),
+        (false, _, RemotePhase::Error) => (
+            SessionPhase::Error,
+            false,
+            Reason::ProviderError,
+            format!("the agent failed: {said}"),
+        ),
+        (false, _, RemotePhase::Expired) => (
+            SessionPhase::Expired,
+            false,
+            Reason::ProviderExpired,
+            "ended by the provider's own time limit".to_owned(),
+        ),
+        (false, _, _) => (
+            SessionPhase::Finished,
+            true,
+            Reason::Finished,
+            pull_request.map_or_else(|| "finished".to_owned(), |url| format!("finished: {url}")),
+        ),
+    }
 }
 
 /// What is said of an end at which something that was asked for is missing: providers report some of it only later.
