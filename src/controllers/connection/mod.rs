@@ -12,14 +12,14 @@ use self::lanes::Lanes;
 pub use self::links::{Linked, Links};
 use super::accounts::{ConnectionKey, CredentialState, Hold};
 use super::context::Shared;
-use super::secrets::{NoSource, SourceError};
+use super::secrets::{MarkedSecret, NoSource, SourceError};
 use crate::api::{ALLOWED_HOSTS_ANNOTATION, KeyReference, ProviderSpec, Reason};
 use crate::domain::effective::{Fault, Objection};
 use crate::domain::endpoint::EndpointHost;
 use crate::domain::remote::{ErrorClass, ProviderError, Subject};
 use crate::domain::status::whole_seconds;
 use crate::providers::contract::{Connection, ProviderType};
-use crate::providers::http::{Lane, Reach};
+use crate::providers::http::{HttpStack, Lane, Reach};
 
 /// What stands in the way of a connection.
 #[derive(Clone, Debug)]
@@ -66,54 +66,17 @@ pub async fn link(
         .await
         .map_err(|missing| without(missing, &format!("the Secret {}", secret.name)))?;
     let endpoint = endpoint(shared, provider, spec);
-    let invalid = |reason, message: String| {
-        mend(Objection {
-            reason,
-            message,
-            fault: Fault::Surroundings,
-        })
-    };
     let url = Url::parse(&endpoint).map_err(|error| {
-        invalid(
+        mend(invalid(
             Reason::EndpointNotAllowed,
             format!("the endpoint {endpoint} is not a URL: {error}"),
-        )
+        ))
     })?;
-    if url.scheme() != "https" && !shared.settings.allow_http {
-        return Err(invalid(
-            Reason::InsecureEndpoint,
-            format!(
-                "the endpoint {endpoint} is not https: use https, or start the operator with --allow-http-endpoints in a development installation"
-            ),
-        ));
-    }
-    let ours = [
+    let own = [
         provider.default_endpoint(spec),
         shared.installed_endpoint(provider, spec),
     ];
-    let mut http = shared.http.clone();
-    if ours.iter().all(|own| own.origin() != url.origin())
-        && let Some(host) = EndpointHost::of(&url)
-    {
-        if !marked.allows(&host) {
-            return Err(invalid(
-                Reason::EndpointNotAllowed,
-                format!(
-                    "the Secret {name} does not allow its values to be sent to {host}: kubectl -n {namespace} annotate secret {name} {ALLOWED_HOSTS_ANNOTATION}={host}",
-                    name = marked.name()
-                ),
-            ));
-        }
-        if !shared.settings.endpoint_hosts.contains(&host) {
-            http = http.reaching(Reach::Public);
-            http.check_endpoint(&url).map_err(|refused| {
-                invalid(
-                    Reason::EndpointNotAllowed,
-                    format!("the endpoint {endpoint} cannot be used: {refused}={host}"),
-                )
-            })?;
-        }
-    }
+    let http = way_to(shared, &url, &own, &marked, namespace).map_err(mend)?;
     let credential = marked
         .credential(&secret.key, provider.further_secret_keys())
         .map_err(mend)?;
@@ -137,11 +100,11 @@ pub async fn link(
     });
     let lanes = lanes.map_err(|error| match error.class {
         // The value is there but cannot be a key.
-        ErrorClass::Unauthorized => invalid(
+        ErrorClass::Unauthorized => mend(invalid(
             Reason::SecretKeyMissing,
             format!("the Secret {}: {error}", secret.name),
-        ),
-        _ => invalid(Reason::NotSupportedYet, error.to_string()),
+        )),
+        _ => mend(invalid(Reason::NotSupportedYet, error.to_string())),
     })?;
     Ok(Linked {
         key,
@@ -150,6 +113,59 @@ pub async fn link(
         clock: http.clock(&url),
         credential: digest,
     })
+}
+
+/// What somebody outside of the session has to correct.
+fn invalid(reason: Reason, message: String) -> Objection {
+    Objection {
+        reason,
+        message,
+        fault: Fault::Surroundings,
+    }
+}
+
+/// The way to an endpoint that may be used: one of our `own`, one that the administrator names, or a public address that the owner of
+/// the Secret allows.
+fn way_to(
+    shared: &Shared,
+    url: &Url,
+    own: &[Url],
+    secret: &MarkedSecret,
+    namespace: &str,
+) -> Result<HttpStack, Objection> {
+    let endpoint = url.as_str().trim_end_matches('/');
+    if url.scheme() != "https" && !shared.settings.allow_http {
+        return Err(invalid(
+            Reason::InsecureEndpoint,
+            format!(
+                "the endpoint {endpoint} is not https: use https, or start the operator with --allow-http-endpoints in a development installation"
+            ),
+        ));
+    }
+    let elsewhere = own.iter().all(|own| own.origin() != url.origin());
+    let Some(host) = EndpointHost::of(url).filter(|_| elsewhere) else {
+        return Ok(shared.http.clone());
+    };
+    if !secret.allows(&host) {
+        return Err(invalid(
+            Reason::EndpointNotAllowed,
+            format!(
+                "the Secret {name} does not allow its values to be sent to {host}: kubectl -n {namespace} annotate secret {name} {ALLOWED_HOSTS_ANNOTATION}={host}",
+                name = secret.name()
+            ),
+        ));
+    }
+    if shared.settings.endpoint_hosts.contains(&host) {
+        return Ok(shared.http.clone());
+    }
+    let http = shared.http.clone().reaching(Reach::Public);
+    http.check_endpoint(url).map_err(|refused| {
+        invalid(
+            Reason::EndpointNotAllowed,
+            format!("the endpoint {endpoint} cannot be used: {refused}={host}"),
+        )
+    })?;
+    Ok(http)
 }
 
 /// What the state of a key means for whoever wants to use it.

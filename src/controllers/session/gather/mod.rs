@@ -135,11 +135,7 @@ pub(super) async fn gather(scope: &Arc<Scope>, object: &CodeSession) -> Result<F
     let namespace = object.namespace().unwrap_or_default();
     let uptime = context.uptime();
     let remembered = remember_claim(scope, object, &uid, uptime);
-    let agent = scope
-        .agents
-        .get(&ObjectRef::new(&object.spec.agent_ref.name).within(&namespace))
-        // One that is held until its template is gone starts nothing any more.
-        .filter(|agent| agent.metadata.deletion_timestamp.is_none());
+    let agent = agent_of(scope, object, &namespace);
     let namespace_uid = namespace_uid(scope, object, &namespace).await?;
 
     let launched = Stage::of(stored_status(object)).claimed().is_some();
@@ -203,12 +199,11 @@ pub(super) async fn gather(scope: &Arc<Scope>, object: &CodeSession) -> Result<F
     }
     let (slot, lock) = match need {
         Needs::Launch => {
+            let recovery = facts.as_ref().map(|facts| facts.recovery);
             let applies = Applies {
                 agent: agent.as_deref(),
                 view: &agent_view,
-                issue_tells: facts
-                    .as_ref()
-                    .is_some_and(|facts| facts.recovery == Recovery::None),
+                issue_tells: recovery == Some(Recovery::None),
                 able: !lacks_template && may_launch(&readiness, &agent_view),
             };
             admit(scope, object, &applies)
@@ -224,16 +219,8 @@ pub(super) async fn gather(scope: &Arc<Scope>, object: &CodeSession) -> Result<F
         namespace,
         name: object.name_any(),
         namespace_uid,
-        created_at: object
-            .metadata
-            .creation_timestamp
-            .as_ref()
-            .map_or(Timestamp::UNIX_EPOCH, |time| time.0),
-        older_than_process: object
-            .metadata
-            .creation_timestamp
-            .as_ref()
-            .is_some_and(|created| created.0 < context.started_at())
+        created_at: created_at(object),
+        older_than_process: created_at(object) < context.started_at()
             || context.owners.owns_any(&uid),
         agent: agent_view,
         provider: facts,
@@ -248,6 +235,19 @@ pub(super) async fn gather(scope: &Arc<Scope>, object: &CodeSession) -> Result<F
         stopping: !context.may_begin(),
         uid,
     })
+}
+
+/// The CodeAgent of a session. One that is held until its template is gone starts nothing any more.
+fn agent_of(scope: &Scope, object: &CodeSession, namespace: &str) -> Option<Arc<CodeAgent>> {
+    let reference = ObjectRef::new(&object.spec.agent_ref.name).within(namespace);
+    let agent = scope.agents.get(&reference);
+    agent.filter(|agent| agent.metadata.deletion_timestamp.is_none())
+}
+
+/// When the object was created; the API server always says.
+fn created_at(object: &CodeSession) -> Timestamp {
+    let created = object.metadata.creation_timestamp.as_ref();
+    created.map_or(Timestamp::UNIX_EPOCH, |time| time.0)
 }
 
 /// Provider and Secret of a session. Once it is claimed, only what was recorded counts.
