@@ -13,7 +13,7 @@ use crate::cli::RunOptions;
 use crate::controllers::metrics::Metrics;
 use crate::controllers::{self, Context, Process, Settings};
 use crate::domain::ids::InstallationId;
-use crate::domain::timing::TimingError;
+use crate::domain::timing::{Timing, TimingError};
 use crate::providers::http::{HttpSettings, HttpSetupError, HttpStack};
 use crate::runtime::client;
 use crate::runtime::events::Publisher;
@@ -120,26 +120,7 @@ pub async fn run_with(
         () = stop.cancelled() => return Ok(()),
     };
     let installation = InstallationId::from_lease_uid(&lease_uid);
-    let extra_ca_bundle = match &options.ca_bundle {
-        None => None,
-        Some(path) => Some(std::fs::read(path).map_err(|source| RunError::CaBundle {
-            path: path.display().to_string(),
-            source,
-        })?),
-    };
-    let http = HttpStack::new(HttpSettings {
-        post_timeout: timing.post_timeout,
-        clock_margin: timing.clock_margin,
-        allow_http: options.allow_http_endpoints,
-        extra_ca_bundle,
-        ..HttpSettings::default()
-    })?
-    .observed_by(Arc::new(metrics.clone()));
-    let providers: BTreeSet<ProviderKind> = if options.providers.is_empty() {
-        ProviderKind::ALL.into_iter().collect()
-    } else {
-        options.providers.iter().copied().collect()
-    };
+    let http = http_stack(&options, &timing)?.observed_by(Arc::new(metrics.clone()));
     let instance = std::env::var("HOSTNAME").unwrap_or_else(|_| "codeagent-operator".to_owned());
     let (election, lead) = if options.election.leader_election {
         let (election, lead) = Election::new(
@@ -155,17 +136,7 @@ pub async fn run_with(
         (None, Lead::alone())
     };
     let publisher = Publisher::new(client.clone(), "codeagents.dev/operator", instance);
-    let settings = Settings {
-        timing,
-        providers,
-        endpoints: options.provider_endpoints.iter().cloned().collect(),
-        endpoint_hosts: options.allow_endpoint_hosts.clone(),
-        allow_http: options.allow_http_endpoints,
-        concurrency: options.concurrency,
-        agent_recheck: options.agent_recheck,
-        counts_interval: options.counts_interval,
-        sweep_interval: options.sweep_interval,
-    };
+    let settings = settings(&options, timing);
     let drain = settings.timing.post_timeout + Duration::from_secs(25);
     let context = Context::new(
         client,
@@ -187,16 +158,7 @@ pub async fn run_with(
     let election = tokio::spawn(elect(election, context.clone(), candidate.clone()));
     work(&context, &options.namespaces, &readiness, &candidate).await;
     readiness.set(false);
-    // Launches under way and their records are finished: the claim entitles them (rule 14).
-    context.tasks.close();
-    if tokio::time::timeout(drain, context.tasks.wait())
-        .await
-        .is_err()
-    {
-        tracing::warn!(
-            "a launch was still under way when the process had to stop; its claim will be looked after"
-        );
-    }
+    finish_launches(&context, drain).await;
     serving.cancel();
     // The server has nothing left to say.
     let _ = served.await;
@@ -204,6 +166,58 @@ pub async fn run_with(
     match election.await {
         Ok(result) => Ok(result?),
         Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+    }
+}
+
+/// The HTTP stack of all providers.
+fn http_stack(options: &RunOptions, timing: &Timing) -> Result<HttpStack, RunError> {
+    let extra_ca_bundle = match &options.ca_bundle {
+        None => None,
+        Some(path) => Some(std::fs::read(path).map_err(|source| RunError::CaBundle {
+            path: path.display().to_string(),
+            source,
+        })?),
+    };
+    let stack = HttpStack::new(HttpSettings {
+        post_timeout: timing.post_timeout,
+        clock_margin: timing.clock_margin,
+        allow_http: options.allow_http_endpoints,
+        extra_ca_bundle,
+        ..HttpSettings::default()
+    })?;
+    Ok(stack)
+}
+
+/// What the flags come to.
+fn settings(options: &RunOptions, timing: Timing) -> Settings {
+    let providers: BTreeSet<ProviderKind> = if options.providers.is_empty() {
+        ProviderKind::ALL.into_iter().collect()
+    } else {
+        options.providers.iter().copied().collect()
+    };
+    Settings {
+        timing,
+        providers,
+        endpoints: options.provider_endpoints.iter().cloned().collect(),
+        endpoint_hosts: options.allow_endpoint_hosts.clone(),
+        allow_http: options.allow_http_endpoints,
+        concurrency: options.concurrency,
+        agent_recheck: options.agent_recheck,
+        counts_interval: options.counts_interval,
+        sweep_interval: options.sweep_interval,
+    }
+}
+
+/// Launches under way and their records are finished: the claim entitles them (rule 14).
+async fn finish_launches(context: &Context, at_most: Duration) {
+    context.tasks.close();
+    if tokio::time::timeout(at_most, context.tasks.wait())
+        .await
+        .is_err()
+    {
+        tracing::warn!(
+            "a launch was still under way when the process had to stop; its claim will be looked after"
+        );
     }
 }
 
