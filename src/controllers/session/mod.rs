@@ -176,12 +176,22 @@ async fn pass(scope: &Arc<Scope>, object: &Arc<CodeSession>) -> Result<Step, Pas
     }
     let facts = gather::gather(scope, object).await?;
     let plan = crate::domain::session::decide(&facts.observed(object));
-    if under_way && plan.effect != Some(Effect::ReleaseFinalizer) {
-        // Only the end of a deletion waits for no call that hangs.
+    // Only the end of a deletion waits for no call that hangs, and only once a stop was sent: the first one is sent when it is
+    // stored, for which the object must still be there.
+    let over = plan.effect == Some(Effect::ReleaseFinalizer) && stop_was_sent(object);
+    if under_way && !over {
         return Ok(Step::Handed { due: plan.deadline });
     }
     tracing::debug!(effect = ?plan.effect.as_ref().map(execute::name), writes = plan.before.is_some(), "decided");
     handover::carry_out(scope, object, facts, plan).await
+}
+
+fn stop_was_sent(object: &CodeSession) -> bool {
+    let cancel = object
+        .status
+        .as_ref()
+        .and_then(|status| status.cancel.as_ref());
+    cancel.is_some_and(|cancel| cancel.sent_at.is_some())
 }
 
 /// After the last pass: follow what runs, forget what is over and is not looked at `again`.

@@ -103,10 +103,7 @@ pub(crate) fn judge(evidence: &Evidence<'_>) -> Vec<String> {
 
 /// A deletion that took longer than its bound.
 pub(crate) fn deletion(took: Duration, row: &Row) -> Option<String> {
-    // A call to the provider that hangs holds up no deletion.
-    let mute = |(boundary, fault): &(Boundary, Fault)| {
-        *fault == Fault::NeverAnswered && boundary.call.side() == Side::Api
-    };
+    let mute = |(_, fault): &(Boundary, Fault)| *fault == Fault::NeverAnswered;
     let leaderless = |(_, fault): &(Boundary, Fault)| fault.needs_election();
     let bound = deletion_bound(row);
     let mut most = bound + BUSY;
