@@ -51,6 +51,10 @@ pub(super) async fn execute(
     if let Some(before) = plan.before {
         match store(scope, &object, &before).await {
             Ok(newer) => object = newer,
+            // What the API server does not let us record costs money all the same, and a stop may be sent twice.
+            Err(WriteError::Refused(said)) if matches!(plan.effect, Some(Effect::Cancel(_))) => {
+                tracing::warn!(said, "a stop cannot be recorded and is sent all the same");
+            }
             Err(error) => return not_stored("the status", error),
         }
     }

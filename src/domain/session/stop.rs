@@ -13,7 +13,7 @@ use super::super::status::{Draft, clip, whole_seconds};
 use super::observed::{Observed, Readiness};
 use super::plan::{Effect, Guard, Note, Plan, Recorded, StatusWrite};
 use super::progress::{show_progress, store_if_seen};
-use super::view::{draft, spec_asks_for_stop, store};
+use super::view::{draft, spec_asks_for_stop, store, until_deletion_ends};
 use crate::api::{
     CancelReason, CancelRecord, CancelState, CodeSessionStatus, DesiredState, Reason,
 };
@@ -60,14 +60,33 @@ pub(super) fn remember_wish(o: &Observed<'_>) -> Option<Plan> {
     Some(Plan::store(o, draft.finish()))
 }
 
-/// The next step of a session that is to be stopped.
-pub(super) fn decide(o: &Observed<'_>, session: SessionRef, reason: CancelReason) -> Plan {
-    let possible = o
+/// Whether the session can be stopped.
+fn is_possible(o: &Observed<'_>) -> bool {
+    let can = o
         .provider
         .as_ref()
         .is_some_and(|provider| provider.capabilities.contains(&Capability::Cancel));
-    let state = recorded(o).map(|cancel| cancel.state);
-    if !possible || state == Some(CancelState::Unsupported) {
+    let unsupported = |cancel: &CancelRecord| cancel.state == CancelState::Unsupported;
+    can && !recorded(o).is_some_and(unsupported)
+}
+
+/// Whether a stop of a deletion that is past its bound can be sent, and none was: then it is, before the object is let go. It
+/// holds the object no longer than that: once one was sent, whatever became of it, or where nothing can be sent, the bound
+/// counts, and in the end this process's own clock.
+pub(super) fn first_is_due(o: &Observed<'_>) -> bool {
+    let sent = o.last_stop.is_some() || recorded(o).is_some_and(|cancel| cancel.sent_at.is_some());
+    let connected = match &o.readiness {
+        // A key that nobody has asked about is asked about first.
+        Readiness::Ready(_) | Readiness::Unverified => true,
+        Readiness::NotGathered | Readiness::Blocked { .. } => false,
+    };
+    let in_time = until_deletion_ends(o).is_some_and(|left| !left.is_zero());
+    !sent && connected && in_time && is_possible(o)
+}
+
+/// The next step of a session that is to be stopped.
+pub(super) fn decide(o: &Observed<'_>, session: SessionRef, reason: CancelReason) -> Plan {
+    if !is_possible(o) {
         if o.session.deleting.is_some() {
             return orphan(&session, "its provider cannot stop it: left running");
         }
@@ -94,8 +113,8 @@ pub(super) fn decide(o: &Observed<'_>, session: SessionRef, reason: CancelReason
         return Plan::nothing();
     }
     match recorded(o) {
-        None => first(o, session, reason),
-        Some(cancel) if cancel.state == CancelState::Requested => first(o, session, cancel.reason),
+        None => begin(o, session, reason),
+        Some(cancel) if cancel.state == CancelState::Requested => begin(o, session, cancel.reason),
         Some(cancel) => match until_next(o, cancel) {
             None => Plan::act(Effect::Cancel(session)),
             Some(wait) => {
@@ -105,6 +124,19 @@ pub(super) fn decide(o: &Observed<'_>, session: SessionRef, reason: CancelReason
                 Plan::store(o, draft.finish()).again(wait)
             }
         },
+    }
+}
+
+/// The first stop, or one after others that the API server did not let us record: those keep their distance as well.
+fn begin(o: &Observed<'_>, session: SessionRef, reason: CancelReason) -> Plan {
+    let pace = pace(o, CancelState::Sent, 0);
+    let wait = o
+        .last_stop
+        .map(|last| (last + pace).saturating_sub(o.uptime))
+        .filter(|wait| !wait.is_zero());
+    match wait {
+        Some(wait) => Plan::wait(wait),
+        None => first(o, session, reason),
     }
 }
 
