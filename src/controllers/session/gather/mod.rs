@@ -29,7 +29,7 @@ use crate::domain::ids::{ClaimId, InstallationId};
 use crate::domain::remote::Recovery;
 use crate::domain::session::{
     AgentView, Inputs, Lock, Needs, Observed, Origin, Outline, ProviderFacts, Readiness,
-    SessionView, Slot, Stage, needs, template_missing,
+    SessionView, Slot, Stage, needs, template_missing, wall_clock,
 };
 use crate::domain::timing::Timing;
 
@@ -289,7 +289,7 @@ fn needs_of(
         in_flight: remembered.in_flight,
         looked_at: remembered
             .looked_after_end
-            .map(|begun| now - context.uptime().saturating_sub(begun)),
+            .map(|begun| wall_clock(now, context.uptime(), begun)),
         now,
         timing: context.timing(),
     })
