@@ -162,16 +162,20 @@ impl Scope {
         });
     }
 
-    /// Whether something of a session that is over may still be looked for.
+    /// Whether something of a session that is over may still be looked for; if so, that is remembered until it is known.
     fn is_looked_for(&self, finished: &Finished) -> bool {
-        finished.completed_at().is_some_and(|completed| {
+        let looked_for = finished.completed_at().is_some_and(|completed| {
             is_looked_for(
                 finished.is_lost(),
                 completed,
                 Timestamp::now(),
                 self.context.timing(),
             )
-        })
+        });
+        if looked_for {
+            self.context.memory.begin(&finished.uid(), |_| ());
+        }
+        looked_for
     }
 
     /// What a change of a session brings with it.
