@@ -40,7 +40,7 @@ pub use observed::{
 pub use plan::{
     Effect, Guard, LaunchPlan, Level, LookupPlan, Note, Outcome, Owner, Plan, Recorded, StatusWrite,
 };
-pub use stage::{Outline, Over, Stage};
+pub use stage::{Outline, Over, Stage, wall_clock};
 pub use view::{deletion_policy_of, session_ref, template_missing};
 pub use write_refused::write_refused;
 

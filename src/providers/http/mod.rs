@@ -23,6 +23,7 @@ pub use crate::domain::send::answer::{
     REFUSING_STATUSES, nothing_was_started, outcome as judge_launch,
 };
 pub use answer::class_of_status;
+pub(in crate::providers) use answer::refuses_stop;
 pub(in crate::providers) use api::{Api, Auth};
 pub use clock::ProviderClock;
 pub use guard::{NotPublic, Reach};
