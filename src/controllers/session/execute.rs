@@ -104,7 +104,7 @@ pub(super) async fn execute(
     let (Some(outcome), Some(linked)) = (outcome, &facts.linked) else {
         return Ok(without_connection(scope));
     };
-    note_failure(scope, &linked.key, &outcome, object.namespace().as_deref());
+    note_failure(scope, &linked.key, &outcome, &object);
     let recorded = record(&facts.observed(&object), &effect, &outcome);
     remember(scope, &facts, &effect, &recorded);
     conclude(scope, object, recorded).await

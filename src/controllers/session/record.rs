@@ -14,6 +14,7 @@ use super::writes::{store, tell};
 use crate::api::{CodeSession, Reason};
 use crate::domain::remote::{ErrorClass, LaunchOutcome, ProviderError, Subject};
 use crate::domain::requeue::Again;
+use crate::domain::send::scope::LaunchScope;
 use crate::domain::session::{Effect, Outcome, Recorded, session_ref};
 use crate::runtime::write::WriteError;
 
@@ -91,13 +92,17 @@ pub(super) fn remember(scope: &Scope, facts: &Facts, effect: &Effect, recorded: 
     });
 }
 
-/// A failure that says something about the key or the provider is known to every session of that key.
+/// A failure that says something about the key or the provider is known to every session of that key, and a refused launch to
+/// those that would meet the same.
 pub(super) fn note_failure(
     scope: &Scope,
     key: &ConnectionKey,
     outcome: &Outcome,
-    namespace: Option<&str>,
+    object: &CodeSession,
 ) {
+    let namespace = object.metadata.namespace.as_deref();
+    let status = object.status.as_ref();
+    let effective = status.and_then(|status| status.effective.as_ref());
     let error: Option<&ProviderError> = match outcome {
         Outcome::Launched(LaunchOutcome::Accepted(_)) => None,
         Outcome::Launched(LaunchOutcome::Rejected(error) | LaunchOutcome::Unknown(error)) => {
@@ -118,16 +123,19 @@ pub(super) fn note_failure(
         if !matches!(outcome, Outcome::Stopped(Err(_))) {
             accounts.worked(key);
         }
-        if matches!(outcome, Outcome::Launched(LaunchOutcome::Accepted(_))) {
-            accounts.release_launches(key);
+        let accepted = matches!(outcome, Outcome::Launched(LaunchOutcome::Accepted(_)));
+        if let Some(effective) = effective.filter(|_| accepted)
+            && accounts.release_launches(key, &LaunchScope::of_launch(effective))
+        {
+            scope.recheck_agents(namespace);
         }
         return;
     };
-    if let (ErrorClass::QuotaExhausted, Outcome::Launched(LaunchOutcome::Rejected(_))) =
-        (error.class, outcome)
+    if let (Outcome::Launched(LaunchOutcome::Rejected(_)), Some(effective)) = (outcome, effective)
+        && let Some(launches) = LaunchScope::of_refusal(error, &object.spec, effective)
     {
-        // It is about the account: the others need not find out one by one.
-        accounts.hold_launches(key, error.clone());
+        // The others need not find out one by one.
+        accounts.hold_launches(key, launches, error.clone());
         scope.recheck_agents(namespace);
     }
     if error.subject == Some(Subject::CodingAgent) {

@@ -125,7 +125,7 @@ async fn send(
         &outcome,
     );
     let told = Outcome::Launched(outcome.clone());
-    note_failure(scope, &linked.key, &told, object.namespace().as_deref());
+    note_failure(scope, &linked.key, &told, object);
     let template_gone = matches!(
         &outcome,
         LaunchOutcome::Rejected(error)

@@ -9,7 +9,8 @@ use crate::controllers::scope::Scope;
 use crate::controllers::session::{attach, salted};
 use crate::domain::effective::{Fault, Objection};
 use crate::domain::remote::ErrorClass;
-use crate::domain::session::{Connected, Inputs, Readiness};
+use crate::domain::send::scope::LaunchScope;
+use crate::domain::session::{AgentView, Connected, Inputs, Readiness};
 
 /// Whether the credential that a session has used so far may not be the right one any more.
 pub(super) fn doubted(scope: &Scope, remembered: &Remembered, kept: &Linked) -> bool {
@@ -75,8 +76,14 @@ fn unreachable(mut obstacle: Obstacle, launched_at: Option<&str>) -> Obstacle {
     obstacle
 }
 
-/// What keeps every launch with this key back: the provider wants no requests, or refuses them for the account's sake.
-fn launches_held(scope: &Scope, linked: &Linked, uid: &str) -> Option<Obstacle> {
+/// What keeps a launch with these settings back, and others like it: the provider wants no requests, or refuses them for the sake of
+/// the account, the repository or the model.
+pub(super) fn launches_held(
+    scope: &Scope,
+    linked: &Linked,
+    agent: &AgentView,
+    uid: &str,
+) -> Option<Obstacle> {
     let context = &scope.context;
     if let Some(pause) = linked.lanes.silent_for() {
         return Some(Obstacle {
@@ -89,8 +96,20 @@ fn launches_held(scope: &Scope, linked: &Linked, uid: &str) -> Option<Obstacle> 
             again: pause,
         });
     }
-    let hold = context.accounts.held(&linked.key)?;
-    (!context.accounts.may_probe(&linked.key, uid)).then(|| Obstacle {
+    // Whoever does not launch for another reason must not be the one that tries.
+    let AgentView::Present {
+        effective,
+        suspended: false,
+        objection: None,
+        ..
+    } = agent
+    else {
+        return None;
+    };
+    let launches = LaunchScope::of_launch(effective);
+    let hold = context.accounts.held(&linked.key, &launches)?;
+    let may_probe = context.accounts.may_probe(&linked.key, &launches, uid);
+    (!may_probe).then(|| Obstacle {
         objection: held(&hold),
         passing: false,
         again: hold.again.min(context.timing().fault_wait_max),
@@ -120,9 +139,6 @@ pub(super) fn readiness(
         return (block(obstacle), Some(linked));
     }
     let accounts = &scope.context.accounts;
-    if let Some(obstacle) = launches_held(scope, &linked, uid).filter(|_| !launched) {
-        return (block(obstacle), Some(linked));
-    }
     let state = accounts.state_of(&linked.key);
     let account = match &state {
         Some(CredentialState::Accepted(account)) => Some(account.clone()),

@@ -12,7 +12,7 @@ use kube::ResourceExt;
 use kube_runtime::reflector::ObjectRef;
 
 use self::agent::view_agent;
-use self::credentials::{connect, doubted, readiness};
+use self::credentials::{connect, doubted, launches_held, readiness};
 use self::inputs::{Missing, inputs};
 use super::super::connection::Obstacle;
 use super::super::connection::links::Linked;
@@ -180,13 +180,18 @@ pub(super) async fn gather(scope: &Arc<Scope>, object: &CodeSession) -> Result<F
         let tag = format!("{}/{generation}", agent.uid().unwrap_or_default());
         context.accounts.note_agent(&linked.key, tag);
     }
+    let blocked = match &linked {
+        _ if launched => None,
+        Some(Ok(linked)) => blocked.or_else(|| launches_held(scope, linked, &agent_view, &uid)),
+        Some(Err(_)) | None => blocked,
+    };
     let (readiness, linked) = readiness(
         scope,
         &uid,
         linked,
         secret.as_ref(),
         inputs,
-        blocked.filter(|_| !launched),
+        blocked,
         launched,
     );
     let lacks_template = match (&readiness, &facts) {

@@ -32,7 +32,7 @@ use crate::providers::repository::same_repository;
 use crate::providers::wire::{branch, hint, link, next_page, raw_status, repository};
 
 /// `BranchName` is not among them: Cursor's documentation dropped it between April and October 2026.
-pub(super) const CAPABILITIES: [Capability; 13] = [
+pub(super) const CAPABILITIES: [Capability; 14] = [
     Capability::Prompt,
     Capability::Model,
     Capability::ModelParameters,
@@ -44,6 +44,7 @@ pub(super) const CAPABILITIES: [Capability; 13] = [
     Capability::Cancel,
     Capability::List,
     Capability::ListModels,
+    Capability::Result,
     Capability::Usage,
     Capability::Cost,
 ];
