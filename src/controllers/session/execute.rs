@@ -3,8 +3,6 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use kube::ResourceExt;
-
 use super::super::error::PassError;
 use super::super::scope::Scope;
 use super::gather::Facts;

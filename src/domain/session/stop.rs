@@ -6,16 +6,18 @@
 
 use std::time::Duration;
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 
 use super::super::remote::{CancelAnswer, Capability, ProviderError, SessionRef};
 use super::super::status::{Draft, clip, whole_seconds};
-use super::observed::{Observed, Readiness};
+use super::observed::{Observed, Readiness, SessionView};
 use super::plan::{Effect, Guard, Note, Plan, Recorded, StatusWrite};
 use super::progress::{show_progress, store_if_seen};
-use super::view::{draft, spec_asks_for_stop, store, until_deletion_ends};
+use super::stage::Stage;
+use super::view::{asks_for_stop, draft, spec_asks_for_stop, store, until_deletion_ends};
 use crate::api::{
-    CancelReason, CancelRecord, CancelState, CodeSessionStatus, DesiredState, Reason,
+    CancelReason, CancelRecord, CancelState, CodeSessionSpec, CodeSessionStatus, DesiredState,
+    Reason,
 };
 
 /// Stops in a row that came to nothing after which somebody should know.
@@ -50,14 +52,36 @@ pub(super) fn until_deadline(o: &Observed<'_>) -> Option<Duration> {
     Some(o.until(deadline))
 }
 
-/// Stores that the spec asks for the end of a session whose launch is not settled yet; `None` where that is known already.
+/// Stores that the spec asks for the session's end, where no stop is sent in the same pass; `None` where that is known already.
 pub(super) fn remember_wish(o: &Observed<'_>) -> Option<Plan> {
-    if recorded(o).is_some() || !spec_asks_for_stop(o) {
+    let SessionView {
+        spec,
+        status,
+        generation,
+        ..
+    } = o.session;
+    requested(spec, status, generation, o.now).map(|status| Plan::store(o, status))
+}
+
+/// The status in which it is recorded that the spec asks for the session's end; `None` where there is nothing to record. Also while
+/// a call is under way and nothing else can be decided: whoever drops the wish from the spec meanwhile does not take it back.
+pub fn requested(
+    spec: &CodeSessionSpec,
+    status: Option<&CodeSessionStatus>,
+    generation: i64,
+    now: Timestamp,
+) -> Option<CodeSessionStatus> {
+    let known = status.is_some_and(|status| status.cancel.is_some());
+    let over = match Stage::of(status) {
+        Stage::Waiting | Stage::Open(_) | Stage::Running(_) => false,
+        Stage::Over(_) => true,
+    };
+    if known || over || !asks_for_stop(spec) {
         return None;
     }
-    let mut draft = draft(o);
+    let mut draft = Draft::new(status, generation, now);
     request(&mut draft, CancelReason::User, CancelState::Requested);
-    Some(Plan::store(o, draft.finish()))
+    Some(draft.finish())
 }
 
 /// Whether the session can be stopped.
@@ -106,8 +130,15 @@ pub(super) fn decide(o: &Observed<'_>, session: SessionRef, reason: CancelReason
             );
             return Plan::store(o, draft.finish()).again(*again).due(left);
         }
-        Readiness::Unverified if !o.stopping => return Plan::act(Effect::VerifyCredentials),
-        Readiness::NotGathered | Readiness::Unverified => return Plan::wait(o.timing.recheck),
+        Readiness::NotGathered | Readiness::Unverified => {
+            if let Some(recorded) = remember_wish(o) {
+                return recorded;
+            }
+            return match o.readiness {
+                Readiness::Unverified if !o.stopping => Plan::act(Effect::VerifyCredentials),
+                _ => Plan::wait(o.timing.recheck),
+            };
+        }
     }
     if o.stopping {
         return Plan::nothing();

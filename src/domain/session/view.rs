@@ -15,7 +15,11 @@ use crate::api::{
 
 /// Whether the spec asks for the session's end as it stands now.
 pub(super) fn spec_asks_for_stop(o: &Observed<'_>) -> bool {
-    match o.session.spec.desired_state() {
+    asks_for_stop(o.session.spec)
+}
+
+pub(super) fn asks_for_stop(spec: &CodeSessionSpec) -> bool {
+    match spec.desired_state() {
         DesiredState::Cancelled | DesiredState::Archived => true,
         DesiredState::Running | DesiredState::Suspended => false,
     }

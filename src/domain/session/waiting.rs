@@ -4,7 +4,8 @@ use super::gates::{GATES, Gate, Hold};
 use super::launch::{self, waits_after_refusal};
 use super::observed::Observed;
 use super::plan::{Effect, Note, Plan};
-use super::view::{IF_FOUND, earlier_attempt_open, pending_draft, waiting};
+use super::stage::Stage;
+use super::view::{IF_FOUND, draft, earlier_attempt_open, pending_draft, waiting};
 use crate::api::{
     ConditionStatus, QueueResource, QueueStatus, Reason, RefusalRecord, SessionCondition,
     SessionPhase,
@@ -18,6 +19,20 @@ pub(super) fn decide(o: &Observed<'_>) -> Plan {
         .iter()
         .find_map(|gate| held(o, gate(o)))
         .unwrap_or_else(|| launch::decide(o))
+}
+
+/// What is said of a session whose launch waits for its turn among the requests of its key. One that is sent again is not taken
+/// back to where it was before its first launch.
+pub fn waits_for_turn(o: &Observed<'_>) -> Plan {
+    let message = "waits for its turn: the key's rate limit, or the number of launches that may be under way at once, lets others go first";
+    match Stage::of(o.session.status) {
+        Stage::Waiting => waiting(o, Reason::WaitingForTurn, message),
+        Stage::Open(_) | Stage::Running(_) | Stage::Over(_) => {
+            let mut draft = draft(o);
+            draft.reconciling(Reason::WaitingForTurn, message);
+            Plan::store(o, draft.finish())
+        }
+    }
 }
 
 /// What a gate comes to; `None` where it lets the session pass.

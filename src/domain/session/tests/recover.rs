@@ -6,7 +6,7 @@ use crate::domain::remote::{PageToken, ScanState};
 
 impl Given {
     /// Passes the fence and proves the launch absent by two looks.
-    fn proves_absent(&mut self) {
+    pub(super) fn proves_absent(&mut self) {
         let posts = self.record().unwrap().posts;
         self.wait(self.timing.fence_after(posts));
         self.look_for(AdoptAnswer::Absent);
