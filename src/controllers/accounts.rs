@@ -550,18 +550,24 @@ mod tests {
             [LaunchScope::Account, repository("app"), model.clone()],
             [LaunchScope::Account, repository("web"), model],
         );
-        let longest = (0..20).map(|_| {
-            accounts.hold_launches(&key(), repository("app"), error(ErrorClass::InvalidRequest));
+        let refuse =
+            || accounts.hold_launches(&key(), repository("app"), error(ErrorClass::InvalidRequest));
+        for change in 0..20 {
+            refuse();
             // The CodeAgent changes each time, and one tries.
-            let again = accounts.held(&key(), &mine).unwrap().again;
-            accounts.note_agent(&key(), format!("uid/{}", again.as_nanos()));
-            assert!(accounts.may_probe(&key(), &mine, "a"));
-            assert!(!accounts.may_probe(&key(), &mine, "b"));
-            assert!(accounts.may_probe(&key(), &other, "c"));
-            again
-        });
-        let longest = longest.max().unwrap();
-        assert!(longest <= LONGEST_HOLD, "{longest:?}");
+            accounts.note_agent(&key(), format!("uid/{change}"));
+            assert!(accounts.held(&key(), &mine).unwrap().again.is_zero());
+        }
+        assert!(accounts.may_probe(&key(), &mine, "a"));
+        assert!(!accounts.may_probe(&key(), &mine, "b"));
+        assert!(accounts.may_probe(&key(), &other, "c"));
+        accounts.note_agent(&key(), "uid/20".to_owned());
+        refuse();
+        let again = accounts.held(&key(), &mine).unwrap().again;
+        assert!(
+            again <= LONGEST_HOLD && again > LONGEST_HOLD / 2,
+            "{again:?}"
+        );
         let hold = accounts.held(&key(), &mine).unwrap();
         assert_eq!(hold.scope, repository("app"));
         assert!(accounts.held(&key(), &other).is_none());
