@@ -248,7 +248,7 @@ async fn elect(
             result = &mut running => return result,
             () = lead.held() => {}
         }
-        tracing::info!("leads");
+        tracing::info!("acquired leadership");
         context.metrics.leads(true);
         running.await
     }

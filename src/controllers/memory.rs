@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::connection::links::Linked;
 use crate::domain::ids::ClaimId;
-use crate::domain::session::{Look, Lookups, Preflight};
+use crate::domain::session::{BaselineRead, Lookups, Poll};
 use crate::runtime::lock::lock;
 
 /// What is remembered of one session.
@@ -16,20 +16,20 @@ pub struct Remembered {
     pub claim: Option<(Option<ClaimId>, Duration)>,
     /// When this process first saw that the object is being deleted.
     pub deletion: Option<Duration>,
-    /// What looks for that claim have shown.
+    /// What lookups of that claim have shown.
     pub lookups: Lookups,
-    /// The newest look at the session.
-    pub look: Option<Look>,
+    /// The newest poll of the session.
+    pub poll: Option<Poll>,
     /// When a stop was last sent.
     pub last_stop: Option<Duration>,
     /// Whether the provider has taken a stop.
     pub stop_taken: bool,
-    /// When this process last began to look at the ended session.
-    pub looked_after_end: Option<Duration>,
+    /// When this process last began to poll the ended session.
+    pub polled_after_end: Option<Duration>,
     /// Passing faults in a row.
     pub faults: i32,
-    /// The newest look before a launch.
-    pub preflight: Option<Preflight>,
+    /// The newest baseline that was read.
+    pub baseline_read: Option<BaselineRead>,
     /// Whether a launch of this session is under way in this process.
     pub in_flight: bool,
     /// The connection it uses.

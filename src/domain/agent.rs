@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 
 use super::remote::{Account, Capability, Recovery};
-use super::status::{clip, said, whole_seconds};
+use super::status::{clip, new_condition, whole_seconds};
 use super::template::TemplateHealth;
 use crate::api::{
     AccountStatus, AgentCondition, CodeAgentStatus, Condition, ConditionStatus, Guarantee,
@@ -126,7 +126,7 @@ pub fn status(
 }
 
 /// The new status of a CodeAgent that is being deleted: what it waits for, and else what was last said.
-pub fn leaving(
+pub fn deleting_status(
     stored: &CodeAgentStatus,
     generation: i64,
     template: Option<TemplateStatus>,
@@ -153,7 +153,7 @@ pub fn leaving(
         (AgentCondition::Stalled, ConditionStatus::False, ""),
     ];
     for (kind, holds, message) in verdicts {
-        let new = said(
+        let new = new_condition(
             &status.conditions,
             kind.as_str(),
             (holds, *reason, message),
@@ -345,7 +345,7 @@ fn conditions(
                 AgentCondition::Reconciling => reconciling,
                 AgentCondition::Stalled => stalled,
             };
-            said(&status.conditions, kind.as_str(), verdict, generation, now)
+            new_condition(&status.conditions, kind.as_str(), verdict, generation, now)
         })
         .collect()
 }

@@ -28,15 +28,15 @@ fn lane(effect: &Effect, object: &CodeSession) -> Option<Lane> {
         Effect::Launch(_) => Some(Lane::Launch),
         Effect::Cancel(_) => Some(Lane::Stop),
         Effect::VerifyCredentials
-        | Effect::Preflight { .. }
+        | Effect::ReadBaseline { .. }
         | Effect::Lookup(_)
         | Effect::Examine(_)
-        | Effect::LookAgain(_) => {
+        | Effect::PollAgain(_) => {
             let stopping = object
                 .status
                 .as_ref()
                 .is_some_and(|status| status.cancel.is_some());
-            Some(if stopping { Lane::Stop } else { Lane::Look })
+            Some(if stopping { Lane::Stop } else { Lane::Read })
         }
     }
 }

@@ -213,7 +213,7 @@ fn settle(scope: &Arc<Scope>, object: &Arc<CodeSession>, again: Again) {
             // What was under way ends by itself; the credential goes now.
             context.memory.change(&uid, |remembered| {
                 remembered.attached = None;
-                remembered.look = None;
+                remembered.poll = None;
             });
             let done = scope
                 .sessions
@@ -227,8 +227,8 @@ fn settle(scope: &Arc<Scope>, object: &Arc<CodeSession>, again: Again) {
         return;
     };
     let remembered = context.memory.of(&uid);
-    let refused = remembered.look.as_ref().is_some_and(|look| {
-        look.result
+    let refused = remembered.poll.as_ref().is_some_and(|poll| {
+        poll.result
             .as_ref()
             .is_err_and(|error| error.class == ErrorClass::Unauthorized)
     });

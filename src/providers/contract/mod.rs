@@ -27,6 +27,7 @@ use crate::api::{ProviderKind, ProviderSpec};
 use crate::domain::ids::{InstallationId, SessionId};
 pub use crate::domain::orphan::{Mark, Marked};
 pub use crate::domain::remote::*;
+pub use crate::domain::send::answer::LaunchOutcome;
 use crate::domain::snapshot::Snapshot;
 
 /// What is known of a provider without talking to it.
@@ -49,7 +50,7 @@ pub trait ProviderType: Send + Sync {
 
     /// What the provider's documentation offers beyond that: the operator does not use it yet. Nothing depends on it but the
     /// documentation.
-    fn offered_later(&self, spec: &ProviderSpec) -> BTreeSet<Capability>;
+    fn not_yet_used(&self, spec: &ProviderSpec) -> BTreeSet<Capability>;
 
     /// The setting on which the capabilities depend, as it stands in a manifest (`apiVersion: v1`). Default: they depend on
     /// none.
@@ -71,8 +72,8 @@ pub trait ProviderType: Send + Sync {
     fn recovery(&self, spec: &ProviderSpec) -> Recovery;
 
     /// How a stop that was taken shows under these settings. Default: in the session's status.
-    fn stop_shown(&self, _spec: &ProviderSpec) -> StopShown {
-        StopShown::InStatus
+    fn cancel_visibility(&self, _spec: &ProviderSpec) -> CancelVisibility {
+        CancelVisibility::InStatus
     }
 
     /// What `GET`s of the whole list tell of a session.

@@ -63,7 +63,7 @@ impl ProviderType for FiretigerType {
     }
 
     /// Launching and looking is all that there is.
-    fn offered_later(&self, _: &ProviderSpec) -> BTreeSet<Capability> {
+    fn not_yet_used(&self, _: &ProviderSpec) -> BTreeSet<Capability> {
         BTreeSet::new()
     }
 

@@ -250,7 +250,7 @@ impl HttpStack {
                 clocks: Clocks::default(),
             }),
             observer: None,
-            lane: Lane::Look,
+            lane: Lane::Read,
             reach: Reach::Anywhere,
         })
     }
@@ -282,7 +282,7 @@ impl HttpStack {
         }
     }
 
-    /// The same stack, whose requests go in `lane`. Default: [`Lane::Look`].
+    /// The same stack, whose requests go in `lane`. Default: [`Lane::Read`].
     #[must_use]
     pub fn in_lane(&self, lane: Lane) -> Self {
         Self {

@@ -13,8 +13,7 @@ use kube_runtime::reflector::ObjectRef;
 
 use self::agent::view_agent;
 use self::credentials::{connect, doubted, readiness};
-use self::inputs::{Missing, inputs};
-use super::super::connection::Obstacle;
+use self::inputs::{InputsError, inputs};
 use super::super::connection::links::Linked;
 use super::super::error::{Chain, PassError};
 use super::super::memory::Remembered;
@@ -24,6 +23,7 @@ use crate::api::{
     ADOPT_ANNOTATION, CodeAgent, CodeSession, Effective, FINALIZER, KeyReference,
     ORIGIN_ANNOTATION, ProviderSpec,
 };
+use crate::domain::blocker::NotReady;
 use crate::domain::effective::credentials as credentials_of;
 use crate::domain::ids::{ClaimId, InstallationId};
 use crate::domain::remote::Recovery;
@@ -90,15 +90,15 @@ impl Facts {
             readiness: self.readiness.clone(),
             slot: self.slot,
             lock: self.lock.clone(),
-            preflight: self.remembered.preflight.as_ref(),
+            baseline_read: self.remembered.baseline_read.as_ref(),
             in_flight: self.remembered.in_flight,
             claim_first_seen: self.remembered.claim.as_ref().map(|(_, seen)| *seen),
             deletion_first_seen: self.remembered.deletion,
             lookups: &self.remembered.lookups,
-            look: self.remembered.look.as_ref(),
+            poll: self.remembered.poll.as_ref(),
             last_stop: self.remembered.last_stop,
             stop_taken: self.remembered.stop_taken,
-            looked_after_end: self.remembered.looked_after_end,
+            polled_after_end: self.remembered.polled_after_end,
             faults: self.remembered.faults,
             installation: &self.installation,
             fresh_claim_id: &self.fresh_claim_id,
@@ -294,7 +294,7 @@ fn needs_of(
         adopt: object.annotations().contains_key(ADOPT_ANNOTATION),
         in_flight: remembered.in_flight,
         looked_at: remembered
-            .looked_after_end
+            .polled_after_end
             .map(|begun| now - context.uptime().saturating_sub(begun)),
         now,
         timing: context.timing(),
@@ -304,20 +304,20 @@ fn needs_of(
 /// What is found of a launch's inputs: themselves, or what stands in their way. What the session itself has wrong is an objection
 /// to its settings.
 fn sorted(
-    found: Result<Inputs, Missing>,
+    found: Result<Inputs, InputsError>,
     agent: &mut AgentView,
-) -> (Option<Inputs>, Option<Obstacle>) {
+) -> (Option<Inputs>, Option<NotReady>) {
     match found {
         Ok(inputs) => (Some(inputs), None),
-        Err(Missing::Objection(found)) => {
-            if let AgentView::Present { objection, .. } = agent
-                && objection.is_none()
+        Err(InputsError::Blocker(found)) => {
+            if let AgentView::Present { blocker, .. } = agent
+                && blocker.is_none()
             {
-                *objection = Some(found);
+                *blocker = Some(found);
             }
             (None, None)
         }
-        Err(Missing::Source(obstacle)) => (None, Some(obstacle)),
+        Err(InputsError::Source(not_ready)) => (None, Some(not_ready)),
     }
 }
 
@@ -327,7 +327,7 @@ fn may_launch(readiness: &Readiness, agent: &AgentView) -> bool {
         agent,
         AgentView::Present {
             suspended: false,
-            objection: None,
+            blocker: None,
             ..
         }
     );
