@@ -6,7 +6,7 @@ use super::marker::Marker;
 use super::remote::{Capability, ProviderCapabilities, unsupported_message};
 use crate::api::{
     AUTO_MODEL, CodeAgentSpec, CodeSessionSpec, Credentials, Effective, EffectiveProvider,
-    KeyReference, ModelSpec, PullRequestSpec, Reason,
+    ModelSpec, PullRequestSpec, Reason,
 };
 
 /// Which Secret a session takes its credentials from.
@@ -69,10 +69,7 @@ pub fn resolve(
             spec: agent.provider.clone(),
             endpoint: endpoint.to_owned(),
         },
-        credentials_ref: KeyReference {
-            name: secret.name.clone(),
-            key: secret.key.clone(),
-        },
+        credentials_ref: secret.into(),
         repository: own_url.or_else(|| template.and_then(|of_agent| of_agent.url.clone())),
         reference,
         model,

@@ -167,6 +167,14 @@ pub struct CodeSessionSpec {
     pub messages: Option<Vec<MessageSpec>>,
 }
 
+impl CodeSession {
+    /// The status, unless it is only the default that the API server shows for a new object.
+    pub fn stored_status(&self) -> Option<&CodeSessionStatus> {
+        let status = self.status.as_ref();
+        status.filter(|status| status.observed_generation >= 0)
+    }
+}
+
 impl CodeSessionSpec {
     /// What should become of the session; `Running` where nothing is said.
     pub fn desired_state(&self) -> DesiredState {

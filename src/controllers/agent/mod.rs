@@ -133,7 +133,7 @@ async fn pass(scope: &Arc<Scope>, agent: &Arc<CodeAgent>) -> Result<Duration, Pa
     }
     let agent = &agent;
     let generation = agent.metadata.generation.unwrap_or(0);
-    let stored = stored_status(agent);
+    let stored = agent.stored_status();
     let new = status(stored, generation, &findings, Timestamp::now());
     if stored != Some(&new) {
         match store(scope, agent, &new).await? {
@@ -160,7 +160,7 @@ async fn finalize(scope: &Scope, agent: &Arc<CodeAgent>) -> Result<Duration, Pas
             again,
         }) => (agent, record, health, again),
     };
-    let Some(stored) = stored_status(&agent) else {
+    let Some(stored) = agent.stored_status() else {
         return Ok(again);
     };
     let generation = agent.metadata.generation.unwrap_or(0);
@@ -172,12 +172,6 @@ async fn finalize(scope: &Scope, agent: &Arc<CodeAgent>) -> Result<Duration, Pas
         Stored::Yes | Stored::Gone => again,
         Stored::Stale => STALE_AGAIN,
     })
-}
-
-/// The status, if it is a whole one: the claim of a template is stored before.
-fn stored_status(agent: &CodeAgent) -> Option<&CodeAgentStatus> {
-    let status = agent.status.as_ref();
-    status.filter(|status| status.observed_generation >= 0)
 }
 
 /// Whether a status was stored.
@@ -229,7 +223,7 @@ async fn examine(
     findings: &mut Findings,
 ) -> (Option<Linked>, Duration) {
     let context = &scope.context;
-    let secret = key_reference(agent);
+    let secret = KeyReference::from(&agent.spec.credentials.secret_ref);
     let linked = match link(context, namespace, provider, &agent.spec.provider, &secret).await {
         Ok(linked) => linked,
         Err(found) => {
@@ -242,7 +236,9 @@ async fn examine(
     };
     scope.note_key(&agent.uid().unwrap_or_default(), &linked.key);
     let recheck = context.settings.agent_recheck;
-    let seen = stored_status(agent).map(|status| status.observed_generation);
+    let seen = agent
+        .stored_status()
+        .map(|status| status.observed_generation);
     if seen.is_some() && seen != agent.metadata.generation {
         // Whoever changes a CodeAgent wants to know at once whether that has helped.
         context.accounts.ask_anew_if_failed(&linked.key);
@@ -366,14 +362,6 @@ fn place(provider: &dyn ProviderType, agent: &CodeAgent, findings: &Findings) ->
             account: account.fingerprint.as_str().to_owned(),
         })),
         Health::Unreachable { .. } | Health::Refused { .. } | Health::Unusable { .. } => None,
-    }
-}
-
-fn key_reference(agent: &CodeAgent) -> KeyReference {
-    let reference = &agent.spec.credentials.secret_ref;
-    KeyReference {
-        name: reference.name.clone(),
-        key: reference.key.clone(),
     }
 }
 

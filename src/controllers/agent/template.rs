@@ -14,8 +14,7 @@ use super::super::accounts::CredentialState;
 use super::super::connection::{Linked, endpoint, link, not_ready};
 use super::super::error::PassError;
 use super::super::scope::Scope;
-use super::key_reference;
-use crate::api::{AUTO_MODEL, CodeAgent, Reason, TEMPLATE_FINALIZER, TemplateStatus};
+use crate::api::{AUTO_MODEL, CodeAgent, KeyReference, Reason, TEMPLATE_FINALIZER, TemplateStatus};
 use crate::domain::remote::{Capability, ErrorClass, ProviderError};
 use crate::domain::session::Stage;
 use crate::domain::template::{
@@ -117,7 +116,7 @@ async fn place_of_deleted(scope: &Scope, agent: &CodeAgent) -> (Place, Option<Li
         return (Place::Nowhere, None);
     }
     let namespace = agent.namespace().unwrap_or_default();
-    let secret = key_reference(agent);
+    let secret = KeyReference::from(&agent.spec.credentials.secret_ref);
     let linked = match link(context, &namespace, provider, spec, &secret).await {
         Ok(linked) => linked,
         Err(found) => {

@@ -18,7 +18,7 @@ use async_trait::async_trait;
 use url::Url;
 
 pub use self::find::{AdoptRequest, MarkedPage, MarkedRequest};
-pub use self::launch::{LaunchRequest, SendWindow};
+pub use self::launch::LaunchRequest;
 pub use self::list::{ItemDetail, ListDetail, ListItem, Listing, SessionPage};
 pub use self::models::{MAX_MODELS, Models};
 pub use self::templates::{FoundTemplates, StoredTemplate, Template, TemplateMark, Templates};
@@ -29,6 +29,7 @@ pub use crate::domain::orphan::{Mark, Marked};
 pub use crate::domain::remote::*;
 pub use crate::domain::send::answer::LaunchOutcome;
 use crate::domain::snapshot::Snapshot;
+pub use crate::providers::http::SendWindow;
 
 /// What is known of a provider without talking to it.
 pub trait ProviderType: Send + Sync {

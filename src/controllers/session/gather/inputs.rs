@@ -3,7 +3,6 @@
 use sha2::{Digest, Sha256};
 
 use super::agent::template_id;
-use super::stored_status;
 use crate::api::{CodeAgent, CodeSession};
 use crate::controllers::connection::links::Linked;
 use crate::controllers::connection::without;
@@ -40,7 +39,8 @@ pub(super) async fn inputs(
         // An issue needs no words of ours.
         (None, None) => String::new(),
     };
-    let attempt = stored_status(object)
+    let attempt = object
+        .stored_status()
         .and_then(|status| status.launch.as_ref())
         .map_or(1, |record| record.attempt);
     let preamble = agent.spec.preamble.as_deref();

@@ -82,7 +82,7 @@ impl Facts {
                     .get(ADOPT_ANNOTATION)
                     .map(String::as_str),
                 spec: &object.spec,
-                status: stored_status(object),
+                status: object.stored_status(),
                 older_than_process: self.older_than_process,
             },
             agent: self.agent.clone(),
@@ -114,18 +114,12 @@ pub(super) fn sent_prompt(facts: &Facts, object: &CodeSession) -> Option<String>
         return None;
     };
     let inputs = connected.inputs.as_ref()?;
-    let recorded = stored_status(object).and_then(|status| status.launch.as_ref());
+    let recorded = object
+        .stored_status()
+        .and_then(|status| status.launch.as_ref());
     recorded
         .is_none_or(|record| record.request_digest == inputs.digest)
         .then(|| inputs.prompt.clone())
-}
-
-/// The status, unless it is only the default that the API server shows for a new object.
-fn stored_status(object: &CodeSession) -> Option<&crate::api::CodeSessionStatus> {
-    object
-        .status
-        .as_ref()
-        .filter(|status| status.observed_generation >= 0)
 }
 
 /// Gathers what a decision about `object` needs; reads nothing that it does not need.
@@ -138,7 +132,7 @@ pub(super) async fn gather(scope: &Arc<Scope>, object: &CodeSession) -> Result<F
     let agent = agent_of(scope, object, &namespace);
     let namespace_uid = namespace_uid(scope, object, &namespace).await?;
 
-    let launched = Stage::of(stored_status(object)).claimed().is_some();
+    let launched = Stage::of(object.stored_status()).claimed().is_some();
     let (spec, secret) = settings(object, agent.as_deref(), launched);
     let facts = spec.as_ref().and_then(|spec| context.facts(spec));
     let need = needs_of(scope, object, facts.as_ref(), &remembered);
@@ -256,7 +250,9 @@ fn settings(
     agent: Option<&CodeAgent>,
     launched: bool,
 ) -> (Option<ProviderSpec>, Option<KeyReference>) {
-    let recorded = stored_status(object).and_then(|status| status.effective.as_ref());
+    let recorded = object
+        .stored_status()
+        .and_then(|status| status.effective.as_ref());
     match (launched, recorded, agent) {
         (true, Some(effective), _) => (
             Some(pinned(effective, object)),
@@ -264,11 +260,7 @@ fn settings(
         ),
         (_, _, Some(agent)) => {
             let secret = &credentials_of(&object.spec, &agent.spec).secret_ref;
-            let secret = KeyReference {
-                name: secret.name.clone(),
-                key: secret.key.clone(),
-            };
-            (Some(agent.spec.provider.clone()), Some(secret))
+            (Some(agent.spec.provider.clone()), Some(secret.into()))
         }
         (_, Some(effective), None) => (
             Some(effective.provider.spec.clone()),
@@ -287,7 +279,7 @@ fn needs_of(
     let (context, now) = (&scope.context, Timestamp::now());
     needs(&Outline {
         spec: &object.spec,
-        status: stored_status(object),
+        status: object.stored_status(),
         provider,
         deleting: object.metadata.deletion_timestamp.is_some(),
         has_finalizer: has_finalizer(object),
@@ -341,7 +333,7 @@ async fn namespace_uid(
     object: &CodeSession,
     namespace: &str,
 ) -> Result<Option<String>, PassError> {
-    let launched = Stage::of(stored_status(object)).claimed().is_some();
+    let launched = Stage::of(object.stored_status()).claimed().is_some();
     match scope.context.namespace_uid(namespace).await {
         Ok(uid) => Ok(uid),
         Err(error) if launched || object.metadata.deletion_timestamp.is_some() => {
@@ -358,7 +350,8 @@ async fn namespace_uid(
 /// The settings that a launch was claimed with: what the CodeAgent, this installation or this version of the operator would
 /// use now is another place, where absence and loss prove nothing (rule 4).
 fn pinned(effective: &Effective, object: &CodeSession) -> ProviderSpec {
-    let target = stored_status(object)
+    let target = object
+        .stored_status()
         .and_then(|status| status.launch.as_ref())
         .map(|record| &record.target);
     let spec = effective.provider.spec.clone();
@@ -372,7 +365,8 @@ fn pinned(effective: &Effective, object: &CodeSession) -> ProviderSpec {
 
 /// Remembers when the current claim, and the deletion, was first seen; another claim makes what was seen of the last one void.
 fn remember_claim(scope: &Scope, object: &CodeSession, uid: &str, uptime: Duration) -> Remembered {
-    let claim = stored_status(object)
+    let claim = object
+        .stored_status()
         .and_then(|status| status.launch.as_ref())
         .map(|record| ClaimId::new(record.claim_id.clone()));
     scope.context.memory.begin(uid, |remembered| {
