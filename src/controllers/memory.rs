@@ -26,6 +26,8 @@ pub struct Remembered {
     pub stop_taken: bool,
     /// When this process last began to poll the ended session.
     pub polled_after_end: Option<Duration>,
+    /// When the session, which is over, is polled next.
+    pub next_poll: Option<Duration>,
     /// Passing faults in a row.
     pub faults: i32,
     /// The newest baseline that was read.
@@ -60,6 +62,15 @@ impl Memory {
     /// Begins to remember the session with this uid, if it is not remembered yet, and changes what is.
     pub fn begin<T>(&self, uid: &str, change: impl FnOnce(&mut Remembered) -> T) -> T {
         change(self.lock().entry(uid.to_owned()).or_default())
+    }
+
+    /// When, by uptime, the session with this uid, which is over, is looked at next: `None` if nothing is remembered of it, zero if
+    /// that is not known.
+    pub fn next_poll(&self, uid: &str) -> Option<Duration> {
+        let sessions = self.lock();
+        sessions
+            .get(uid)
+            .map(|known| known.next_poll.unwrap_or_default())
     }
 
     /// Changes what is remembered of the session with this uid. Of one that was forgotten meanwhile nothing is remembered anew:

@@ -422,12 +422,7 @@ fn counts(
         ..SessionCounts::default()
     };
     for session in &sessions.whole {
-        let phase = session
-            .status
-            .as_ref()
-            .map(|status| status.phase)
-            .unwrap_or_default();
-        let count = match phase {
+        let count = match session.phase() {
             SessionPhase::Pending => &mut counts.pending,
             SessionPhase::Creating | SessionPhase::Running => &mut counts.active,
             SessionPhase::Finished

@@ -4,7 +4,6 @@ pub mod lanes;
 pub mod links;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use url::Url;
 

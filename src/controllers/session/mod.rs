@@ -27,6 +27,7 @@ use crate::domain::ids::AccountFingerprint;
 use crate::domain::remote::ErrorClass;
 use crate::domain::requeue::{Again, jittered};
 use crate::domain::session::{Effect, Stage, session_ref};
+use crate::runtime::cache::Kept;
 
 /// Passes in a row over one object before it goes back into the queue: a life has fewer.
 const MOST_PASSES: usize = 12;
@@ -56,9 +57,10 @@ pub(super) enum Step {
 /// Brings one session as far as it gets now; answers with when to look again.
 pub async fn reconcile(reference: ObjectRef<CodeSession>, scope: Arc<Scope>) -> Option<Duration> {
     let object = match whole(&scope, &reference).await {
-        Ok(Some(object)) => object,
+        Ok(Known::Whole(object)) => object,
+        Ok(Known::Later(wait)) => return Some(wait),
         // What has gone is not looked at again, or its last words would be said twice.
-        Ok(None) => return None,
+        Ok(Known::Done) => return None,
         Err(error) => return Some(failed(&scope, &reference, None, &error)),
     };
     let uid = object.uid().unwrap_or_default();
@@ -68,16 +70,34 @@ pub async fn reconcile(reference: ObjectRef<CodeSession>, scope: Arc<Scope>) -> 
     }
 }
 
-/// The session as a whole. Of one that is done with only a record is kept, so it is read.
-async fn whole(
-    scope: &Scope,
-    reference: &ObjectRef<CodeSession>,
-) -> Result<Option<Arc<CodeSession>>, PassError> {
-    if let Some(object) = scope.sessions.get(reference) {
-        return Ok(Some(object));
-    }
-    if !scope.sessions.contains(reference) {
-        return Ok(None);
+/// A session at the beginning of its passes.
+enum Known {
+    /// There may be something to do.
+    Whole(Arc<CodeSession>),
+    /// It is over, and looked at again after this time.
+    Later(Duration),
+    /// It is gone, or nothing is left to do.
+    Done,
+}
+
+/// The session as a whole. Of one that is done with only a record is kept: it is read when a look at it is due, and not because
+/// somebody came by before.
+async fn whole(scope: &Scope, reference: &ObjectRef<CodeSession>) -> Result<Known, PassError> {
+    let kept = scope.sessions.look(reference, |kept| match kept {
+        Kept::Whole(object) => Ok(Arc::clone(object)),
+        Kept::Record(finished) => Err(finished.uid()),
+    });
+    let uid = match kept {
+        Some(Ok(object)) => return Ok(Known::Whole(object)),
+        Some(Err(uid)) => uid,
+        None => return Ok(Known::Done),
+    };
+    let Some(due) = scope.context.memory.next_poll(&uid) else {
+        return Ok(Known::Done);
+    };
+    let wait = due.saturating_sub(scope.context.uptime());
+    if !wait.is_zero() {
+        return Ok(Known::Later(wait));
     }
     let namespace = reference.namespace.as_deref().unwrap_or_default();
     let api: Api<CodeSession> = Api::namespaced(scope.context.client.clone(), namespace);
@@ -86,7 +106,7 @@ async fn whole(
         what: "the session",
         source,
     })?;
-    Ok(object.map(Arc::new))
+    Ok(object.map_or(Known::Done, |object| Known::Whole(Arc::new(object))))
 }
 
 /// Passes over one session until there is nothing to do right now.
@@ -220,8 +240,13 @@ fn settle(scope: &Arc<Scope>, object: &Arc<CodeSession>, again: Again) {
                 .look(&ObjectRef::from_obj(&**object), |kept| {
                     kept.whole().is_none()
                 });
-            if done == Some(true) && again == Again::NEVER {
-                context.memory.forget(&uid);
+            let next = again.soon.into_iter().chain(again.at).min();
+            match (done, next) {
+                (Some(true), None) => context.memory.forget(&uid),
+                (Some(true), Some(wait)) => context.memory.change(&uid, |remembered| {
+                    remembered.next_poll = Some(context.uptime() + wait);
+                }),
+                (Some(false) | None, _) => {}
             }
         }
         return;

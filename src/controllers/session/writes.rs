@@ -11,7 +11,6 @@ use super::super::metrics::Loose;
 use super::super::scope::Scope;
 use crate::api::{
     CodeSession, CodeSessionStatus, FINALIZER, ORIGIN_ANNOTATION, ProviderKind, Reason,
-    SessionPhase,
 };
 use crate::domain::session::{Event, Guard, Level, StatusWrite};
 use crate::runtime::write::{Write, WriteError};
@@ -40,11 +39,7 @@ pub(super) async fn store(
 }
 
 fn count_end(scope: &Scope, before: &CodeSession, after: &CodeSessionStatus) {
-    let was = before
-        .status
-        .as_ref()
-        .map_or(SessionPhase::Pending, |status| status.phase);
-    if after.phase.is_terminal() && !was.is_terminal() {
+    if after.phase.is_terminal() && !before.phase().is_terminal() {
         let kind = after.provider.as_ref().and_then(|provider| {
             ProviderKind::ALL
                 .into_iter()

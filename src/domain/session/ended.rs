@@ -191,7 +191,7 @@ pub(super) fn missing(status: &CodeSessionStatus, provider: &ProviderFacts) -> V
 }
 
 /// How long until the ended session is looked at once more; `None` if it is not.
-pub(super) fn next_look(o: &Outline<'_>, over: Over<'_>) -> Option<Duration> {
+pub(super) fn next_poll(o: &Outline<'_>, over: Over<'_>) -> Option<Duration> {
     let status = o.status?;
     let ended = status.completed_at?;
     let lost = match over {
@@ -205,7 +205,6 @@ pub(super) fn next_look(o: &Outline<'_>, over: Over<'_>) -> Option<Duration> {
     let until =
         |then: Timestamp| Duration::try_from(then.duration_since(o.now)).unwrap_or_default();
     times(lost, o.timing)
-        .into_iter()
         .map(|time| ended + time)
         .find(|due| o.looked_at.is_none_or(|looked| looked < *due))
         .map(until)
@@ -214,24 +213,21 @@ pub(super) fn next_look(o: &Outline<'_>, over: Over<'_>) -> Option<Duration> {
 /// Whether a session that ended then may still be looked at, be it lost or not. Who comes back late looks once, but not at what
 /// ended long ago.
 pub fn is_looked_for(lost: bool, ended: Timestamp, now: Timestamp, timing: &Timing) -> bool {
-    let last = times(lost, timing).last().copied().unwrap_or_default();
+    let last = times(lost, timing).last().unwrap_or_default();
     now < ended + last + last
 }
 
-/// When to look at a session, from its end on.
-fn times(lost: bool, timing: &Timing) -> Vec<Duration> {
-    if lost {
-        times_while_lost(timing)
-    } else {
-        timing.after_end.to_vec()
-    }
-}
-
-/// Whoever has lost a session looks for it for a day: more and more rarely at first, then every so often.
-fn times_while_lost(timing: &Timing) -> Vec<Duration> {
+/// When to look at a session, from its end on. One that is lost is looked for for a day: more and more rarely at first, then every
+/// so often.
+fn times(lost: bool, timing: &Timing) -> impl Iterator<Item = Duration> {
     let [.., longest] = timing.after_end;
-    let later = (2..=LOST_ROUNDS).step_by(4).map(|round| longest * round);
-    timing.after_end.into_iter().chain(later).collect()
+    let later = (2..=LOST_ROUNDS)
+        .step_by(4)
+        .map(move |round| longest * round);
+    timing
+        .after_end
+        .into_iter()
+        .chain(later.filter(move |_| lost))
 }
 
 fn outline<'a>(o: &'a Observed<'_>) -> Outline<'a> {
@@ -252,7 +248,7 @@ fn outline<'a>(o: &'a Observed<'_>) -> Outline<'a> {
 }
 
 fn poll_again(o: &Observed<'_>, over: Over<'_>) -> Plan {
-    let (Some(left), Some(session)) = (next_look(&outline(o), over), session_ref(o.session.status))
+    let (Some(left), Some(session)) = (next_poll(&outline(o), over), session_ref(o.session.status))
     else {
         return Plan::nothing();
     };

@@ -41,7 +41,7 @@ pub use plan::{
     Effect, Event, Guard, LaunchPlan, Level, LookupPlan, Outcome, Owner, Plan, Recorded,
     StatusWrite,
 };
-pub use stage::{Outline, Over, Stage};
+pub use stage::{Outline, Over, Stage, wall_clock};
 pub use view::{deletion_policy_of, session_ref, template_missing};
 pub use write_refused::write_refused;
 

@@ -16,6 +16,7 @@ mod redact;
 mod stack;
 
 pub use self::answer::class_of_status;
+pub(in crate::providers) use self::answer::refuses_stop;
 pub(in crate::providers) use self::api::{Api, Auth};
 pub use self::clock::ProviderClock;
 pub use self::gate::SendWindow;

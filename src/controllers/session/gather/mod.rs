@@ -29,7 +29,7 @@ use crate::domain::ids::{ClaimId, InstallationId};
 use crate::domain::remote::Recovery;
 use crate::domain::session::{
     AgentView, Inputs, Lock, Needs, Observed, Origin, Outline, ProviderFacts, Readiness,
-    SessionView, Slot, Stage, needs, template_missing,
+    SessionView, Slot, Stage, needs, template_missing, wall_clock,
 };
 use crate::domain::timing::Timing;
 
@@ -213,8 +213,8 @@ pub(super) async fn gather(scope: &Arc<Scope>, object: &CodeSession) -> Result<F
         namespace,
         name: object.name_any(),
         namespace_uid,
-        created_at: created_at(object),
-        older_than_process: created_at(object) < context.started_at()
+        created_at: object.created_at(),
+        older_than_process: object.created_at() < context.started_at()
             || context.owners.owns_any(&uid),
         agent: agent_view,
         provider: facts,
@@ -236,12 +236,6 @@ fn agent_of(scope: &Scope, object: &CodeSession, namespace: &str) -> Option<Arc<
     let reference = ObjectRef::new(&object.spec.agent_ref.name).within(namespace);
     let agent = scope.agents.get(&reference);
     agent.filter(|agent| agent.metadata.deletion_timestamp.is_none())
-}
-
-/// When the object was created; the API server always says.
-fn created_at(object: &CodeSession) -> Timestamp {
-    let created = object.metadata.creation_timestamp.as_ref();
-    created.map_or(Timestamp::UNIX_EPOCH, |time| time.0)
 }
 
 /// Provider and Secret of a session. Once it is claimed, only what was recorded counts.
@@ -287,7 +281,7 @@ fn needs_of(
         in_flight: remembered.in_flight,
         looked_at: remembered
             .polled_after_end
-            .map(|begun| now - context.uptime().saturating_sub(begun)),
+            .map(|begun| wall_clock(now, context.uptime(), begun)),
         now,
         timing: context.timing(),
     })

@@ -16,7 +16,7 @@ use self::agent::{Agent, Birth};
 use self::request::{CreateAgent, FollowUp};
 use super::access::{PRESIGNED_FOR, check_access};
 use super::catalogue;
-use super::shared::{Listed, page_of};
+use super::shared::{Listed, page_of, pr_url};
 use crate::clock::{Clock, Moment};
 use crate::http::{Answer, Call, Effect, EffectKind, Refusal};
 use crate::keys::{Key, KeyKind};
@@ -182,15 +182,10 @@ impl CursorV0 {
         } = context;
         let query = Query::lenient(call);
         let page = query.page()?;
-        let pr_url = query.string("prUrl")?;
-        if pr_url.is_some_and(|text| url::Url::parse(text).is_err()) {
-            return Err(Refusal::validation("prUrl: Invalid url"));
-        }
+        let wanted = pr_url(&query)?;
         let mut agents = self.listed(caller, now, |agent| self.object(agent, now, clock));
         agents.extend(others);
-        agents.retain(|agent| {
-            pr_url.is_none_or(|url| agent.pull_requests.iter().any(|theirs| theirs == url))
-        });
+        agents.retain(|agent| agent.has(wanted));
         let (items, next) = page_of(agents, &page, self.options.list_order)?;
         let mut list = json!({ "agents": items });
         if let Some(next) = next {
