@@ -7,11 +7,12 @@ use kube::ResourceExt;
 
 use super::super::error::PassError;
 use super::super::scope::Scope;
+use super::calls;
 use super::gather::Facts;
 use super::record::{conclude, not_stored, note_failure, remember};
 use super::send::launch;
+use super::step::Step;
 use super::writes::{add_finalizer, api, emit, release_finalizer, store};
-use super::{Step, calls};
 use crate::api::CodeSession;
 use crate::domain::requeue::Again;
 use crate::domain::session::{Effect, Event, Plan, record, write_refused};

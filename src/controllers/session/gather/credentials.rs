@@ -6,8 +6,8 @@ use crate::controllers::connection::links::Linked;
 use crate::controllers::connection::{held, link, not_ready};
 use crate::controllers::memory::Remembered;
 use crate::controllers::scope::Scope;
-use crate::controllers::session::{attach, salted};
 use crate::domain::blocker::{Blocker, Cause, NotReady};
+use crate::domain::ids::AccountFingerprint;
 use crate::domain::remote::ErrorClass;
 use crate::domain::session::{Connected, Inputs, Readiness};
 
@@ -49,7 +49,10 @@ pub(super) async fn connect(
     };
     match link(context, namespace, provider, spec, secret).await {
         Ok(linked) => {
-            attach(scope, uid, linked.clone());
+            // It is kept for as long as the session is active.
+            context.memory.change(uid, |remembered| {
+                remembered.attached = Some(linked.clone());
+            });
             Ok(linked)
         }
         // A Secret that is gone does not end a session that runs: its credential is kept until the session is over.
@@ -156,4 +159,11 @@ pub(super) fn readiness(
         }
     };
     (readiness, Some(linked))
+}
+
+/// Digest of a credential, salted with the session's uid: tells a changed key in `status` without telling the key.
+fn salted(uid: &str, credential: &str) -> String {
+    AccountFingerprint::of(uid, &[credential])
+        .as_str()
+        .to_owned()
 }
