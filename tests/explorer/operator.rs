@@ -1102,7 +1102,7 @@ impl State {
             fruitless: memory.fruitless,
             baseline_read: memory.baseline_read,
             last_stop: memory.last_stop,
-            look,
+            poll: look,
         }
     }
 

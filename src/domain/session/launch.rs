@@ -185,6 +185,32 @@ pub(super) fn claim(
             .filter(|_| posts == 1)
             .and_then(|record| record.refusal.clone()),
     };
+    Plan {
+        before: Some(StatusWrite {
+            status: Box::new(launching(o, provider, effective, record)),
+            guard: Guard::Unchanged,
+        }),
+        effect: Some(Effect::Launch(Box::new(LaunchPlan {
+            key,
+            claim_id: o.fresh_claim_id.clone(),
+            not_after,
+            effective: effective.clone(),
+            prompt: inputs.prompt.clone(),
+            issue: spec.issue.clone(),
+            on_behalf_of: spec.on_behalf_of.clone(),
+            template_id,
+        }))),
+        ..Plan::default()
+    }
+}
+
+/// The status of a session whose launch is claimed.
+fn launching(
+    o: &Observed<'_>,
+    provider: &ProviderFacts,
+    effective: &Effective,
+    record: SendRecord,
+) -> CodeSessionStatus {
     let mut draft = pending_draft(o);
     let status = draft.status();
     status.phase = SessionPhase::Creating;
@@ -206,23 +232,7 @@ pub(super) fn claim(
         Reason::Launching,
         format!("launching at {}", provider.kind.display_name()),
     );
-    Plan {
-        before: Some(StatusWrite {
-            status: Box::new(draft.finish()),
-            guard: Guard::Unchanged,
-        }),
-        effect: Some(Effect::Launch(Box::new(LaunchPlan {
-            key,
-            claim_id: o.fresh_claim_id.clone(),
-            not_after,
-            effective: effective.clone(),
-            prompt: inputs.prompt.clone(),
-            issue: spec.issue.clone(),
-            on_behalf_of: spec.on_behalf_of.clone(),
-            template_id,
-        }))),
-        ..Plan::default()
-    }
+    draft.finish()
 }
 
 /// Whether the provider is looked at before the first request: a rate limit may have hidden an acceptance, what was proven

@@ -400,24 +400,12 @@ pub(super) fn looked_up(
         .filter(|lookups| lookups.goes_on())
         .and_then(|lookups| lookups.begun)
         .unwrap_or(begun);
-    let account = match &o.readiness {
-        Readiness::Ready(connected) => Some(connected.account.clone()),
-        Readiness::NotGathered | Readiness::Unverified | Readiness::NotReady(_) => None,
-    };
     // Where looks compare, nobody promises that what is there shows: that it does not is no proof.
     let provable = o
         .provider
         .as_ref()
         .is_some_and(|provider| provider.recovery != Recovery::None);
-    let mut lookups = Lookups {
-        account,
-        absent: so_far
-            .map(|lookups| lookups.absent.clone())
-            .unwrap_or_default(),
-        fruitless: so_far.and_then(|lookups| lookups.fruitless),
-        last: Some(o.uptime),
-        ..Lookups::default()
-    };
+    let mut lookups = one_more(o, so_far);
     match answer {
         Ok(AdoptAnswer::Found(found)) => match found.split_first() {
             Some((first, others)) => adopt(o, first, others.len(), None),
@@ -464,28 +452,7 @@ pub(super) fn looked_up(
                 ..Recorded::default()
             }
         }
-        Ok(AdoptAnswer::Foreign { why }) => {
-            let mut draft = draft(o);
-            let message =
-                format!("the id of this session is taken at the provider by another one: {why}");
-            draft.set(
-                SessionCondition::Launched,
-                ConditionStatus::False,
-                Reason::AgentIdConflict,
-                &message,
-            );
-            draft.end(
-                SessionPhase::Error,
-                false,
-                Reason::AgentIdConflict,
-                &message,
-            );
-            let mut recorded = store(o, draft.finish());
-            recorded
-                .events
-                .push(Event::warning(Reason::AgentIdConflict, message));
-            recorded
-        }
+        Ok(AdoptAnswer::Foreign { why }) => id_taken(o, why),
         Err(_) => {
             let wait = o.timing.fault_wait(o.faults.saturating_add(1));
             Recorded {
@@ -496,6 +463,40 @@ pub(super) fn looked_up(
             }
         }
     }
+}
+
+/// What is remembered of the lookups after one more that has shown nothing yet.
+fn one_more(o: &Observed<'_>, so_far: Option<&Lookups>) -> Lookups {
+    let account = match &o.readiness {
+        Readiness::Ready(connected) => Some(connected.account.clone()),
+        Readiness::NotGathered | Readiness::Unverified | Readiness::NotReady(_) => None,
+    };
+    Lookups {
+        account,
+        absent: so_far
+            .map(|lookups| lookups.absent.clone())
+            .unwrap_or_default(),
+        fruitless: so_far.and_then(|lookups| lookups.fruitless),
+        last: Some(o.uptime),
+        ..Lookups::default()
+    }
+}
+
+/// The id that we chose belongs to a session that is not ours: nothing was launched, and nothing with this id can be.
+fn id_taken(o: &Observed<'_>, why: &str) -> Recorded {
+    let reason = Reason::AgentIdConflict;
+    let message = format!("the id of this session is taken at the provider by another one: {why}");
+    let mut draft = draft(o);
+    draft.set(
+        SessionCondition::Launched,
+        ConditionStatus::False,
+        reason,
+        &message,
+    );
+    draft.end(SessionPhase::Error, false, reason, &message);
+    let mut recorded = store(o, draft.finish());
+    recorded.events.push(Event::warning(reason, message));
+    recorded
 }
 
 /// Takes over a session that was found.

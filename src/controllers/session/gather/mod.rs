@@ -127,8 +127,7 @@ pub(super) async fn gather(scope: &Arc<Scope>, object: &CodeSession) -> Result<F
     let context = &scope.context;
     let uid = object.uid().unwrap_or_default();
     let namespace = object.namespace().unwrap_or_default();
-    let uptime = context.uptime();
-    let remembered = remember_claim(scope, object, &uid, uptime);
+    let remembered = remember_claim(scope, object, &uid, context.uptime());
     let agent = agent_of(scope, object, &namespace);
     let namespace_uid = namespace_uid(scope, object, &namespace).await?;
 
@@ -137,42 +136,27 @@ pub(super) async fn gather(scope: &Arc<Scope>, object: &CodeSession) -> Result<F
     let facts = spec.as_ref().and_then(|spec| context.facts(spec));
     let need = needs_of(scope, object, facts.as_ref(), &remembered);
     let linked = match (need, &spec, &secret) {
-        (Needs::Nothing, _, _) => None,
-        (_, Some(spec), Some(secret)) => {
-            // Before the launch the Secret decides; a session that is active keeps its connection.
-            let kept = remembered.attached.as_ref().filter(|_| launched);
-            let trusted =
-                kept.filter(|kept| need == Needs::Connection && !doubted(scope, &remembered, kept));
-            Some(match trusted {
-                Some(kept) => Ok(kept.clone()),
-                None => connect(scope, &namespace, &uid, spec, secret, kept, launched).await,
-            })
+        (Needs::Launch | Needs::Connection, Some(spec), Some(secret)) => {
+            let fresh = need == Needs::Launch;
+            Some(connection(scope, object, &remembered, spec, secret, (launched, fresh)).await)
         }
         _ => None,
     };
+    let usable = linked.as_ref().and_then(|linked| linked.as_ref().ok());
     let mut agent_view = match &agent {
         None => AgentView::Missing,
-        Some(agent) => view_agent(
-            scope,
-            object,
-            agent,
-            linked.as_ref().and_then(|linked| linked.as_ref().ok()),
-        ),
+        Some(agent) => view_agent(scope, object, agent, usable),
     };
     let (inputs, blocked) = match (need, &agent) {
         (Needs::Launch, Some(agent)) => {
-            let linked = linked.as_ref().and_then(|linked| linked.as_ref().ok());
-            let found = inputs(scope, object, agent, linked, &namespace, &uid).await;
+            let found = inputs(scope, object, agent, usable, &namespace, &uid).await;
             sorted(found, &mut agent_view)
         }
         // Without its CodeAgent a prompt has no preamble: it would be another one.
         (Needs::Launch, None) | (Needs::Nothing | Needs::Connection, _) => (None, None),
     };
-    if let (false, Needs::Launch, Some(Ok(linked)), Some(agent)) = (launched, need, &linked, &agent)
-    {
-        let generation = agent.metadata.generation.unwrap_or_default();
-        let tag = format!("{}/{generation}", agent.uid().unwrap_or_default());
-        context.accounts.note_agent(&linked.key, tag);
+    if let (false, Needs::Launch, Some(linked), Some(agent)) = (launched, need, usable, &agent) {
+        note_agent(scope, linked, agent);
     }
     let (readiness, linked) = readiness(
         scope,
@@ -183,30 +167,19 @@ pub(super) async fn gather(scope: &Arc<Scope>, object: &CodeSession) -> Result<F
         blocked.filter(|_| !launched),
         launched,
     );
-    let lacks_template = match (&readiness, &facts) {
-        (Readiness::Ready(connected), Some(facts)) => template_missing(facts, connected),
-        _ => false,
-    };
+    let lacks_template = lacks_template(&readiness, facts.as_ref());
     if let (true, Some(agent)) = (lacks_template && !launched, &agent) {
         // It keeps the template, and may not know yet that the key is another account's now.
         scope.look_at_agent(agent);
     }
-    let (slot, lock) = match need {
-        Needs::Launch => {
-            let recovery = facts.as_ref().map(|facts| facts.recovery);
-            let applies = Applies {
-                agent: agent.as_deref(),
-                view: &agent_view,
-                issue_tells: recovery == Some(Recovery::None),
-                able: !lacks_template && may_launch(&readiness, &agent_view),
-            };
-            admit(scope, object, &applies)
-        }
-        Needs::Nothing | Needs::Connection => {
-            context.admission.withdraw(&uid);
-            (Slot::Free, Lock::Unneeded)
-        }
+    let recovery = facts.as_ref().map(|facts| facts.recovery);
+    let applies = Applies {
+        agent: agent.as_deref(),
+        view: &agent_view,
+        issue_tells: recovery == Some(Recovery::None),
+        able: !lacks_template && may_launch(&readiness, &agent_view),
     };
+    let (slot, lock) = admission(scope, object, need, &applies);
     Ok(Facts {
         now: Timestamp::now(),
         uptime: context.uptime(),
@@ -229,6 +202,56 @@ pub(super) async fn gather(scope: &Arc<Scope>, object: &CodeSession) -> Result<F
         stopping: !context.may_begin(),
         uid,
     })
+}
+
+/// The slot and the lock that a launch in sight asks for. A session with no launch in sight asks for none.
+fn admission(
+    scope: &Scope,
+    object: &CodeSession,
+    need: Needs,
+    applies: &Applies<'_>,
+) -> (Slot, Lock) {
+    match need {
+        Needs::Launch => admit(scope, object, applies),
+        Needs::Nothing | Needs::Connection => {
+            let uid = object.uid().unwrap_or_default();
+            scope.context.admission.withdraw(&uid);
+            (Slot::Free, Lock::Unneeded)
+        }
+    }
+}
+
+fn lacks_template(readiness: &Readiness, facts: Option<&ProviderFacts>) -> bool {
+    match (readiness, facts) {
+        (Readiness::Ready(connected), Some(facts)) => template_missing(facts, connected),
+        _ => false,
+    }
+}
+
+/// The connection of a session: before the launch the Secret decides, and a session that is `launched` keeps the one it has, unless
+/// it has to be a `fresh` one or its credential is doubted.
+async fn connection(
+    scope: &Scope,
+    object: &CodeSession,
+    remembered: &Remembered,
+    spec: &ProviderSpec,
+    secret: &KeyReference,
+    (launched, fresh): (bool, bool),
+) -> Result<Linked, NotReady> {
+    let kept = remembered.attached.as_ref().filter(|_| launched);
+    if let Some(kept) = kept.filter(|kept| !fresh && !doubted(scope, remembered, kept)) {
+        return Ok(kept.clone());
+    }
+    let namespace = object.namespace().unwrap_or_default();
+    let uid = object.uid().unwrap_or_default();
+    connect(scope, &namespace, &uid, spec, secret, kept, launched).await
+}
+
+/// Remembers which CodeAgent, in which generation, launches with a key: a key that is held is tried again when that changes.
+fn note_agent(scope: &Scope, linked: &Linked, agent: &CodeAgent) {
+    let generation = agent.metadata.generation.unwrap_or_default();
+    let tag = format!("{}/{generation}", agent.uid().unwrap_or_default());
+    scope.context.accounts.note_agent(&linked.key, tag);
 }
 
 /// The CodeAgent of a session. One that is held until its template is gone starts nothing any more.

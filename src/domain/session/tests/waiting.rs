@@ -78,9 +78,9 @@ fn a_disabled_provider_stalls() {
 
 #[test]
 fn a_missing_capability_ends_the_session_only_if_the_session_asked_for_it() {
-    for (fault, phase) in [
-        (Fault::Session, SessionPhase::Error),
-        (Fault::Surroundings, SessionPhase::Pending),
+    for (cause, phase) in [
+        (Cause::Spec, SessionPhase::Error),
+        (Cause::Environment, SessionPhase::Pending),
     ] {
         let mut given = Given::ready();
         let AgentView::Present { blocker, .. } = &mut given.agent else {
@@ -89,7 +89,7 @@ fn a_missing_capability_ends_the_session_only_if_the_session_asked_for_it() {
         *blocker = Some(Blocker {
             reason: Reason::CapabilityMissing,
             message: "cannot".into(),
-            fault,
+            cause,
         });
         let plan = given.pass();
         assert_eq!(plan.effect, None);
