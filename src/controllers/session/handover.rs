@@ -15,8 +15,9 @@ use super::super::scope::Scope;
 use super::execute::execute;
 use super::gather::Facts;
 use super::record::not_stored;
+use super::settle::rest;
+use super::step::Step;
 use super::writes::store;
-use super::{Step, rest};
 use crate::api::CodeSession;
 use crate::domain::requeue::jittered;
 use crate::domain::session::{Effect, Plan, waits_for_turn};
@@ -33,15 +34,15 @@ fn lane(effect: &Effect, object: &CodeSession) -> Option<Lane> {
         Effect::Launch(_) => Some(Lane::Launch),
         Effect::Cancel(_) => Some(Lane::Stop),
         Effect::VerifyCredentials
-        | Effect::Preflight { .. }
+        | Effect::ReadBaseline { .. }
         | Effect::Lookup(_)
         | Effect::Examine(_)
-        | Effect::LookAgain(_) => {
+        | Effect::PollAgain(_) => {
             let stopping = object
                 .status
                 .as_ref()
                 .is_some_and(|status| status.cancel.is_some());
-            Some(if stopping { Lane::Stop } else { Lane::Look })
+            Some(if stopping { Lane::Stop } else { Lane::Read })
         }
     }
 }

@@ -13,16 +13,17 @@ use super::super::connection::Linked;
 use super::super::error::{Chain, PassError};
 use super::super::metrics::LaunchResult;
 use super::super::scope::Scope;
-use super::Step;
 use super::gather::Facts;
 use super::record::note_failure;
-use super::writes::{api, store, tell, tell_agent};
+use super::step::Step;
+use super::writes::{api, emit, emit_to_agent, store};
 use crate::api::{AUTO_MODEL, CodeSession, ProviderKind, Reason};
-use crate::domain::remote::{ErrorClass, LaunchOutcome, Launched, SessionRef, StopShown};
+use crate::domain::remote::{CancelVisibility, ErrorClass, Launched, SessionRef};
 use crate::domain::requeue::Again;
 use crate::domain::send::Clock;
+use crate::domain::send::answer::LaunchOutcome;
 use crate::domain::send::recording::{Do, Loss, Recording, Saw, Sent, Shown, StoredSend};
-use crate::domain::session::{Effect, LaunchPlan, Note, Outcome, deletion_policy_of, record};
+use crate::domain::session::{Effect, Event, LaunchPlan, Outcome, deletion_policy_of, record};
 use crate::domain::snapshot::Snapshot;
 use crate::providers::contract::{LaunchRequest, Provider, SendWindow};
 use crate::runtime::write::WriteError;
@@ -227,11 +228,13 @@ impl Recorder<'_> {
             claim: &plan.claim_id,
             accepted: self.accepted().map(|launched| launched.session_id.as_str()),
             policy: deletion_policy_of(&self.claimed.spec, self.claimed.status.as_ref()),
-            stop_shown: self
+            cancel_visibility: self
                 .facts
                 .provider
                 .as_ref()
-                .map_or(StopShown::InStatus, |provider| provider.stop_shown),
+                .map_or(CancelVisibility::InStatus, |provider| {
+                    provider.cancel_visibility
+                }),
         };
         let mut recording = Recording::default();
         let mut object = Some(Arc::clone(&self.claimed));
@@ -271,16 +274,16 @@ impl Recorder<'_> {
                     Saw::Paused
                 }
                 (Do::Stop, Some(session)) => Saw::Stop(self.provider.cancel(session).await.ok()),
-                (Do::Look, Some(session)) => {
+                (Do::Poll, Some(session)) => {
                     let look = self.provider.get(session).await.ok();
                     let before = std::mem::replace(&mut last, look);
-                    Saw::Look(shown(before.as_ref(), last.as_ref()))
+                    Saw::Polled(shown(before.as_ref(), last.as_ref()))
                 }
                 (Do::Report(loss), _) => {
                     self.report(loss, object.as_deref()).await;
                     Saw::Reported
                 }
-                (Do::Stop | Do::Look, None) | (Do::Done, _) => break,
+                (Do::Stop | Do::Poll, None) | (Do::Done, _) => break,
             };
             next = recording.next(sent, saw, self.clock());
         }
@@ -333,7 +336,7 @@ impl Recorder<'_> {
                 owners.own(&launched.session_id, &self.facts.uid);
             }
         }
-        tell(scope, &newest, recorded.notes).await;
+        emit(scope, &newest, recorded.events).await;
         Ok(match recorded.again {
             Some(again) if !again.is_zero() => Step::Rest(Again::soon(again)),
             _ => Step::Go(newest),
@@ -369,20 +372,20 @@ impl Recorder<'_> {
             .map(|url| format!(" ({url})"))
             .unwrap_or_default();
         let name = self.claimed.name_any();
-        let note = match loss {
-            Loss::Extra => Note::warning(
+        let event = match loss {
+            Loss::Extra => Event::warning(
                 Reason::DuplicateLaunch,
                 format!(
                     "session {id}{page} was launched as well: look at it at the provider, it may cost money"
                 ),
             ),
-            Loss::LeftRunning => Note::warning(
+            Loss::LeftRunning => Event::warning(
                 Reason::Orphaned,
                 format!(
                     "session {id}{page} was launched while its CodeSession {name} was deleted, and is left running as deletionPolicy: Orphan asks"
                 ),
             ),
-            Loss::NotStopped => Note::warning(
+            Loss::NotStopped => Event::warning(
                 Reason::Orphaned,
                 format!(
                     "session {id}{page} was launched while its CodeSession {name} was deleted, and could not be stopped for certain: stop it at the provider, it may cost money"
@@ -390,9 +393,9 @@ impl Recorder<'_> {
             ),
         };
         match object {
-            Some(object) => tell(self.scope, object, vec![note]).await,
+            Some(object) => emit(self.scope, object, vec![event]).await,
             // Its object is gone: the CodeAgent is what people still look at.
-            None => tell_agent(self.scope, &self.claimed, note).await,
+            None => emit_to_agent(self.scope, &self.claimed, event).await,
         }
     }
 }

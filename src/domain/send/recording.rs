@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::Clock;
 use crate::api::{CodeSessionStatus, DeletionPolicy, SendRecord, SendState};
 use crate::domain::ids::ClaimId;
-use crate::domain::remote::{CancelAnswer, StopShown};
+use crate::domain::remote::{CancelAnswer, CancelVisibility};
 
 /// The request whose outcome is recorded.
 #[derive(Clone, Copy, Debug)]
@@ -21,7 +21,7 @@ pub struct Sent<'a> {
     /// What the deletion of its object does at the provider.
     pub policy: DeletionPolicy,
     /// Where the provider shows that a session was stopped.
-    pub stop_shown: StopShown,
+    pub cancel_visibility: CancelVisibility,
 }
 
 /// Where a recording stands.
@@ -82,7 +82,7 @@ pub enum Saw<'a> {
     /// The provider's answer to a stop; `None` if it failed.
     Stop(Option<CancelAnswer>),
     /// What a look shows; `None` if it failed.
-    Look(Option<Shown>),
+    Polled(Option<Shown>),
     /// People were told.
     Reported,
 }
@@ -109,8 +109,8 @@ pub enum Do {
     Pause(Duration),
     /// Stop the accepted session: nobody is left to own it.
     Stop,
-    /// Look whether it is over.
-    Look,
+    /// Poll whether it is over.
+    Poll,
     /// Tell people.
     Report(Loss),
     /// The recording is over.
@@ -159,12 +159,12 @@ impl Recording {
                     Some(CancelAnswer::Unsupported) => return Do::Report(Loss::NotStopped),
                     Some(CancelAnswer::NotCancellable(_)) | None => {}
                 }
-                Do::Look
+                Do::Poll
             }
             // It is over: by our stop, or by itself.
-            Saw::Look(Some(Shown::Over)) => Do::Done,
-            Saw::Look(look) if self.silently_stopped(sent, look, clock) => Do::Done,
-            Saw::Look(_) => {
+            Saw::Polled(Some(Shown::Over)) => Do::Done,
+            Saw::Polled(look) if self.silently_stopped(sent, look, clock) => Do::Done,
+            Saw::Polled(_) => {
                 let overdue = self.undoing_since.is_some_and(|since| {
                     clock.uptime.saturating_sub(since) >= clock.timing.deletion_bound
                 });
@@ -191,7 +191,7 @@ impl Recording {
     /// Whether the session counts as stopped at a provider that shows that nowhere: as for a session whose object is there, a
     /// stop was taken, and looks since then have shown that nothing moves for long enough.
     fn silently_stopped(&mut self, sent: Sent<'_>, look: Option<Shown>, clock: Clock<'_>) -> bool {
-        if sent.stop_shown != StopShown::PerhapsNowhere || !self.stop_taken {
+        if sent.cancel_visibility != CancelVisibility::Unobservable || !self.stop_taken {
             return false;
         }
         let since = match look {
@@ -279,7 +279,7 @@ mod tests {
         claim: ClaimId,
         accepted: Option<&'static str>,
         policy: DeletionPolicy,
-        stop_shown: StopShown,
+        cancel_visibility: CancelVisibility,
         timing: Timing,
         uptime: Duration,
     }
@@ -291,7 +291,7 @@ mod tests {
                 claim: ClaimId::new("ours"),
                 accepted,
                 policy: DeletionPolicy::Cancel,
-                stop_shown: StopShown::InStatus,
+                cancel_visibility: CancelVisibility::InStatus,
                 timing: Timing::default(),
                 uptime: Duration::ZERO,
             }
@@ -302,7 +302,7 @@ mod tests {
                 claim: &self.claim,
                 accepted: self.accepted,
                 policy: self.policy,
-                stop_shown: self.stop_shown,
+                cancel_visibility: self.cancel_visibility,
             };
             let clock = Clock {
                 now: Timestamp::UNIX_EPOCH,
@@ -391,13 +391,13 @@ mod tests {
         ] {
             let mut tape = Tape::new(Some("bc-1"));
             assert_eq!(tape.sees(Saw::Fresh(None)), Do::Stop);
-            assert_eq!(tape.sees(Saw::Stop(answer.clone())), Do::Look);
+            assert_eq!(tape.sees(Saw::Stop(answer.clone())), Do::Poll);
             for look in [Some(Shown::Changed), Some(Shown::Unchanged), None] {
-                assert!(matches!(tape.sees(Saw::Look(look)), Do::Pause(_)));
+                assert!(matches!(tape.sees(Saw::Polled(look)), Do::Pause(_)));
                 assert_eq!(tape.sees(Saw::Paused), Do::Stop, "a stop is repeated");
-                assert_eq!(tape.sees(Saw::Stop(answer.clone())), Do::Look);
+                assert_eq!(tape.sees(Saw::Stop(answer.clone())), Do::Poll);
             }
-            let over = Saw::Look(Some(Shown::Over));
+            let over = Saw::Polled(Some(Shown::Over));
             assert_eq!(tape.sees(over), Do::Done, "{answer:?}");
         }
     }
@@ -409,8 +409,8 @@ mod tests {
         let mut rounds = 0;
         loop {
             rounds += 1;
-            assert_eq!(tape.sees(Saw::Stop(Some(CancelAnswer::Accepted))), Do::Look);
-            match tape.sees(Saw::Look(Some(Shown::Unchanged))) {
+            assert_eq!(tape.sees(Saw::Stop(Some(CancelAnswer::Accepted))), Do::Poll);
+            match tape.sees(Saw::Polled(Some(Shown::Unchanged))) {
                 Do::Pause(_) => assert_eq!(tape.sees(Saw::Paused), Do::Stop),
                 next => {
                     assert_eq!(next, Do::Report(Loss::NotStopped));
@@ -428,7 +428,7 @@ mod tests {
     fn where_a_stop_shows_nowhere_silence_after_it_counts_as_stopped() {
         for taken in [true, false] {
             let mut tape = Tape {
-                stop_shown: StopShown::PerhapsNowhere,
+                cancel_visibility: CancelVisibility::Unobservable,
                 ..Tape::new(Some("bc-1"))
             };
             let answer = || taken.then_some(CancelAnswer::Accepted);
@@ -445,7 +445,7 @@ mod tests {
                 if shown == Shown::Changed {
                     moved = tape.uptime;
                 }
-                match tape.sees(Saw::Look(Some(shown))) {
+                match tape.sees(Saw::Polled(Some(shown))) {
                     Do::Pause(_) => assert_eq!(tape.sees(Saw::Paused), Do::Stop),
                     next => break next,
                 }

@@ -43,9 +43,9 @@ fn send(given: &mut Given, answer: Result<CancelAnswer, ProviderError>) -> Recor
 }
 
 fn warnings(recorded: &Recorded) -> Vec<Reason> {
-    let warning = |note: &&Note| note.level == Level::Warning;
+    let warning = |event: &&Event| event.level == Level::Warning;
     recorded
-        .notes
+        .events
         .iter()
         .filter(warning)
         .map(|n| n.reason)
@@ -268,7 +268,7 @@ fn a_deletion_ends_also_where_no_process_lives_long() {
 }
 
 fn warned(plan: &Plan) -> Vec<Reason> {
-    plan.notes.iter().map(|note| note.reason).collect()
+    plan.events.iter().map(|event| event.reason).collect()
 }
 
 /// An API server whose clock is behind makes a deletion look long past every bound, which takes nobody's first stop.
