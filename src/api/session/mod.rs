@@ -154,7 +154,8 @@ pub struct CodeSessionSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub webhook: Option<WebhookSpec>,
     /// What should become of the session: Running, Suspended (held before the launch; a session that was launched runs on, and only
-    /// later messages are held), Cancelled or Archived. Absent means Running. Cancelled never goes back but to Archived, Archived
+    /// later messages are held), Cancelled or Archived (put away once it has ended: archived at the provider where it can, and nothing more
+    /// is read, sent or looked at). Absent means Running. Cancelled never goes back but to Archived, Archived
     /// never; either may be left out again, and the stop that was seen stays in force.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub desired_state: Option<DesiredState>,

@@ -30,6 +30,7 @@ pub(super) fn name(effect: &Effect) -> &'static str {
         Effect::Cancel(_) => "cancel",
         Effect::Examine(_) => "examine",
         Effect::LookAgain(_) => "look again",
+        Effect::Archive(_) => "archive",
     }
 }
 
@@ -94,6 +95,7 @@ pub(super) async fn execute(
         Effect::Cancel(session) => calls::stop(scope, &facts, session).await,
         Effect::Examine(session) => calls::examine(scope, &object, &facts, session).await,
         Effect::LookAgain(session) => calls::look_again(scope, &facts, session).await,
+        Effect::Archive(session) => calls::archive(scope, &facts, session).await,
         // They are writes of the object.
         Effect::AddFinalizer | Effect::ReleaseFinalizer | Effect::DeleteObject => None,
     };
@@ -126,7 +128,8 @@ impl ObjectWrite {
             | Effect::Lookup(_)
             | Effect::Cancel(_)
             | Effect::Examine(_)
-            | Effect::LookAgain(_) => None,
+            | Effect::LookAgain(_)
+            | Effect::Archive(_) => None,
         }
     }
 

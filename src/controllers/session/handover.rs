@@ -31,7 +31,8 @@ fn lane(effect: &Effect, object: &CodeSession) -> Option<Lane> {
         | Effect::Preflight { .. }
         | Effect::Lookup(_)
         | Effect::Examine(_)
-        | Effect::LookAgain(_) => {
+        | Effect::LookAgain(_)
+        | Effect::Archive(_) => {
             let stopping = object
                 .status
                 .as_ref()

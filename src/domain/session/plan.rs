@@ -147,6 +147,8 @@ pub enum Effect {
     Examine(SessionRef),
     /// Looks at a session that has ended, for what comes late.
     LookAgain(SessionRef),
+    /// Archives a session that has ended.
+    Archive(SessionRef),
 }
 
 /// A claimed launch.
@@ -218,6 +220,13 @@ pub enum Outcome {
     },
     /// A stop was sent.
     Stopped(Result<CancelAnswer, ProviderError>),
+    /// A session was archived, or not.
+    Archived {
+        /// The account that was asked.
+        account: AccountFingerprint,
+        /// What came of it.
+        result: Result<(), ProviderError>,
+    },
     /// A look at a session that a user handed over, or that has ended.
     Examined {
         /// The account that looked.

@@ -1,9 +1,11 @@
 //! Before the launch: what the gates say is put into the status, until none of them holds the session any more.
 
+use super::archive;
 use super::gates::{GATES, Gate, Hold};
 use super::launch::{self, waits_after_refusal};
 use super::observed::Observed;
 use super::plan::{Effect, Note, Plan};
+use super::stage::Over;
 use super::view::{IF_FOUND, earlier_attempt_open, pending_draft, waiting};
 use crate::api::{
     ConditionStatus, QueueResource, QueueStatus, Reason, RefusalRecord, SessionCondition,
@@ -82,6 +84,7 @@ fn never_launched(o: &Observed<'_>, reason: Reason, message: &str) -> Plan {
         message,
     );
     draft.end(SessionPhase::Cancelled, true, reason, message);
+    archive::tell(&mut draft, o, Over::NeverLaunched);
     Plan::store(o, draft.finish())
 }
 

@@ -21,8 +21,8 @@ use crate::domain::ids::{InstallationId, LaunchKey, RunId, SessionId};
 use crate::domain::marker::Marker;
 use crate::domain::snapshot::{Links, RemotePhase, Snapshot, Usage};
 use crate::providers::contract::{
-    API_KEY, Account, AdoptAnswer, AdoptRequest, CancelAnswer, Capability, Connection, ItemDetail,
-    LaunchOutcome, LaunchRequest, Launched, ListItem, Listing, MAX_MODELS, MarkedPage,
+    API_KEY, Account, AdoptAnswer, AdoptRequest, Archiving, CancelAnswer, Capability, Connection,
+    ItemDetail, LaunchOutcome, LaunchRequest, Launched, ListItem, Listing, MAX_MODELS, MarkedPage,
     MarkedRequest, Models, PageToken, Provider, SessionPage, SessionRef,
 };
 use crate::providers::error::{ErrorClass, ProviderError};
@@ -32,7 +32,7 @@ use crate::providers::repository::same_repository;
 use crate::providers::wire::{branch, hint, link, next_page, raw_status, repository};
 
 /// `BranchName` is not among them: Cursor's documentation dropped it between April and October 2026.
-pub(super) const CAPABILITIES: [Capability; 13] = [
+pub(super) const CAPABILITIES: [Capability; 14] = [
     Capability::Prompt,
     Capability::Model,
     Capability::ModelParameters,
@@ -42,19 +42,19 @@ pub(super) const CAPABILITIES: [Capability; 13] = [
     Capability::SkipReviewerRequest,
     Capability::RecoverLaunch,
     Capability::Cancel,
+    Capability::Archive,
     Capability::List,
     Capability::ListModels,
     Capability::Usage,
     Capability::Cost,
 ];
 
-/// Documented in October 2026: `prompt.images`, `repos[].prUrl`, `POST …/runs`, `…/archive`, `…/stream`, `…/artifacts`. Webhooks
+/// Documented in October 2026: `prompt.images`, `repos[].prUrl`, `POST …/runs`, `…/stream`, `…/artifacts`. Webhooks
 /// are announced there for later.
-pub(super) const OFFERED_LATER: [Capability; 7] = [
+pub(super) const OFFERED_LATER: [Capability; 6] = [
     Capability::Images,
     Capability::FromPullRequest,
     Capability::FollowUp,
-    Capability::Archive,
     Capability::Events,
     Capability::Streaming,
     Capability::Artifacts,
@@ -338,12 +338,25 @@ impl Provider for CursorV1 {
         }
     }
 
+    fn archiving(&self) -> Option<&dyn Archiving> {
+        Some(self)
+    }
+
     fn models(&self) -> Option<&dyn Models> {
         Some(self)
     }
 
     fn listing(&self) -> Option<&dyn Listing> {
         Some(self)
+    }
+}
+
+#[async_trait]
+impl Archiving for CursorV1 {
+    /// Documented as idempotent. That Cursor refuses it while a run is active is not documented.
+    async fn archive(&self, session: &SessionId) -> Result<(), ProviderError> {
+        let path = ["v1", "agents", session.as_str(), "archive"];
+        self.api.post_empty(Operation::Archive, &path).await
     }
 }
 
