@@ -177,6 +177,8 @@ words! {
         NotArchived,
         /// Ended by activeDeadlineSeconds.
         DeadlineExceeded,
+        /// Ended by launchDeadlineSeconds, without a launch.
+        NotLaunchedInTime,
         /// Ended by the provider's time limit.
         ProviderExpired,
         /// The provider no longer knows the session.

@@ -130,6 +130,11 @@ pub struct CodeSessionSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 60, max = 604_800))]
     pub active_deadline_seconds: Option<i64>,
+    /// How long the session may wait for its launch, in seconds from its creation, 1 to 31536000; then it becomes Expired and is never
+    /// launched. Set it where a late run would do harm. Suspension counts as well. Default: the agent's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 31_536_000))]
+    pub launch_deadline_seconds: Option<i64>,
     /// How long the finished session is kept, in seconds, 0 to 31536000. Default: the agent's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 31_536_000))]

@@ -177,6 +177,9 @@ pub struct Effective {
     pub pull_request: PullRequestSpec,
     /// How long it may run, in seconds from its launch.
     pub active_deadline_seconds: i64,
+    /// How long it may wait for its launch, in seconds from its creation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub launch_deadline_seconds: Option<i64>,
     /// How long it is kept when finished, in seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ttl_seconds_after_finished: Option<i64>,
