@@ -116,7 +116,7 @@ impl Scope {
     pub(super) fn doubt_template(&self, namespace: &str, name: &str) {
         let reference = ObjectRef::new(name).within(namespace);
         if let Some(uid) = self.agents.get(&reference).and_then(|agent| agent.uid()) {
-            self.change_template(&uid, |seen| seen.look = None);
+            self.change_template(&uid, |seen| seen.lookup = None);
         }
         self.agent_queue.push(reference);
     }

@@ -175,6 +175,12 @@ pub struct CodeSessionSpec {
 }
 
 impl CodeSession {
+    /// The status, unless it is only the default that the API server shows for a new object.
+    pub fn stored_status(&self) -> Option<&CodeSessionStatus> {
+        let status = self.status.as_ref();
+        status.filter(|status| status.observed_generation >= 0)
+    }
+
     /// Its phase; Pending before the first write of its status.
     pub fn phase(&self) -> SessionPhase {
         let status = self.status.as_ref();

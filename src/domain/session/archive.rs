@@ -8,13 +8,14 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::super::blocker::NotReady;
 use super::super::ids::AccountFingerprint;
 use super::super::remote::{Capability, ErrorClass, ProviderError, SessionRef};
 use super::super::status::{Draft, clip, whole_seconds};
 use super::super::timing::Timing;
 use super::ended::tell_end;
 use super::observed::{Observed, Origin, ProviderFacts, Readiness};
-use super::plan::{Effect, Note, Plan, Recorded};
+use super::plan::{Effect, Event, Plan, Recorded};
 use super::stage::Over;
 use super::view::{draft, session_ref, store};
 use crate::api::{
@@ -163,15 +164,15 @@ pub(super) fn decide(
         Readiness::Ready(_) => Plan::act(Effect::Archive(session)),
         Readiness::Unverified => Plan::act(Effect::VerifyCredentials),
         Readiness::NotGathered => Plan::wait(o.timing.recheck),
-        Readiness::Blocked {
-            objection,
-            passing,
+        Readiness::NotReady(NotReady {
+            blocker,
+            transient,
             again,
-        } => {
+        }) => {
             let mut draft = draft(o);
             request(&mut draft);
-            let message = format!("cannot be archived: {}", objection.message);
-            not_yet(&mut draft, o, over, !passing, objection.reason, &message);
+            let message = format!("cannot be archived: {}", blocker.message);
+            not_yet(&mut draft, o, over, !transient, blocker.reason, &message);
             Plan::store(o, draft.finish()).again(*again)
         }
     }
@@ -270,11 +271,11 @@ pub(super) fn archived(
     let archive = archive.clone();
     failing(&mut draft, o, Over::Ended(launch), &archive);
     let notes = (archive.failures == FAILURES_BEFORE_STALLED)
-        .then(|| Note::warning(Reason::ArchiveFailing, sentence(&archive)));
+        .then(|| Event::warning(Reason::ArchiveFailing, sentence(&archive)));
     Recorded {
         again: Some(wait),
         fault: true,
-        notes: notes.into_iter().collect(),
+        events: notes.into_iter().collect(),
         ..store(o, draft.finish())
     }
 }

@@ -1,6 +1,7 @@
 //! After the end: what comes late is looked for, the finalizer goes, the session is archived where that is asked for, and the object
 //! goes when its time has come.
 
+use super::super::blocker::NotReady;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -13,7 +14,7 @@ use super::super::timing::Timing;
 use super::archive;
 use super::launch::under_way;
 use super::observed::{Observed, ProviderFacts, Readiness};
-use super::plan::{Effect, Note, Plan, Recorded};
+use super::plan::{Effect, Event, Plan, Recorded};
 use super::progress::apply;
 use super::stage::{Outline, Over};
 use super::view::store;
@@ -59,7 +60,7 @@ pub(super) fn decide(o: &Observed<'_>, over: Over<'_>) -> Plan {
     let archives = archive::until_due(spec, status, provider, over, o.now, o.timing);
     let next = match (archives, session_ref(Some(status))) {
         (Some(wait), Some(session)) => archive::decide(o, status, over, session, wait),
-        (Some(_), None) | (None, _) => look_again(o, over),
+        (Some(_), None) | (None, _) => poll_again(o, over),
     };
     next.due(expires)
 }
@@ -74,7 +75,7 @@ fn hand_over(o: &Observed<'_>, over: Over<'_>) -> Option<Plan> {
         .filter(|_| unknown && o.session.deleting.is_none() && !o.stopping)?;
     Some(match &o.readiness {
         Readiness::Unverified => Plan::act(Effect::VerifyCredentials),
-        Readiness::Blocked { again, .. } => Plan::wait(*again),
+        Readiness::NotReady(NotReady { again, .. }) => Plan::wait(*again),
         Readiness::NotGathered => Plan::wait(o.timing.recheck),
         Readiness::Ready(_) if !o.session.has_finalizer => Plan::act(Effect::AddFinalizer),
         Readiness::Ready(_) => Plan::act(Effect::Examine(SessionRef {
@@ -197,7 +198,7 @@ pub(super) fn missing(status: &CodeSessionStatus, provider: &ProviderFacts) -> V
 }
 
 /// How long until the ended session is looked at once more; `None` if it is not.
-pub(super) fn next_look(o: &Outline<'_>, over: Over<'_>) -> Option<Duration> {
+pub(super) fn next_poll(o: &Outline<'_>, over: Over<'_>) -> Option<Duration> {
     let status = o.status?;
     if archive::archive_pending(o.spec, status) || archive::done(status) {
         return None;
@@ -249,15 +250,15 @@ fn outline<'a>(o: &'a Observed<'_>) -> Outline<'a> {
         adopt: o.session.adopt.is_some(),
         in_flight: o.in_flight,
         looked_at: o
-            .looked_after_end
+            .polled_after_end
             .map(|begun| super::stage::wall_clock(o.now, o.uptime, begun)),
         now: o.now,
         timing: o.timing,
     }
 }
 
-fn look_again(o: &Observed<'_>, over: Over<'_>) -> Plan {
-    let (Some(left), Some(session)) = (next_look(&outline(o), over), session_ref(o.session.status))
+fn poll_again(o: &Observed<'_>, over: Over<'_>) -> Plan {
+    let (Some(left), Some(session)) = (next_poll(&outline(o), over), session_ref(o.session.status))
     else {
         return Plan::nothing();
     };
@@ -266,9 +267,11 @@ fn look_again(o: &Observed<'_>, over: Over<'_>) -> Plan {
     }
     match &o.readiness {
         _ if o.stopping => Plan::nothing(),
-        Readiness::Ready(_) => Plan::act(Effect::LookAgain(session)),
+        Readiness::Ready(_) => Plan::act(Effect::PollAgain(session)),
         Readiness::Unverified => Plan::act(Effect::VerifyCredentials),
-        Readiness::Blocked { again, .. } => Plan::wait((*again).max(o.timing.fault_wait_max)),
+        Readiness::NotReady(NotReady { again, .. }) => {
+            Plan::wait((*again).max(o.timing.fault_wait_max))
+        }
         Readiness::NotGathered => Plan::wait(o.timing.fault_wait_max),
     }
 }
@@ -382,7 +385,7 @@ fn reopen(o: &Observed<'_>, snapshot: &Snapshot) -> Recorded {
     message.completed_at = None;
     message.duration_seconds = None;
     let mut recorded = under_way(o, draft, phase);
-    recorded.notes.push(Note::normal(
+    recorded.events.push(Event::normal(
         Reason::Running,
         "the provider knows the session again: it is followed on",
     ));

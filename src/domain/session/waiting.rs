@@ -4,7 +4,7 @@ use super::archive;
 use super::gates::{GATES, Gate, Hold, until_launch_deadline};
 use super::launch::{self, waits_after_refusal};
 use super::observed::Observed;
-use super::plan::{Effect, Note, Plan};
+use super::plan::{Effect, Event, Plan};
 use super::stage::Over;
 use super::view::{IF_FOUND, earlier_attempt_open, pending_draft, waiting};
 use crate::api::{
@@ -44,7 +44,7 @@ fn held(o: &Observed<'_>, gate: Gate<'_>) -> Option<Plan> {
         Gate::Refused(refusal, again) => refused(o, refusal).again(again),
         Gate::Cancel(hold) => never_launched(o, SessionPhase::Cancelled, &hold),
         Gate::Expire(hold) => never_launched(o, SessionPhase::Expired, &hold)
-            .telling(Note::warning(hold.reason, hold.message)),
+            .with_event(Event::warning(hold.reason, hold.message)),
         Gate::Fail(hold) => fail(o, &hold),
         Gate::Act(effect) => Plan::act(effect),
         Gate::Rest(again) => Plan::nothing().no_later_than(again),
@@ -55,7 +55,7 @@ fn held(o: &Observed<'_>, gate: Gate<'_>) -> Option<Plan> {
 fn delete(o: &Observed<'_>) -> Plan {
     let mut plan = Plan::act(Effect::ReleaseFinalizer);
     if earlier_attempt_open(o) {
-        plan.notes.push(Note::warning(
+        plan.events.push(Event::warning(
             Reason::LaunchOutcomeUnknown,
             "deleted without knowing whether its first launch had arrived: a session may be running at the provider",
         ));
@@ -80,7 +80,7 @@ fn never_launched(o: &Observed<'_>, phase: SessionPhase, hold: &Hold) -> Plan {
             &message,
         );
         draft.end(phase, wanted, reason, &message);
-        return Plan::store(o, draft.finish()).telling(Note::warning(reason, message));
+        return Plan::store(o, draft.finish()).with_event(Event::warning(reason, message));
     }
     draft.set(
         SessionCondition::Launched,
@@ -103,7 +103,7 @@ fn fail(o: &Observed<'_>, hold: &Hold) -> Plan {
         &hold.message,
     );
     draft.end(SessionPhase::Error, false, hold.reason, &hold.message);
-    Plan::store(o, draft.finish()).telling(Note::warning(hold.reason, &hold.message))
+    Plan::store(o, draft.finish()).with_event(Event::warning(hold.reason, &hold.message))
 }
 
 fn refused(o: &Observed<'_>, refusal: &RefusalRecord) -> Plan {

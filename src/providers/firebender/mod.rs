@@ -80,7 +80,7 @@ impl ProviderType for Firebender {
         CAPABILITIES.into()
     }
 
-    fn offered_later(&self, _: &ProviderSpec) -> BTreeSet<Capability> {
+    fn not_yet_used(&self, _: &ProviderSpec) -> BTreeSet<Capability> {
         OFFERED_LATER.into()
     }
 

@@ -92,7 +92,7 @@ impl ProviderType for FlapjackType {
         CAPABILITIES.into()
     }
 
-    fn offered_later(&self, _: &ProviderSpec) -> BTreeSet<Capability> {
+    fn not_yet_used(&self, _: &ProviderSpec) -> BTreeSet<Capability> {
         OFFERED_LATER.into()
     }
 

@@ -137,8 +137,8 @@ impl Lifecycle {
         match self {
             // Finalizer, claim, launched, running, terminal, finalizer released.
             Self::Run | Self::AgentDeleted => promise(End::Phase(SessionPhase::Finished), 1..=1, 6),
-            // That it is archived.
-            Self::Archive => promise(End::Phase(SessionPhase::Finished), 1..=1, 7),
+            // That it is archived; and one in vain, if the user's change of the object overtakes it.
+            Self::Archive => promise(End::Phase(SessionPhase::Finished), 1..=1, 8),
             // That the key is refused, and that it no longer is: two more.
             Self::SecretRotated => promise(End::Phase(SessionPhase::Finished), 1..=1, 8),
             // Suspended, cancelled, and one in vain.

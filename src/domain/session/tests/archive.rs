@@ -119,7 +119,7 @@ fn a_failure_is_told_and_tried_again_after_a_growing_while() {
     given.desires(DesiredState::Archived);
     for tries in 1..=6 {
         let recorded = ToArchive(&mut given).answers("ours", down());
-        told.extend(recorded.notes.iter().map(|_| tries));
+        told.extend(recorded.events.iter().map(|_| tries));
         let wait = recorded.again.unwrap();
         waits.push(wait);
         given.is(
