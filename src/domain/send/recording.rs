@@ -437,7 +437,7 @@ mod tests {
             let mut moved = Duration::ZERO;
             assert_eq!(tape.sees(Saw::Fresh(None)), Do::Stop);
             let next = loop {
-                assert_eq!(tape.sees(Saw::Stop(answer())), Do::Look);
+                assert_eq!(tape.sees(Saw::Stop(answer())), Do::Poll);
                 let shown = match tape.uptime < moves {
                     true => Shown::Changed,
                     false => Shown::Unchanged,

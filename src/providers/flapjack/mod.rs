@@ -31,7 +31,7 @@ use crate::domain::ids::{AccountFingerprint, InstallationId, RunId, SessionId};
 use crate::domain::snapshot::{Links, RemotePhase, Snapshot};
 
 /// `Events` and `FollowUp` are what Flapjack offers and this adapter does not use yet.
-const CAPABILITIES: [Capability; 12] = [
+const CAPABILITIES: [Capability; 13] = [
     Capability::Prompt,
     Capability::Model,
     Capability::ModelParameters,

@@ -315,7 +315,7 @@ fn whatever_is_missing_is_looked_for_until_it_is_there() {
         given.pass();
         given.wait(seconds(60));
         let effect = given.pass().effect.unwrap();
-        assert!(matches!(effect, Effect::LookAgain(_)), "{what}: {effect:?}");
+        assert!(matches!(effect, Effect::PollAgain(_)), "{what}: {effect:?}");
         given.outcome(
             &effect,
             &Outcome::Examined {
