@@ -31,7 +31,7 @@ use crate::domain::ids::{AccountFingerprint, InstallationId, RunId, SessionId};
 use crate::domain::snapshot::{Links, RemotePhase, Snapshot};
 
 /// `Events` and `FollowUp` are what Flapjack offers and this adapter does not use yet.
-const CAPABILITIES: [Capability; 12] = [
+const CAPABILITIES: [Capability; 13] = [
     Capability::Prompt,
     Capability::Model,
     Capability::ModelParameters,
@@ -44,6 +44,7 @@ const CAPABILITIES: [Capability; 12] = [
     Capability::Archive,
     Capability::List,
     Capability::Templates,
+    Capability::Result,
 ];
 
 /// Documented in 2026: `…/messages`, `…/events` (read again and again, not streamed), `webhookUrl`.

@@ -30,7 +30,7 @@ use crate::providers::http::{Operation, judge_launch};
 use crate::providers::wire::{hint, link, next_page, raw_status};
 
 /// `BranchName` is not among them: Cursor's documentation dropped it between April and October 2026.
-pub(super) const CAPABILITIES: [Capability; 14] = [
+pub(super) const CAPABILITIES: [Capability; 15] = [
     Capability::Prompt,
     Capability::Model,
     Capability::ModelParameters,
@@ -43,6 +43,7 @@ pub(super) const CAPABILITIES: [Capability; 14] = [
     Capability::Archive,
     Capability::List,
     Capability::ListModels,
+    Capability::Result,
     Capability::Usage,
     Capability::Cost,
 ];
