@@ -183,7 +183,7 @@ pub struct TimingOptions {
     /// First waiting time after a refusal that somebody has to mend; it doubles up to an hour.
     #[arg(long, env = "CODEAGENT_REFUSAL_WAIT", default_value = "5m", value_name = "DURATION", value_parser = duration)]
     pub refusal_wait: Duration,
-    /// First waiting time after a passing fault; it doubles up to thirty times itself.
+    /// First waiting time after a transient fault; it doubles up to thirty times itself.
     #[arg(long, env = "CODEAGENT_FAULT_WAIT", default_value = "2s", value_name = "DURATION", value_parser = duration)]
     pub fault_wait: Duration,
     /// How often Secrets and prompt sources are read again while something waits for them.

@@ -122,19 +122,7 @@ pub async fn run_with(
     let installation = InstallationId::from_lease_uid(&lease_uid);
     let http = http_stack(&options, &timing)?.observed_by(Arc::new(metrics.clone()));
     let instance = std::env::var("HOSTNAME").unwrap_or_else(|_| "codeagent-operator".to_owned());
-    let (election, lead) = if options.election.leader_election {
-        let (election, lead) = Election::new(
-            client.clone(),
-            (&own_namespace, &options.lease_name),
-            lease_uid,
-            // A container that is started again keeps its Pod's name, and is another process.
-            format!("{instance}_{:08x}", rand::random::<u32>()),
-            options.election.times(),
-        );
-        (Some(election), lead)
-    } else {
-        (None, Lead::alone())
-    };
+    let (election, lead) = leadership(&options, &client, &own_namespace, lease_uid, &instance);
     let publisher = Publisher::new(client.clone(), "codeagents.dev/operator", instance);
     let settings = settings(&options, timing);
     let drain = settings.timing.post_timeout + Duration::from_secs(25);
@@ -167,6 +155,28 @@ pub async fn run_with(
         Ok(result) => Ok(result?),
         Err(panic) => std::panic::resume_unwind(panic.into_panic()),
     }
+}
+
+/// The election that this process takes part in, and whether it leads; without an election it always does.
+fn leadership(
+    options: &RunOptions,
+    client: &kube::Client,
+    namespace: &str,
+    lease_uid: String,
+    instance: &str,
+) -> (Option<Election>, Lead) {
+    if !options.election.leader_election {
+        return (None, Lead::alone());
+    }
+    let (election, lead) = Election::new(
+        client.clone(),
+        (namespace, &options.lease_name),
+        lease_uid,
+        // A container that is started again keeps its Pod's name, and is another process.
+        format!("{instance}_{:08x}", rand::random::<u32>()),
+        options.election.times(),
+    );
+    (Some(election), lead)
 }
 
 /// The HTTP stack of all providers.
@@ -248,7 +258,7 @@ async fn elect(
             result = &mut running => return result,
             () = lead.held() => {}
         }
-        tracing::info!("leads");
+        tracing::info!("acquired leadership");
         context.metrics.leads(true);
         running.await
     }

@@ -10,7 +10,6 @@ use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
-use jiff::Timestamp;
 use kube::ResourceExt;
 use kube_runtime::reflector::ObjectRef;
 
@@ -177,7 +176,7 @@ impl Admission {
     pub fn observe(&self, applicant: &Applicant<'_>, now: Duration) {
         let session = applicant.session;
         let rank = rank_of(session);
-        let phase = phase_of(session);
+        let phase = session.phase();
         let mut state = self.lock();
         if phase.is_terminal() {
             return state.leave(rank.uid());
@@ -206,7 +205,7 @@ impl Admission {
     /// The last pass over the session is over: reservations that no stored claim stands for are given back.
     pub fn settle(&self, session: &CodeSession, launching: bool) {
         let uid = session.uid().unwrap_or_default();
-        let phase = phase_of(session);
+        let phase = session.phase();
         let mut state = self.lock();
         if phase.is_terminal() {
             return state.leave(&uid);
@@ -424,7 +423,7 @@ fn position(index: usize) -> Option<i32> {
 
 /// What a stored session holds, whoever let it have it.
 fn holdings(session: &CodeSession) -> Vec<Resource> {
-    let slots = has_slot(phase_of(session)).then(|| slots_of(session));
+    let slots = has_slot(session.phase()).then(|| slots_of(session));
     let issue = open_claim(session).map(Resource::Issue);
     let branch = branch_in_use(session).map(Resource::Branch);
     slots.into_iter().chain(issue).chain(branch).collect()
@@ -432,7 +431,7 @@ fn holdings(session: &CodeSession) -> Vec<Resource> {
 
 /// The branch that an active session pushes to.
 fn branch_in_use(session: &CodeSession) -> Option<BranchKey> {
-    let active = has_slot(phase_of(session));
+    let active = has_slot(session.phase());
     let status = session.status.as_ref().filter(|_| active)?;
     BranchKey::of(
         session.metadata.namespace.as_deref()?,
@@ -448,11 +447,6 @@ pub fn slots_of(session: &CodeSession) -> Resource {
     }
 }
 
-fn phase_of(session: &CodeSession) -> SessionPhase {
-    let status = session.status.as_ref();
-    status.map(|status| status.phase).unwrap_or_default()
-}
-
 fn has_slot(phase: SessionPhase) -> bool {
     match phase {
         SessionPhase::Creating | SessionPhase::Running => true,
@@ -465,14 +459,9 @@ fn has_slot(phase: SessionPhase) -> bool {
 }
 
 fn rank_of(session: &CodeSession) -> Rank {
-    let created_at = session
-        .metadata
-        .creation_timestamp
-        .as_ref()
-        .map_or(Timestamp::UNIX_EPOCH, |time| time.0);
     Rank::new(
         session.spec.priority,
-        created_at,
+        session.created_at(),
         session.name_any(),
         session.uid().unwrap_or_default(),
     )

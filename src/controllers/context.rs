@@ -24,7 +24,7 @@ use crate::api::ProviderKind;
 use crate::api::ProviderSpec;
 use crate::domain::endpoint::EndpointHost;
 use crate::domain::ids::InstallationId;
-use crate::domain::offer::Offer;
+use crate::domain::remote::ProviderCapabilities;
 use crate::domain::session::ProviderFacts;
 use crate::domain::timing::Timing;
 use crate::providers::contract::ProviderType;
@@ -78,7 +78,7 @@ pub struct Shared {
     /// How the operator is set up.
     pub settings: Settings,
     /// What the providers of this installation can do.
-    pub offers: Vec<Offer>,
+    pub installed: Vec<ProviderCapabilities>,
     /// The HTTP stack of all providers.
     pub http: HttpStack,
     /// This installation.
@@ -164,7 +164,7 @@ impl Context {
             started,
             started_at: Timestamp::now(),
             namespaces: Namespaces::default(),
-            offers: Registry::offers(&settings.providers),
+            installed: Registry::capabilities(&settings.providers),
             client,
             settings,
             http,
@@ -220,7 +220,7 @@ impl Shared {
             kind: provider.kind(),
             api_version: provider.api_version(spec),
             recovery: provider.recovery(spec),
-            stop_shown: provider.stop_shown(spec),
+            cancel_visibility: provider.cancel_visibility(spec),
             capabilities: provider.capabilities(spec),
         })
     }

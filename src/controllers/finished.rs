@@ -12,6 +12,7 @@ use uuid::Uuid;
 use crate::api::{ADOPT_ANNOTATION, CodeAgent, CodeSession, DeletionPolicy, FINALIZER, SendState};
 use crate::domain::ids::{AccountFingerprint, LaunchKey};
 use crate::domain::orphan::KnownLaunch;
+use crate::domain::session::deletion_policy_of;
 use crate::runtime::cache::{Cached, Names, Never, Record};
 
 /// A CodeSession with which nothing is left to do.
@@ -132,12 +133,7 @@ impl Finished {
 
 /// Whether the provider session of this CodeSession is left running on purpose when it is deleted.
 pub fn released(session: &CodeSession) -> bool {
-    let recorded = session
-        .status
-        .as_ref()
-        .and_then(|status| status.effective.as_ref())
-        .map(|effective| effective.deletion_policy);
-    session.spec.deletion_policy.or(recorded) == Some(DeletionPolicy::Orphan)
+    deletion_policy_of(&session.spec, session.status.as_ref()) == DeletionPolicy::Orphan
 }
 
 impl Record for Finished {

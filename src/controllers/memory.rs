@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::connection::links::Linked;
 use crate::domain::ids::ClaimId;
-use crate::domain::session::{Look, Lookups, Preflight};
+use crate::domain::session::{BaselineRead, Lookups, Poll};
 use crate::runtime::lock::lock;
 
 /// What is remembered of one session.
@@ -16,20 +16,22 @@ pub struct Remembered {
     pub claim: Option<(Option<ClaimId>, Duration)>,
     /// When this process first saw that the object is being deleted.
     pub deletion: Option<Duration>,
-    /// What looks for that claim have shown.
+    /// What lookups of that claim have shown.
     pub lookups: Lookups,
-    /// The newest look at the session.
-    pub look: Option<Look>,
+    /// The newest poll of the session.
+    pub poll: Option<Poll>,
     /// When a stop was last sent.
     pub last_stop: Option<Duration>,
     /// Whether the provider has taken a stop.
     pub stop_taken: bool,
-    /// When this process last began to look at the ended session.
-    pub looked_after_end: Option<Duration>,
+    /// When this process last began to poll the ended session.
+    pub polled_after_end: Option<Duration>,
+    /// When the session, which is over, is polled next.
+    pub next_poll: Option<Duration>,
     /// Passing faults in a row.
     pub faults: i32,
-    /// The newest look before a launch.
-    pub preflight: Option<Preflight>,
+    /// The newest baseline that was read.
+    pub baseline_read: Option<BaselineRead>,
     /// Whether a launch of this session is under way in this process.
     pub in_flight: bool,
     /// The connection it uses.
@@ -60,6 +62,15 @@ impl Memory {
     /// Begins to remember the session with this uid, if it is not remembered yet, and changes what is.
     pub fn begin<T>(&self, uid: &str, change: impl FnOnce(&mut Remembered) -> T) -> T {
         change(self.lock().entry(uid.to_owned()).or_default())
+    }
+
+    /// When, by uptime, the session with this uid, which is over, is looked at next: `None` if nothing is remembered of it, zero if
+    /// that is not known.
+    pub fn next_poll(&self, uid: &str) -> Option<Duration> {
+        let sessions = self.lock();
+        sessions
+            .get(uid)
+            .map(|known| known.next_poll.unwrap_or_default())
     }
 
     /// Changes what is remembered of the session with this uid. Of one that was forgotten meanwhile nothing is remembered anew:

@@ -24,7 +24,7 @@ use crate::api::CodeSession;
 use crate::domain::ids::AccountFingerprint;
 use crate::domain::remote::{ErrorClass, PageToken, ProviderError, SessionRef};
 use crate::domain::requeue::{jittered, poll_interval};
-use crate::domain::session::Look;
+use crate::domain::session::Poll;
 use crate::domain::snapshot::{RemotePhase, Snapshot};
 use crate::domain::timing::Timing;
 use crate::providers::contract::{ItemDetail, Provider};
@@ -39,7 +39,7 @@ const MOST_PAGES: usize = 20;
 /// A session that only hints are known of is looked at after this many of the longest intervals.
 const SLOW_ROUND: u32 = 4;
 /// Looks of one connection that are in flight at once.
-const LOOKS: usize = 6;
+const POLLS: usize = 6;
 
 /// A session to follow.
 #[derive(Clone)]
@@ -132,7 +132,7 @@ enum Next {
     Over,
     /// These are looked at, and then the clock tells; `None` while every look that may be in flight is.
     Start {
-        looks: Vec<Followed>,
+        polls: Vec<Followed>,
         list: Vec<Covered>,
         wait: Option<Duration>,
     },
@@ -158,7 +158,7 @@ enum Shown {
 
 /// What became of a call.
 enum Done {
-    Look(Box<(Followed, Duration, Result<Snapshot, ProviderError>)>),
+    Poll(Box<(Followed, Duration, Result<Snapshot, ProviderError>)>),
     List {
         covered: Vec<Covered>,
         shown: HashMap<String, Shown>,
@@ -271,7 +271,7 @@ impl Poller {
         let wait = first.map(|first| first.saturating_duration_since(now));
         if wait.is_none_or(|wait| !wait.is_zero()) {
             return Next::Start {
-                looks: Vec::new(),
+                polls: Vec::new(),
                 list: Vec::new(),
                 wait,
             };
@@ -302,7 +302,7 @@ impl Poller {
         if listed.len() == 1 {
             alone.append(&mut listed);
         }
-        let most = if group.suspected { 1 } else { LOOKS };
+        let most = if group.suspected { 1 } else { POLLS };
         let room = most.saturating_sub(in_flight);
         let held_back = alone.len() > room;
         alone.truncate(room);
@@ -317,7 +317,7 @@ impl Poller {
             })
         };
         let list: Vec<Covered> = listed.iter().filter_map(&mut take).collect();
-        let looks = alone
+        let polls = alone
             .iter()
             .filter_map(&mut take)
             .map(|covered| covered.followed)
@@ -329,7 +329,7 @@ impl Poller {
             .map(|member| member.next.saturating_duration_since(now))
             .min();
         Next::Start {
-            looks,
+            polls,
             list,
             wait: if held_back { None } else { later },
         }
@@ -398,7 +398,7 @@ impl Poller {
         match &result {
             Ok(_) => accounts.worked(key),
             Err(error) => {
-                tracing::debug!(session = %followed.session.session_id, class = error.class.as_str(), "a look failed");
+                tracing::debug!(session = %followed.session.session_id, class = error.class.as_str(), "a poll failed");
                 let refused = matches!(
                     error.class,
                     ErrorClass::Unauthorized | ErrorClass::Forbidden
@@ -410,10 +410,10 @@ impl Poller {
             }
         }
         let news = self.0.parts.memory.change(&followed.uid, |remembered| {
-            let before = remembered.look.as_ref();
-            let news = before.is_none_or(|look| !look.shows(&result));
+            let before = remembered.poll.as_ref();
+            let news = before.is_none_or(|poll| !poll.shows(&result));
             let account = followed.account.clone();
-            remembered.look = Some(Look::after(before, begun, result, account));
+            remembered.poll = Some(Poll::after(before, begun, result, account));
             news
         });
         if news || pressing {
@@ -425,8 +425,8 @@ impl Poller {
     /// running, moves nothing in a list.
     fn runs(&self, uid: &str) -> bool {
         self.0.parts.memory.change(uid, |remembered| {
-            remembered.look.as_ref().is_some_and(|look| {
-                look.result
+            remembered.poll.as_ref().is_some_and(|poll| {
+                poll.result
                     .as_ref()
                     .is_ok_and(|snapshot| snapshot.phase == RemotePhase::Running)
             })
@@ -436,8 +436,8 @@ impl Poller {
     /// What a call that has ended says.
     fn settle(&self, key: &ConnectionKey, done: Done) {
         match done {
-            Done::Look(look) => {
-                let (followed, begun, result) = *look;
+            Done::Poll(poll) => {
+                let (followed, begun, result) = *poll;
                 let outage = result.as_ref().err().filter(|error| is_outage(error));
                 self.confirm_outage(key, begun, outage);
                 self.deposit(key, &followed, begun, result);
@@ -495,7 +495,7 @@ impl Poller {
                 group.suspected = is_outage(error);
                 tracing::debug!(
                     class = error.class.as_str(),
-                    "a list failed: sessions are looked at one by one"
+                    "a list failed: sessions are polled one by one"
                 );
             }
         }
@@ -544,7 +544,7 @@ impl Poller {
         tracing::error!(
             error = broken_off(error),
             list,
-            "a look at sessions broke off; it is repeated"
+            "a poll broke off; it is repeated"
         );
         let timing = &self.0.parts.timing;
         let again = Instant::now() + timing.fault_wait_min;
@@ -616,10 +616,10 @@ async fn run(poller: Poller, key: ConnectionKey, wake: Arc<Notify>) {
         let in_flight = calls.len() - listing.len();
         let wait = match poller.next(&key, in_flight, !listing.is_empty()) {
             Next::Over => return,
-            Next::Start { looks, list, wait } => {
-                for followed in looks {
+            Next::Start { polls, list, wait } => {
+                for followed in polls {
                     let uid = followed.uid.clone();
-                    let call = calls.spawn(look(poller.clone(), followed));
+                    let call = calls.spawn(poll(poller.clone(), followed));
                     subjects.insert(call.id(), vec![uid]);
                 }
                 if !list.is_empty() {
@@ -657,16 +657,16 @@ async fn run(poller: Poller, key: ConnectionKey, wake: Arc<Notify>) {
     }
 }
 
-async fn look(poller: Poller, followed: Followed) -> Done {
+async fn poll(poller: Poller, followed: Followed) -> Done {
     let lane = if followed.urgent {
         Lane::Stop
     } else {
-        Lane::Look
+        Lane::Read
     };
     let provider = Arc::clone(followed.attached.in_lane(lane));
     let begun = poller.uptime();
     let result = provider.get(&followed.session).await;
-    Done::Look(Box::new((followed, begun, result)))
+    Done::Poll(Box::new((followed, begun, result)))
 }
 
 /// Reads the list until it has shown all of `covered`, or ends.
@@ -678,7 +678,7 @@ async fn read_list(poller: Poller, covered: Vec<Covered>) -> Done {
     let mut shown = HashMap::new();
     let (mut hints, mut failure) = (false, None);
     let urgent = covered.iter().any(|one| one.followed.urgent);
-    let lane = if urgent { Lane::Stop } else { Lane::Look };
+    let lane = if urgent { Lane::Stop } else { Lane::Read };
     let provider: Option<Arc<dyn Provider>> = covered
         .first()
         .map(|one| Arc::clone(one.followed.attached.in_lane(lane)));
@@ -835,7 +835,7 @@ mod tests {
             next.await.expect("a look shows something").unwrap().name
         }
 
-        fn looks(&self) -> usize {
+        fn polls(&self) -> usize {
             lock(&self.provider.looked_at).len()
         }
     }
@@ -864,16 +864,16 @@ mod tests {
         for _ in 0..3 {
             leads(false);
             tokio::time::sleep(Duration::from_millis(100)).await;
-            let before = world.looks();
+            let before = world.polls();
             tokio::time::sleep(Duration::from_millis(100)).await;
             assert_eq!(
-                world.looks(),
+                world.polls(),
                 before,
                 "nobody is looked at without the lead"
             );
             leads(true);
             let later = async {
-                while world.looks() == before {
+                while world.polls() == before {
                     tokio::time::sleep(Duration::from_millis(5)).await;
                 }
             };
@@ -929,8 +929,8 @@ mod tests {
             seen.sort();
             assert_eq!(seen, ["a", "b", "c"], "{class:?}");
             for name in ["a", "b", "c"] {
-                let look = world.poller.0.parts.memory.of(name).look.unwrap();
-                assert!(look.result.is_ok(), "{class:?}: {:?}", look.result);
+                let poll = world.poller.0.parts.memory.of(name).poll.unwrap();
+                assert!(poll.result.is_ok(), "{class:?}: {:?}", poll.result);
             }
         }
     }
@@ -949,7 +949,7 @@ mod tests {
         for _ in 0..50 {
             world.triggered().await;
         }
-        assert!(world.looks() < 25, "{} looks", world.looks());
+        assert!(world.polls() < 25, "{} looks", world.polls());
     }
 
     #[tokio::test]
@@ -967,14 +967,14 @@ mod tests {
         world.triggered().await;
         world.follow("urgent", true);
         world.poller.nudge("urgent");
-        let before = world.looks();
+        let before = world.polls();
         let mut passed = 0;
         while world.triggered().await != "urgent" {
             passed += 1;
         }
-        assert!(passed <= 2 * LOOKS, "{passed} went before, {before} looks");
+        assert!(passed <= 2 * POLLS, "{passed} went before, {before} looks");
         let most = world.provider.in_flight.1.load(Ordering::SeqCst);
-        assert!((2..=LOOKS).contains(&most), "{most} in flight");
+        assert!((2..=POLLS).contains(&most), "{most} in flight");
     }
 
     /// A list that shows everything replaces the looks; what it does not show takes one.

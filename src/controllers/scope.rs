@@ -16,7 +16,7 @@ use super::error::Chain;
 use super::finished::Finished;
 use super::metrics::Controller;
 use super::orphans::DeletedSession;
-use crate::api::{CodeAgent, CodeSession, SessionPhase};
+use crate::api::{CodeAgent, CodeSession};
 use crate::domain::session::is_looked_for;
 use crate::domain::template::Seen as SeenTemplate;
 use crate::runtime::cache::{Cache, Change, Kept};
@@ -116,7 +116,7 @@ impl Scope {
     pub(super) fn doubt_template(&self, namespace: &str, name: &str) {
         let reference = ObjectRef::new(name).within(namespace);
         if let Some(uid) = self.agents.get(&reference).and_then(|agent| agent.uid()) {
-            self.change_template(&uid, |seen| seen.look = None);
+            self.change_template(&uid, |seen| seen.lookup = None);
         }
         self.agent_queue.push(reference);
     }
@@ -162,16 +162,20 @@ impl Scope {
         });
     }
 
-    /// Whether something of a session that is over may still be looked for.
+    /// Whether something of a session that is over may still be looked for; if so, that is remembered until it is known.
     fn is_looked_for(&self, finished: &Finished) -> bool {
-        finished.completed_at().is_some_and(|completed| {
+        let looked_for = finished.completed_at().is_some_and(|completed| {
             is_looked_for(
                 finished.is_lost(),
                 completed,
                 Timestamp::now(),
                 self.context.timing(),
             )
-        })
+        });
+        if looked_for {
+            self.context.memory.begin(&finished.uid(), |_| ());
+        }
+        looked_for
     }
 
     /// What a change of a session brings with it.
@@ -281,12 +285,12 @@ impl Scope {
         let before = self
             .sessions
             .look(&ObjectRef::from_obj(session.as_ref()), |kept| {
-                kept.whole().map(|before| phase_of(before))
+                kept.whole().map(|before| before.phase())
             })
             .flatten();
         self.sessions.store(session);
         self.note_session(session);
-        if before != Some(phase_of(session)) {
+        if before != Some(session.phase()) {
             self.look_at_agent_of(session);
         }
     }
@@ -360,7 +364,7 @@ impl Scope {
     fn wake_sessions(&self, agent: &CodeAgent) {
         let namespace = agent.namespace().unwrap_or_default();
         for session in self.sessions.group(&namespace, &agent.name_any()) {
-            if !phase_of(&session).is_terminal() {
+            if !session.phase().is_terminal() {
                 self.session_queue.push(ObjectRef::from_obj(&*session));
             }
         }
@@ -374,11 +378,6 @@ impl Scope {
     }
 }
 
-fn phase_of(session: &CodeSession) -> SessionPhase {
-    let status = session.status.as_ref();
-    status.map(|status| status.phase).unwrap_or_default()
-}
-
 /// Whether the agent of a session has something to do with the change: its counts, its template's users, what it has seen of its
 /// launches.
 fn counts_differ(before: Option<&Kept<CodeSession>>, now: &CodeSession) -> bool {
@@ -389,7 +388,7 @@ fn counts_differ(before: Option<&Kept<CodeSession>>, now: &CodeSession) -> bool 
         let record = session.status.as_ref()?.launch.as_ref()?;
         Some((record.state, record.claim_id.clone()))
     };
-    phase_of(before) != phase_of(now)
+    before.phase() != now.phase()
         || launch(before) != launch(now)
         || before.meta().deletion_timestamp.is_some() != now.meta().deletion_timestamp.is_some()
 }

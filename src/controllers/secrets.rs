@@ -10,7 +10,7 @@ use kube::{Client, ResourceExt};
 use zeroize::Zeroizing;
 
 use crate::api::{ALLOWED_HOSTS_ANNOTATION, CREDENTIAL_LABEL, PROMPT_LABEL, Reason, TextSource};
-use crate::domain::effective::{Fault, Objection};
+use crate::domain::blocker::{Blocker, Cause};
 use crate::domain::endpoint::EndpointHost;
 use crate::providers::contract::API_KEY;
 use crate::providers::credential::Credential;
@@ -34,23 +34,23 @@ impl Purpose {
 }
 
 /// What we took from a Secret.
-pub struct MarkedSecret {
+pub struct LabelledSecret {
     name: String,
     values: HashMap<String, Zeroizing<Vec<u8>>>,
     allowed_hosts: Vec<EndpointHost>,
 }
 
-impl MarkedSecret {
+impl LabelledSecret {
     /// The credential: the value of `key` as the API key, and `further` under their own names.
     ///
     /// # Errors
     /// If one is missing or is not text.
-    pub fn credential(&self, key: &str, further: &[&'static str]) -> Result<Credential, Objection> {
+    pub fn credential(&self, key: &str, further: &[&'static str]) -> Result<Credential, Blocker> {
         let mut credential = Credential::new();
         // Where a provider has keys of its own and no API key, the API key may be absent.
         match self.text(key) {
             Ok(value) => credential = credential.with(API_KEY, value),
-            Err(objection) if further.is_empty() => return Err(objection),
+            Err(blocker) if further.is_empty() => return Err(blocker),
             Err(_) => {}
         }
         for name in further {
@@ -69,12 +69,12 @@ impl MarkedSecret {
         &self.name
     }
 
-    fn text(&self, key: &str) -> Result<&str, Objection> {
+    fn text(&self, key: &str) -> Result<&str, Blocker> {
         let name = &self.name;
-        let missing = |what: &str| Objection {
+        let missing = |what: &str| Blocker {
             reason: Reason::SecretKeyMissing,
             message: format!("the Secret {name} {what} {key}: add it"),
-            fault: Fault::Surroundings,
+            cause: Cause::Environment,
         };
         let bytes = self.values.get(key).ok_or_else(|| missing("has no key"))?;
         let text = std::str::from_utf8(bytes)
@@ -91,7 +91,7 @@ impl MarkedSecret {
 #[derive(Clone, Debug, PartialEq)]
 pub enum SourceError {
     /// It is not there, or not as it must be: somebody has to mend it.
-    Unusable(Objection),
+    Unusable(Blocker),
     /// It could not be read: why, for people. That passes by itself, or by a permission.
     Unreadable(String),
 }
@@ -103,7 +103,7 @@ pub type NoSource = (SourceError, Duration);
 pub struct Sources {
     client: Client,
     /// By namespace, name and purpose.
-    secrets: SharedReads<(String, String, Purpose), Arc<MarkedSecret>, SourceError>,
+    secrets: SharedReads<(String, String, Purpose), Arc<LabelledSecret>, SourceError>,
     /// By namespace, name and key of a ConfigMap.
     texts: SharedReads<(String, String, String), Arc<str>, SourceError>,
 }
@@ -123,7 +123,11 @@ impl Sources {
     ///
     /// # Errors
     /// If it is not there, not labelled as a credential, or could not be read.
-    pub async fn secret(&self, namespace: &str, name: &str) -> Result<Arc<MarkedSecret>, NoSource> {
+    pub async fn secret(
+        &self,
+        namespace: &str,
+        name: &str,
+    ) -> Result<Arc<LabelledSecret>, NoSource> {
         self.secret_for(Purpose::Credential, namespace, name).await
     }
 
@@ -132,7 +136,7 @@ impl Sources {
         purpose: Purpose,
         namespace: &str,
         name: &str,
-    ) -> Result<Arc<MarkedSecret>, NoSource> {
+    ) -> Result<Arc<LabelledSecret>, NoSource> {
         let at = (namespace.to_owned(), name.to_owned(), purpose);
         self.secrets
             .get(at, self.read_secret(purpose, namespace, name))
@@ -144,13 +148,13 @@ impl Sources {
         purpose: Purpose,
         namespace: &str,
         name: &str,
-    ) -> Result<Arc<MarkedSecret>, SourceError> {
+    ) -> Result<Arc<LabelledSecret>, SourceError> {
         let api: Api<Secret> = Api::namespaced(self.client.clone(), namespace);
         let refuse = |reason, message| {
-            Err(SourceError::Unusable(Objection {
+            Err(SourceError::Unusable(Blocker {
                 reason,
                 message,
-                fault: Fault::Surroundings,
+                cause: Cause::Environment,
             }))
         };
         let Some(secret) = api
@@ -200,7 +204,7 @@ impl Sources {
             .unwrap_or_default()
             .into_iter()
             .map(|(key, value)| (key, Zeroizing::new(value.0)));
-        Ok(Arc::new(MarkedSecret {
+        Ok(Arc::new(LabelledSecret {
             name: name.to_owned(),
             values: values.collect(),
             allowed_hosts,
@@ -234,7 +238,7 @@ impl Sources {
                     .await?;
                 let text = match secret.text(&reference.key) {
                     Ok(text) => checked(text),
-                    Err(objection) => Err(no_prompt(objection.message)),
+                    Err(blocker) => Err(no_prompt(blocker.message)),
                 };
                 text.map(Arc::from)
                     .map_err(|error| (error, self.secrets.keep()))
@@ -274,10 +278,10 @@ impl Sources {
 }
 
 fn no_prompt(message: String) -> SourceError {
-    SourceError::Unusable(Objection {
+    SourceError::Unusable(Blocker {
         reason: Reason::PromptUnavailable,
         message,
-        fault: Fault::Surroundings,
+        cause: Cause::Environment,
     })
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 
 use super::remote::{Account, Capability, Recovery};
-use super::status::{clip, said, whole_seconds};
+use super::status::{clip, new_condition, whole_seconds};
 use super::template::TemplateHealth;
 use crate::api::{
     AccountStatus, AgentCondition, CodeAgentStatus, Condition, ConditionStatus, Guarantee,
@@ -126,7 +126,7 @@ pub fn status(
 }
 
 /// The new status of a CodeAgent that is being deleted: what it waits for, and else what was last said.
-pub fn leaving(
+pub fn deleting_status(
     stored: &CodeAgentStatus,
     generation: i64,
     template: Option<TemplateStatus>,
@@ -153,7 +153,7 @@ pub fn leaving(
         (AgentCondition::Stalled, ConditionStatus::False, ""),
     ];
     for (kind, holds, message) in verdicts {
-        let new = said(
+        let new = new_condition(
             &status.conditions,
             kind.as_str(),
             (holds, *reason, message),
@@ -236,95 +236,54 @@ fn guarantee(recovery: Recovery, status: &CodeAgentStatus, findings: &Findings) 
     }
 }
 
+/// Status, reason and message of a condition.
+type Verdict<'a> = (ConditionStatus, Reason, &'a str);
+
 fn conditions(
     status: &CodeAgentStatus,
     generation: i64,
     findings: &Findings,
     now: Timestamp,
 ) -> Vec<Condition> {
-    use ConditionStatus::{False, True, Unknown};
-    type Verdict<'a> = (ConditionStatus, Reason, &'a str);
-    let (credentials, reachable, reconciling, stalled): (
-        Verdict<'_>,
-        Verdict<'_>,
-        Verdict<'_>,
-        Verdict<'_>,
-    ) = match &findings.health {
-        Health::Accepted(_) => {
-            let (reconciling, stalled) = match &findings.template_health {
-                _ if findings.launches_held.is_some() => {
-                    let (reason, message) = findings
-                        .launches_held
-                        .as_ref()
-                        .map_or((Reason::Ready, ""), |(reason, why)| (*reason, why.as_str()));
-                    ((False, reason, ""), (True, reason, message))
-                }
-                TemplateHealth::NotNeeded | TemplateHealth::Ready => {
-                    ((False, Reason::Ready, ""), (False, Reason::Ready, ""))
-                }
-                TemplateHealth::Pending { reason, message } => {
-                    ((True, *reason, message.as_str()), (False, *reason, ""))
-                }
-                TemplateHealth::Refused { message, .. } => (
-                    (False, Reason::TemplateRefused, ""),
-                    (True, Reason::TemplateRefused, message.as_str()),
-                ),
+    AgentCondition::ALL
+        .iter()
+        .map(|kind| {
+            let verdict = match kind {
+                AgentCondition::Ready => ready(findings),
+                AgentCondition::CredentialsValid => credentials_valid(&findings.health),
+                AgentCondition::ProviderReachable => provider_reachable(findings),
+                AgentCondition::Reconciling => reconciling(findings),
+                AgentCondition::Stalled => stalled(findings),
             };
-            (
-                (True, Reason::CredentialsAccepted, ""),
-                (
-                    True,
-                    Reason::ProviderAnswers,
-                    findings.clock.as_deref().unwrap_or_default(),
-                ),
-                reconciling,
-                stalled,
-            )
-        }
-        Health::Unreachable {
-            reason,
-            message,
-            account,
-        } => (
-            match account {
-                Some(_) => (True, Reason::CredentialsAccepted, ""),
-                None => (Unknown, *reason, ""),
-            },
-            (False, *reason, message),
-            (True, *reason, message),
-            (False, *reason, ""),
-        ),
-        Health::Refused { message } => (
-            (False, Reason::CredentialsInvalid, message),
-            (True, Reason::ProviderAnswers, ""),
-            (False, Reason::CredentialsInvalid, ""),
-            (True, Reason::CredentialsInvalid, message),
-        ),
-        Health::Unusable { reason, message } => (
-            (Unknown, *reason, message),
-            (Unknown, *reason, ""),
-            (False, *reason, ""),
-            (True, *reason, message),
-        ),
-    };
-    let ready: Verdict<'_> = match (&findings.health, &findings.launches_held) {
+            new_condition(&status.conditions, kind.as_str(), verdict, generation, now)
+        })
+        .collect()
+}
+
+/// Whether a session can start.
+fn ready(findings: &Findings) -> Verdict<'_> {
+    match (&findings.health, &findings.launches_held) {
         (Health::Accepted(_), _) if findings.suspended => (
-            False,
+            ConditionStatus::False,
             Reason::AgentSuspended,
             "suspended: running sessions go on, no new one starts",
         ),
-        (Health::Accepted(_), Some((reason, message))) => (False, *reason, message.as_str()),
+        (Health::Accepted(_), Some((reason, message))) => {
+            (ConditionStatus::False, *reason, message)
+        }
         (Health::Accepted(_), None) => match &findings.template_health {
             TemplateHealth::NotNeeded
             | TemplateHealth::Ready
             | TemplateHealth::Refused { usable: true, .. } => {
-                (True, Reason::Ready, "sessions can start")
+                (ConditionStatus::True, Reason::Ready, "sessions can start")
             }
-            TemplateHealth::Pending { reason, message } => (False, *reason, message.as_str()),
+            TemplateHealth::Pending { reason, message } => {
+                (ConditionStatus::False, *reason, message)
+            }
             TemplateHealth::Refused {
                 message,
                 usable: false,
-            } => (False, Reason::TemplateRefused, message.as_str()),
+            } => (ConditionStatus::False, Reason::TemplateRefused, message),
         },
         (
             Health::Unreachable {
@@ -332,20 +291,89 @@ fn conditions(
             }
             | Health::Unusable { reason, message },
             _,
-        ) => (False, *reason, message.as_str()),
-        (Health::Refused { message }, _) => (False, Reason::CredentialsInvalid, message.as_str()),
-    };
-    AgentCondition::ALL
-        .iter()
-        .map(|kind| {
-            let verdict = match kind {
-                AgentCondition::Ready => ready,
-                AgentCondition::CredentialsValid => credentials,
-                AgentCondition::ProviderReachable => reachable,
-                AgentCondition::Reconciling => reconciling,
-                AgentCondition::Stalled => stalled,
-            };
-            said(&status.conditions, kind.as_str(), verdict, generation, now)
-        })
-        .collect()
+        ) => (ConditionStatus::False, *reason, message),
+        (Health::Refused { message }, _) => {
+            (ConditionStatus::False, Reason::CredentialsInvalid, message)
+        }
+    }
+}
+
+/// Whether the provider accepts the key. A key that was accepted stays so while the provider cannot be reached.
+fn credentials_valid(health: &Health) -> Verdict<'_> {
+    match health {
+        Health::Accepted(_)
+        | Health::Unreachable {
+            account: Some(_), ..
+        } => (ConditionStatus::True, Reason::CredentialsAccepted, ""),
+        Health::Unreachable {
+            reason,
+            account: None,
+            ..
+        } => (ConditionStatus::Unknown, *reason, ""),
+        Health::Refused { message } => {
+            (ConditionStatus::False, Reason::CredentialsInvalid, message)
+        }
+        Health::Unusable { reason, message } => (ConditionStatus::Unknown, *reason, message),
+    }
+}
+
+/// Whether the provider answers, and how far its clock is from ours where that is too far.
+fn provider_reachable(findings: &Findings) -> Verdict<'_> {
+    match &findings.health {
+        Health::Accepted(_) => (
+            ConditionStatus::True,
+            Reason::ProviderAnswers,
+            findings.clock.as_deref().unwrap_or_default(),
+        ),
+        Health::Refused { .. } => (ConditionStatus::True, Reason::ProviderAnswers, ""),
+        Health::Unreachable {
+            reason, message, ..
+        } => (ConditionStatus::False, *reason, message),
+        Health::Unusable { reason, .. } => (ConditionStatus::Unknown, *reason, ""),
+    }
+}
+
+/// Whether it is on its way by itself.
+fn reconciling(findings: &Findings) -> Verdict<'_> {
+    match (&findings.health, &findings.launches_held) {
+        (Health::Accepted(_), Some((reason, _))) => (ConditionStatus::False, *reason, ""),
+        (Health::Accepted(_), None) => match &findings.template_health {
+            TemplateHealth::NotNeeded | TemplateHealth::Ready => {
+                (ConditionStatus::False, Reason::Ready, "")
+            }
+            TemplateHealth::Pending { reason, message } => {
+                (ConditionStatus::True, *reason, message)
+            }
+            TemplateHealth::Refused { .. } => (ConditionStatus::False, Reason::TemplateRefused, ""),
+        },
+        (
+            Health::Unreachable {
+                reason, message, ..
+            },
+            _,
+        ) => (ConditionStatus::True, *reason, message),
+        (Health::Refused { .. }, _) => (ConditionStatus::False, Reason::CredentialsInvalid, ""),
+        (Health::Unusable { reason, .. }, _) => (ConditionStatus::False, *reason, ""),
+    }
+}
+
+/// Whether somebody has to correct something.
+fn stalled(findings: &Findings) -> Verdict<'_> {
+    match (&findings.health, &findings.launches_held) {
+        (Health::Accepted(_), Some((reason, message))) => (ConditionStatus::True, *reason, message),
+        (Health::Accepted(_), None) => match &findings.template_health {
+            TemplateHealth::NotNeeded | TemplateHealth::Ready => {
+                (ConditionStatus::False, Reason::Ready, "")
+            }
+            TemplateHealth::Pending { reason, .. } => (ConditionStatus::False, *reason, ""),
+            TemplateHealth::Refused { message, .. } => {
+                (ConditionStatus::True, Reason::TemplateRefused, message)
+            }
+        },
+        (Health::Unreachable { reason, .. }, _) => (ConditionStatus::False, *reason, ""),
+        (Health::Refused { message }, _) => {
+            (ConditionStatus::True, Reason::CredentialsInvalid, message)
+        }
+        (Health::Unusable { reason, message }, _) => (ConditionStatus::True, *reason, message),
+    }
 }

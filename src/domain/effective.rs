@@ -1,33 +1,13 @@
 //! What agent and session together come to: settings resolved leaf by leaf, and what speaks against them.
 
+use super::blocker::{Blocker, Cause};
 use super::ids::InstallationId;
 use super::marker::Marker;
-use super::offer::{Offer, cannot};
-use super::remote::Capability;
+use super::remote::{Capability, ProviderCapabilities, unsupported_message};
 use crate::api::{
     AUTO_MODEL, CodeAgentSpec, CodeSessionSpec, Credentials, Effective, EffectiveProvider,
-    KeyReference, ModelSpec, PullRequestSpec, Reason,
+    ModelSpec, PullRequestSpec, Reason,
 };
-
-/// Something that keeps a session from being launched.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Objection {
-    /// Why, as one word.
-    pub reason: Reason,
-    /// Why, for the person who applied the manifest, and what to do.
-    pub message: String,
-    /// Whose mistake it is.
-    pub fault: Fault,
-}
-
-/// Whose mistake something is: decides whether the session can still be mended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fault {
-    /// The session's own fields, which never change: it ends.
-    Session,
-    /// The CodeAgent, a Secret, the account: the session waits until it is mended.
-    Surroundings,
-}
 
 /// Which Secret a session takes its credentials from.
 pub fn credentials<'a>(session: &'a CodeSessionSpec, agent: &'a CodeAgentSpec) -> &'a Credentials {
@@ -89,10 +69,7 @@ pub fn resolve(
             spec: agent.provider.clone(),
             endpoint: endpoint.to_owned(),
         },
-        credentials_ref: KeyReference {
-            name: secret.name.clone(),
-            key: secret.key.clone(),
-        },
+        credentials_ref: secret.into(),
         repository: own_url.or_else(|| template.and_then(|of_agent| of_agent.url.clone())),
         reference,
         model,
@@ -125,35 +102,35 @@ pub fn resolve(
 
 /// What speaks against launching, from the manifests alone: nothing has been read or sent yet.
 ///
-/// `asked` is the agent's provider, `offers` are the providers of this installation, which a refusal names as alternatives.
-pub fn objection(
+/// `asked` is the agent's provider, `installed` are the providers of this installation, which a refusal names as alternatives.
+pub fn blocker(
     session: &CodeSessionSpec,
     agent: &CodeAgentSpec,
     effective: &Effective,
-    asked: &Offer,
-    offers: &[Offer],
-) -> Option<Objection> {
+    asked: &ProviderCapabilities,
+    installed: &[ProviderCapabilities],
+) -> Option<Blocker> {
     not_supported_yet(session)
-        .or_else(|| missing_capability(session, agent, effective, asked, offers))
+        .or_else(|| missing_capability(session, agent, effective, asked, installed))
         .or_else(|| branch_too_long(effective))
         .or_else(|| {
             let needed = asked.can(Capability::Repository) && effective.repository.is_none();
-            needed.then(|| Objection {
+            needed.then(|| Blocker {
                 reason: Reason::RepositoryMissing,
                 message: "neither the CodeAgent nor the session names a repository: set spec.repository.url of the CodeAgent".into(),
-                fault: Fault::Surroundings,
+                cause: Cause::Environment,
             })
         })
 }
 
-fn branch_too_long(effective: &Effective) -> Option<Objection> {
+fn branch_too_long(effective: &Effective) -> Option<Blocker> {
     let branch = effective.pull_request.branch_name.as_deref()?;
-    (branch.chars().count() > MAX_BRANCH).then(|| Objection {
+    (branch.chars().count() > MAX_BRANCH).then(|| Blocker {
         reason: Reason::InvalidRequest,
         message: format!(
             "with this session's name the branch of spec.pullRequest.branchName is longer than {MAX_BRANCH} characters: create a CodeSession with a shorter name"
         ),
-        fault: Fault::Session,
+        cause: Cause::Spec,
     })
 }
 
@@ -162,7 +139,7 @@ pub fn reference_missing(
     session: &CodeSessionSpec,
     effective: &Effective,
     provider: &str,
-) -> Option<Objection> {
+) -> Option<Blocker> {
     if effective.reference.is_some() {
         return None;
     }
@@ -170,39 +147,39 @@ pub fn reference_missing(
         .repository
         .as_ref()
         .is_some_and(|own| own.url.is_some());
-    let (advice, fault) = if own_repository {
+    let (advice, cause) = if own_repository {
         (
             "create a CodeSession that names spec.repository.ref beside its spec.repository.url",
-            Fault::Session,
+            Cause::Spec,
         )
     } else {
         (
             "set spec.repository.ref of the CodeAgent",
-            Fault::Surroundings,
+            Cause::Environment,
         )
     };
-    Some(Objection {
+    Some(Blocker {
         reason: Reason::RepositoryMissing,
         message: format!(
             "{provider} must be told the branch, tag or commit to start from: {advice}"
         ),
-        fault,
+        cause,
     })
 }
 
 /// Fields whose behaviour is still to come. They are refused rather than ignored.
-fn not_supported_yet(session: &CodeSessionSpec) -> Option<Objection> {
-    let refuse = |field: &str, fault| {
-        Some(Objection {
+fn not_supported_yet(session: &CodeSessionSpec) -> Option<Blocker> {
+    let refuse = |field: &str, cause| {
+        Some(Blocker {
             reason: Reason::NotSupportedYet,
             message: format!(
                 "spec.{field} is not supported by this version of the operator: {}",
-                match fault {
-                    Fault::Session => "create a CodeSession without it",
-                    Fault::Surroundings => "remove it",
+                match cause {
+                    Cause::Spec => "create a CodeSession without it",
+                    Cause::Environment => "remove it",
                 }
             ),
-            fault,
+            cause,
         })
     };
     if session
@@ -210,15 +187,15 @@ fn not_supported_yet(session: &CodeSessionSpec) -> Option<Objection> {
         .as_ref()
         .is_some_and(|images| !images.is_empty())
     {
-        refuse("images", Fault::Session)
+        refuse("images", Cause::Spec)
     } else if session
         .messages
         .as_ref()
         .is_some_and(|messages| !messages.is_empty())
     {
-        refuse("messages", Fault::Session)
+        refuse("messages", Cause::Spec)
     } else if session.webhook.is_some() {
-        refuse("webhook", Fault::Surroundings)
+        refuse("webhook", Cause::Environment)
     } else {
         None
     }
@@ -313,35 +290,35 @@ fn missing_capability(
     session: &CodeSessionSpec,
     agent: &CodeAgentSpec,
     effective: &Effective,
-    asked: &Offer,
-    offers: &[Offer],
-) -> Option<Objection> {
+    asked: &ProviderCapabilities,
+    installed: &[ProviderCapabilities],
+) -> Option<Blocker> {
     let unmet = requirements(session, agent, effective)
         .into_iter()
         .find(|wish| wish.wanted && !asked.can(wish.needs))?;
-    let (whose, fault) = if unmet.of_session {
-        ("session", Fault::Session)
+    let (whose, cause) = if unmet.of_session {
+        ("session", Cause::Spec)
     } else {
-        ("CodeAgent", Fault::Surroundings)
+        ("CodeAgent", Cause::Environment)
     };
-    let advice = match (fault, unmet.needs) {
-        (Fault::Surroundings, _) => "remove it from the CodeAgent, or change its provider",
-        (Fault::Session, Capability::Prompt) => {
+    let advice = match (cause, unmet.needs) {
+        (Cause::Environment, _) => "remove it from the CodeAgent, or change its provider",
+        (Cause::Spec, Capability::Prompt) => {
             "create a CodeSession with spec.issue instead, or on another CodeAgent"
         }
-        (Fault::Session, Capability::Issue) => {
+        (Cause::Spec, Capability::Issue) => {
             "create a CodeSession with spec.prompt instead, or on another CodeAgent"
         }
-        (Fault::Session, _) => "create a CodeSession without it, or on another CodeAgent",
+        (Cause::Spec, _) => "create a CodeSession without it, or on another CodeAgent",
     };
-    Some(Objection {
+    Some(Blocker {
         reason: Reason::CapabilityMissing,
         message: format!(
             "spec.{} of the {whose}: {}: {advice}",
             unmet.field,
-            cannot(asked, unmet.needs, offers)
+            unsupported_message(asked, unmet.needs, installed)
         ),
-        fault,
+        cause,
     })
 }
 
@@ -353,24 +330,24 @@ fn missing_capability(
 pub fn compose_prompt(
     preamble: Option<&str>,
     prompt: &str,
-    of_prompt: Fault,
+    of_prompt: Cause,
     installation: &InstallationId,
     uid: &str,
     attempt: i32,
-) -> Result<String, Objection> {
-    let refuse = |what: &str, fault| Objection {
+) -> Result<String, Blocker> {
+    let refuse = |what: &str, cause| Blocker {
         reason: Reason::MarkerInPrompt,
         message: format!(
             "the {what} contains a line that begins like the marker by which this operator recognises its sessions (<!-- codeagents.dev/…): remove that line"
         ),
-        fault,
+        cause,
     };
     if Marker::looks_marked(prompt) {
         return Err(refuse("prompt", of_prompt));
     }
     let preamble = preamble.map(str::trim).filter(|text| !text.is_empty());
     if preamble.is_some_and(Marker::looks_marked) {
-        return Err(refuse("preamble of the CodeAgent", Fault::Surroundings));
+        return Err(refuse("preamble of the CodeAgent", Cause::Environment));
     }
     let marker = Marker::launch(installation.clone(), uid, attempt);
     let prompt = prompt.trim_end();
@@ -401,8 +378,8 @@ mod tests {
         Capability::SkipReviewerRequest,
     ];
 
-    fn able() -> Offer {
-        Offer {
+    fn able() -> ProviderCapabilities {
+        ProviderCapabilities {
             kind: ProviderKind::Cursor,
             variant: None,
             capabilities: ABLE.into(),
@@ -410,8 +387,8 @@ mod tests {
     }
 
     /// Works on issues, and on nothing else.
-    fn issues() -> Offer {
-        Offer {
+    fn issues() -> ProviderCapabilities {
+        ProviderCapabilities {
             kind: ProviderKind::Firetiger,
             variant: None,
             capabilities: [Capability::Issue].into(),
@@ -419,7 +396,7 @@ mod tests {
     }
 
     /// What is said to a session and a CodeAgent with these fields.
-    fn said(session: Value, agent: Value, asked: &Offer) -> Option<Objection> {
+    fn said(session: Value, agent: Value, asked: &ProviderCapabilities) -> Option<Blocker> {
         let mut spec = json!({"agentRef": {"name": "a"}});
         merge(&mut spec, session);
         let mut agent_spec = json!({
@@ -430,7 +407,7 @@ mod tests {
         let session: CodeSessionSpec = serde_json::from_value(spec).unwrap();
         let agent: CodeAgentSpec = serde_json::from_value(agent_spec).unwrap();
         let effective = resolve("fix", &session, &agent, 1, "https://provider.example.com");
-        objection(&session, &agent, &effective, asked, &[able(), issues()])
+        blocker(&session, &agent, &effective, asked, &[able(), issues()])
     }
 
     fn merge(into: &mut Value, more: Value) {
@@ -447,10 +424,10 @@ mod tests {
         );
         assert_eq!(
             of_session,
-            Some(Objection {
+            Some(Blocker {
                 reason: Reason::CapabilityMissing,
                 message: "spec.model.id of the session: Firetiger cannot choose a model; Cursor can: create a CodeSession without it, or on another CodeAgent".to_owned(),
-                fault: Fault::Session,
+                cause: Cause::Spec,
             })
         );
         let of_agent = said(
@@ -460,10 +437,10 @@ mod tests {
         );
         assert_eq!(
             of_agent,
-            Some(Objection {
+            Some(Blocker {
                 reason: Reason::CapabilityMissing,
                 message: "spec.model.id of the CodeAgent: Firetiger cannot choose a model; Cursor can: remove it from the CodeAgent, or change its provider".to_owned(),
-                fault: Fault::Surroundings,
+                cause: Cause::Environment,
             })
         );
     }
@@ -513,9 +490,9 @@ mod tests {
                 json!({"pullRequest": {"autoCreate": false}}),
             ),
         ] {
-            for (whose, fault, session, agent) in [
-                ("session", Fault::Session, of_session, json!({})),
-                ("CodeAgent", Fault::Surroundings, json!({}), of_agent),
+            for (whose, cause, session, agent) in [
+                ("session", Cause::Spec, of_session, json!({})),
+                ("CodeAgent", Cause::Environment, json!({}), of_agent),
             ] {
                 let on_issue = |mut spec: Value| {
                     merge(&mut spec, json!({"issue": "issues/FT-42"}));
@@ -523,8 +500,8 @@ mod tests {
                 };
                 let refused = said(on_issue(session.clone()), agent.clone(), &issues()).unwrap();
                 assert_eq!(
-                    (refused.reason, refused.fault),
-                    (Reason::CapabilityMissing, fault)
+                    (refused.reason, refused.cause),
+                    (Reason::CapabilityMissing, cause)
                 );
                 let begin = format!("spec.{field} of the {whose}: Firetiger cannot ");
                 assert!(refused.message.starts_with(&begin), "{}", refused.message);
@@ -566,8 +543,8 @@ mod tests {
         let effective = of(&"n".repeat(253), json!({}), agent);
         let found = branch_too_long(&effective).unwrap();
         assert_eq!(
-            (found.reason, found.fault),
-            (Reason::InvalidRequest, Fault::Session)
+            (found.reason, found.cause),
+            (Reason::InvalidRequest, Cause::Spec)
         );
         // The starting branch, or the repository's default one.
         let current = json!({"repository": url, "pullRequest": {"workOnCurrentBranch": true}});
@@ -599,7 +576,7 @@ mod tests {
         // A preamble would be dropped silently.
         let preamble = json!({"preamble": "Write tests"});
         let refused = said(json!({"issue": "issues/FT-42"}), preamble, &issues()).unwrap();
-        assert_eq!(refused.fault, Fault::Surroundings);
+        assert_eq!(refused.cause, Cause::Environment);
         assert!(
             refused
                 .message

@@ -5,13 +5,13 @@
 //! every reachable state in a test.
 
 pub mod agent;
+pub mod blocker;
 pub mod clock;
 pub mod effective;
 pub mod endpoint;
 pub mod ids;
 pub mod marker;
 pub mod markup;
-pub mod offer;
 pub mod orphan;
 pub mod queue;
 pub mod remote;

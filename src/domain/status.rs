@@ -44,7 +44,7 @@ pub fn clip(text: &str, bytes: usize) -> String {
 }
 
 /// A condition as it stands `now`, in whole seconds. Its transition time moves only if its status differs from the stored one.
-pub fn said(
+pub fn new_condition(
     stored: &[Condition],
     kind: &str,
     (status, reason, message): (ConditionStatus, Reason, &str),
@@ -100,7 +100,7 @@ impl Draft {
         reason: Reason,
         message: impl AsRef<str>,
     ) -> &mut Self {
-        let new = said(
+        let new = new_condition(
             &self.status.conditions,
             kind.as_str(),
             (status, reason, message.as_ref()),

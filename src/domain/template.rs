@@ -65,7 +65,7 @@ pub enum Place {
         /// Why, for people.
         why: String,
         /// Whether it may pass by itself.
-        passing: bool,
+        transient: bool,
         /// When it is worth looking again.
         again: Duration,
     },
@@ -103,17 +103,17 @@ pub struct Seen {
     pub claim: Option<(String, Duration)>,
     /// When, by uptime, it was first seen that the CodeAgent is being deleted.
     pub deletion: Option<Duration>,
-    /// The newest look.
-    pub look: Option<Look>,
-    /// The template that a look has shown: one that is in no later list is gone.
+    /// The newest lookup.
+    pub lookup: Option<Lookup>,
+    /// The template that a lookup has shown: one that is in no later list is gone.
     pub listed: Option<String>,
     /// The newest failure, until something succeeds.
     pub failure: Option<Failure>,
 }
 
-/// A look for the template.
+/// A lookup of the template.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Look {
+pub struct Lookup {
     /// When, by uptime, it was begun.
     pub begun: Duration,
     /// The generation of the spec that what was found was compared with.
@@ -167,11 +167,11 @@ pub enum Step {
     /// Add the finalizer.
     AddFinalizer,
     /// Remove the finalizer, and say what is left at the provider.
-    ReleaseFinalizer(Option<Left>),
+    ReleaseFinalizer(Option<Leftover>),
     /// Look for the template.
     Find,
     /// Store this claim, then make the template; say what is left elsewhere.
-    Create(TemplateStatus, Option<Left>),
+    Create(TemplateStatus, Option<Leftover>),
     /// Make the template that was found say what is wanted.
     Update,
     /// Delete the template with this id.
@@ -179,12 +179,12 @@ pub enum Step {
     /// Record this.
     Record(TemplateStatus),
     /// Record nothing any more, and say what is left at the provider.
-    Forget(Left),
+    Forget(Leftover),
 }
 
 /// A template that stays at its provider although nobody keeps it any more.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Left {
+pub struct Leftover {
     /// Its id, where it is known.
     pub id: Option<String>,
     /// Why.
@@ -217,7 +217,7 @@ pub enum TemplateHealth {
 /// The next step for a CodeAgent's template.
 pub fn decide(o: &Observed<'_>) -> Step {
     if o.deleting.is_some() {
-        return take_away(o);
+        return finalize(o);
     }
     let site = match o.place {
         Place::At(site) => site,
@@ -230,15 +230,15 @@ pub fn decide(o: &Observed<'_>) -> Step {
     if !o.has_finalizer {
         return Step::AddFinalizer;
     }
-    let Some(look) = current_look(o, site) else {
+    let Some(lookup) = current_lookup(o, site) else {
         return Step::Find;
     };
-    match &look.found {
+    match &lookup.found {
         Some(found) if !found.up_to_date => Step::Update,
-        Some(found) => found_ready(o, site, look, found),
-        None => match shown_without_mark(o, site, look) {
-            Some(found) => found_ready(o, site, look, &found),
-            None => missing(o, site, look),
+        Some(found) => found_ready(o, site, lookup, found),
+        None => match shown_without_mark(o, site, lookup) {
+            Some(found) => found_ready(o, site, lookup, &found),
+            None => missing(o, site, lookup),
         },
     }
 }
@@ -257,7 +257,7 @@ fn pending() -> TemplateHealth {
 /// The provider has no templates: what is recorded belongs to one that the CodeAgent had before.
 fn give_up(o: &Observed<'_>) -> Step {
     match o.record {
-        Some(record) => Step::Forget(Left {
+        Some(record) => Step::Forget(Leftover {
             id: record.id.clone(),
             why: format!(
                 "the CodeAgent has another provider now than {}",
@@ -287,7 +287,7 @@ fn health_after(o: &Observed<'_>, site: &Site, failure: &Failure) -> TemplateHea
             message: failure.message.clone(),
             usable,
         },
-        // What is there is not made worse by a look that failed.
+        // What is there is not made worse by a lookup that failed.
         (false, true) => TemplateHealth::Ready,
         (false, false) => TemplateHealth::Pending {
             reason: failure.reason,
@@ -296,19 +296,19 @@ fn health_after(o: &Observed<'_>, site: &Site, failure: &Failure) -> TemplateHea
     }
 }
 
-/// The newest look, if it still tells how things are.
-fn current_look<'a>(o: &Observed<'a>, site: &Site) -> Option<&'a Look> {
-    let look = o.seen.look.as_ref()?;
-    let age = o.uptime.saturating_sub(look.begun);
-    let good_for = match look.found {
+/// The newest lookup, if it still tells how things are.
+fn current_lookup<'a>(o: &Observed<'a>, site: &Site) -> Option<&'a Lookup> {
+    let lookup = o.seen.lookup.as_ref()?;
+    let age = o.uptime.saturating_sub(lookup.begun);
+    let good_for = match lookup.found {
         Some(_) => o.recheck,
         None => o.timing.consistency_window,
     };
-    (look.generation == o.generation && look.site == *site && age < good_for).then_some(look)
+    (lookup.generation == o.generation && lookup.site == *site && age < good_for).then_some(lookup)
 }
 
-fn found_ready(o: &Observed<'_>, site: &Site, look: &Look, found: &Found) -> Step {
-    let age = o.uptime.saturating_sub(look.begun);
+fn found_ready(o: &Observed<'_>, site: &Site, lookup: &Lookup, found: &Found) -> Step {
+    let age = o.uptime.saturating_sub(lookup.begun);
     let made = o.record.filter(|record| {
         // The claim is kept with the template that came of it: until a list has shown it, its absence means little.
         record.claim_id.is_some()
@@ -334,14 +334,14 @@ fn found_ready(o: &Observed<'_>, site: &Site, look: &Look, found: &Found) -> Ste
 
 /// The template that we made, by its id, where the provider has never shown it with its mark: it does not show marks, or cuts them.
 /// One that it has shown with its mark was taken by a person, who took the mark away.
-fn shown_without_mark(o: &Observed<'_>, site: &Site, look: &Look) -> Option<Found> {
+fn shown_without_mark(o: &Observed<'_>, site: &Site, lookup: &Lookup) -> Option<Found> {
     let record = o
         .record
         .filter(|record| record.claim_id.is_some() && site.has(record))?;
     let id = record
         .id
         .as_ref()
-        .filter(|id| look.unmarked.contains(id) && o.seen.listed.as_ref() != Some(id))?;
+        .filter(|id| lookup.unmarked.contains(id) && o.seen.listed.as_ref() != Some(id))?;
     Some(Found {
         id: id.clone(),
         // What it says cannot be told from what people made of it, and a launch says everything itself.
@@ -350,8 +350,8 @@ fn shown_without_mark(o: &Observed<'_>, site: &Site, look: &Look) -> Option<Foun
 }
 
 /// It was not found: it is made, unless an earlier try may still turn up.
-fn missing(o: &Observed<'_>, site: &Site, look: &Look) -> Step {
-    let age = o.uptime.saturating_sub(look.begun);
+fn missing(o: &Observed<'_>, site: &Site, lookup: &Lookup) -> Step {
+    let age = o.uptime.saturating_sub(lookup.begun);
     let settled_for = match o.record {
         None => None,
         Some(record) => match settled(o, record) {
@@ -378,14 +378,14 @@ fn missing(o: &Observed<'_>, site: &Site, look: &Look) -> Step {
         claimed_at: Some(whole_seconds(o.now)),
         observed_generation: None,
     };
-    let left = match (elsewhere, look.unmarked.first(), o.record) {
-        (Some(record), _, _) => Some(Left {
+    let left = match (elsewhere, lookup.unmarked.first(), o.record) {
+        (Some(record), _, _) => Some(Leftover {
             id: record.id.clone(),
             why: "the CodeAgent's key or organisation is another one now and does not see it"
                 .to_owned(),
         }),
         // Without an earlier try it is nobody's business.
-        (None, Some(id), Some(_)) => Some(Left {
+        (None, Some(id), Some(_)) => Some(Leftover {
             id: Some(id.clone()),
             why: "it may be this CodeAgent's, but its name does not show our mark: another one is made"
                 .to_owned(),
@@ -438,7 +438,7 @@ fn settled(o: &Observed<'_>, record: &TemplateStatus) -> Settled {
 }
 
 /// The CodeAgent is being deleted: its template goes first, if it can, and never holds it for ever.
-fn take_away(o: &Observed<'_>) -> Step {
+fn finalize(o: &Observed<'_>) -> Step {
     if !o.has_finalizer {
         return rest(o.recheck, TemplateHealth::NotNeeded);
     }
@@ -446,7 +446,7 @@ fn take_away(o: &Observed<'_>) -> Step {
         return Step::ReleaseFinalizer(None);
     };
     let leave = |id: Option<&String>, why: String| {
-        Step::ReleaseFinalizer(Some(Left {
+        Step::ReleaseFinalizer(Some(Leftover {
             id: id.or(record.id.as_ref()).cloned(),
             why,
         }))
@@ -472,7 +472,7 @@ fn take_away(o: &Observed<'_>) -> Step {
         Place::Nowhere => return leave(None, "the CodeAgent has another provider now".to_owned()),
         Place::Barred {
             why,
-            passing: false,
+            transient: false,
             ..
         } => return leave(None, why.clone()),
         Place::Barred { why, again, .. } => return rest(*again, removing(why)),
@@ -482,13 +482,13 @@ fn take_away(o: &Observed<'_>) -> Step {
         Some((failure, wait)) => return rest(wait, removing(&failure.message)),
         None => {}
     }
-    let Some(look) = current_look(o, site) else {
+    let Some(lookup) = current_lookup(o, site) else {
         return Step::Find;
     };
-    let found = look
+    let found = lookup
         .found
         .clone()
-        .or_else(|| shown_without_mark(o, site, look));
+        .or_else(|| shown_without_mark(o, site, lookup));
     match &found {
         Some(found) => match o.in_use.get(&found.id) {
             Some(Use::Staying(count)) => leave(Some(&found.id), in_use(*count)),
@@ -503,7 +503,7 @@ fn take_away(o: &Observed<'_>) -> Step {
             Settled::In(wait) => rest(
                 o.timing
                     .consistency_window
-                    .saturating_sub(o.uptime.saturating_sub(look.begun))
+                    .saturating_sub(o.uptime.saturating_sub(lookup.begun))
                     .min(wait),
                 removing("it is not known whether it was made; it is being looked for"),
             ),

@@ -25,9 +25,9 @@ pub struct Timing {
     pub refusal_wait_min: Duration,
     /// Longest waiting time after such a refusal. Default: 1 h.
     pub refusal_wait_max: Duration,
-    /// First waiting time after a passing fault; it doubles. Default: 2 s.
+    /// First waiting time after a transient fault; it doubles. Default: 2 s.
     pub fault_wait_min: Duration,
-    /// Longest waiting time after passing faults. Default: 60 s.
+    /// Longest waiting time after transient faults. Default: 60 s.
     pub fault_wait_max: Duration,
     /// How often things that cannot be watched (Secrets, prompt sources) are looked at while a session waits for them. Default: 10 s.
     pub recheck: Duration,
@@ -141,7 +141,7 @@ impl Timing {
         doubled(self.refusal_wait_min, self.refusal_wait_max, count)
     }
 
-    /// Waiting time after `count` passing faults in a row.
+    /// Waiting time after `count` transient faults in a row.
     pub fn fault_wait(&self, count: i32) -> Duration {
         doubled(self.fault_wait_min, self.fault_wait_max, count)
     }

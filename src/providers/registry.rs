@@ -8,7 +8,7 @@ use super::firebender::Firebender;
 use super::firetiger::FiretigerType;
 use super::flapjack::FlapjackType;
 use crate::api::{ProviderKind, ProviderSpec};
-use crate::domain::offer::Offer;
+use crate::domain::remote::ProviderCapabilities;
 
 /// The providers that this build can talk to.
 static PROVIDERS: &[&dyn ProviderType] = &[&Cursor, &Firebender, &FlapjackType, &FiretigerType];
@@ -32,21 +32,21 @@ impl Registry {
     }
 
     /// What the providers of these kinds can do, in the order of the documentation, one for each variant.
-    pub fn offers(kinds: &BTreeSet<ProviderKind>) -> Vec<Offer> {
+    pub fn capabilities(kinds: &BTreeSet<ProviderKind>) -> Vec<ProviderCapabilities> {
         Self::all()
             .iter()
             .filter(|provider| kinds.contains(&provider.kind()))
             .flat_map(|provider| {
                 let variants = provider.variants().into_iter();
-                variants.map(|spec| offer(*provider, &spec))
+                variants.map(|spec| capabilities_of(*provider, &spec))
             })
             .collect()
     }
 }
 
 /// What a provider can do under these settings.
-pub fn offer(provider: &dyn ProviderType, spec: &ProviderSpec) -> Offer {
-    Offer {
+pub fn capabilities_of(provider: &dyn ProviderType, spec: &ProviderSpec) -> ProviderCapabilities {
+    ProviderCapabilities {
         kind: provider.kind(),
         variant: provider.variant(spec),
         capabilities: provider.capabilities(spec),
@@ -70,9 +70,9 @@ mod tests {
     #[test]
     fn every_variant_has_a_name_of_its_own_and_nothing_is_both_used_and_yet_to_come() {
         let all = ProviderKind::ALL.into_iter().collect();
-        let names: Vec<String> = Registry::offers(&all)
+        let names: Vec<String> = Registry::capabilities(&all)
             .iter()
-            .map(Offer::full_name)
+            .map(ProviderCapabilities::full_name)
             .collect();
         assert_eq!(
             names,
@@ -87,7 +87,7 @@ mod tests {
         for provider in Registry::all() {
             for spec in provider.variants() {
                 let used = provider.capabilities(&spec);
-                let later = provider.offered_later(&spec);
+                let later = provider.not_yet_used(&spec);
                 assert!(used.is_disjoint(&later), "{}", provider.kind());
             }
         }

@@ -15,9 +15,8 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 use url::Url;
 
-use super::contract::PageToken;
-use super::error::ProviderError;
 use crate::domain::ids::{SessionId, hex};
+use crate::domain::remote::{PageToken, ProviderError};
 
 /// The most items of one list that are kept; a page of a provider that has pages holds a hundred.
 const MOST_ITEMS: usize = 5000;

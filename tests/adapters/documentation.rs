@@ -26,7 +26,7 @@ fn columns() -> Vec<(&'static dyn ProviderType, ProviderSpec)> {
 fn cell(provider: &dyn ProviderType, spec: &ProviderSpec, capability: Capability) -> &'static str {
     if provider.capabilities(spec).contains(&capability) {
         "yes"
-    } else if provider.offered_later(spec).contains(&capability) {
+    } else if provider.not_yet_used(spec).contains(&capability) {
         "later"
     } else {
         "–"

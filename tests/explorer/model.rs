@@ -9,7 +9,7 @@ use codeagent_operator::api::{
     CodeSessionSpec, DesiredState, Effective, OnUnknownLaunch, ProviderKind,
 };
 use codeagent_operator::domain::ids::InstallationId;
-use codeagent_operator::domain::remote::{Capability, Recovery, StopShown};
+use codeagent_operator::domain::remote::{CancelVisibility, Capability, Recovery};
 use codeagent_operator::domain::session::{AgentView, ProviderFacts};
 use codeagent_operator::domain::timing::Timing;
 use jiff::{SignedDuration, Timestamp};
@@ -248,7 +248,7 @@ impl World {
                 kind: ProviderKind::Cursor,
                 api_version: "v1",
                 recovery,
-                stop_shown: StopShown::InStatus,
+                cancel_visibility: CancelVisibility::InStatus,
                 capabilities,
             },
             agents: agents(OnUnknownLaunch::Recover, true),
@@ -334,7 +334,7 @@ fn agents_at(endpoint: &str, on_unknown: OnUnknownLaunch, evidence_seen: bool) -
         generation,
         suspended,
         effective: Box::new(effective.clone()),
-        objection: None,
+        blocker: None,
         evidence_seen,
     };
     [

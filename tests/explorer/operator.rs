@@ -52,10 +52,10 @@ struct Memory {
     claim: u8,
     seen: u8,
     absent: u128,
-    looked_by: Option<u8>,
-    last_look: Option<u8>,
+    looked_up_by: Option<u8>,
+    last_lookup: Option<u8>,
     fruitless: Option<u8>,
-    preflight: Option<IssueLinks>,
+    baseline_read: Option<IssueLinks>,
     last_stop: Option<u8>,
     stop_taken: bool,
     /// Since when looks by this account have found nothing, and the newest of them.
@@ -179,9 +179,9 @@ impl Operator {
     /// Forgets what can make no difference. `over`: nothing is left to be done about the object.
     pub fn normalise(&mut self, left: Bounds, key: Key, over: bool, tick: u8) {
         // It counts for as long as a request may take.
-        self.memory.preflight = self
+        self.memory.baseline_read = self
             .memory
-            .preflight
+            .baseline_read
             .filter(|links| tick <= links.begun + 1);
         if left.user == 0 && self.memory.kept == Some(key) {
             // It is used anyway.
@@ -235,7 +235,7 @@ impl Operator {
             Some(Effect::Launch(_)) => 1,
             Some(Effect::Lookup(_)) => 2,
             Some(Effect::Cancel(_)) => 3,
-            Some(Effect::Preflight { .. }) => 4,
+            Some(Effect::ReadBaseline { .. }) => 4,
             Some(_) => 5,
         };
         match &self.stage {
@@ -258,8 +258,8 @@ impl Operator {
                 claim,
                 seen: tick,
                 absent: 0,
-                looked_by: None,
-                last_look: None,
+                looked_up_by: None,
+                last_lookup: None,
                 fruitless: None,
                 ..self.memory
             };
@@ -304,7 +304,7 @@ impl Operator {
                         with(luck);
                     }
                 }
-                Some(Effect::Preflight { .. }) => {
+                Some(Effect::ReadBaseline { .. }) => {
                     let site = decided.sight.site();
                     if state.links(site, false) != state.links(site, true) {
                         with(Luck::NotYet);
@@ -505,7 +505,7 @@ impl State {
                         self.compare(&decided, lookup.baseline.as_deref(), luck)
                     }
                     Some(Effect::Lookup(_)) => self.look_up(world, &decided, luck),
-                    Some(Effect::Preflight { .. }) => self.preflight(&decided, luck),
+                    Some(Effect::ReadBaseline { .. }) => self.read_baseline(&decided, luck),
                     Some(Effect::Cancel(session)) => {
                         let id = world.tables.id(session.session_id.as_str());
                         self.operators[index].memory.last_stop = Some(self.tick);
@@ -521,7 +521,7 @@ impl State {
                     // A look is remembered or adopted at once: were something stored before, nothing would come of it.
                     Answer::Found { .. }
                     | Answer::Absent { .. }
-                    | Answer::Preflighted(_)
+                    | Answer::BaselineRead(_)
                     | Answer::Inconclusive
                     | Answer::LookFailed
                     | Answer::StopFailed
@@ -752,10 +752,10 @@ impl State {
     }
 
     /// Reads what the issue links to before a launch.
-    fn preflight(&mut self, decided: &Decided, luck: Luck) -> Answer {
+    fn read_baseline(&mut self, decided: &Decided, luck: Luck) -> Answer {
         let site = decided.sight.site();
         let there = (luck != Luck::LostUndone).then(|| self.show_links(site, luck));
-        Answer::Preflighted(IssueLinks {
+        Answer::BaselineRead(IssueLinks {
             begun: self.tick,
             account: site.account,
             there,
@@ -868,12 +868,12 @@ impl State {
             && memory.uid == uid
         {
             memory.absent = looks.absent;
-            memory.looked_by = looks.by;
-            memory.last_look = looks.last;
+            memory.looked_up_by = looks.by;
+            memory.last_lookup = looks.last;
             memory.fruitless = looks.fruitless;
         }
-        if conclusion.preflight.is_some() && memory.uid == uid {
-            memory.preflight = conclusion.preflight;
+        if conclusion.baseline_read.is_some() && memory.uid == uid {
+            memory.baseline_read = conclusion.baseline_read;
         }
         let mut writes = Writes::default();
         if let Some(status) = conclusion.write {
@@ -1008,7 +1008,7 @@ impl State {
                     }
                     recording.next(sent, Saw::Stop(answer), clock)
                 }
-                Do::Look => {
+                Do::Poll => {
                     let over = self
                         .own_sessions()
                         .find(|s| Some(s.id) == accepted && s.site == decided.sight.site())
@@ -1097,12 +1097,12 @@ impl State {
             claims: self.claims,
             seen: memory.seen,
             absent: memory.absent,
-            looked_by: memory.looked_by,
-            last_look: memory.last_look,
+            looked_up_by: memory.looked_up_by,
+            last_lookup: memory.last_lookup,
             fruitless: memory.fruitless,
-            preflight: memory.preflight,
+            baseline_read: memory.baseline_read,
             last_stop: memory.last_stop,
-            look,
+            poll: look,
         }
     }
 

@@ -11,15 +11,15 @@ use std::time::Duration;
 use codeagent_operator::api::{
     CodeSessionStatus, ConditionStatus, Reason, SendState, SessionPhase, condition,
 };
-use codeagent_operator::domain::effective::{Fault, Objection};
+use codeagent_operator::domain::blocker::{Blocker, Cause, NotReady};
 use codeagent_operator::domain::ids::{AccountFingerprint, ClaimId, LaunchKey, SessionId};
 use codeagent_operator::domain::remote::{
-    AdoptAnswer, CancelAnswer, ErrorClass, Found, LaunchOutcome, Launched, ProviderError, Recovery,
-    Sent,
+    AdoptAnswer, CancelAnswer, ErrorClass, Found, Launched, ProviderError, Recovery, Sent,
 };
+use codeagent_operator::domain::send::answer::LaunchOutcome;
 use codeagent_operator::domain::session::{
-    Connected, Effect, Guard, Inputs, Level, Lock, Look, Lookups, Note, Observed, Origin, Outcome,
-    Plan, Preflight, Readiness, SessionView, Slot, decide, record,
+    BaselineRead, Connected, Effect, Event, Guard, Inputs, Level, Lock, Lookups, Observed, Origin,
+    Outcome, Plan, Poll, Readiness, SessionView, Slot, decide, record,
 };
 use codeagent_operator::domain::snapshot::{Links, RemotePhase, Snapshot};
 
@@ -95,12 +95,12 @@ pub struct Sight {
     pub claims: u8,
     pub seen: u8,
     pub absent: u128,
-    pub looked_by: Option<u8>,
-    pub last_look: Option<u8>,
+    pub looked_up_by: Option<u8>,
+    pub last_lookup: Option<u8>,
     pub fruitless: Option<u8>,
-    pub preflight: Option<IssueLinks>,
+    pub baseline_read: Option<IssueLinks>,
     pub last_stop: Option<u8>,
-    pub look: Option<Seen>,
+    pub poll: Option<Seen>,
 }
 
 /// What a look before a launch has shown.
@@ -152,7 +152,7 @@ pub enum Answer {
     Absent {
         begun: u8,
     },
-    Preflighted(IssueLinks),
+    BaselineRead(IssueLinks),
     Inconclusive,
     LookFailed,
     Stopped,
@@ -164,7 +164,7 @@ pub enum Answer {
 pub struct Conclusion {
     pub write: Option<StatusNo>,
     pub lookups: Option<Looks>,
-    pub preflight: Option<IssueLinks>,
+    pub baseline_read: Option<IssueLinks>,
     pub reports: bool,
 }
 
@@ -312,7 +312,7 @@ impl Tables {
             Some(Effect::Cancel(session)) => (3_u8, session.session_id.as_str()).hash(&mut h),
             Some(other) => format!("{other:?}").hash(&mut h),
         }
-        let reports = reports(&plan.notes);
+        let reports = reports(&plan.events);
         reports.hash(&mut h);
         let digest = h.finish();
         if let Some(no) = self.plan_by_digest.borrow().get(&digest) {
@@ -367,7 +367,7 @@ impl World {
     fn timeless(&self, mut sight: Sight) -> Sight {
         let stored = self.tables.status(sight.object.status);
         let stopping = sight.object.deleting.is_some() || sight.object.cancelled;
-        let at_peace = match sight.look {
+        let at_peace = match sight.poll {
             _ if stored.over => true,
             Some(Seen::There(_, Work::Running)) => !stopping && !stored.cancelling,
             Some(Seen::There(_, Work::Finished | Work::Stopped)) => true,
@@ -375,10 +375,10 @@ impl World {
         };
         if at_peace {
             (sight.wall, sight.tick, sight.seen, sight.absent) = (0, 0, 0, 0);
-            (sight.looked_by, sight.last_look, sight.last_stop) = (None, None, None);
-            (sight.fruitless, sight.preflight) = (None, None);
+            (sight.looked_up_by, sight.last_lookup, sight.last_stop) = (None, None, None);
+            (sight.fruitless, sight.baseline_read) = (None, None);
             if !matches!(
-                sight.look,
+                sight.poll,
                 Some(Seen::There(_, Work::Finished | Work::Stopped))
             ) {
                 sight.stop_taken = false;
@@ -412,7 +412,7 @@ impl World {
                 last: looks.last.map(ticks),
                 fruitless: looks.fruitless.map(ticks),
             }),
-            preflight: recorded.preflight.map(|taken| IssueLinks {
+            baseline_read: recorded.baseline_read.map(|taken| IssueLinks {
                 begun: ticks(taken.begun),
                 account: u8::from(taken.account.as_str() == ACCOUNTS[1]),
                 there: taken
@@ -420,7 +420,7 @@ impl World {
                     .ok()
                     .map(|there| there.unwrap().parse().unwrap()),
             }),
-            reports: reports(&recorded.notes),
+            reports: reports(&recorded.events),
         });
         self.tables
             .concluded
@@ -476,7 +476,7 @@ impl World {
                 sight.tick,
                 Err(error(ErrorClass::Unavailable, Sent::Possibly)),
             ),
-            Answer::Preflighted(links) => Outcome::Preflighted {
+            Answer::BaselineRead(links) => Outcome::BaselineRead {
                 begun: TICK * u32::from(links.begun),
                 result: links
                     .there
@@ -497,7 +497,7 @@ impl World {
         let uptime = TICK * u32::from(sight.tick);
         let timing = self.believed_timing();
         let mut lookups = Lookups {
-            account: sight.looked_by.map(fingerprint),
+            account: sight.looked_up_by.map(fingerprint),
             absent: (0..u128::BITS)
                 .filter(|tick| sight.absent >> tick & 1 == 1)
                 .map(|tick| TICK * tick)
@@ -507,7 +507,7 @@ impl World {
             // Waits are one tick long, however many rounds ended without a verdict.
             inconclusive: 0,
             fruitless: sight.fruitless.map(|tick| TICK * u32::from(tick)),
-            last: sight.last_look.map(|tick| TICK * u32::from(tick)),
+            last: sight.last_lookup.map(|tick| TICK * u32::from(tick)),
         };
         let mut status = stored.status.clone();
         if self.is(Mutant::LooksOfAnyAccount) || self.is(Mutant::AccountPinDropped) {
@@ -529,28 +529,28 @@ impl World {
         {
             lookups.absent.push(last + timing.consistency_window);
         }
-        let look = sight.look.map(|seen| Look {
+        let poll = sight.poll.map(|seen| Poll {
             begun: uptime,
             result: match seen {
                 Seen::There(id, work) => Ok(self.snapshot(id, work)),
                 Seen::Missing(_) => Err(error(ErrorClass::NotFound, Sent::Possibly)),
             },
             account: account.clone(),
-            alike_since: match seen {
+            unchanged_since: match seen {
                 Seen::There(..) => uptime,
                 Seen::Missing(since) => TICK * u32::from(since),
             },
         });
         let readiness = if sight.key == Key::Gone {
-            Readiness::Blocked {
-                objection: Objection {
+            Readiness::NotReady(NotReady {
+                blocker: Blocker {
                     reason: Reason::SecretNotFound,
                     message: "there is no Secret".into(),
-                    fault: Fault::Surroundings,
+                    cause: Cause::Environment,
                 },
-                passing: false,
+                transient: false,
                 again: timing.recheck,
-            }
+            })
         } else {
             Readiness::Ready(Connected {
                 // Asked anew whenever that matters.
@@ -564,7 +564,7 @@ impl World {
                 }),
             })
         };
-        let preflight = sight.preflight.map(|links| Preflight {
+        let baseline_read = sight.baseline_read.map(|links| BaselineRead {
             account: fingerprint(links.account),
             begun: TICK * u32::from(links.begun),
             result: links
@@ -605,7 +605,7 @@ impl World {
             slot: Slot::Free,
             // One session at a time: its turn is never another's.
             lock: Lock::Unneeded,
-            preflight: preflight.as_ref(),
+            baseline_read: baseline_read.as_ref(),
             in_flight: sight.in_flight,
             claim_first_seen: Some(TICK * u32::from(sight.seen)),
             deletion_first_seen: object.deleting.map(|tick| {
@@ -615,10 +615,10 @@ impl World {
                     .max(TICK * u32::from(sight.seen))
             }),
             lookups: &lookups,
-            look: look.as_ref(),
+            poll: poll.as_ref(),
             last_stop: sight.last_stop.map(|tick| TICK * u32::from(tick)),
             stop_taken: sight.stop_taken,
-            looked_after_end: None,
+            polled_after_end: None,
             faults: 0,
             installation: &self.installation,
             fresh_claim_id: &claim_id,
@@ -668,11 +668,11 @@ fn ticks(time: Duration) -> u8 {
 }
 
 /// Whether people are told of a session that may cost money without an owner.
-fn reports(notes: &[Note]) -> bool {
-    notes.iter().any(|note| {
-        note.level == Level::Warning
+fn reports(events: &[Event]) -> bool {
+    events.iter().any(|event| {
+        event.level == Level::Warning
             && matches!(
-                note.reason,
+                event.reason,
                 Reason::Orphaned | Reason::LaunchOutcomeUnknown | Reason::DuplicateLaunch
             )
     })

@@ -1,7 +1,8 @@
-//! Dependencies run one way: `api ← domain ← providers, runtime ← controllers ← cli ← main`. The simulators are a crate of their own
-//! that does not know this one, so that they and the adapters can disagree. Decisions are pure: no cluster, no network, no clock, no chance in
-//! `domain`.
+//! Dependencies run one way: `api ← domain ← providers ← controllers ← operator ← main`, beside `runtime`, which knows none of them; and no
+//! modules import each other in a circle. The simulators are a crate of their own that does not know this one, so that they and the
+//! adapters can disagree. Decisions are pure: no cluster, no network, no clock, no chance in `domain`.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -12,7 +13,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("api", &[]),
     ("domain", &["api"]),
     ("providers", &["api", "domain"]),
-    ("runtime", &["api", "domain"]),
+    ("runtime", &[]),
     ("controllers", &["api", "domain", "providers", "runtime"]),
     ("cli", &["api", "domain", "runtime"]),
     (
@@ -57,6 +58,9 @@ const IMPURE: &[&str] = &[
 /// Libraries that have one place.
 const PLACES: &[(&str, &[&str])] = &[
     ("reqwest", &["providers/"]),
+    ("kube", &["api/", "runtime/", "controllers/", "operator.rs"]),
+    ("kube_runtime", &["runtime/", "controllers/"]),
+    ("k8s_openapi", &["api/", "runtime/", "controllers/"]),
     ("hyper", &["providers/"]),
     (
         "axum",
@@ -212,6 +216,162 @@ fn the_source_keeps_its_layers() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+/// A module of the library, as its path from the root.
+type Module = Vec<String>;
+
+/// The module that a file (relative to `src`) is; `None` for the binary, and for what exists for tests only.
+fn module(file: &str) -> Option<Module> {
+    let for_tests = file.split('/').any(|part| part.starts_with("test"));
+    let path = file.strip_suffix(".rs")?;
+    let path = path.strip_suffix("/mod").unwrap_or(path);
+    match path {
+        "main" => None,
+        "lib" => Some(Module::new()),
+        _ => (!for_tests).then(|| path.split('/').map(str::to_owned).collect()),
+    }
+}
+
+/// The modules that `module` uses by its text: of each path the longest beginning that is a module. Declaring a module is no use of it,
+/// handing out what it holds is one.
+fn uses(module: &Module, text: &str, modules: &BTreeSet<Module>) -> BTreeSet<Module> {
+    let mut used = BTreeSet::new();
+    for path in paths(&without_scopes(&without_tests(text))) {
+        let segments = path.segments.as_slice();
+        let (base, rest) = match segments.first().map(String::as_str) {
+            Some("crate") => (Module::new(), &segments[1..]),
+            Some("self") => (module.clone(), &segments[1..]),
+            Some("super") => {
+                let supers = segments.iter().take_while(|it| *it == "super").count();
+                let up = module.len().saturating_sub(supers);
+                (module[..up].to_vec(), &segments[supers..])
+            }
+            // By its name alone a module is known only where it is declared.
+            Some(_) if segments.len() > 1 => (module.clone(), segments),
+            _ => continue,
+        };
+        let plain = segments[0] != "crate" && segments[0] != "self" && segments[0] != "super";
+        let found = (usize::from(plain)..=rest.len())
+            .rev()
+            .map(|length| [base.as_slice(), &rest[..length]].concat())
+            .find(|candidate| modules.contains(candidate));
+        if let Some(found) = found.filter(|found| found != module && !found.is_empty()) {
+            used.insert(found);
+        }
+    }
+    used
+}
+
+/// `text` without the scopes of its visibilities (`pub(in crate::api)`): they use nothing.
+fn without_scopes(text: &str) -> String {
+    let mut parts = text.split("pub(in ");
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |kept, part| {
+        let rest = part.split_once(')').map_or("", |(_, rest)| rest);
+        kept + "pub " + rest
+    })
+}
+
+/// What is left of `graph` when everything is taken away that lies on no circle.
+fn circles(mut graph: BTreeMap<Module, BTreeSet<Module>>) -> BTreeMap<Module, BTreeSet<Module>> {
+    loop {
+        let before = graph.len();
+        let used: BTreeSet<Module> = graph.values().flatten().cloned().collect();
+        graph.retain(|module, uses| !uses.is_empty() && used.contains(module));
+        let left: BTreeSet<Module> = graph.keys().cloned().collect();
+        for uses in graph.values_mut() {
+            uses.retain(|used| left.contains(used));
+        }
+        graph.retain(|_, uses| !uses.is_empty());
+        if graph.len() == before {
+            return graph;
+        }
+    }
+}
+
+fn graph(sources: &[(String, String)]) -> BTreeMap<Module, BTreeSet<Module>> {
+    let files = sources
+        .iter()
+        .filter_map(|(file, text)| Some((module(file)?, text)));
+    let files: BTreeMap<Module, &String> = files.collect();
+    let modules: BTreeSet<Module> = files.keys().cloned().collect();
+    files
+        .iter()
+        .map(|(module, text)| (module.clone(), uses(module, text, &modules)))
+        .collect()
+}
+
+#[test]
+fn no_modules_import_each_other_in_a_circle() {
+    let graph = graph(&sources());
+    let edges: usize = graph.values().map(BTreeSet::len).sum();
+    assert!(edges > 300, "only {edges} imports were found");
+    let circles = circles(graph);
+    let shown = circles.iter().map(|(module, uses)| {
+        let uses: Vec<String> = uses.iter().map(|used| used.join("::")).collect();
+        format!("{} uses {}", module.join("::"), uses.join(", "))
+    });
+    let shown: Vec<String> = shown.collect();
+    assert!(shown.is_empty(), "{}", shown.join("\n"));
+}
+
+/// Every way in which modules can lie on a circle is seen, and what looks like one is not.
+#[test]
+fn circles_are_found() {
+    let circle = |files: &[(&str, &str)]| {
+        let files: Vec<(String, String)> = files
+            .iter()
+            .map(|(file, text)| ((*file).to_owned(), (*text).to_owned()))
+            .collect();
+        !circles(graph(&files)).is_empty()
+    };
+    let found: [&[(&str, &str)]; 5] = [
+        &[("a.rs", "use crate::b::X;"), ("b.rs", "use super::a::Y;")],
+        &[
+            ("a/mod.rs", "mod b; fn f() { b::g() }"),
+            ("a/b.rs", "use super::Facts;"),
+        ],
+        &[
+            ("a/mod.rs", "mod b; pub use self::b::X;"),
+            ("a/b.rs", "fn f() -> crate::a::Y {}"),
+        ],
+        &[
+            ("a.rs", "use crate::{b::X};"),
+            ("b.rs", "use crate::c::X;"),
+            ("c.rs", "fn f() { super::a::g() }"),
+        ],
+        &[
+            ("domain/a/mod.rs", "use super::b::X;"),
+            ("domain/b.rs", "use super::a::Y;"),
+        ],
+    ];
+    for files in found {
+        assert!(circle(files), "{files:?}");
+    }
+    let fine: [&[(&str, &str)]; 4] = [
+        &[
+            ("a/mod.rs", "mod b; mod c; pub use self::b::X;"),
+            ("a/b.rs", "use super::c::Y;"),
+            ("a/c.rs", "use crate::d::Z;"),
+            ("d.rs", ""),
+        ],
+        &[
+            ("a.rs", "use crate::b::X;"),
+            (
+                "b.rs",
+                "#[cfg(test)]\nmod tests {\n    use crate::a::Y;\n}\n",
+            ),
+        ],
+        &[
+            ("a/mod.rs", "pub use self::b::X;"),
+            ("a/b.rs", "pub(in crate::a) struct X;"),
+        ],
+        &[("a.rs", "fn f() { b::g() }"), ("b.rs", "use crate::a::X;")],
+    ];
+    for files in fine {
+        assert!(!circle(files), "{files:?}");
+    }
+}
+
 /// What Cargo holds the crates to: the simulators know nothing of the operator, and the operator is built without them.
 #[test]
 fn the_simulators_and_the_operator_do_not_depend_on_each_other() {
@@ -282,8 +442,13 @@ fn each_kind_of_violation_is_found() {
         ),
         (
             "runtime/write.rs",
-            "use crate::providers::contract::X;",
-            "runtime may not use providers",
+            "use crate::api::CodeSession;",
+            "runtime may not use api",
+        ),
+        (
+            "providers/http/api.rs",
+            "use kube::Client;",
+            "kube is used in",
         ),
         (
             "controllers/agent.rs",

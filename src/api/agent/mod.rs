@@ -13,7 +13,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::api::provider::ProviderSpec;
 use crate::api::shared::{
-    DeletionPolicy, KEY_PATTERN, NAME_PATTERN, OnUnknownLaunch, params_schema, words_schema,
+    DeletionPolicy, KEY_PATTERN, KeyReference, NAME_PATTERN, OnUnknownLaunch, params_schema,
+    words_schema,
 };
 
 /// A template for sessions: provider, credentials, repository, model, preamble and pull request behaviour.
@@ -137,6 +138,23 @@ pub struct CredentialReference {
     #[serde(default = "default_secret_key")]
     #[schemars(length(min = 1, max = 253), regex(pattern = KEY_PATTERN))]
     pub key: String,
+}
+
+impl CodeAgent {
+    /// The status, if the operator has written a whole one: the claim of a template is stored before.
+    pub fn stored_status(&self) -> Option<&CodeAgentStatus> {
+        let status = self.status.as_ref();
+        status.filter(|status| status.observed_generation >= 0)
+    }
+}
+
+impl From<&CredentialReference> for KeyReference {
+    fn from(reference: &CredentialReference) -> Self {
+        Self {
+            name: reference.name.clone(),
+            key: reference.key.clone(),
+        }
+    }
 }
 
 fn default_secret_key() -> String {

@@ -9,6 +9,7 @@ pub use status::*;
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
 use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -165,6 +166,26 @@ pub struct CodeSessionSpec {
         "x-kubernetes-validations" = rules::of_messages()
     ))]
     pub messages: Option<Vec<MessageSpec>>,
+}
+
+impl CodeSession {
+    /// The status, unless it is only the default that the API server shows for a new object.
+    pub fn stored_status(&self) -> Option<&CodeSessionStatus> {
+        let status = self.status.as_ref();
+        status.filter(|status| status.observed_generation >= 0)
+    }
+
+    /// Its phase; Pending before the first write of its status.
+    pub fn phase(&self) -> SessionPhase {
+        let status = self.status.as_ref();
+        status.map(|status| status.phase).unwrap_or_default()
+    }
+
+    /// When the object was created; the API server always says.
+    pub fn created_at(&self) -> Timestamp {
+        let created = self.metadata.creation_timestamp.as_ref();
+        created.map_or(Timestamp::UNIX_EPOCH, |time| time.0)
+    }
 }
 
 impl CodeSessionSpec {

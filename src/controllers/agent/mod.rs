@@ -15,9 +15,9 @@ use kube_runtime::reflector::ObjectRef;
 use serde_json::json;
 use tracing::Instrument;
 
-use self::template::{Kept, keep, keeps_templates, recorded, take_away};
+use self::template::{Reconciled, finalize_template, reconcile_template, recorded, uses_templates};
 use super::accounts::CredentialState;
-use super::connection::{Linked, Obstacle, endpoint, held, link, obstacle, why_unreachable};
+use super::connection::{Linked, endpoint, held, link, not_ready, why_unreachable};
 use super::context::Context;
 use super::error::{Chain, PassError};
 use super::metrics::{Controller, PassOutcome};
@@ -26,7 +26,8 @@ use crate::api::{
     CodeAgent, CodeAgentStatus, CodeSession, KeyReference, OrphanStatus, ProviderKind, Reason,
     SessionCounts, SessionPhase,
 };
-use crate::domain::agent::{Findings, Health, leaving, status};
+use crate::domain::agent::{Findings, Health, deleting_status, status};
+use crate::domain::blocker::NotReady;
 use crate::domain::remote::{Capability, ProviderError};
 use crate::domain::requeue::jittered;
 use crate::domain::status::whole_seconds;
@@ -73,7 +74,7 @@ async fn pass(scope: &Arc<Scope>, agent: &Arc<CodeAgent>) -> Result<Duration, Pa
         return Ok(context.settings.agent_recheck);
     }
     if agent.metadata.deletion_timestamp.is_some() {
-        return take_leave(scope, agent).await;
+        return finalize(scope, agent).await;
     }
     let namespace = agent.namespace().unwrap_or_default();
     let spec = &agent.spec.provider;
@@ -113,8 +114,8 @@ async fn pass(scope: &Arc<Scope>, agent: &Arc<CodeAgent>) -> Result<Duration, Pa
             again = found.again.map_or(again, |soon| again.min(soon));
         }
         if let Some(place) = place(provider, &agent, &findings) {
-            match keep(scope, &agent, &place, linked.as_ref()).await? {
-                Kept::Now {
+            match reconcile_template(scope, &agent, &place, linked.as_ref()).await? {
+                Reconciled::Now {
                     agent: newer,
                     record,
                     health,
@@ -125,14 +126,14 @@ async fn pass(scope: &Arc<Scope>, agent: &Arc<CodeAgent>) -> Result<Duration, Pa
                     findings.template_health = health;
                     again = again.min(next);
                 }
-                Kept::Stale => return Ok(STALE_AGAIN),
-                Kept::Gone => return Ok(again),
+                Reconciled::Stale => return Ok(STALE_AGAIN),
+                Reconciled::Gone => return Ok(again),
             }
         }
     }
     let agent = &agent;
     let generation = agent.metadata.generation.unwrap_or(0);
-    let stored = last_said(agent);
+    let stored = agent.stored_status();
     let new = status(stored, generation, &findings, Timestamp::now());
     if stored != Some(&new) {
         match store(scope, agent, &new).await? {
@@ -148,22 +149,22 @@ async fn pass(scope: &Arc<Scope>, agent: &Arc<CodeAgent>) -> Result<Duration, Pa
 }
 
 /// One pass over a CodeAgent that is being deleted: its template goes first, and what that waits for is said.
-async fn take_leave(scope: &Scope, agent: &Arc<CodeAgent>) -> Result<Duration, PassError> {
-    let (agent, record, health, again) = match take_away(scope, agent).await? {
-        None | Some(Kept::Gone) => return Ok(scope.context.settings.agent_recheck),
-        Some(Kept::Stale) => return Ok(STALE_AGAIN),
-        Some(Kept::Now {
+async fn finalize(scope: &Scope, agent: &Arc<CodeAgent>) -> Result<Duration, PassError> {
+    let (agent, record, health, again) = match finalize_template(scope, agent).await? {
+        None | Some(Reconciled::Gone) => return Ok(scope.context.settings.agent_recheck),
+        Some(Reconciled::Stale) => return Ok(STALE_AGAIN),
+        Some(Reconciled::Now {
             agent,
             record,
             health,
             again,
         }) => (agent, record, health, again),
     };
-    let Some(stored) = last_said(&agent) else {
+    let Some(stored) = agent.stored_status() else {
         return Ok(again);
     };
     let generation = agent.metadata.generation.unwrap_or(0);
-    let new = leaving(stored, generation, record, &health, Timestamp::now());
+    let new = deleting_status(stored, generation, record, &health, Timestamp::now());
     if *stored == new {
         return Ok(again);
     }
@@ -171,12 +172,6 @@ async fn take_leave(scope: &Scope, agent: &Arc<CodeAgent>) -> Result<Duration, P
         Stored::Yes | Stored::Gone => again,
         Stored::Stale => STALE_AGAIN,
     })
-}
-
-/// The status, if it is a whole one: the claim of a template is stored before.
-fn last_said(agent: &CodeAgent) -> Option<&CodeAgentStatus> {
-    let status = agent.status.as_ref();
-    status.filter(|status| status.observed_generation >= 0)
 }
 
 /// Whether a status was stored.
@@ -228,20 +223,22 @@ async fn examine(
     findings: &mut Findings,
 ) -> (Option<Linked>, Duration) {
     let context = &scope.context;
-    let secret = key_reference(agent);
+    let secret = KeyReference::from(&agent.spec.credentials.secret_ref);
     let linked = match link(context, namespace, provider, &agent.spec.provider, &secret).await {
         Ok(linked) => linked,
         Err(found) => {
             findings.health = Health::Unusable {
-                reason: found.objection.reason,
-                message: found.objection.message,
+                reason: found.blocker.reason,
+                message: found.blocker.message,
             };
             return (None, found.again);
         }
     };
     scope.note_key(&agent.uid().unwrap_or_default(), &linked.key);
     let recheck = context.settings.agent_recheck;
-    let seen = last_said(agent).map(|status| status.observed_generation);
+    let seen = agent
+        .stored_status()
+        .map(|status| status.observed_generation);
     if seen.is_some() && seen != agent.metadata.generation {
         // Whoever changes a CodeAgent wants to know at once whether that has helped.
         context.accounts.ask_anew_if_failed(&linked.key);
@@ -261,8 +258,8 @@ async fn examine(
             }
             if let Some(hold) = context.accounts.held(&linked.key) {
                 again = hold.again.max(context.timing().recheck).min(recheck);
-                let objection = held(&hold);
-                findings.launches_held = Some((objection.reason, objection.message));
+                let blocker = held(&hold);
+                findings.launches_held = Some((blocker.reason, blocker.message));
             }
             Health::Accepted(account.clone())
         }
@@ -271,7 +268,7 @@ async fn examine(
             again = context.timing().recheck;
             let found = state
                 .as_ref()
-                .and_then(|state| obstacle(state, &secret.name));
+                .and_then(|state| not_ready(state, &secret.name));
             refused(context, &linked, found, error)
         }
         Some(CredentialState::Unreachable { error, again: wait }) => {
@@ -319,27 +316,27 @@ async fn check_key(context: &Context, linked: &Linked) -> bool {
 fn refused(
     context: &Context,
     linked: &Linked,
-    found: Option<Obstacle>,
+    found: Option<NotReady>,
     error: &ProviderError,
 ) -> Health {
-    let Some(Obstacle { objection, .. }) = found else {
+    let Some(NotReady { blocker, .. }) = found else {
         return Health::Refused {
             message: error.to_string(),
         };
     };
-    if objection.reason != Reason::CredentialsInvalid {
+    if blocker.reason != Reason::CredentialsInvalid {
         return Health::Unusable {
-            reason: objection.reason,
-            message: objection.message,
+            reason: blocker.reason,
+            message: blocker.message,
         };
     }
     let message = match context.accounts.again_at(&linked.key) {
         Some(at) => format!(
             "{}. It is checked again at {}, or as soon as the Secret or the CodeAgent changes",
-            objection.message,
+            blocker.message,
             whole_seconds(at)
         ),
-        None => objection.message,
+        None => blocker.message,
     };
     Health::Refused { message }
 }
@@ -356,7 +353,7 @@ fn clock_warning(linked: &Linked, margin: Duration) -> Option<String> {
 
 /// Where the CodeAgent's template belongs, if that can be told and acted on now.
 fn place(provider: &dyn ProviderType, agent: &CodeAgent, findings: &Findings) -> Option<Place> {
-    if !keeps_templates(provider, agent) {
+    if !uses_templates(provider, agent) {
         return Some(Place::Nowhere);
     }
     match &findings.health {
@@ -365,14 +362,6 @@ fn place(provider: &dyn ProviderType, agent: &CodeAgent, findings: &Findings) ->
             account: account.fingerprint.as_str().to_owned(),
         })),
         Health::Unreachable { .. } | Health::Refused { .. } | Health::Unusable { .. } => None,
-    }
-}
-
-fn key_reference(agent: &CodeAgent) -> KeyReference {
-    let reference = &agent.spec.credentials.secret_ref;
-    KeyReference {
-        name: reference.name.clone(),
-        key: reference.key.clone(),
     }
 }
 
@@ -433,12 +422,7 @@ fn counts(
         ..SessionCounts::default()
     };
     for session in &sessions.whole {
-        let phase = session
-            .status
-            .as_ref()
-            .map(|status| status.phase)
-            .unwrap_or_default();
-        let count = match phase {
+        let count = match session.phase() {
             SessionPhase::Pending => &mut counts.pending,
             SessionPhase::Creating | SessionPhase::Running => &mut counts.active,
             SessionPhase::Finished

@@ -11,15 +11,15 @@ use kube::api::Api;
 use serde_json::json;
 
 use super::super::accounts::CredentialState;
-use super::super::connection::{Linked, endpoint, link, obstacle};
+use super::super::connection::{Linked, endpoint, link, not_ready};
 use super::super::error::PassError;
 use super::super::scope::Scope;
-use super::key_reference;
-use crate::api::{AUTO_MODEL, CodeAgent, Reason, TEMPLATE_FINALIZER, TemplateStatus};
+use crate::api::{AUTO_MODEL, CodeAgent, KeyReference, Reason, TEMPLATE_FINALIZER, TemplateStatus};
 use crate::domain::remote::{Capability, ErrorClass, ProviderError};
 use crate::domain::session::Stage;
 use crate::domain::template::{
-    Found, Left, Look, Observed, Place, Request, Site, Step, TemplateHealth, Use, decide, failure,
+    Found, Leftover, Lookup, Observed, Place, Request, Site, Step, TemplateHealth, Use, decide,
+    failure,
 };
 use crate::providers::contract::ProviderType;
 use crate::providers::contract::{
@@ -32,7 +32,7 @@ use crate::runtime::write::{Write, WriteError};
 const MOST_STEPS: usize = 10;
 
 /// What keeping the template came to.
-pub(super) enum Kept {
+pub(super) enum Reconciled {
     /// There is nothing more to do now.
     Now {
         /// The CodeAgent, as it was last stored.
@@ -51,13 +51,13 @@ pub(super) enum Kept {
 }
 
 /// Keeps the template of a CodeAgent whose key is accepted, or whose provider has no templates.
-pub(super) async fn keep(
+pub(super) async fn reconcile_template(
     scope: &Scope,
     agent: &Arc<CodeAgent>,
     place: &Place,
     linked: Option<&Linked>,
-) -> Result<Kept, PassError> {
-    let mut keeper = Keeper {
+) -> Result<Reconciled, PassError> {
+    let mut reconciler = Reconciler {
         scope,
         uid: agent.uid().unwrap_or_default(),
         namespace: agent.namespace().unwrap_or_default(),
@@ -68,12 +68,12 @@ pub(super) async fn keep(
         seen_before: None,
     };
     for _ in 0..MOST_STEPS {
-        match keeper.step().await {
+        match reconciler.step().await {
             Ok(None) => {}
             Ok(Some(kept)) => return Ok(kept),
-            Err(WriteError::Stale) => return Ok(Kept::Stale),
-            Err(WriteError::Gone) => return Ok(Kept::Gone),
-            Err(WriteError::Refused(why)) => return Ok(keeper.may_not(&why)),
+            Err(WriteError::Stale) => return Ok(Reconciled::Stale),
+            Err(WriteError::Gone) => return Ok(Reconciled::Gone),
+            Err(WriteError::Refused(why)) => return Ok(reconciler.may_not(&why)),
             Err(source @ WriteError::Failed(_)) => {
                 return Err(PassError::Write {
                     what: "the claim or the finalizer of a template",
@@ -82,44 +82,46 @@ pub(super) async fn keep(
             }
         }
     }
-    Ok(keeper.rest(scope.context.timing().fault_wait_min, TemplateHealth::Ready))
+    Ok(reconciler.rest(scope.context.timing().fault_wait_min, TemplateHealth::Ready))
 }
 
 /// Takes away the template of a CodeAgent that is being deleted, and lets it go; nothing if we do not hold it.
-pub(super) async fn take_away(
+pub(super) async fn finalize_template(
     scope: &Scope,
     agent: &Arc<CodeAgent>,
-) -> Result<Option<Kept>, PassError> {
+) -> Result<Option<Reconciled>, PassError> {
     if !has_finalizer(agent) {
         return Ok(None);
     }
     let (place, linked) = place_of_deleted(scope, agent).await;
-    keep(scope, agent, &place, linked.as_ref()).await.map(Some)
+    reconcile_template(scope, agent, &place, linked.as_ref())
+        .await
+        .map(Some)
 }
 
 /// Where the template of a CodeAgent is that is being deleted.
 async fn place_of_deleted(scope: &Scope, agent: &CodeAgent) -> (Place, Option<Linked>) {
     let context = &scope.context;
     let spec = &agent.spec.provider;
-    let barred = |why: String, passing, again| Place::Barred {
+    let barred = |why: String, transient, again| Place::Barred {
         why,
-        passing,
+        transient,
         again,
     };
     let Some(provider) = context.provider(spec) else {
         let why = "this installation of the operator does not run its provider".to_owned();
         return (barred(why, false, context.timing().recheck), None);
     };
-    if !keeps_templates(provider, agent) {
+    if !uses_templates(provider, agent) {
         return (Place::Nowhere, None);
     }
     let namespace = agent.namespace().unwrap_or_default();
-    let secret = key_reference(agent);
+    let secret = KeyReference::from(&agent.spec.credentials.secret_ref);
     let linked = match link(context, &namespace, provider, spec, &secret).await {
         Ok(linked) => linked,
         Err(found) => {
-            let why = found.objection.message;
-            return (barred(why, found.passing, found.again), None);
+            let why = found.blocker.message;
+            return (barred(why, found.transient, found.again), None);
         }
     };
     if context.accounts.state_of(&linked.key).is_none() {
@@ -138,8 +140,8 @@ async fn place_of_deleted(scope: &Scope, agent: &CodeAgent) -> (Place, Option<Li
             account: account.fingerprint.as_str().to_owned(),
         }),
         Some(state @ (CredentialState::Refused { .. } | CredentialState::Unreachable { .. })) => {
-            match obstacle(state, &secret.name) {
-                Some(found) => barred(found.objection.message, found.passing, found.again),
+            match not_ready(state, &secret.name) {
+                Some(found) => barred(found.blocker.message, found.transient, found.again),
                 None => Place::Nowhere,
             }
         }
@@ -153,7 +155,7 @@ async fn place_of_deleted(scope: &Scope, agent: &CodeAgent) -> (Place, Option<Li
 }
 
 /// Whether sessions of this CodeAgent are launched from a template.
-pub(super) fn keeps_templates(provider: &dyn ProviderType, agent: &CodeAgent) -> bool {
+pub(super) fn uses_templates(provider: &dyn ProviderType, agent: &CodeAgent) -> bool {
     provider
         .capabilities(&agent.spec.provider)
         .contains(&Capability::Templates)
@@ -175,7 +177,7 @@ fn has_finalizer(agent: &CodeAgent) -> bool {
 }
 
 /// One CodeAgent's template in one pass.
-struct Keeper<'a> {
+struct Reconciler<'a> {
     scope: &'a Scope,
     uid: String,
     namespace: String,
@@ -183,24 +185,24 @@ struct Keeper<'a> {
     record: Option<TemplateStatus>,
     place: &'a Place,
     linked: Option<&'a Linked>,
-    /// The template as the newest look of this pass found it.
+    /// The template as the newest lookup of this pass found it.
     seen_before: Option<StoredTemplate>,
 }
 
-impl Keeper<'_> {
+impl Reconciler<'_> {
     /// Takes the next step; answers once there is none.
-    async fn step(&mut self) -> Result<Option<Kept>, WriteError> {
+    async fn step(&mut self) -> Result<Option<Reconciled>, WriteError> {
         match self.decide() {
             Step::Rest { again, health } => return Ok(Some(self.rest(again, health))),
             Step::AddFinalizer => self.add_finalizer().await?,
-            Step::ReleaseFinalizer(left) => return self.release_finalizer(left).await,
+            Step::ReleaseFinalizer(leftover) => return self.release_finalizer(leftover).await,
             Step::Record(record) => self.record = Some(record),
-            Step::Forget(left) => {
+            Step::Forget(leftover) => {
                 self.store(None).await?;
-                self.report(&left).await;
+                self.report(&leftover).await;
             }
             Step::Find => self.find().await,
-            Step::Create(claim, left) => self.create(claim, left).await?,
+            Step::Create(claim, leftover) => self.create(claim, leftover).await?,
             Step::Update => self.update().await,
             Step::Delete(id) => self.delete(&id).await,
         }
@@ -212,7 +214,7 @@ impl Keeper<'_> {
     }
 
     /// What is known now, as a decision sees it.
-    fn observing<T>(&self, look: impl FnOnce(&Observed<'_>) -> T) -> T {
+    fn observing<T>(&self, with: impl FnOnce(&Observed<'_>) -> T) -> T {
         let context = &self.scope.context;
         let claim = self.record.as_ref().and_then(|it| it.claim_id.clone());
         let uptime = context.uptime();
@@ -225,7 +227,7 @@ impl Keeper<'_> {
             }
             seen.clone()
         });
-        look(&Observed {
+        with(&Observed {
             now: Timestamp::now(),
             uptime,
             generation: self.agent.metadata.generation.unwrap_or(0),
@@ -246,8 +248,8 @@ impl Keeper<'_> {
         })
     }
 
-    fn rest(&self, again: Duration, health: TemplateHealth) -> Kept {
-        Kept::Now {
+    fn rest(&self, again: Duration, health: TemplateHealth) -> Reconciled {
+        Reconciled::Now {
             agent: Arc::clone(&self.agent),
             record: self.record.clone(),
             health,
@@ -256,11 +258,11 @@ impl Keeper<'_> {
     }
 
     /// The API server does not let the operator do its part.
-    fn may_not(&self, why: &str) -> Kept {
+    fn may_not(&self, why: &str) -> Reconciled {
         let message = format!(
             "the template that sessions are launched from is not kept, its claim or finalizer cannot be stored: {why}"
         );
-        tracing::warn!(message, "a template is not in step");
+        tracing::warn!(message, "a template could not be reconciled");
         let health = TemplateHealth::Refused {
             message,
             usable: false,
@@ -336,7 +338,7 @@ impl Keeper<'_> {
                 marked: found,
                 unmarked,
             }) => {
-                self.looked(begun, site, found.as_ref(), unmarked);
+                self.looked_up(begun, site, found.as_ref(), unmarked);
                 let listed = found.as_ref().map(|found| found.id.clone());
                 self.scope.change_template(&self.uid, |seen| {
                     // What was listed once and is in this list no more is gone.
@@ -354,12 +356,12 @@ impl Keeper<'_> {
     async fn create(
         &mut self,
         claim: TemplateStatus,
-        left: Option<Left>,
+        leftover: Option<Leftover>,
     ) -> Result<(), WriteError> {
         let opened = Instant::now();
         self.store(Some(claim)).await?;
-        if let Some(left) = left {
-            self.report(&left).await;
+        if let Some(leftover) = leftover {
+            self.report(&leftover).await;
         }
         let Some((templates, site)) = self.templates() else {
             return Ok(());
@@ -368,7 +370,7 @@ impl Keeper<'_> {
         // A claim counts from when it was written: what is sent much later would turn up after its time.
         let context = &self.scope.context;
         if !context.may_begin() || opened.elapsed() >= context.timing().send_window {
-            self.forget_look();
+            self.forget_lookup();
             return Ok(());
         }
         match templates.create(&self.wanted()).await {
@@ -379,7 +381,7 @@ impl Keeper<'_> {
                     up_to_date: true,
                     has_preamble: false,
                 };
-                self.looked(begun, site, Some(&made), Vec::new());
+                self.looked_up(begun, site, Some(&made), Vec::new());
                 self.seen_before = Some(made);
             }
             Err(error) => {
@@ -396,9 +398,9 @@ impl Keeper<'_> {
         let Some((templates, site)) = self.templates() else {
             return;
         };
-        // What a look of an earlier pass found is not known in full any more.
+        // What a lookup of an earlier pass found is not known in full any more.
         let Some(found) = self.seen_before.clone() else {
-            return self.forget_look();
+            return self.forget_lookup();
         };
         let begun = self.scope.context.uptime();
         match templates.update(&found, &self.wanted()).await {
@@ -409,9 +411,9 @@ impl Keeper<'_> {
                     has_preamble: false,
                     ..found
                 };
-                self.looked(begun, site, Some(&changed), Vec::new());
+                self.looked_up(begun, site, Some(&changed), Vec::new());
             }
-            Err(error) if error.class == ErrorClass::NotFound => self.forget_look(),
+            Err(error) if error.class == ErrorClass::NotFound => self.forget_lookup(),
             Err(error) => self.failed(&site, Request::Update, &error),
         }
     }
@@ -424,20 +426,20 @@ impl Keeper<'_> {
             Ok(()) => {
                 tracing::info!(template = id, "deleted the template");
                 // Its doubles go the same way.
-                self.forget_look();
+                self.forget_lookup();
             }
             Err(error) => self.failed(&site, Request::Delete, &error),
         }
     }
 
-    fn looked(
+    fn looked_up(
         &self,
         begun: Duration,
         site: Site,
         found: Option<&StoredTemplate>,
         unmarked: Vec<String>,
     ) {
-        let look = Look {
+        let lookup = Lookup {
             begun,
             generation: self.agent.metadata.generation.unwrap_or(0),
             site,
@@ -448,23 +450,26 @@ impl Keeper<'_> {
             unmarked,
         };
         self.scope.change_template(&self.uid, |seen| {
-            seen.look = Some(look);
+            seen.lookup = Some(lookup);
             seen.failure = None;
         });
     }
 
-    fn forget_look(&self) {
+    fn forget_lookup(&self) {
         self.scope
-            .change_template(&self.uid, |seen| seen.look = None);
+            .change_template(&self.uid, |seen| seen.lookup = None);
     }
 
     fn failed(&self, site: &Site, request: Request, error: &ProviderError) {
         let nothing_done = nothing_was_started(error, &[]);
         let failed = self.observing(|o| failure(o, site, request, error, nothing_done));
-        tracing::warn!(message = failed.message, "a template is not in step");
+        tracing::warn!(
+            message = failed.message,
+            "a template could not be reconciled"
+        );
         self.scope.change_template(&self.uid, |seen| {
             seen.failure = Some(failed);
-            seen.look = None;
+            seen.lookup = None;
         });
         if let (ErrorClass::Unauthorized, Some(linked)) = (error.class, self.linked) {
             self.scope.context.accounts.doubt(&linked.key);
@@ -502,7 +507,10 @@ impl Keeper<'_> {
     }
 
     /// Lets the CodeAgent go, or only its finalizer where it stays.
-    async fn release_finalizer(&mut self, left: Option<Left>) -> Result<Option<Kept>, WriteError> {
+    async fn release_finalizer(
+        &mut self,
+        leftover: Option<Leftover>,
+    ) -> Result<Option<Reconciled>, WriteError> {
         let others: Vec<String> = self
             .agent
             .finalizers()
@@ -511,8 +519,8 @@ impl Keeper<'_> {
             .cloned()
             .collect();
         let newer = self.write_finalizers(&others).await?;
-        if let Some(left) = left {
-            self.report(&left).await;
+        if let Some(leftover) = leftover {
+            self.report(&leftover).await;
         }
         self.stored(newer);
         if self.agent.metadata.deletion_timestamp.is_none() {
@@ -523,7 +531,7 @@ impl Keeper<'_> {
         if !self.scope.agents.contains(&reference) {
             self.scope.forget_agent(&self.uid);
         }
-        Ok(Some(Kept::Gone))
+        Ok(Some(Reconciled::Gone))
     }
 
     async fn write_finalizers(&self, finalizers: &[String]) -> Result<CodeAgent, WriteError> {
@@ -534,17 +542,17 @@ impl Keeper<'_> {
     }
 
     /// Tells people of a template that nobody keeps any more.
-    async fn report(&self, left: &Left) {
-        let which = left.id.as_deref().map_or_else(
+    async fn report(&self, leftover: &Leftover) {
+        let which = leftover.id.as_deref().map_or_else(
             || "a template".to_owned(),
             |id| format!("the template {id}"),
         );
         let note = format!(
             "{which} stays at the provider: {}. Delete it there once nothing runs under it",
-            left.why
+            leftover.why
         );
         let reason = Reason::TemplateLeft.as_str();
-        tracing::warn!(reason, note, "reports");
+        tracing::warn!(reason, note, "event");
         self.scope
             .context
             .publisher

@@ -20,7 +20,7 @@ const RESERVED_FOR: Duration = Duration::from_secs(5);
 /// their requests are spaced by the rate all the same.
 fn most(lane: Lane) -> usize {
     match lane {
-        Lane::Stop | Lane::Look => 8,
+        Lane::Stop | Lane::Read => 8,
         Lane::Launch => 32,
         Lane::Sweep => 2,
     }
@@ -207,7 +207,7 @@ impl Lanes {
         }
         match lane {
             Lane::Launch => self.moved.notify_one(),
-            Lane::Stop | Lane::Look | Lane::Sweep => self.hand_out(lane),
+            Lane::Stop | Lane::Read | Lane::Sweep => self.hand_out(lane),
         }
     }
 
@@ -330,22 +330,22 @@ mod tests {
     async fn hanging_looks_hold_up_no_stop_and_who_waits_is_woken_with_a_permit() {
         let lanes = lanes();
         let woken = Arc::new(AtomicUsize::new(0));
-        let mut held: Vec<Permit> = (0..most(Lane::Look))
+        let mut held: Vec<Permit> = (0..most(Lane::Read))
             .map(|n| {
                 lanes
-                    .enter(Lane::Look, &format!("look-{n}"), || {})
+                    .enter(Lane::Read, &format!("read-{n}"), || {})
                     .unwrap()
             })
             .collect();
-        assert!(lanes.enter(Lane::Look, "late", counting(&woken)).is_none());
-        assert!(lanes.enter(Lane::Look, "late", counting(&woken)).is_none());
+        assert!(lanes.enter(Lane::Read, "late", counting(&woken)).is_none());
+        assert!(lanes.enter(Lane::Read, "late", counting(&woken)).is_none());
         assert!(lanes.enter(Lane::Stop, "stop", || {}).is_some());
         assert_eq!(woken.load(Ordering::SeqCst), 0);
         held.pop();
         assert_eq!(woken.load(Ordering::SeqCst), 1);
         // It is kept for who was woken.
-        assert!(lanes.enter(Lane::Look, "other", || {}).is_none());
-        assert!(lanes.enter(Lane::Look, "late", || {}).is_some());
+        assert!(lanes.enter(Lane::Read, "other", || {}).is_none());
+        assert!(lanes.enter(Lane::Read, "late", || {}).is_some());
     }
 
     #[tokio::test(start_paused = true)]

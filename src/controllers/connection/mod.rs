@@ -4,7 +4,6 @@ pub mod lanes;
 pub mod links;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use url::Url;
 
@@ -12,25 +11,14 @@ use self::lanes::Lanes;
 pub use self::links::{Linked, Links};
 use super::accounts::{ConnectionKey, CredentialState, Hold};
 use super::context::Shared;
-use super::secrets::{MarkedSecret, NoSource, SourceError};
+use super::secrets::{LabelledSecret, NoSource, SourceError};
 use crate::api::{ALLOWED_HOSTS_ANNOTATION, KeyReference, ProviderSpec, Reason};
-use crate::domain::effective::{Fault, Objection};
+use crate::domain::blocker::{Blocker, Cause, NotReady};
 use crate::domain::endpoint::EndpointHost;
 use crate::domain::remote::{ErrorClass, ProviderError, Subject};
 use crate::domain::status::whole_seconds;
 use crate::providers::contract::{Connection, ProviderType};
 use crate::providers::http::{HttpStack, Lane, Reach};
-
-/// What stands in the way of a connection.
-#[derive(Clone, Debug)]
-pub struct Obstacle {
-    /// What, and what to do.
-    pub objection: Objection,
-    /// Whether it may pass by itself.
-    pub passing: bool,
-    /// When it is worth looking again.
-    pub again: Duration,
-}
 
 /// The base URL that will be used, without a trailing slash.
 pub fn endpoint(shared: &Shared, provider: &dyn ProviderType, spec: &ProviderSpec) -> String {
@@ -53,11 +41,11 @@ pub async fn link(
     provider: &dyn ProviderType,
     spec: &ProviderSpec,
     secret: &KeyReference,
-) -> Result<Linked, Obstacle> {
+) -> Result<Linked, NotReady> {
     let recheck = shared.timing().recheck;
-    let mend = |objection| Obstacle {
-        objection,
-        passing: false,
+    let mend = |blocker| NotReady {
+        blocker,
+        transient: false,
         again: recheck,
     };
     let marked = shared
@@ -108,7 +96,7 @@ pub async fn link(
     })?;
     Ok(Linked {
         key,
-        provider: Arc::clone(lanes.provider(Lane::Look)),
+        provider: Arc::clone(lanes.provider(Lane::Read)),
         lanes,
         clock: http.clock(&url),
         credential: digest,
@@ -116,11 +104,11 @@ pub async fn link(
 }
 
 /// What somebody outside of the session has to correct.
-fn invalid(reason: Reason, message: String) -> Objection {
-    Objection {
+fn invalid(reason: Reason, message: String) -> Blocker {
+    Blocker {
         reason,
         message,
-        fault: Fault::Surroundings,
+        cause: Cause::Environment,
     }
 }
 
@@ -130,9 +118,9 @@ fn way_to(
     shared: &Shared,
     url: &Url,
     own: &[Url],
-    secret: &MarkedSecret,
+    secret: &LabelledSecret,
     namespace: &str,
-) -> Result<HttpStack, Objection> {
+) -> Result<HttpStack, Blocker> {
     let endpoint = url.as_str().trim_end_matches('/');
     if url.scheme() != "https" && !shared.settings.allow_http {
         return Err(invalid(
@@ -169,41 +157,41 @@ fn way_to(
 }
 
 /// What the state of a key means for whoever wants to use it.
-pub fn obstacle(state: &CredentialState, secret: &str) -> Option<Obstacle> {
+pub fn not_ready(state: &CredentialState, secret: &str) -> Option<NotReady> {
     match state {
         CredentialState::Accepted(_) => None,
         CredentialState::Refused { error, again }
             if error.subject == Some(Subject::CodingAgent) =>
         {
-            Some(Obstacle {
-                objection: Objection {
+            Some(NotReady {
+                blocker: Blocker {
                     reason: Reason::CodingAgentNotFound,
                     message: error.to_string(),
-                    fault: Fault::Surroundings,
+                    cause: Cause::Environment,
                 },
-                passing: false,
+                transient: false,
                 again: *again,
             })
         }
-        CredentialState::Refused { error, again } => Some(Obstacle {
-            objection: Objection {
+        CredentialState::Refused { error, again } => Some(NotReady {
+            blocker: Blocker {
                 reason: Reason::CredentialsInvalid,
                 message: format!(
                     "the provider does not accept the key in the Secret {secret}: {error}. Put a valid key into it"
                 ),
-                fault: Fault::Surroundings,
+                cause: Cause::Environment,
             },
-            passing: false,
+            transient: false,
             // The Secret is read more often than the provider is asked: a mended key is another key.
             again: *again,
         }),
-        CredentialState::Unreachable { error, again } => Some(Obstacle {
-            objection: Objection {
+        CredentialState::Unreachable { error, again } => Some(NotReady {
+            blocker: Blocker {
                 reason: error.outage(),
                 message: format!("waits, {}", why_unreachable(error)),
-                fault: Fault::Surroundings,
+                cause: Cause::Environment,
             },
-            passing: true,
+            transient: true,
             again: *again,
         }),
     }
@@ -220,33 +208,33 @@ pub fn why_unreachable(error: &ProviderError) -> String {
 }
 
 /// What it means that launches with a key are held.
-pub fn held(hold: &Hold) -> Objection {
-    Objection {
+pub fn held(hold: &Hold) -> Blocker {
+    Blocker {
         reason: Reason::QuotaExhausted,
         message: format!(
             "the provider refuses launches with this key: {}. One launch tries again at {}, or sooner if the CodeAgent changes",
             hold.error,
             whole_seconds(hold.again_at)
         ),
-        fault: Fault::Surroundings,
+        cause: Cause::Environment,
     }
 }
 
 /// What a source that could not be had means for whoever needs it.
-pub fn without((error, again): NoSource, what: &str) -> Obstacle {
+pub fn without((error, again): NoSource, what: &str) -> NotReady {
     match error {
-        SourceError::Unusable(objection) => Obstacle {
-            objection,
-            passing: false,
+        SourceError::Unusable(blocker) => NotReady {
+            blocker,
+            transient: false,
             again,
         },
-        SourceError::Unreadable(why) => Obstacle {
-            objection: Objection {
+        SourceError::Unreadable(why) => NotReady {
+            blocker: Blocker {
                 reason: Reason::SecretNotFound,
                 message: format!("{what} cannot be read: {why}"),
-                fault: Fault::Surroundings,
+                cause: Cause::Environment,
             },
-            passing: true,
+            transient: true,
             again,
         },
     }

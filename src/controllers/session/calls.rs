@@ -13,13 +13,13 @@ use crate::providers::contract::AdoptRequest;
 use crate::runtime::cache::Kept;
 
 /// Looks at what is there before a launch.
-pub(super) async fn preflight(
+pub(super) async fn read_baseline(
     scope: &Scope,
     facts: &Facts,
     issue: Option<&str>,
 ) -> Option<Outcome> {
     let linked = facts.linked.as_ref()?;
-    Some(Outcome::Preflighted {
+    Some(Outcome::BaselineRead {
         begun: scope.context.uptime(),
         result: linked.provider.baseline(issue).await,
     })
@@ -69,13 +69,13 @@ pub(super) async fn stop(scope: &Scope, facts: &Facts, session: &SessionRef) -> 
 }
 
 /// Looks at the ended session once more.
-pub(super) async fn look_again(
+pub(super) async fn poll_again(
     scope: &Scope,
     facts: &Facts,
     session: &SessionRef,
 ) -> Option<Outcome> {
     scope.context.memory.change(&facts.uid, |remembered| {
-        remembered.looked_after_end = Some(scope.context.uptime());
+        remembered.polled_after_end = Some(scope.context.uptime());
     });
     let linked = facts.linked.as_ref()?;
     let result = linked.provider.get(session).await;

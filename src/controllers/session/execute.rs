@@ -7,14 +7,15 @@ use kube::ResourceExt;
 
 use super::super::error::PassError;
 use super::super::scope::Scope;
+use super::calls;
 use super::gather::Facts;
 use super::record::{conclude, not_stored, note_failure, remember};
 use super::send::launch;
-use super::writes::{add_finalizer, api, release_finalizer, store, tell};
-use super::{Step, calls};
+use super::step::Step;
+use super::writes::{add_finalizer, api, emit, release_finalizer, store};
 use crate::api::CodeSession;
 use crate::domain::requeue::Again;
-use crate::domain::session::{Effect, Note, Plan, record, write_refused};
+use crate::domain::session::{Effect, Event, Plan, record, write_refused};
 use crate::runtime::write::{self, WriteError};
 
 /// The name of an effect, for logs.
@@ -24,12 +25,12 @@ pub(super) fn name(effect: &Effect) -> &'static str {
         Effect::ReleaseFinalizer => "release finalizer",
         Effect::DeleteObject => "delete object",
         Effect::VerifyCredentials => "verify credentials",
-        Effect::Preflight { .. } => "look before the launch",
+        Effect::ReadBaseline { .. } => "read baseline",
         Effect::Launch(_) => "launch",
-        Effect::Lookup(_) => "look up",
+        Effect::Lookup(_) => "look up launch",
         Effect::Cancel(_) => "cancel",
         Effect::Examine(_) => "examine",
-        Effect::LookAgain(_) => "look again",
+        Effect::PollAgain(_) => "poll again",
     }
 }
 
@@ -55,7 +56,7 @@ pub(super) async fn execute(
         }
     }
     let Some(effect) = plan.effect else {
-        tell(scope, &object, plan.notes).await;
+        emit(scope, &object, plan.events).await;
         let again = Again {
             soon: plan.again,
             at: plan.deadline,
@@ -69,9 +70,9 @@ pub(super) async fn execute(
     tracing::info!(effect = name(&effect), "executing effect");
     if let Some(write) = ObjectWrite::of(&effect) {
         let written = write.send(scope, &object).await;
-        return after_write(scope, object, &facts, &effect, written, plan.notes).await;
+        return after_write(scope, object, &facts, &effect, written, plan.events).await;
     }
-    tell(scope, &object, plan.notes).await;
+    emit(scope, &object, plan.events).await;
     let outcome = match &effect {
         Effect::Launch(plan) => return launch(scope, object, facts, plan.clone(), opened).await,
         Effect::VerifyCredentials => {
@@ -89,11 +90,13 @@ pub(super) async fn execute(
                 .await;
             return Ok(Step::Go(object));
         }
-        Effect::Preflight { issue } => calls::preflight(scope, &facts, issue.as_deref()).await,
+        Effect::ReadBaseline { issue } => {
+            calls::read_baseline(scope, &facts, issue.as_deref()).await
+        }
         Effect::Lookup(lookup) => calls::look_up(scope, &object, &facts, lookup).await,
         Effect::Cancel(session) => calls::stop(scope, &facts, session).await,
         Effect::Examine(session) => calls::examine(scope, &object, &facts, session).await,
-        Effect::LookAgain(session) => calls::look_again(scope, &facts, session).await,
+        Effect::PollAgain(session) => calls::poll_again(scope, &facts, session).await,
         // They are writes of the object.
         Effect::AddFinalizer | Effect::ReleaseFinalizer | Effect::DeleteObject => None,
     };
@@ -121,12 +124,12 @@ impl ObjectWrite {
             Effect::ReleaseFinalizer => Some(Self::ReleaseFinalizer),
             Effect::DeleteObject => Some(Self::Delete),
             Effect::VerifyCredentials
-            | Effect::Preflight { .. }
+            | Effect::ReadBaseline { .. }
             | Effect::Launch(_)
             | Effect::Lookup(_)
             | Effect::Cancel(_)
             | Effect::Examine(_)
-            | Effect::LookAgain(_) => None,
+            | Effect::PollAgain(_) => None,
         }
     }
 
@@ -166,12 +169,12 @@ async fn after_write(
     facts: &Facts,
     effect: &Effect,
     written: Result<Option<CodeSession>, WriteError>,
-    notes: Vec<Note>,
+    events: Vec<Event>,
 ) -> Result<Step, PassError> {
     let what = ObjectWrite::of(effect).map_or("the object", ObjectWrite::what);
     match written {
         Ok(newer) => {
-            tell(scope, &object, notes).await;
+            emit(scope, &object, events).await;
             let Some(newer) = newer else {
                 return Ok(Step::Rest(Again::NEVER));
             };

@@ -14,7 +14,8 @@ use super::super::error::{Chain, PassError};
 use super::super::scope::Scope;
 use super::execute::execute;
 use super::gather::Facts;
-use super::{Step, rest};
+use super::settle::rest;
+use super::step::Step;
 use crate::api::CodeSession;
 use crate::domain::requeue::jittered;
 use crate::domain::session::{Effect, Plan};
@@ -28,15 +29,15 @@ fn lane(effect: &Effect, object: &CodeSession) -> Option<Lane> {
         Effect::Launch(_) => Some(Lane::Launch),
         Effect::Cancel(_) => Some(Lane::Stop),
         Effect::VerifyCredentials
-        | Effect::Preflight { .. }
+        | Effect::ReadBaseline { .. }
         | Effect::Lookup(_)
         | Effect::Examine(_)
-        | Effect::LookAgain(_) => {
+        | Effect::PollAgain(_) => {
             let stopping = object
                 .status
                 .as_ref()
                 .is_some_and(|status| status.cancel.is_some());
-            Some(if stopping { Lane::Stop } else { Lane::Look })
+            Some(if stopping { Lane::Stop } else { Lane::Read })
         }
     }
 }

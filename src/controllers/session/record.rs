@@ -8,12 +8,13 @@ use super::super::accounts::ConnectionKey;
 use super::super::error::PassError;
 use super::super::metrics::LaunchResult;
 use super::super::scope::Scope;
-use super::Step;
 use super::gather::Facts;
-use super::writes::{store, tell};
+use super::step::Step;
+use super::writes::{emit, store};
 use crate::api::{CodeSession, Reason};
-use crate::domain::remote::{ErrorClass, LaunchOutcome, ProviderError, Subject};
+use crate::domain::remote::{ErrorClass, ProviderError, Subject};
 use crate::domain::requeue::Again;
+use crate::domain::send::answer::LaunchOutcome;
 use crate::domain::session::{Effect, Outcome, Recorded, session_ref};
 use crate::runtime::write::WriteError;
 
@@ -34,7 +35,7 @@ pub(super) async fn conclude(
     if let (Some(session), Some(uid)) = (session_ref(object.status.as_ref()), object.uid()) {
         scope.context.owners.own(&session.session_id, &uid);
     }
-    tell(scope, &object, recorded.notes).await;
+    emit(scope, &object, recorded.events).await;
     Ok(match recorded.again {
         Some(again) if again.is_zero() => Step::Go(object),
         Some(again) => {
@@ -64,9 +65,9 @@ pub(super) fn not_stored(what: &'static str, error: WriteError) -> Result<Step, 
 
 pub(super) fn remember(scope: &Scope, facts: &Facts, effect: &Effect, recorded: &Recorded) {
     let adopted = recorded
-        .notes
+        .events
         .iter()
-        .any(|note| note.reason == Reason::Adopted);
+        .any(|event| event.reason == Reason::Adopted);
     if let (true, Some(provider)) = (adopted, &facts.provider) {
         scope
             .context
@@ -77,8 +78,8 @@ pub(super) fn remember(scope: &Scope, facts: &Facts, effect: &Effect, recorded: 
         if let Some(lookups) = &recorded.lookups {
             remembered.lookups.clone_from(lookups);
         }
-        if let Some(preflight) = &recorded.preflight {
-            remembered.preflight = Some(preflight.clone());
+        if let Some(baseline_read) = &recorded.baseline_read {
+            remembered.baseline_read = Some(baseline_read.clone());
         }
         remembered.faults = if recorded.fault {
             remembered.faults.saturating_add(1)
@@ -86,7 +87,7 @@ pub(super) fn remember(scope: &Scope, facts: &Facts, effect: &Effect, recorded: 
             0
         };
         if matches!(effect, Effect::Examine(_)) {
-            remembered.look = None;
+            remembered.poll = None;
         }
     });
 }
@@ -103,7 +104,7 @@ pub(super) fn note_failure(
         Outcome::Launched(LaunchOutcome::Rejected(error) | LaunchOutcome::Unknown(error)) => {
             Some(error)
         }
-        Outcome::Preflighted { result, .. } => result.as_ref().err(),
+        Outcome::BaselineRead { result, .. } => result.as_ref().err(),
         Outcome::LookedUp { answer, .. } => answer.as_ref().err(),
         // A stop that failed with words of the provider's own is about that session alone (Flapjack's
         // `cursor_cancel_failed`).

@@ -13,16 +13,17 @@ use super::super::connection::Linked;
 use super::super::error::{Chain, PassError};
 use super::super::metrics::LaunchResult;
 use super::super::scope::Scope;
-use super::Step;
 use super::gather::Facts;
 use super::record::note_failure;
-use super::writes::{api, store, tell, tell_agent};
+use super::step::Step;
+use super::writes::{api, emit, emit_to_agent, store};
 use crate::api::{AUTO_MODEL, CodeSession, ProviderKind, Reason};
-use crate::domain::remote::{ErrorClass, LaunchOutcome, Launched, SessionRef};
+use crate::domain::remote::{ErrorClass, Launched, SessionRef};
 use crate::domain::requeue::Again;
 use crate::domain::send::Clock;
+use crate::domain::send::answer::LaunchOutcome;
 use crate::domain::send::recording::{Do, Loss, Recording, Saw, Sent, StoredSend};
-use crate::domain::session::{Effect, LaunchPlan, Note, Outcome, deletion_policy_of, record};
+use crate::domain::session::{Effect, Event, LaunchPlan, Outcome, deletion_policy_of, record};
 use crate::providers::contract::{LaunchRequest, Provider, SendWindow};
 use crate::runtime::write::WriteError;
 
@@ -252,7 +253,7 @@ impl Recorder<'_> {
                     Saw::Paused
                 }
                 (Do::Stop, Some(session)) => Saw::Stop(self.provider.cancel(session).await.ok()),
-                (Do::Look, Some(session)) => {
+                (Do::Poll, Some(session)) => {
                     let look = self.provider.get(session).await;
                     Saw::Over(look.ok().map(|look| look.phase.is_terminal()))
                 }
@@ -260,7 +261,7 @@ impl Recorder<'_> {
                     self.report(loss, object.as_deref()).await;
                     Saw::Reported
                 }
-                (Do::Stop | Do::Look, None) | (Do::Done, _) => break,
+                (Do::Stop | Do::Poll, None) | (Do::Done, _) => break,
             };
             next = recording.next(sent, saw, self.clock());
         }
@@ -313,7 +314,7 @@ impl Recorder<'_> {
                 owners.own(&launched.session_id, &self.facts.uid);
             }
         }
-        tell(scope, &newest, recorded.notes).await;
+        emit(scope, &newest, recorded.events).await;
         Ok(match recorded.again {
             Some(again) if !again.is_zero() => Step::Rest(Again::soon(again)),
             _ => Step::Go(newest),
@@ -349,20 +350,20 @@ impl Recorder<'_> {
             .map(|url| format!(" ({url})"))
             .unwrap_or_default();
         let name = self.claimed.name_any();
-        let note = match loss {
-            Loss::Extra => Note::warning(
+        let event = match loss {
+            Loss::Extra => Event::warning(
                 Reason::DuplicateLaunch,
                 format!(
                     "session {id}{page} was launched as well: look at it at the provider, it may cost money"
                 ),
             ),
-            Loss::LeftRunning => Note::warning(
+            Loss::LeftRunning => Event::warning(
                 Reason::Orphaned,
                 format!(
                     "session {id}{page} was launched while its CodeSession {name} was deleted, and is left running as deletionPolicy: Orphan asks"
                 ),
             ),
-            Loss::NotStopped => Note::warning(
+            Loss::NotStopped => Event::warning(
                 Reason::Orphaned,
                 format!(
                     "session {id}{page} was launched while its CodeSession {name} was deleted, and could not be stopped for certain: stop it at the provider, it may cost money"
@@ -370,9 +371,9 @@ impl Recorder<'_> {
             ),
         };
         match object {
-            Some(object) => tell(self.scope, object, vec![note]).await,
+            Some(object) => emit(self.scope, object, vec![event]).await,
             // Its object is gone: the CodeAgent is what people still look at.
-            None => tell_agent(self.scope, &self.claimed, note).await,
+            None => emit_to_agent(self.scope, &self.claimed, event).await,
         }
     }
 }

@@ -11,9 +11,8 @@ use super::super::metrics::Loose;
 use super::super::scope::Scope;
 use crate::api::{
     CodeSession, CodeSessionStatus, FINALIZER, ORIGIN_ANNOTATION, ProviderKind, Reason,
-    SessionPhase,
 };
-use crate::domain::session::{Guard, Level, Note, StatusWrite};
+use crate::domain::session::{Event, Guard, Level, StatusWrite};
 use crate::runtime::write::{Write, WriteError};
 
 /// Stores a status under its guard.
@@ -40,11 +39,7 @@ pub(super) async fn store(
 }
 
 fn count_end(scope: &Scope, before: &CodeSession, after: &CodeSessionStatus) {
-    let was = before
-        .status
-        .as_ref()
-        .map_or(SessionPhase::Pending, |status| status.phase);
-    if after.phase.is_terminal() && !was.is_terminal() {
+    if after.phase.is_terminal() && !before.phase().is_terminal() {
         let kind = after.provider.as_ref().and_then(|provider| {
             ProviderKind::ALL
                 .into_iter()
@@ -55,43 +50,43 @@ fn count_end(scope: &Scope, before: &CodeSession, after: &CodeSessionStatus) {
 }
 
 /// Reports to the log, as Events and in the metrics.
-pub(super) async fn tell(scope: &Scope, object: &CodeSession, notes: Vec<Note>) {
-    for note in notes {
-        count_and_log(scope, &note);
-        publish(scope, object, &note).await;
+pub(super) async fn emit(scope: &Scope, object: &CodeSession, events: Vec<Event>) {
+    for event in events {
+        count_and_log(scope, &event);
+        publish(scope, object, &event).await;
     }
 }
 
 /// The same, on the CodeAgent of a session that is gone: what people still look at.
-pub(super) async fn tell_agent(scope: &Scope, session: &CodeSession, note: Note) {
-    count_and_log(scope, &note);
+pub(super) async fn emit_to_agent(scope: &Scope, session: &CodeSession, event: Event) {
+    count_and_log(scope, &event);
     let namespace = session.namespace().unwrap_or_default();
     let reference = ObjectRef::new(&session.spec.agent_ref.name).within(&namespace);
     if let Some(agent) = scope.agents.get(&reference) {
-        publish(scope, agent.as_ref(), &note).await;
+        publish(scope, agent.as_ref(), &event).await;
     }
 }
 
-fn count_and_log(scope: &Scope, note: &Note) {
-    match note.reason {
+fn count_and_log(scope: &Scope, event: &Event) {
+    match event.reason {
         Reason::Orphaned => scope.context.metrics.loose(Loose::Orphaned),
         Reason::LaunchOutcomeUnknown => scope.context.metrics.loose(Loose::OutcomeUnknown),
         Reason::DuplicateLaunch => scope.context.metrics.loose(Loose::Duplicate),
         _ => {}
     }
-    let (reason, text) = (note.reason.as_str(), &note.message);
-    match note.level {
-        Level::Warning => tracing::warn!(reason, note = text, "reports"),
-        Level::Normal => tracing::info!(reason, note = text, "reports"),
+    let (reason, text) = (event.reason.as_str(), &event.message);
+    match event.level {
+        Level::Warning => tracing::warn!(reason, note = text, "event"),
+        Level::Normal => tracing::info!(reason, note = text, "event"),
     }
 }
 
-async fn publish<K: Resource<DynamicType = ()>>(scope: &Scope, object: &K, note: &Note) {
-    let warning = note.level == Level::Warning;
-    let reason = note.reason.as_str();
+async fn publish<K: Resource<DynamicType = ()>>(scope: &Scope, object: &K, event: &Event) {
+    let warning = event.level == Level::Warning;
+    let reason = event.reason.as_str();
     let publisher = &scope.context.publisher;
     publisher
-        .publish(object, warning, reason, "Reconcile", &note.message)
+        .publish(object, warning, reason, "Reconcile", &event.message)
         .await;
 }
 

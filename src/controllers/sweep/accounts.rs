@@ -123,11 +123,7 @@ pub(super) async fn connect(context: &Context, account: &AccountAgents) -> Optio
             continue;
         }
         let spec = &agent.spec.provider;
-        let reference = &agent.spec.credentials.secret_ref;
-        let secret = KeyReference {
-            name: reference.name.clone(),
-            key: reference.key.clone(),
-        };
+        let secret = KeyReference::from(&agent.spec.credentials.secret_ref);
         let namespace = agent.namespace().unwrap_or_default();
         let Some(provider) = context.provider(spec) else {
             continue;

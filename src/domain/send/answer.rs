@@ -1,8 +1,8 @@
 //! How a paid request went: rule 1 of the protocol, in one place for all providers and all kinds of requests.
 
-use crate::domain::remote::{ErrorClass, ProviderError, Sent};
+use crate::domain::remote::{ErrorClass, Launched, ProviderError, Sent};
 
-/// How a paid request went. `T` is what its answer says: of a launch [`Launched`](crate::domain::remote::Launched).
+/// How a paid request went. `T` is what its answer says: of a launch [`Launched`].
 #[derive(Clone, Debug, PartialEq)]
 pub enum SendOutcome<T> {
     /// The provider has it.
@@ -12,6 +12,9 @@ pub enum SendOutcome<T> {
     /// It may have been started.
     Unknown(ProviderError),
 }
+
+/// How a launch went.
+pub type LaunchOutcome = SendOutcome<Launched>;
 
 /// The statuses with which a provider refuses a request before it starts anything.
 pub const REFUSING_STATUSES: [u16; 11] = [400, 401, 402, 403, 404, 405, 413, 415, 422, 429, 501];

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::Clock;
-use super::seen::Preflight;
+use super::seen::BaselineRead;
 use crate::domain::ids::AccountFingerprint;
 use crate::domain::remote::{ProviderError, Recovery};
 
@@ -25,7 +25,7 @@ pub enum Baseline<'a> {
 /// `None` while it is another session's turn.
 pub fn baseline<'a>(
     recovery: Recovery,
-    read: Option<&'a Preflight>,
+    read: Option<&'a BaselineRead>,
     account: &AccountFingerprint,
     turn_since: Option<Duration>,
     faults: i32,

@@ -56,7 +56,7 @@ pub enum Next {
     /// The next look is due after this.
     Wait(Duration),
     /// The next look is due.
-    Look,
+    LookUp,
 }
 
 impl OpenClaim<'_> {
@@ -80,7 +80,7 @@ impl OpenClaim<'_> {
         }
         match self.until_next_look() {
             Some(wait) => Next::Wait(wait),
-            None => Next::Look,
+            None => Next::LookUp,
         }
     }
 
@@ -134,7 +134,7 @@ impl OpenClaim<'_> {
 
     /// What looks by the account that would look now have shown.
     fn own_lookups(&self) -> Option<&Lookups> {
-        Some(self.lookups).filter(|looks| looks.account.as_ref() == self.account)
+        Some(self.lookups).filter(|lookups| lookups.account.as_ref() == self.account)
     }
 
     /// When, by uptime, the fence was passed; `None` before it.
@@ -146,7 +146,7 @@ impl OpenClaim<'_> {
     /// A look that was begun after the fence told nothing. What has not shown by then is not waited for any longer, but that
     /// is no proof of anything.
     fn looked_in_vain(&self) -> bool {
-        let newest = self.own_lookups().and_then(|looks| looks.fruitless);
+        let newest = self.own_lookups().and_then(|lookups| lookups.fruitless);
         self.fence_at()
             .zip(newest)
             .is_some_and(|(fence_at, begun)| begun >= fence_at)
@@ -154,10 +154,10 @@ impl OpenClaim<'_> {
 
     /// Two complete looks, both begun after the fence and one consistency window apart, found nothing.
     fn proven_absent(&self) -> bool {
-        let (Some(fence_at), Some(looks)) = (self.fence_at(), self.own_lookups()) else {
+        let (Some(fence_at), Some(lookups)) = (self.fence_at(), self.own_lookups()) else {
             return false;
         };
-        let mut after = looks.absent.iter().filter(|begun| **begun >= fence_at);
+        let mut after = lookups.absent.iter().filter(|begun| **begun >= fence_at);
         let first = after.next();
         first.is_some_and(|first| {
             after.any(|later| later.saturating_sub(*first) >= self.clock.timing.consistency_window)

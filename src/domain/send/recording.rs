@@ -94,8 +94,8 @@ pub enum Do {
     Pause(Duration),
     /// Stop the accepted session: nobody is left to own it.
     Stop,
-    /// Look whether it is over.
-    Look,
+    /// Poll whether it is over.
+    Poll,
     /// Tell people.
     Report(Loss),
     /// The recording is over.
@@ -144,7 +144,7 @@ impl Recording {
                     Some(CancelAnswer::Unsupported) => return Do::Report(Loss::NotStopped),
                     Some(CancelAnswer::NotCancellable(_)) | None => {}
                 }
-                Do::Look
+                Do::Poll
             }
             // It is over: by our stop, or by itself.
             Saw::Over(Some(true)) => Do::Done,
@@ -355,11 +355,11 @@ mod tests {
         ] {
             let mut tape = Tape::new(Some("bc-1"));
             assert_eq!(tape.sees(Saw::Fresh(None)), Do::Stop);
-            assert_eq!(tape.sees(Saw::Stop(answer.clone())), Do::Look);
+            assert_eq!(tape.sees(Saw::Stop(answer.clone())), Do::Poll);
             for look in [Some(false), None] {
                 assert!(matches!(tape.sees(Saw::Over(look)), Do::Pause(_)));
                 assert_eq!(tape.sees(Saw::Paused), Do::Stop, "a stop is repeated");
-                assert_eq!(tape.sees(Saw::Stop(answer.clone())), Do::Look);
+                assert_eq!(tape.sees(Saw::Stop(answer.clone())), Do::Poll);
             }
             assert_eq!(tape.sees(Saw::Over(Some(true))), Do::Done, "{answer:?}");
         }
@@ -372,7 +372,7 @@ mod tests {
         let mut rounds = 0;
         loop {
             rounds += 1;
-            assert_eq!(tape.sees(Saw::Stop(Some(CancelAnswer::Accepted))), Do::Look);
+            assert_eq!(tape.sees(Saw::Stop(Some(CancelAnswer::Accepted))), Do::Poll);
             match tape.sees(Saw::Over(Some(false))) {
                 Do::Pause(_) => assert_eq!(tape.sees(Saw::Paused), Do::Stop),
                 next => {

@@ -5,14 +5,14 @@ use std::time::Duration;
 use crate::domain::ids::AccountFingerprint;
 use crate::domain::remote::{ProviderError, ScanState};
 
-/// What looks for a send have shown so far.
+/// What lookups of a send have shown so far.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Lookups {
     /// The account that looked. What one account does not see says nothing of another (rule 4).
     pub account: Option<AccountFingerprint>,
-    /// When, by uptime, each complete look that found nothing was begun, oldest first.
+    /// When, by uptime, each complete lookup that found nothing was begun, oldest first.
     pub absent: Vec<Duration>,
-    /// When, by uptime, the newest complete look was begun that tells neither that it is there nor that it is not.
+    /// When, by uptime, the newest complete lookup was begun that tells neither that it is there nor that it is not.
     pub fruitless: Option<Duration>,
     /// Rounds in a row that came to their end without a verdict: each makes the next one wait longer.
     pub inconclusive: i32,
@@ -20,7 +20,7 @@ pub struct Lookups {
     pub begun: Option<Duration>,
     /// How far it has come.
     pub resume: Option<ScanState>,
-    /// When, by uptime, the newest look ended.
+    /// When, by uptime, the newest lookup ended.
     pub last: Option<Duration>,
 }
 
@@ -31,13 +31,13 @@ impl Lookups {
     }
 }
 
-/// What was there before a launch, as it was read.
+/// The baseline of a launch, as it was read: what was there before.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Preflight {
+pub struct BaselineRead {
     /// The account that looked.
     pub account: AccountFingerprint,
     /// When, by uptime, it was begun.
     pub begun: Duration,
-    /// What later looks are compared with; `Ok(None)` where there is nothing to compare.
+    /// What later lookups are compared with; `Ok(None)` where there is nothing to compare.
     pub result: Result<Option<String>, ProviderError>,
 }

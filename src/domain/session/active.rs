@@ -1,10 +1,11 @@
 //! A launched session: follow it, stop it when asked, and end it when the provider says so.
 
+use super::super::blocker::NotReady;
 use std::time::Duration;
 
 use super::super::remote::ErrorClass;
 use super::finish::{ended, silently_stopped};
-use super::observed::{Look, Observed, Origin, Readiness};
+use super::observed::{Observed, Origin, Poll, Readiness};
 use super::plan::{Effect, Plan};
 use super::progress::{progress, store_if_seen};
 use super::stop;
@@ -20,8 +21,8 @@ pub(super) fn decide(o: &Observed<'_>, record: &SendRecord) -> Plan {
         };
     };
     if let Some(ended) = o
-        .look
-        .and_then(|look| ended(o, record, look).or_else(|| silently_stopped(o, look)))
+        .poll
+        .and_then(|poll| ended(o, record, poll).or_else(|| silently_stopped(o, poll)))
     {
         return ended;
     }
@@ -54,15 +55,15 @@ pub(super) fn decide(o: &Observed<'_>, record: &SendRecord) -> Plan {
 
 /// Stores what a user can see; a change of the provider's own words alone is not worth a write.
 fn follow(o: &Observed<'_>) -> Plan {
-    match o.look {
+    match o.poll {
         None => unseen(o),
-        Some(look) => match &look.result {
+        Some(poll) => match &poll.result {
             Ok(snapshot) => {
                 let mut draft = draft(o);
                 progress(&mut draft, o, snapshot);
                 store_if_seen(o, draft.finish())
             }
-            Err(error) => unanswered(o, look, error.class),
+            Err(error) => unanswered(o, poll, error.class),
         },
     }
 }
@@ -72,19 +73,19 @@ fn unseen(o: &Observed<'_>) -> Plan {
     let mut draft = draft(o);
     let mut again = None;
     let mut due = None;
-    if let Readiness::Blocked {
-        objection,
-        passing,
+    if let Readiness::NotReady(NotReady {
+        blocker,
+        transient,
         again: recheck,
-    } = &o.readiness
+    }) = &o.readiness
     {
         again = Some(*recheck);
         let message = format!(
             "the session runs, but cannot be followed: {}",
-            objection.message
+            blocker.message
         );
-        if !passing {
-            due = draft.blocked(objection.reason, message, o.timing.stalled_after);
+        if !transient {
+            due = draft.blocked(blocker.reason, message, o.timing.stalled_after);
         }
     }
     store_if_seen(o, draft.finish())
@@ -93,10 +94,10 @@ fn unseen(o: &Observed<'_>) -> Plan {
 }
 
 /// The newest look failed: what lasts is said.
-fn unanswered(o: &Observed<'_>, look: &Look, class: ErrorClass) -> Plan {
-    let error = look.result.as_ref().err();
+fn unanswered(o: &Observed<'_>, poll: &Poll, class: ErrorClass) -> Plan {
+    let error = poll.result.as_ref().err();
     let said = error.map(ToString::to_string).unwrap_or_default();
-    let lasted = look.begun.saturating_sub(look.alike_since);
+    let lasted = poll.begun.saturating_sub(poll.unchanged_since);
     let mut draft = draft(o);
     let mut due = None;
     match class {

@@ -1,5 +1,6 @@
 //! After the end: what comes late is looked for, the finalizer goes, and the object when its time has come.
 
+use super::super::blocker::NotReady;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -11,7 +12,7 @@ use super::super::status::Draft;
 use super::super::timing::Timing;
 use super::launch::under_way;
 use super::observed::{Observed, ProviderFacts, Readiness};
-use super::plan::{Effect, Note, Plan, Recorded};
+use super::plan::{Effect, Event, Plan, Recorded};
 use super::progress::apply;
 use super::stage::{Outline, Over};
 use super::view::store;
@@ -53,7 +54,7 @@ pub(super) fn decide(o: &Observed<'_>, over: Over<'_>) -> Plan {
             Plan::act(Effect::DeleteObject)
         };
     }
-    look_again(o, over).due(expires)
+    poll_again(o, over).due(expires)
 }
 
 /// A session whose launch had an unknown outcome, and a user who found it at the provider.
@@ -66,7 +67,7 @@ fn hand_over(o: &Observed<'_>, over: Over<'_>) -> Option<Plan> {
         .filter(|_| unknown && o.session.deleting.is_none() && !o.stopping)?;
     Some(match &o.readiness {
         Readiness::Unverified => Plan::act(Effect::VerifyCredentials),
-        Readiness::Blocked { again, .. } => Plan::wait(*again),
+        Readiness::NotReady(NotReady { again, .. }) => Plan::wait(*again),
         Readiness::NotGathered => Plan::wait(o.timing.recheck),
         Readiness::Ready(_) if !o.session.has_finalizer => Plan::act(Effect::AddFinalizer),
         Readiness::Ready(_) => Plan::act(Effect::Examine(SessionRef {
@@ -190,7 +191,7 @@ pub(super) fn missing(status: &CodeSessionStatus, provider: &ProviderFacts) -> V
 }
 
 /// How long until the ended session is looked at once more; `None` if it is not.
-pub(super) fn next_look(o: &Outline<'_>, over: Over<'_>) -> Option<Duration> {
+pub(super) fn next_poll(o: &Outline<'_>, over: Over<'_>) -> Option<Duration> {
     let status = o.status?;
     let ended = status.completed_at?;
     let lost = match over {
@@ -204,7 +205,6 @@ pub(super) fn next_look(o: &Outline<'_>, over: Over<'_>) -> Option<Duration> {
     let until =
         |then: Timestamp| Duration::try_from(then.duration_since(o.now)).unwrap_or_default();
     times(lost, o.timing)
-        .into_iter()
         .map(|time| ended + time)
         .find(|due| o.looked_at.is_none_or(|looked| looked < *due))
         .map(until)
@@ -213,24 +213,21 @@ pub(super) fn next_look(o: &Outline<'_>, over: Over<'_>) -> Option<Duration> {
 /// Whether a session that ended then may still be looked at, be it lost or not. Who comes back late looks once, but not at what
 /// ended long ago.
 pub fn is_looked_for(lost: bool, ended: Timestamp, now: Timestamp, timing: &Timing) -> bool {
-    let last = times(lost, timing).last().copied().unwrap_or_default();
+    let last = times(lost, timing).last().unwrap_or_default();
     now < ended + last + last
 }
 
-/// When to look at a session, from its end on.
-fn times(lost: bool, timing: &Timing) -> Vec<Duration> {
-    if lost {
-        times_while_lost(timing)
-    } else {
-        timing.after_end.to_vec()
-    }
-}
-
-/// Whoever has lost a session looks for it for a day: more and more rarely at first, then every so often.
-fn times_while_lost(timing: &Timing) -> Vec<Duration> {
+/// When to look at a session, from its end on. One that is lost is looked for for a day: more and more rarely at first, then every
+/// so often.
+fn times(lost: bool, timing: &Timing) -> impl Iterator<Item = Duration> {
     let [.., longest] = timing.after_end;
-    let later = (2..=LOST_ROUNDS).step_by(4).map(|round| longest * round);
-    timing.after_end.into_iter().chain(later).collect()
+    let later = (2..=LOST_ROUNDS)
+        .step_by(4)
+        .map(move |round| longest * round);
+    timing
+        .after_end
+        .into_iter()
+        .chain(later.filter(move |_| lost))
 }
 
 fn outline<'a>(o: &'a Observed<'_>) -> Outline<'a> {
@@ -243,15 +240,15 @@ fn outline<'a>(o: &'a Observed<'_>) -> Outline<'a> {
         adopt: o.session.adopt.is_some(),
         in_flight: o.in_flight,
         looked_at: o
-            .looked_after_end
+            .polled_after_end
             .map(|begun| super::stage::wall_clock(o.now, o.uptime, begun)),
         now: o.now,
         timing: o.timing,
     }
 }
 
-fn look_again(o: &Observed<'_>, over: Over<'_>) -> Plan {
-    let (Some(left), Some(session)) = (next_look(&outline(o), over), session_ref(o.session.status))
+fn poll_again(o: &Observed<'_>, over: Over<'_>) -> Plan {
+    let (Some(left), Some(session)) = (next_poll(&outline(o), over), session_ref(o.session.status))
     else {
         return Plan::nothing();
     };
@@ -260,9 +257,11 @@ fn look_again(o: &Observed<'_>, over: Over<'_>) -> Plan {
     }
     match &o.readiness {
         _ if o.stopping => Plan::nothing(),
-        Readiness::Ready(_) => Plan::act(Effect::LookAgain(session)),
+        Readiness::Ready(_) => Plan::act(Effect::PollAgain(session)),
         Readiness::Unverified => Plan::act(Effect::VerifyCredentials),
-        Readiness::Blocked { again, .. } => Plan::wait((*again).max(o.timing.fault_wait_max)),
+        Readiness::NotReady(NotReady { again, .. }) => {
+            Plan::wait((*again).max(o.timing.fault_wait_max))
+        }
         Readiness::NotGathered => Plan::wait(o.timing.fault_wait_max),
     }
 }
@@ -376,7 +375,7 @@ fn reopen(o: &Observed<'_>, snapshot: &Snapshot) -> Recorded {
     message.completed_at = None;
     message.duration_seconds = None;
     let mut recorded = under_way(o, draft, phase);
-    recorded.notes.push(Note::normal(
+    recorded.events.push(Event::normal(
         Reason::Running,
         "the provider knows the session again: it is followed on",
     ));

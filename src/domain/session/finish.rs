@@ -1,11 +1,11 @@
 //! The end of a launched session, as the newest look at it tells.
 
-use super::super::remote::{ErrorClass, ProviderError, StopShown};
+use super::super::remote::{CancelVisibility, ErrorClass, ProviderError};
 use super::super::snapshot::{RemotePhase, Snapshot};
 use super::super::status::Draft;
 use super::ended::missing;
-use super::observed::{Look, Observed, Readiness};
-use super::plan::{Effect, Note, Plan};
+use super::observed::{Observed, Poll, Readiness};
+use super::plan::{Effect, Event, Plan};
 use super::progress::{PullRequestWish, apply, pull_request_wish};
 use super::view::{draft, stop_wanted};
 use crate::api::{
@@ -13,12 +13,12 @@ use crate::api::{
 };
 
 /// The plan that ends the session, if the look shows that it has ended.
-pub(super) fn ended(o: &Observed<'_>, record: &SendRecord, look: &Look) -> Option<Plan> {
-    match &look.result {
+pub(super) fn ended(o: &Observed<'_>, record: &SendRecord, poll: &Poll) -> Option<Plan> {
+    match &poll.result {
         Ok(snapshot) if snapshot.phase.is_terminal() => Some(end(o, snapshot)),
         Ok(_) => None,
         Err(error) if error.class == ErrorClass::NotFound => {
-            if look.account.as_str() != record.target.account {
+            if poll.account.as_str() != record.target.account {
                 return o.session.deleting.is_none().then(|| {
                     let mut draft = draft(o);
                     let left = draft.blocked(
@@ -29,7 +29,7 @@ pub(super) fn ended(o: &Observed<'_>, record: &SendRecord, look: &Look) -> Optio
                     Plan::store(o, draft.finish()).due(left)
                 });
             }
-            lost(o, record, look, error)
+            lost(o, record, poll, error)
         }
         Err(_) => None,
     }
@@ -39,7 +39,7 @@ pub(super) fn ended(o: &Observed<'_>, record: &SendRecord, look: &Look) -> Optio
 ///
 /// The end of a session that runs on costs money and cannot be followed any more. So it takes long, the provider itself has
 /// to say it (an answer of something in between has another class), and the key must have been accepted since it began.
-fn lost(o: &Observed<'_>, record: &SendRecord, look: &Look, error: &ProviderError) -> Option<Plan> {
+fn lost(o: &Observed<'_>, record: &SendRecord, poll: &Poll, error: &ProviderError) -> Option<Plan> {
     let started = o
         .session
         .status
@@ -48,15 +48,15 @@ fn lost(o: &Observed<'_>, record: &SendRecord, look: &Look, error: &ProviderErro
     // A new session need not be visible before the fence, however early its launch was answered, and the clock that
     // said when may have been another's.
     let must_show = o.timing.fence() + o.timing.clock_margin + o.timing.poll_max;
-    let lasted = look.begun.saturating_sub(look.alike_since);
+    let lasted = poll.begun.saturating_sub(poll.unchanged_since);
     if o.since(started) < must_show || lasted < o.timing.lost_after {
         return None;
     }
     let verified = match &o.readiness {
         Readiness::Ready(connected) => connected.verified,
-        Readiness::NotGathered | Readiness::Unverified | Readiness::Blocked { .. } => return None,
+        Readiness::NotGathered | Readiness::Unverified | Readiness::NotReady(_) => return None,
     };
-    if verified.is_none_or(|verified| verified < look.alike_since) {
+    if verified.is_none_or(|verified| verified < poll.unchanged_since) {
         return (!o.stopping).then(|| Plan::act(Effect::VerifyCredentials));
     }
     let message = format!("the provider no longer knows this session: {error}");
@@ -65,21 +65,24 @@ fn lost(o: &Observed<'_>, record: &SendRecord, look: &Look, error: &ProviderErro
         record.state = SendState::Lost;
     }
     draft.end(SessionPhase::Error, false, Reason::SessionLost, &message);
-    Some(Plan::store(o, draft.finish()).telling(Note::warning(Reason::SessionLost, message)))
+    Some(Plan::store(o, draft.finish()).with_event(Event::warning(Reason::SessionLost, message)))
 }
 
 /// The plan that ends a session whose stop was taken where the status cannot show it: nothing has moved since for long
 /// enough, and the look that shows it was begun after that.
-pub(super) fn silently_stopped(o: &Observed<'_>, look: &Look) -> Option<Plan> {
-    let shown = o.provider.as_ref().map(|provider| provider.stop_shown);
+pub(super) fn silently_stopped(o: &Observed<'_>, poll: &Poll) -> Option<Plan> {
+    let shown = o
+        .provider
+        .as_ref()
+        .map(|provider| provider.cancel_visibility);
     let accepted = o.session.status?.cancel.as_ref()?.accepted_at?;
-    let snapshot = look.result.as_ref().ok()?;
+    let snapshot = poll.result.as_ref().ok()?;
     let looked_after = o
         .since(accepted)
-        .saturating_sub(o.uptime.saturating_sub(look.begun));
-    let alike_for = look.begun.saturating_sub(look.alike_since);
-    let silent = looked_after.min(alike_for) >= o.timing.stop_silence;
-    (shown == Some(StopShown::PerhapsNowhere) && silent).then(|| {
+        .saturating_sub(o.uptime.saturating_sub(poll.begun));
+    let unchanged_for = poll.begun.saturating_sub(poll.unchanged_since);
+    let silent = looked_after.min(unchanged_for) >= o.timing.stop_silence;
+    (shown == Some(CancelVisibility::Unobservable) && silent).then(|| {
         let stopped = Snapshot {
             phase: RemotePhase::Cancelled,
             ..snapshot.clone()
@@ -135,12 +138,12 @@ fn end(o: &Observed<'_>, snapshot: &Snapshot) -> Plan {
             late,
         );
     }
-    let note = if wanted {
-        Note::normal(reason, message)
+    let event = if wanted {
+        Event::normal(reason, message)
     } else {
-        Note::warning(reason, message)
+        Event::warning(reason, message)
     };
-    Plan::store(o, draft.finish()).telling(note)
+    Plan::store(o, draft.finish()).with_event(event)
 }
 
 /// Phase, whether it is what was asked for, and why.

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use super::super::effective::{Fault, Objection};
+use super::super::blocker::{Blocker, Cause, NotReady};
 use super::super::send::refusal;
 use super::observed::{AgentView, Lock, Observed, Readiness, Slot};
 use super::plan::Effect;
@@ -155,13 +155,10 @@ fn provider<'a>(o: &Observed<'a>) -> Gate<'a> {
 fn settings<'a>(o: &Observed<'a>) -> Gate<'a> {
     match &o.agent {
         AgentView::Present {
-            objection: Some(objection),
+            blocker: Some(blocker),
             ..
-        } => refuse(objection),
-        AgentView::Present {
-            objection: None, ..
-        }
-        | AgentView::Missing => Gate::Pass,
+        } => refuse(blocker),
+        AgentView::Present { blocker: None, .. } | AgentView::Missing => Gate::Pass,
     }
 }
 
@@ -185,16 +182,16 @@ fn credentials<'a>(o: &Observed<'a>) -> Gate<'a> {
         Readiness::NotGathered => Gate::Rest(Some(o.timing.fault_wait_min)),
         Readiness::Unverified if o.stopping => Gate::Rest(None),
         Readiness::Unverified => Gate::Act(Effect::VerifyCredentials),
-        Readiness::Blocked {
-            objection,
-            passing: true,
+        Readiness::NotReady(NotReady {
+            blocker,
+            transient: true,
             again,
-        } => Gate::Wait(Hold::new(objection.reason, &objection.message).again(*again)),
-        Readiness::Blocked {
-            objection,
-            passing: false,
+        }) => Gate::Wait(Hold::new(blocker.reason, &blocker.message).again(*again)),
+        Readiness::NotReady(NotReady {
+            blocker,
+            transient: false,
             again,
-        } => match refuse(objection) {
+        }) => match refuse(blocker) {
             Gate::Block(hold) => Gate::Block(hold.again(*again)),
             other => other,
         },
@@ -282,10 +279,10 @@ fn lock<'a>(o: &Observed<'a>) -> Gate<'a> {
 }
 
 /// The session's own mistake ends it, others' mistakes keep it waiting.
-fn refuse<'a>(objection: &Objection) -> Gate<'a> {
-    let hold = Hold::new(objection.reason, &objection.message);
-    match objection.fault {
-        Fault::Surroundings => Gate::Block(hold),
-        Fault::Session => Gate::Fail(hold),
+fn refuse<'a>(blocker: &Blocker) -> Gate<'a> {
+    let hold = Hold::new(blocker.reason, &blocker.message);
+    match blocker.cause {
+        Cause::Environment => Gate::Block(hold),
+        Cause::Spec => Gate::Fail(hold),
     }
 }

@@ -3,18 +3,19 @@
 use std::time::Duration;
 
 use super::super::ids::{ClaimId, LaunchKey};
-use super::super::remote::{ErrorClass, LaunchOutcome, Launched, ProviderError, Recovery};
+use super::super::remote::{ErrorClass, Launched, ProviderError, Recovery};
+use super::super::send::answer::LaunchOutcome;
 use super::super::send::baseline::{self, Baseline};
 use super::super::send::judge::{CLOCK_SKEW, created_from, lookup_keys};
 use super::super::send::refusal::{self, MOST_UNCLEAR, Own, Refused};
-use super::super::send::seen::Preflight;
+use super::super::send::seen::BaselineRead;
 use super::super::snapshot::RemotePhase;
 use super::super::status::{Draft, whole_seconds};
 use super::super::timing::Timing;
 use super::observed::{
     AgentView, Connected, Inputs, Lock, Observed, Origin, ProviderFacts, Readiness,
 };
-use super::plan::{Effect, Guard, LaunchPlan, LookupPlan, Note, Plan, Recorded, StatusWrite};
+use super::plan::{Effect, Event, Guard, LaunchPlan, LookupPlan, Plan, Recorded, StatusWrite};
 use super::progress::{pull_request_condition, pull_request_wish};
 use super::view::{
     IF_FOUND, draft, earlier_attempt_open, keys, pending_draft, recorded, session_ref, set_state,
@@ -63,12 +64,12 @@ pub(super) fn decide(o: &Observed<'_>) -> Plan {
             created_until: o.now + o.timing.fence(),
             prove_absence: true,
             evidence_seen: *evidence_seen,
-            resume: o.own_lookups().and_then(|looks| looks.resume.clone()),
+            resume: o.own_lookups().and_then(|lookups| lookups.resume.clone()),
         })));
     }
     match baseline(o, provider, connected) {
         Baseline::Done(_) => {}
-        Baseline::Due => return preflight(o),
+        Baseline::Due => return read_baseline(o),
         Baseline::Failed(error, wait) => {
             let message = format!("waits, the provider cannot be used right now: {error}");
             return waiting(o, error.outage(), &message).again(wait);
@@ -85,8 +86,8 @@ pub(super) fn decide(o: &Observed<'_>) -> Plan {
 }
 
 /// Looks at what is there before the launch.
-pub(super) fn preflight(o: &Observed<'_>) -> Plan {
-    Plan::act(Effect::Preflight {
+pub(super) fn read_baseline(o: &Observed<'_>) -> Plan {
+    Plan::act(Effect::ReadBaseline {
         issue: o.session.spec.issue.clone(),
     })
 }
@@ -105,7 +106,7 @@ pub(super) fn baseline<'a>(
     let account = &connected.account;
     baseline::baseline(
         provider.recovery,
-        o.preflight,
+        o.baseline_read,
         account,
         locked_since,
         o.faults,
@@ -184,6 +185,32 @@ pub(super) fn claim(
             .filter(|_| posts == 1)
             .and_then(|record| record.refusal.clone()),
     };
+    Plan {
+        before: Some(StatusWrite {
+            status: Box::new(launching(o, provider, effective, record)),
+            guard: Guard::Unchanged,
+        }),
+        effect: Some(Effect::Launch(Box::new(LaunchPlan {
+            key,
+            claim_id: o.fresh_claim_id.clone(),
+            not_after,
+            effective: effective.clone(),
+            prompt: inputs.prompt.clone(),
+            issue: spec.issue.clone(),
+            on_behalf_of: spec.on_behalf_of.clone(),
+            template_id,
+        }))),
+        ..Plan::default()
+    }
+}
+
+/// The status of a session whose launch is claimed.
+fn launching(
+    o: &Observed<'_>,
+    provider: &ProviderFacts,
+    effective: &Effective,
+    record: SendRecord,
+) -> CodeSessionStatus {
     let mut draft = pending_draft(o);
     let status = draft.status();
     status.phase = SessionPhase::Creating;
@@ -205,23 +232,7 @@ pub(super) fn claim(
         Reason::Launching,
         format!("launching at {}", provider.kind.display_name()),
     );
-    Plan {
-        before: Some(StatusWrite {
-            status: Box::new(draft.finish()),
-            guard: Guard::Unchanged,
-        }),
-        effect: Some(Effect::Launch(Box::new(LaunchPlan {
-            key,
-            claim_id: o.fresh_claim_id.clone(),
-            not_after,
-            effective: effective.clone(),
-            prompt: inputs.prompt.clone(),
-            issue: spec.issue.clone(),
-            on_behalf_of: spec.on_behalf_of.clone(),
-            template_id,
-        }))),
-        ..Plan::default()
-    }
+    draft.finish()
 }
 
 /// Whether the provider is looked at before the first request: a rate limit may have hidden an acceptance, what was proven
@@ -238,7 +249,7 @@ fn look_first(o: &Observed<'_>, provider: &ProviderFacts) -> bool {
     };
     let looked = o
         .own_lookups()
-        .is_some_and(|looks| !looks.absent.is_empty());
+        .is_some_and(|lookups| !lookups.absent.is_empty());
     findable && doubtful && !looked
 }
 
@@ -286,7 +297,7 @@ fn overtaken(o: &Observed<'_>, outcome: &LaunchOutcome) -> Option<Recorded> {
             if recorded_id != launched.session_id =>
         {
             Some(Recorded {
-                notes: vec![Note::warning(
+                events: vec![Event::warning(
                     Reason::DuplicateLaunch,
                     format!(
                         "the same launch was also accepted as {}: look at it at the provider, it may cost money",
@@ -339,12 +350,12 @@ fn accepted(o: &Observed<'_>, launched: &Launched) -> Recorded {
         "the provider has the session",
     );
     let mut recorded = under_way(o, draft, phase);
-    recorded.notes.push(Note::normal(
+    recorded.events.push(Event::normal(
         Reason::Accepted,
         format!("launched as {}", launched.session_id),
     ));
     if launched.id_honoured == Some(false) {
-        recorded.notes.push(Note::warning(
+        recorded.events.push(Event::warning(
             Reason::Accepted,
             "the provider did not use the session id that was asked for: an interrupted launch is found by its name instead",
         ));
@@ -379,10 +390,10 @@ fn rejected(o: &Observed<'_>, error: &ProviderError) -> Recorded {
         .is_some_and(|record| record.posts == 1);
     if only_one {
         let again = Some(refusal::next_look(&refusal, o.clock()));
-        let (status, note) = settle(o, refusal);
+        let (status, event) = settle(o, refusal);
         return Recorded {
             again,
-            notes: note.into_iter().collect(),
+            events: event.into_iter().collect(),
             ..store(o, status)
         };
     }
@@ -404,10 +415,10 @@ fn rejected(o: &Observed<'_>, error: &ProviderError) -> Recorded {
 /// The refusal of the last of several requests, once the earlier ones are known not to have arrived.
 pub(super) fn settle_stored_refusal(o: &Observed<'_>, refusal: &RefusalRecord) -> Plan {
     let again = refusal::next_look(refusal, o.clock());
-    let (status, note) = settle(o, refusal.clone());
+    let (status, event) = settle(o, refusal.clone());
     let plan = Plan::store(o, status).again(again);
-    match note {
-        Some(note) => plan.telling(note),
+    match event {
+        Some(event) => plan.with_event(event),
         None => plan,
     }
 }
@@ -430,7 +441,7 @@ fn refusal(o: &Observed<'_>, error: &ProviderError) -> RefusalRecord {
             },
             credential: match &o.readiness {
                 Readiness::Ready(connected) => &connected.credential,
-                Readiness::NotGathered | Readiness::Unverified | Readiness::Blocked { .. } => "",
+                Readiness::NotGathered | Readiness::Unverified | Readiness::NotReady(_) => "",
             },
             clock: o.clock(),
         },
@@ -478,7 +489,7 @@ pub(super) fn waits_after_refusal(
 }
 
 /// The launch was refused and nothing of it is under way: wait, or end.
-fn settle(o: &Observed<'_>, refusal: RefusalRecord) -> (CodeSessionStatus, Option<Note>) {
+fn settle(o: &Observed<'_>, refusal: RefusalRecord) -> (CodeSessionStatus, Option<Event>) {
     let reason = refusal::reason(&refusal);
     let mut draft = draft(o);
     draft.status().phase = SessionPhase::Pending;
@@ -517,11 +528,11 @@ fn settle(o: &Observed<'_>, refusal: RefusalRecord) -> (CodeSessionStatus, Optio
     };
     draft.set(SessionCondition::Launched, launched, reason, &message);
     draft.end(SessionPhase::Error, false, reason, &message);
-    (draft.finish(), Some(Note::warning(reason, message)))
+    (draft.finish(), Some(Event::warning(reason, message)))
 }
 
 /// Nothing is stored: the next decision says what keeps the session waiting, or claims.
-pub(super) fn preflighted(
+pub(super) fn baseline_read(
     o: &Observed<'_>,
     begun: Duration,
     result: &Result<Option<String>, ProviderError>,
@@ -530,7 +541,7 @@ pub(super) fn preflighted(
         return Recorded::default();
     };
     Recorded {
-        preflight: Some(Preflight {
+        baseline_read: Some(BaselineRead {
             account: connected.account.clone(),
             begun,
             result: result.clone(),

@@ -30,17 +30,18 @@ mod view;
 mod waiting;
 mod write_refused;
 
-pub use super::send::seen::{Lookups, Preflight};
+pub use super::send::seen::{BaselineRead, Lookups};
 pub use ended::is_looked_for;
 pub use needs::{Needs, needs};
 pub use observed::{
-    AgentView, Connected, Inputs, Lock, Look, Observed, Origin, ProviderFacts, Readiness,
+    AgentView, Connected, Inputs, Lock, Observed, Origin, Poll, ProviderFacts, Readiness,
     SessionView, Slot,
 };
 pub use plan::{
-    Effect, Guard, LaunchPlan, Level, LookupPlan, Note, Outcome, Owner, Plan, Recorded, StatusWrite,
+    Effect, Event, Guard, LaunchPlan, Level, LookupPlan, Outcome, Owner, Plan, Recorded,
+    StatusWrite,
 };
-pub use stage::{Outline, Over, Stage};
+pub use stage::{Outline, Over, Stage, wall_clock};
 pub use view::{deletion_policy_of, session_ref, template_missing};
 pub use write_refused::write_refused;
 
@@ -72,8 +73,8 @@ pub fn record(o: &Observed<'_>, effect: &Effect, outcome: &Outcome) -> Recorded 
         (Effect::Launch(plan), Outcome::Launched(outcome)) => {
             launch::launched(o, &plan.claim_id, outcome)
         }
-        (Effect::Preflight { .. }, Outcome::Preflighted { begun, result }) => {
-            launch::preflighted(o, *begun, result)
+        (Effect::ReadBaseline { .. }, Outcome::BaselineRead { begun, result }) => {
+            launch::baseline_read(o, *begun, result)
         }
         (Effect::Lookup(_), Outcome::LookedUp { begun, answer }) => {
             recover::looked_up(o, *begun, answer)
@@ -88,7 +89,7 @@ pub fn record(o: &Observed<'_>, effect: &Effect, outcome: &Outcome) -> Recorded 
             },
         ) => recover::examined(o, account, owner.as_ref(), result),
         (
-            Effect::LookAgain(_),
+            Effect::PollAgain(_),
             Outcome::Examined {
                 account, result, ..
             },
@@ -104,12 +105,12 @@ pub fn record(o: &Observed<'_>, effect: &Effect, outcome: &Outcome) -> Recorded 
             | Effect::ReleaseFinalizer
             | Effect::DeleteObject
             | Effect::VerifyCredentials
-            | Effect::Preflight { .. }
+            | Effect::ReadBaseline { .. }
             | Effect::Launch(_)
             | Effect::Lookup(_)
             | Effect::Cancel(_)
             | Effect::Examine(_)
-            | Effect::LookAgain(_),
+            | Effect::PollAgain(_),
             _,
         ) => Recorded::default(),
     }

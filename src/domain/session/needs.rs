@@ -40,7 +40,7 @@ pub fn needs(o: &Outline<'_>) -> Needs {
                 && match over {
                     Over::Unknown(_) => o.adopt,
                     Over::Lost(_) | Over::Ended(_) => {
-                        ended::next_look(o, over).is_some_and(|left| left.is_zero())
+                        ended::next_poll(o, over).is_some_and(|left| left.is_zero())
                     }
                     Over::NeverLaunched => false,
                 };

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::super::effective::Objection;
+use super::super::blocker::{Blocker, NotReady};
 use super::super::ids::{AccountFingerprint, ClaimId, InstallationId};
-use super::super::remote::{Capability, ProviderError, Recovery, StopShown};
+use super::super::remote::{CancelVisibility, Capability, ProviderError, Recovery};
 use super::super::send::Clock;
-use super::super::send::seen::{Lookups, Preflight};
+use super::super::send::seen::{BaselineRead, Lookups};
 use super::super::snapshot::Snapshot;
 use super::super::timing::Timing;
 use crate::api::{CodeSessionSpec, CodeSessionStatus, Effective, ProviderKind, QueueResource};
@@ -27,30 +27,30 @@ pub struct Observed<'a> {
     pub agent: AgentView,
     /// What is known of the provider without talking to it; `None` where this installation does not have it.
     pub provider: Option<ProviderFacts>,
-    /// Whether everything is there that a launch, a look or a stop needs.
+    /// Whether everything is there that a launch, a poll or a stop needs.
     pub readiness: Readiness,
     /// Whether there is a free slot among the sessions of the CodeAgent.
     pub slot: Slot,
     /// Whether the session holds what only one at a time may work on: its issue, its branch.
     pub lock: Lock,
-    /// What the newest look before a launch of this session showed.
-    pub preflight: Option<&'a Preflight>,
+    /// The newest baseline that was read for a launch of this session.
+    pub baseline_read: Option<&'a BaselineRead>,
     /// Whether this process has a request of the current claim in its hands.
     pub in_flight: bool,
     /// When, by `uptime`, this process first saw the current claim.
     pub claim_first_seen: Option<Duration>,
     /// When, by `uptime`, this process first saw that the object is being deleted.
     pub deletion_first_seen: Option<Duration>,
-    /// What looks for the current launch have shown so far.
+    /// What lookups of the current launch have shown so far.
     pub lookups: &'a Lookups,
-    /// The newest look at the session at the provider.
-    pub look: Option<&'a Look>,
+    /// The newest poll of the session.
+    pub poll: Option<&'a Poll>,
     /// When, by `uptime`, this process last sent a stop for this session.
     pub last_stop: Option<Duration>,
     /// Whether this process has seen the provider take a stop for this session, also where that could not be stored.
     pub stop_taken: bool,
-    /// When, by `uptime`, this process last began to look at the ended session.
-    pub looked_after_end: Option<Duration>,
+    /// When, by `uptime`, this process last began to poll the ended session.
+    pub polled_after_end: Option<Duration>,
     /// Passing faults in a row, for waiting times.
     pub faults: i32,
     /// This installation.
@@ -78,12 +78,12 @@ impl Observed<'_> {
         Duration::try_from(self.now.duration_since(then)).unwrap_or_default()
     }
 
-    /// What looks by the account that would look now have shown.
+    /// What lookups with the account that would look now have shown.
     pub(super) fn own_lookups(&self) -> Option<&Lookups> {
         let Readiness::Ready(connected) = &self.readiness else {
             return None;
         };
-        Some(self.lookups).filter(|looks| looks.account.as_ref() == Some(&connected.account))
+        Some(self.lookups).filter(|lookups| lookups.account.as_ref() == Some(&connected.account))
     }
 
     /// How long it is until `then`, by wall clock; zero if it has passed.
@@ -149,7 +149,7 @@ pub enum AgentView {
         /// The settings that a launch now would have.
         effective: Box<Effective>,
         /// What speaks against launching with them.
-        objection: Option<Objection>,
+        blocker: Option<Blocker>,
         /// Whether endpoint and account have been seen to use the id that we choose, or to show our marker.
         evidence_seen: bool,
     },
@@ -165,7 +165,7 @@ pub struct ProviderFacts {
     /// How a lost launch is found.
     pub recovery: Recovery,
     /// How a stop shows.
-    pub stop_shown: StopShown,
+    pub cancel_visibility: CancelVisibility,
     /// What it can do.
     pub capabilities: BTreeSet<Capability>,
 }
@@ -180,14 +180,7 @@ pub enum Readiness {
     /// The credential is there, the provider has not been asked about it yet.
     Unverified,
     /// Something is missing or refused. It is looked at again after a while.
-    Blocked {
-        /// What, and what to do.
-        objection: Objection,
-        /// Whether it may pass by itself (the provider is down) or somebody has to mend it.
-        passing: bool,
-        /// When it is worth looking again.
-        again: Duration,
-    },
+    NotReady(NotReady),
 }
 
 /// An account to talk to.
@@ -248,36 +241,36 @@ pub enum Lock {
     },
 }
 
-/// A look at the session.
+/// A poll of the session.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Look {
+pub struct Poll {
     /// When, by uptime, it was begun.
     pub begun: Duration,
     /// What it showed.
     pub result: Result<Snapshot, ProviderError>,
-    /// The account that looked.
+    /// The account that polled.
     pub account: AccountFingerprint,
-    /// When, by uptime, the first of the looks was begun that have shown the same since: this very snapshot, or a failure of
+    /// When, by uptime, the first of the polls was begun that have shown the same since: this very snapshot, or a failure of
     /// this class.
-    pub alike_since: Duration,
+    pub unchanged_since: Duration,
 }
 
-impl Look {
-    /// The look that follows `before`. Only what the same account saw in the same way counts as alike.
+impl Poll {
+    /// The poll that follows `before`. Only what the same account saw in the same way counts as alike.
     pub fn after(
         before: Option<&Self>,
         begun: Duration,
         result: Result<Snapshot, ProviderError>,
         account: AccountFingerprint,
     ) -> Self {
-        let alike_since = before
+        let unchanged_since = before
             .filter(|before| before.account == account && before.shows(&result))
-            .map_or(begun, |before| before.alike_since);
+            .map_or(begun, |before| before.unchanged_since);
         Self {
             begun,
             result,
             account,
-            alike_since,
+            unchanged_since,
         }
     }
 

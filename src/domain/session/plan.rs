@@ -5,10 +5,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::super::ids::{AccountFingerprint, ClaimId, LaunchKey};
-use super::super::remote::{
-    AdoptAnswer, CancelAnswer, LaunchOutcome, ProviderError, ScanState, SessionRef,
-};
-use super::super::send::seen::{Lookups, Preflight};
+use super::super::remote::{AdoptAnswer, CancelAnswer, ProviderError, ScanState, SessionRef};
+use super::super::send::answer::LaunchOutcome;
+use super::super::send::seen::{BaselineRead, Lookups};
 use super::super::snapshot::Snapshot;
 use super::observed::Observed;
 use crate::api::{CodeSessionStatus, Effective, Reason};
@@ -21,7 +20,7 @@ pub struct Plan {
     /// The one external effect.
     pub effect: Option<Effect>,
     /// What people are told, once `before` is stored and the object is changed as the effect asks.
-    pub notes: Vec<Note>,
+    pub events: Vec<Event>,
     /// When to look again if nothing happens, more or less; `None` waits for a change.
     pub again: Option<Duration>,
     /// When to look again at the latest, exactly: something is due then.
@@ -88,9 +87,9 @@ impl Plan {
     }
 
     /// The same, telling people, but only if something is stored: what is not new is not told.
-    pub fn telling(mut self, note: Note) -> Self {
+    pub fn with_event(mut self, event: Event) -> Self {
         if self.before.is_some() {
-            self.notes.push(note);
+            self.events.push(event);
         }
         self
     }
@@ -133,7 +132,7 @@ pub enum Effect {
     /// Asks the provider who the key belongs to.
     VerifyCredentials,
     /// Reads what a lost launch would be compared with, before anything is claimed.
-    Preflight {
+    ReadBaseline {
         /// The issue that is to be launched on.
         issue: Option<String>,
     },
@@ -146,7 +145,7 @@ pub enum Effect {
     /// Looks at a session that a user handed over.
     Examine(SessionRef),
     /// Looks at a session that has ended, for what comes late.
-    LookAgain(SessionRef),
+    PollAgain(SessionRef),
 }
 
 /// A claimed launch.
@@ -202,8 +201,8 @@ pub struct LookupPlan {
 pub enum Outcome {
     /// A launch was sent, or not.
     Launched(LaunchOutcome),
-    /// A look before a launch ended.
-    Preflighted {
+    /// The baseline was read.
+    BaselineRead {
         /// When, by uptime, it was begun.
         begun: Duration,
         /// What it showed.
@@ -211,16 +210,16 @@ pub enum Outcome {
     },
     /// A lookup ended.
     LookedUp {
-        /// When, by uptime, this look was begun.
+        /// When, by uptime, this lookup was begun.
         begun: Duration,
         /// What it showed.
         answer: Result<AdoptAnswer, ProviderError>,
     },
     /// A stop was sent.
     Stopped(Result<CancelAnswer, ProviderError>),
-    /// A look at a session that a user handed over, or that has ended.
+    /// A poll of a session that a user handed over, or that has ended.
     Examined {
-        /// The account that looked.
+        /// The account that polled.
         account: AccountFingerprint,
         /// The other CodeSession that the session belongs to.
         owner: Option<Owner>,
@@ -244,20 +243,20 @@ pub struct Recorded {
     /// The status to store.
     pub write: Option<StatusWrite>,
     /// What people are told.
-    pub notes: Vec<Note>,
-    /// The new memory of looks; `None` leaves it.
+    pub events: Vec<Event>,
+    /// The new memory of lookups; `None` leaves it.
     pub lookups: Option<Lookups>,
-    /// What a look before a launch showed; `None` leaves what is remembered.
-    pub preflight: Option<Preflight>,
+    /// The baseline as it was read; `None` leaves what is remembered.
+    pub baseline_read: Option<BaselineRead>,
     /// When to look again.
     pub again: Option<Duration>,
-    /// Whether this was a passing fault, for waiting times.
+    /// Whether this was a transient fault, for waiting times.
     pub fault: bool,
 }
 
 /// Something people are told by an Event.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Note {
+pub struct Event {
     /// How much it matters.
     pub level: Level,
     /// Why, as one word.
@@ -266,7 +265,7 @@ pub struct Note {
     pub message: String,
 }
 
-/// How much a note matters.
+/// How much an event matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Level {
     /// As it should be. At most two a session.
@@ -275,7 +274,7 @@ pub enum Level {
     Warning,
 }
 
-impl Note {
+impl Event {
     /// As it should be.
     pub fn normal(reason: Reason, message: impl Into<String>) -> Self {
         Self {

@@ -1,6 +1,7 @@
 //! A launch without a known outcome: it may or may not have arrived. Look, adopt, and send again only when it is proven
 //! absent. What the next step is comes from [`OpenClaim`]; what is said and stored of it stands here.
 
+use super::super::blocker::NotReady;
 use std::time::Duration;
 
 use super::super::ids::{AccountFingerprint, SessionId};
@@ -13,7 +14,7 @@ use super::super::status::{Draft, whole_seconds};
 use super::gates;
 use super::launch::{self, claim, settle_stored_refusal, under_way};
 use super::observed::{AgentView, Connected, Inputs, Observed, Origin, ProviderFacts, Readiness};
-use super::plan::{Effect, LookupPlan, Note, Owner, Plan, Recorded};
+use super::plan::{Effect, Event, LookupPlan, Owner, Plan, Recorded};
 use super::progress::apply;
 use super::view::{
     IF_FOUND, deletion_overdue, deletion_policy, draft, keys, observed_long_enough,
@@ -29,7 +30,7 @@ pub(super) fn decide(o: &Observed<'_>, open: &SendRecord) -> Plan {
     if deletion_overdue(o)
         || (o.session.deleting.is_some() && deletion_policy(o) == DeletionPolicy::Orphan)
     {
-        return let_go();
+        return orphan();
     }
     if o.in_flight {
         // Our own request is still under way; its outcome is recorded by whoever holds it.
@@ -54,8 +55,8 @@ pub(super) fn decide(o: &Observed<'_>, open: &SendRecord) -> Plan {
         Next::Wait(wait) => following(o, &claim)
             .again(wait)
             .no_later_than(claim.until_fence()),
-        Next::Look if o.stopping => Plan::nothing(),
-        Next::Look => Plan::act(look(o, open, effective)),
+        Next::LookUp if o.stopping => Plan::nothing(),
+        Next::LookUp => Plan::act(lookup(o, open, effective)),
     };
     plan.no_later_than(until_deletion_bound(o))
 }
@@ -65,7 +66,7 @@ fn open_claim<'a>(o: &'a Observed<'a>, record: &'a SendRecord) -> OpenClaim<'a> 
     let account = match (&o.provider, &o.readiness) {
         (Some(_), Readiness::Ready(connected)) => Some(&connected.account),
         (None, _)
-        | (_, Readiness::NotGathered | Readiness::Unverified | Readiness::Blocked { .. }) => None,
+        | (_, Readiness::NotGathered | Readiness::Unverified | Readiness::NotReady(_)) => None,
     };
     OpenClaim {
         record,
@@ -87,7 +88,7 @@ fn open_claim<'a>(o: &'a Observed<'a>, record: &'a SendRecord) -> OpenClaim<'a> 
     }
 }
 
-fn look(o: &Observed<'_>, open: &SendRecord, effective: &Effective) -> Effect {
+fn lookup(o: &Observed<'_>, open: &SendRecord, effective: &Effective) -> Effect {
     let evidence_seen = match &o.agent {
         AgentView::Present { evidence_seen, .. } => *evidence_seen,
         AgentView::Missing => false,
@@ -101,7 +102,7 @@ fn look(o: &Observed<'_>, open: &SendRecord, effective: &Effective) -> Effect {
         created_until: open.claimed_at + o.timing.fence_after(open.posts) + o.timing.clock_margin,
         prove_absence: open_claim(o, open).fence().passed(o.clock()).is_some(),
         evidence_seen,
-        resume: o.own_lookups().and_then(|looks| looks.resume.clone()),
+        resume: o.own_lookups().and_then(|lookups| lookups.resume.clone()),
     }))
 }
 
@@ -147,7 +148,7 @@ fn absent(o: &Observed<'_>, claim: &OpenClaim<'_>, effective: &Effective) -> Pla
             message,
         );
         return Plan::store(o, draft.finish())
-            .telling(Note::warning(Reason::LaunchOutcomeUnknown, message));
+            .with_event(Event::warning(Reason::LaunchOutcomeUnknown, message));
     }
     if claim.exhausted() {
         return still_looking(
@@ -252,13 +253,13 @@ fn unknowable(o: &Observed<'_>, claim: &OpenClaim<'_>, effective: &Effective) ->
     match launch::baseline(o, ready.provider, ready.connected) {
         // The first one may be running, and nothing will ever follow it.
         Baseline::Done(_) => {
-            send_again(o, ready, effective, open.attempt + 1, 1).telling(Note::warning(
+            send_again(o, ready, effective, open.attempt + 1, 1).with_event(Event::warning(
                 Reason::LaunchOutcomeUnknown,
                 "it could not be found out whether the launch arrived; it is sent once more (onUnknownLaunch: Retry): look at the provider, there may be two sessions",
             ))
         }
         Baseline::Due if o.stopping => Plan::nothing(),
-        Baseline::Due => launch::preflight(o),
+        Baseline::Due => launch::read_baseline(o),
         Baseline::Failed(_, wait) => following(o, claim).again(wait),
     }
 }
@@ -308,7 +309,7 @@ fn still_looking(
                 session_id: SessionId::new(id),
                 run_id: None,
             }),
-            None => look(o, claim.record, effective),
+            None => lookup(o, claim.record, effective),
         }),
     }
 }
@@ -328,17 +329,17 @@ fn still_unknown(o: &Observed<'_>, why: &str) -> Plan {
 fn not_ready(o: &Observed<'_>) -> Plan {
     match &o.readiness {
         Readiness::Unverified if !o.stopping => Plan::act(Effect::VerifyCredentials),
-        Readiness::Blocked {
-            objection,
-            passing,
+        Readiness::NotReady(NotReady {
+            blocker,
+            transient,
             again,
-        } => {
+        }) => {
             let mut draft = draft(o);
             set_state(&mut draft, SendState::Unknown);
-            if *passing {
-                draft.reconciling(objection.reason, &objection.message);
+            if *transient {
+                draft.reconciling(blocker.reason, &blocker.message);
             } else {
-                draft.stalled(objection.reason, &objection.message);
+                draft.stalled(blocker.reason, &blocker.message);
             }
             Plan::store(o, draft.finish()).again(*again)
         }
@@ -374,13 +375,13 @@ pub(super) fn give_up(o: &Observed<'_>, why: &str) -> Plan {
             &message,
         );
     }
-    Plan::store(o, draft.finish()).telling(Note::warning(Reason::LaunchOutcomeUnknown, message))
+    Plan::store(o, draft.finish()).with_event(Event::warning(Reason::LaunchOutcomeUnknown, message))
 }
 
 /// The object goes although the outcome is open.
-fn let_go() -> Plan {
+fn orphan() -> Plan {
     let mut plan = Plan::act(Effect::ReleaseFinalizer);
-    plan.notes.push(Note::warning(
+    plan.events.push(Event::warning(
         Reason::LaunchOutcomeUnknown,
         "deleted while it was unknown whether the launch had arrived: a session may be running at the provider",
     ));
@@ -396,25 +397,15 @@ pub(super) fn looked_up(
     let so_far = o.own_lookups();
     // A round is as old as its first page; one that begins anew is another round.
     let begun = so_far
-        .filter(|looks| looks.goes_on())
-        .and_then(|looks| looks.begun)
+        .filter(|lookups| lookups.goes_on())
+        .and_then(|lookups| lookups.begun)
         .unwrap_or(begun);
-    let account = match &o.readiness {
-        Readiness::Ready(connected) => Some(connected.account.clone()),
-        Readiness::NotGathered | Readiness::Unverified | Readiness::Blocked { .. } => None,
-    };
     // Where looks compare, nobody promises that what is there shows: that it does not is no proof.
     let provable = o
         .provider
         .as_ref()
         .is_some_and(|provider| provider.recovery != Recovery::None);
-    let mut lookups = Lookups {
-        account,
-        absent: so_far.map(|looks| looks.absent.clone()).unwrap_or_default(),
-        fruitless: so_far.and_then(|looks| looks.fruitless),
-        last: Some(o.uptime),
-        ..Lookups::default()
-    };
+    let mut lookups = one_more(o, so_far);
     match answer {
         Ok(AdoptAnswer::Found(found)) => match found.split_first() {
             Some((first, others)) => adopt(o, first, others.len(), None),
@@ -445,7 +436,7 @@ pub(super) fn looked_up(
             }
         }
         Ok(AdoptAnswer::Inconclusive { resume, .. }) => {
-            let rounds = so_far.map_or(0, |looks| looks.inconclusive);
+            let rounds = so_far.map_or(0, |lookups| lookups.inconclusive);
             lookups.resume.clone_from(resume);
             let again = if lookups.goes_on() {
                 lookups.begun = Some(begun);
@@ -461,28 +452,7 @@ pub(super) fn looked_up(
                 ..Recorded::default()
             }
         }
-        Ok(AdoptAnswer::Foreign { why }) => {
-            let mut draft = draft(o);
-            let message =
-                format!("the id of this session is taken at the provider by another one: {why}");
-            draft.set(
-                SessionCondition::Launched,
-                ConditionStatus::False,
-                Reason::AgentIdConflict,
-                &message,
-            );
-            draft.end(
-                SessionPhase::Error,
-                false,
-                Reason::AgentIdConflict,
-                &message,
-            );
-            let mut recorded = store(o, draft.finish());
-            recorded
-                .notes
-                .push(Note::warning(Reason::AgentIdConflict, message));
-            recorded
-        }
+        Ok(AdoptAnswer::Foreign { why }) => id_taken(o, why),
         Err(_) => {
             let wait = o.timing.fault_wait(o.faults.saturating_add(1));
             Recorded {
@@ -493,6 +463,40 @@ pub(super) fn looked_up(
             }
         }
     }
+}
+
+/// What is remembered of the lookups after one more that has shown nothing yet.
+fn one_more(o: &Observed<'_>, so_far: Option<&Lookups>) -> Lookups {
+    let account = match &o.readiness {
+        Readiness::Ready(connected) => Some(connected.account.clone()),
+        Readiness::NotGathered | Readiness::Unverified | Readiness::NotReady(_) => None,
+    };
+    Lookups {
+        account,
+        absent: so_far
+            .map(|lookups| lookups.absent.clone())
+            .unwrap_or_default(),
+        fruitless: so_far.and_then(|lookups| lookups.fruitless),
+        last: Some(o.uptime),
+        ..Lookups::default()
+    }
+}
+
+/// The id that we chose belongs to a session that is not ours: nothing was launched, and nothing with this id can be.
+fn id_taken(o: &Observed<'_>, why: &str) -> Recorded {
+    let reason = Reason::AgentIdConflict;
+    let message = format!("the id of this session is taken at the provider by another one: {why}");
+    let mut draft = draft(o);
+    draft.set(
+        SessionCondition::Launched,
+        ConditionStatus::False,
+        reason,
+        &message,
+    );
+    draft.end(SessionPhase::Error, false, reason, &message);
+    let mut recorded = store(o, draft.finish());
+    recorded.events.push(Event::warning(reason, message));
+    recorded
 }
 
 /// Takes over a session that was found.
@@ -557,12 +561,12 @@ pub(super) fn adopt(
         "an interrupted launch was found again",
     );
     let mut recorded = under_way(o, draft, phase);
-    recorded.notes.push(Note::normal(
+    recorded.events.push(Event::normal(
         Reason::Adopted,
         format!("found again as {}", snapshot.session_id),
     ));
     if let Some(doubt) = &found.doubt {
-        recorded.notes.push(Note::warning(
+        recorded.events.push(Event::warning(
             Reason::Adopted,
             format!(
                 "{} is taken over although {doubt}: look at it at the provider",
@@ -571,7 +575,7 @@ pub(super) fn adopt(
         ));
     }
     if duplicates > 0 {
-        recorded.notes.push(Note::warning(
+        recorded.events.push(Event::warning(
             Reason::DuplicateLaunch,
             format!("{duplicates} more session(s) of the same launch were found at the provider: look at them there, they may cost money"),
         ));
@@ -592,7 +596,7 @@ fn prepare_for_adoption(
         .unwrap_or_default();
     let connected = match &o.readiness {
         Readiness::Ready(connected) => Some(connected),
-        Readiness::NotGathered | Readiness::Unverified | Readiness::Blocked { .. } => None,
+        Readiness::NotGathered | Readiness::Unverified | Readiness::NotReady(_) => None,
     };
     let status = draft.status();
     if status.effective.is_none()

@@ -2,7 +2,7 @@
 //! whatever the copy's status says (rule 13).
 
 use super::observed::{Observed, Origin};
-use super::plan::{Effect, Note, Plan};
+use super::plan::{Effect, Event, Plan};
 use super::recover;
 use super::view::{draft, session_ref, stop_wanted};
 use crate::api::{Reason, SendState, SessionPhase};
@@ -49,7 +49,7 @@ pub(super) fn decide(o: &Observed<'_>) -> Option<Plan> {
 fn released(o: &Observed<'_>) -> Plan {
     let mut plan = Plan::act(Effect::ReleaseFinalizer);
     if let Some(session) = session_ref(o.session.status) {
-        plan.notes.push(Note::warning(
+        plan.events.push(Event::warning(
             Reason::RestoredCopy,
             format!(
                 "session {} is not stopped: it was launched by the original of this restored copy",

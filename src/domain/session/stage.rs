@@ -115,6 +115,6 @@ pub struct Outline<'a> {
 }
 
 /// How long ago something was begun, `begun` by uptime, as a moment of wall clock.
-pub(super) fn wall_clock(now: Timestamp, uptime: Duration, begun: Duration) -> Timestamp {
+pub fn wall_clock(now: Timestamp, uptime: Duration, begun: Duration) -> Timestamp {
     now - uptime.saturating_sub(begun)
 }

@@ -4,6 +4,7 @@
 //! shows the session active makes the next one due. Where stops come to nothing, everything that a person needs stands in
 //! the conditions: the provider's words, how often it was tried, when it is tried next, and the session's page.
 
+use super::super::blocker::NotReady;
 use std::time::Duration;
 
 use jiff::SignedDuration;
@@ -11,7 +12,7 @@ use jiff::SignedDuration;
 use super::super::remote::{CancelAnswer, Capability, ProviderError, SessionRef};
 use super::super::status::{Draft, clip, whole_seconds};
 use super::observed::{Observed, Readiness};
-use super::plan::{Effect, Guard, Note, Plan, Recorded, StatusWrite};
+use super::plan::{Effect, Event, Guard, Plan, Recorded, StatusWrite};
 use super::progress::{show_progress, store_if_seen};
 use super::view::{draft, spec_asks_for_stop, store};
 use crate::api::{
@@ -75,14 +76,12 @@ pub(super) fn decide(o: &Observed<'_>, session: SessionRef, reason: CancelReason
     }
     match &o.readiness {
         Readiness::Ready(_) => {}
-        Readiness::Blocked {
-            objection, again, ..
-        } => {
+        Readiness::NotReady(NotReady { blocker, again, .. }) => {
             let mut draft = draft(o);
             request(&mut draft, reason, CancelState::Requested);
             let left = draft.blocked(
-                objection.reason,
-                format!("cannot be stopped: {}", objection.message),
+                blocker.reason,
+                format!("cannot be stopped: {}", blocker.message),
                 o.timing.stalled_after,
             );
             return Plan::store(o, draft.finish()).again(*again).due(left);
@@ -174,13 +173,13 @@ fn until_next(o: &Observed<'_>, cancel: &CancelRecord) -> Option<Duration> {
 
 /// Whether a look that was begun after the last stop shows the session active.
 fn seen_active_since_last_stop(o: &Observed<'_>, cancel: &CancelRecord) -> bool {
-    let Some(look) = o.look else { return false };
-    let active = look
+    let Some(poll) = o.poll else { return false };
+    let active = poll
         .result
         .as_ref()
         .is_ok_and(|snapshot| !snapshot.phase.is_terminal());
     let since = match (o.last_stop, cancel.accepted_at) {
-        (Some(last), _) => look.begun > last,
+        (Some(last), _) => poll.begun > last,
         // The stop was an earlier process's: what this one saw, it saw later.
         (None, _) => true,
     };
@@ -306,7 +305,7 @@ fn on_its_page(status: &CodeSessionStatus) -> String {
 /// Somebody wants it stopped and the provider cannot: that is said, and how the session fares is shown on.
 fn follow_to_its_end(o: &Observed<'_>, reason: CancelReason) -> Plan {
     let mut draft = draft(o);
-    if let Some(Ok(snapshot)) = o.look.map(|look| &look.result) {
+    if let Some(Ok(snapshot)) = o.poll.map(|poll| &poll.result) {
         show_progress(&mut draft, o, snapshot);
     }
     request(&mut draft, reason, CancelState::Unsupported);
@@ -318,7 +317,7 @@ fn follow_to_its_end(o: &Observed<'_>, reason: CancelReason) -> Plan {
     draft.stalled(Reason::CancelUnsupported, &message);
     let plan = store_if_seen(o, draft.finish());
     if first {
-        plan.telling(Note::warning(Reason::CancelUnsupported, message))
+        plan.with_event(Event::warning(Reason::CancelUnsupported, message))
     } else {
         plan
     }
@@ -339,7 +338,7 @@ fn cannot_be_stopped(reason: CancelReason, status: &CodeSessionStatus) -> String
 /// The object goes, the session stays.
 pub(super) fn orphan(session: &SessionRef, why: &str) -> Plan {
     let mut plan = Plan::act(Effect::ReleaseFinalizer);
-    plan.notes.push(Note::warning(
+    plan.events.push(Event::warning(
         Reason::Orphaned,
         format!("session {}: {why}", session.session_id),
     ));
@@ -371,7 +370,7 @@ pub(super) fn stopped(o: &Observed<'_>, answer: &Result<CancelAnswer, ProviderEr
             }
             say(&mut draft, o);
             let mut recorded = store(o, draft.finish());
-            tell(&mut recorded, o);
+            emit(&mut recorded, o);
             recorded
         }
         Err(error) => failed(
@@ -421,7 +420,7 @@ fn taken(o: &Observed<'_>) -> Recorded {
         ..store(o, draft.finish())
     };
     if news {
-        tell(&mut recorded, o);
+        emit(&mut recorded, o);
     }
     recorded
 }
@@ -460,17 +459,17 @@ fn failed(
         ..store(o, draft.finish())
     };
     if failures == FAILURES_BEFORE_STALLED {
-        tell(&mut recorded, o);
+        emit(&mut recorded, o);
     }
     recorded
 }
 
 /// Says in an Event what the conditions say, once it is stored.
-fn tell(recorded: &mut Recorded, o: &Observed<'_>) {
+fn emit(recorded: &mut Recorded, o: &Observed<'_>) {
     let Some(write) = &recorded.write else { return };
     let Some(cancel) = &write.status.cancel else {
         return;
     };
     let (_, reason, message) = sentence(cancel, &write.status, o);
-    recorded.notes.push(Note::warning(reason, message));
+    recorded.events.push(Event::warning(reason, message));
 }

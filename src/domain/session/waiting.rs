@@ -3,7 +3,7 @@
 use super::gates::{GATES, Gate, Hold};
 use super::launch::{self, waits_after_refusal};
 use super::observed::Observed;
-use super::plan::{Effect, Note, Plan};
+use super::plan::{Effect, Event, Plan};
 use super::view::{IF_FOUND, earlier_attempt_open, pending_draft, waiting};
 use crate::api::{
     ConditionStatus, QueueResource, QueueStatus, Reason, RefusalRecord, SessionCondition,
@@ -50,7 +50,7 @@ fn held(o: &Observed<'_>, gate: Gate<'_>) -> Option<Plan> {
 fn delete(o: &Observed<'_>) -> Plan {
     let mut plan = Plan::act(Effect::ReleaseFinalizer);
     if earlier_attempt_open(o) {
-        plan.notes.push(Note::warning(
+        plan.events.push(Event::warning(
             Reason::LaunchOutcomeUnknown,
             "deleted without knowing whether its first launch had arrived: a session may be running at the provider",
         ));
@@ -73,7 +73,7 @@ fn never_launched(o: &Observed<'_>, reason: Reason, message: &str) -> Plan {
             &message,
         );
         draft.end(SessionPhase::Cancelled, true, reason, &message);
-        return Plan::store(o, draft.finish()).telling(Note::warning(reason, message));
+        return Plan::store(o, draft.finish()).with_event(Event::warning(reason, message));
     }
     draft.set(
         SessionCondition::Launched,
@@ -95,7 +95,7 @@ fn fail(o: &Observed<'_>, hold: &Hold) -> Plan {
         &hold.message,
     );
     draft.end(SessionPhase::Error, false, hold.reason, &hold.message);
-    Plan::store(o, draft.finish()).telling(Note::warning(hold.reason, &hold.message))
+    Plan::store(o, draft.finish()).with_event(Event::warning(hold.reason, &hold.message))
 }
 
 fn refused(o: &Observed<'_>, refusal: &RefusalRecord) -> Plan {

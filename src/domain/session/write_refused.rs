@@ -2,7 +2,7 @@
 //! written, so that is where it is said.
 
 use super::observed::Observed;
-use super::plan::{Effect, Note, Recorded};
+use super::plan::{Effect, Event, Recorded};
 use super::stage::Stage;
 use super::view;
 use super::view::{pending_draft, store};
@@ -15,12 +15,12 @@ pub fn write_refused(o: &Observed<'_>, effect: &Effect, said: &str) -> Recorded 
         Effect::ReleaseFinalizer => "the removal of the finalizer",
         Effect::DeleteObject => "the deletion of the object, whose time is up",
         Effect::VerifyCredentials
-        | Effect::Preflight { .. }
+        | Effect::ReadBaseline { .. }
         | Effect::Launch(_)
         | Effect::Lookup(_)
         | Effect::Cancel(_)
         | Effect::Examine(_)
-        | Effect::LookAgain(_) => return Recorded::default(),
+        | Effect::PollAgain(_) => return Recorded::default(),
     };
     let said = said.trim_end_matches('.');
     let message = format!(
@@ -49,8 +49,8 @@ pub fn write_refused(o: &Observed<'_>, effect: &Effect, said: &str) -> Recorded 
     };
     if !known {
         recorded
-            .notes
-            .push(Note::warning(Reason::WriteRefused, message));
+            .events
+            .push(Event::warning(Reason::WriteRefused, message));
     }
     recorded
 }

@@ -120,7 +120,7 @@ impl Given {
         let Place::At(site) = &self.place else {
             panic!("nowhere to look")
         };
-        self.seen.look = Some(Look {
+        self.seen.lookup = Some(Lookup {
             begun: self.uptime,
             generation: self.generation,
             site: site.clone(),
@@ -132,8 +132,8 @@ impl Given {
     /// Somebody has looked just now, and found only templates without our mark.
     fn looks_and_sees_unmarked(&mut self, ids: &[&str]) {
         self.looks(None);
-        if let Some(look) = &mut self.seen.look {
-            look.unmarked = ids.iter().map(|id| (*id).to_owned()).collect();
+        if let Some(lookup) = &mut self.seen.lookup {
+            lookup.unmarked = ids.iter().map(|id| (*id).to_owned()).collect();
         }
     }
 
@@ -170,12 +170,12 @@ impl Given {
         };
         let failed = failure(&self.observed(), &here(), request, &error, nothing_done);
         self.seen.failure = Some(failed);
-        self.seen.look = None;
+        self.seen.lookup = None;
     }
 }
 
 #[track_caller]
-fn creates(step: Step) -> (TemplateStatus, Option<Left>) {
+fn creates(step: Step) -> (TemplateStatus, Option<Leftover>) {
     match step {
         Step::Create(claim, left) => (claim, left),
         other => panic!("{other:?}"),
@@ -463,7 +463,7 @@ fn without_a_claim_nothing_was_made_and_nothing_holds() {
     let mut given = Given::new().deleting();
     given.place = Place::Barred {
         why: "no Secret".to_owned(),
-        passing: true,
+        transient: true,
         again: seconds(10),
     };
     assert_eq!(given.step(), Step::ReleaseFinalizer(None));
@@ -472,9 +472,9 @@ fn without_a_claim_nothing_was_made_and_nothing_holds() {
 /// What the deletion leaves at the provider, in each of the ways in which it may.
 #[test]
 fn what_cannot_be_deleted_is_let_go_and_told() {
-    let barred = |passing| Place::Barred {
+    let barred = |transient| Place::Barred {
         why: "the Secret is missing".to_owned(),
-        passing,
+        transient,
         again: seconds(10),
     };
     let mut no_secret = Given::ready().deleting();
@@ -533,7 +533,7 @@ fn an_api_server_whose_clock_differs_neither_takes_a_deletion_its_chance_nor_pro
         given.deleting = Some(given.now + skew);
         given.place = Place::Barred {
             why: "it does not answer".to_owned(),
-            passing: true,
+            transient: true,
             again: seconds(10),
         };
         given.passes(at_least - seconds(1));

@@ -1,29 +1,8 @@
 //! What a launch is made of.
 
-use std::time::{Duration, Instant};
-
-use jiff::Timestamp;
-
 use crate::api::{ModelSpec, PullRequestSpec};
 use crate::domain::ids::LaunchKey;
-
-/// The moment after which a launch must not be sent any more (rule 5 of the launch protocol).
-#[derive(Clone, Copy, Debug)]
-pub struct SendWindow {
-    /// By wall clock: `notAfter` of the claim.
-    pub not_after: Timestamp,
-    /// By monotonic clock: when the claim's write was begun.
-    pub opened: Instant,
-    /// How long after `opened` the first byte may still be written.
-    pub length: Duration,
-}
-
-impl SendWindow {
-    /// Whether sending may still begin, by both clocks.
-    pub fn is_open(&self) -> bool {
-        Timestamp::now() < self.not_after && self.opened.elapsed() < self.length
-    }
-}
+use crate::providers::http::SendWindow;
 
 /// What a launch sends.
 #[derive(Clone, Debug)]

@@ -18,7 +18,7 @@ use async_trait::async_trait;
 use url::Url;
 
 pub use self::find::{AdoptRequest, MarkedPage, MarkedRequest};
-pub use self::launch::{LaunchRequest, SendWindow};
+pub use self::launch::LaunchRequest;
 pub use self::list::{ItemDetail, ListDetail, ListItem, Listing, SessionPage};
 pub use self::models::{MAX_MODELS, Models};
 pub use self::templates::{FoundTemplates, StoredTemplate, Template, TemplateMark, Templates};
@@ -27,7 +27,9 @@ use crate::api::{ProviderKind, ProviderSpec};
 use crate::domain::ids::{InstallationId, SessionId};
 pub use crate::domain::orphan::{Mark, Marked};
 pub use crate::domain::remote::*;
+pub use crate::domain::send::answer::LaunchOutcome;
 use crate::domain::snapshot::Snapshot;
+pub use crate::providers::http::SendWindow;
 
 /// What is known of a provider without talking to it.
 pub trait ProviderType: Send + Sync {
@@ -49,7 +51,7 @@ pub trait ProviderType: Send + Sync {
 
     /// What the provider's documentation offers beyond that: the operator does not use it yet. Nothing depends on it but the
     /// documentation.
-    fn offered_later(&self, spec: &ProviderSpec) -> BTreeSet<Capability>;
+    fn not_yet_used(&self, spec: &ProviderSpec) -> BTreeSet<Capability>;
 
     /// The setting on which the capabilities depend, as it stands in a manifest (`apiVersion: v1`). Default: they depend on
     /// none.
@@ -71,8 +73,8 @@ pub trait ProviderType: Send + Sync {
     fn recovery(&self, spec: &ProviderSpec) -> Recovery;
 
     /// How a stop that was taken shows under these settings. Default: in the session's status.
-    fn stop_shown(&self, _spec: &ProviderSpec) -> StopShown {
-        StopShown::InStatus
+    fn cancel_visibility(&self, _spec: &ProviderSpec) -> CancelVisibility {
+        CancelVisibility::InStatus
     }
 
     /// What `GET`s of the whole list tell of a session.

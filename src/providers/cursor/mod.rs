@@ -11,7 +11,7 @@ use std::sync::Arc;
 use url::Url;
 
 use super::contract::{
-    Capability, Connection, ListDetail, Provider, ProviderType, Recovery, StopShown,
+    CancelVisibility, Capability, Connection, ListDetail, Provider, ProviderType, Recovery,
 };
 use super::error::ProviderError;
 use crate::api::{CursorApiVersion, CursorSpec, ProviderKind, ProviderSpec};
@@ -58,7 +58,7 @@ impl ProviderType for Cursor {
         }
     }
 
-    fn offered_later(&self, spec: &ProviderSpec) -> BTreeSet<Capability> {
+    fn not_yet_used(&self, spec: &ProviderSpec) -> BTreeSet<Capability> {
         match version(spec) {
             CursorApiVersion::V1 => v1::OFFERED_LATER.into(),
             CursorApiVersion::V0 => v0::OFFERED_LATER.into(),
@@ -93,10 +93,10 @@ impl ProviderType for Cursor {
         }
     }
 
-    fn stop_shown(&self, spec: &ProviderSpec) -> StopShown {
+    fn cancel_visibility(&self, spec: &ProviderSpec) -> CancelVisibility {
         match version(spec) {
-            CursorApiVersion::V1 => StopShown::InStatus,
-            CursorApiVersion::V0 => StopShown::PerhapsNowhere,
+            CursorApiVersion::V1 => CancelVisibility::InStatus,
+            CursorApiVersion::V0 => CancelVisibility::Unobservable,
         }
     }
 

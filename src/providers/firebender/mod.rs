@@ -17,8 +17,8 @@ use super::contract::{
     LaunchOutcome, LaunchRequest, Launched, ListDetail, Listing, MarkedPage, MarkedRequest,
     PageToken, Provider, ProviderType, Recovery, SessionPage, SessionRef,
 };
-use super::error::{ErrorClass, ProviderError};
-use super::http::{Api, Auth, Operation, judge_launch};
+use super::error::ProviderError;
+use super::http::{Api, Auth, Operation, judge_launch, refuses_stop};
 use super::recovery::prompts::{self, Conversation, PromptSource, Snapshots};
 use super::v0_agents::{self, told_by_list};
 use super::wire::{branch, link, link_without_query, raw_status, repository};
@@ -80,7 +80,7 @@ impl ProviderType for Firebender {
         CAPABILITIES.into()
     }
 
-    fn offered_later(&self, _: &ProviderSpec) -> BTreeSet<Capability> {
+    fn not_yet_used(&self, _: &ProviderSpec) -> BTreeSet<Capability> {
         OFFERED_LATER.into()
     }
 
@@ -263,14 +263,8 @@ impl Provider for FirebenderV0 {
         let path = ["v0", "agents", session.session_id.as_str(), "stop"];
         match self.api.post_empty(Operation::Cancel, &path).await {
             Ok(()) => Ok(CancelAnswer::Accepted),
-            // Documented for CREATING, SETUP and RUNNING only; how a stop of anything else is refused is not. A stop has
-            // no body that could be wrong.
-            Err(error)
-                if matches!(
-                    error.class,
-                    ErrorClass::InvalidRequest | ErrorClass::Conflict
-                ) && matches!(error.status, Some(400 | 409 | 422)) =>
-            {
+            // Documented for CREATING, SETUP and RUNNING only; how a stop of anything else is refused is not.
+            Err(error) if refuses_stop(&error) => {
                 Ok(CancelAnswer::NotCancellable(Some(error.message)))
             }
             Err(error) => Err(error),

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use sha2::{Digest, Sha256};
 
-use super::Firetiger;
+use super::coding_agent::Firetiger;
 use super::wire::{Issue, Link, id_of_page};
 use crate::domain::ids::{SessionId, hex};
 use crate::domain::snapshot::Snapshot;
@@ -119,7 +119,7 @@ pub(super) async fn adopt(
         session_id: id.clone(),
         run_id: None,
     };
-    match firetiger.look(&session).await {
+    match firetiger.session(&session).await {
         Ok(snapshot) if request.owned.contains(&snapshot.session_id) => Ok(AdoptAnswer::Unknowable),
         Ok(snapshot) => Ok(AdoptAnswer::Found(vec![Found {
             doubt: None,

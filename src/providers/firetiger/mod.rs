@@ -3,6 +3,7 @@
 //! Sessions are neither stored nor listed there, and nothing of ours goes along: whether a lost launch happened can be
 //! guessed from the issue's links ([`links`]) but never be ruled out.
 
+mod coding_agent;
 mod links;
 mod wire;
 
@@ -12,17 +13,17 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use url::Url;
 
-use self::wire::{Answer, CodingAgent, Session};
+use self::coding_agent::Firetiger;
+use self::wire::Answer;
 use super::contract::{
     Account, AdoptAnswer, AdoptRequest, CancelAnswer, Capability, Connection, LaunchOutcome,
     LaunchRequest, Launched, ListDetail, Provider, ProviderType, Recovery, SessionRef,
 };
-use super::error::{ErrorClass, ProviderError, Subject};
-use super::http::{Api, Auth, Operation, judge_launch};
-use super::wire::{link, raw_status};
+use super::error::{ErrorClass, ProviderError};
+use super::http::{Auth, judge_launch};
 use crate::api::{ProviderKind, ProviderSpec};
 use crate::domain::ids::{AccountFingerprint, SessionId};
-use crate::domain::snapshot::{Links, RemotePhase, Snapshot};
+use crate::domain::snapshot::Snapshot;
 
 /// What the external agent can do beyond this cannot be asked for through Firetiger.
 const CAPABILITIES: [Capability; 2] = [Capability::Issue, Capability::OnBehalfOf];
@@ -63,7 +64,7 @@ impl ProviderType for FiretigerType {
     }
 
     /// Launching and looking is all that there is.
-    fn offered_later(&self, _: &ProviderSpec) -> BTreeSet<Capability> {
+    fn not_yet_used(&self, _: &ProviderSpec) -> BTreeSet<Capability> {
         BTreeSet::new()
     }
 
@@ -100,44 +101,6 @@ impl ProviderType for FiretigerType {
             api,
             agent_id,
         }))
-    }
-}
-
-/// A connection to one coding agent of Firetiger.
-#[derive(Debug)]
-struct Firetiger {
-    api: Api,
-    fingerprint: AccountFingerprint,
-    agent_id: String,
-}
-
-impl Firetiger {
-    async fn look(&self, session: &SessionRef) -> Result<Snapshot, ProviderError> {
-        let id = session.session_id.as_str();
-        let path = ["v1", "coding-agents", &self.agent_id, "sessions", id];
-        let answer: Answer = self.api.get(Operation::Get, &path, &[]).await?;
-        Ok(self.snapshot(answer.into_session(), &session.session_id))
-    }
-
-    fn snapshot(&self, session: Session, asked: &SessionId) -> Snapshot {
-        Snapshot {
-            session_id: asked.clone(),
-            run_id: None,
-            phase: phase_of(session.status()),
-            raw_status: raw_status(session.status()),
-            // The external agent knows; Firetiger passes on the state and the page alone.
-            repository: None,
-            url: link(session.session_url),
-            branch: None,
-            pull_request_url: None,
-            blocked: None,
-            result: None,
-            error: None,
-            links: Links::default(),
-            usage: None,
-            duration: None,
-            created_at: session.create_time,
-        }
     }
 }
 
@@ -202,65 +165,10 @@ impl Provider for Firetiger {
     }
 
     async fn get(&self, session: &SessionRef) -> Result<Snapshot, ProviderError> {
-        self.look(session).await
+        self.session(session).await
     }
 
     async fn cancel(&self, _: &SessionRef) -> Result<CancelAnswer, ProviderError> {
         Ok(CancelAnswer::Unsupported)
-    }
-}
-
-impl Firetiger {
-    async fn coding_agent(&self) -> Result<CodingAgent, ProviderError> {
-        let path = ["v1", "coding-agents", &self.agent_id];
-        let agent = self.api.get(Operation::Verify, &path, &[]).await;
-        agent.map_err(|error| match error.class {
-            ErrorClass::NotFound => self.no_coding_agent(error),
-            _ => error,
-        })
-    }
-
-    fn no_coding_agent(&self, error: ProviderError) -> ProviderError {
-        ProviderError {
-            subject: Some(Subject::CodingAgent),
-            message: format!(
-                "there is no coding agent {}: no connection has this id, or it is of a type that is no coding agent",
-                self.agent_id
-            ),
-            ..error
-        }
-    }
-
-    /// A launch that is answered with "not found" alone does not say what was not found: issue or coding agent. A look at the
-    /// agent tells.
-    async fn what_is_missing(&self, error: ProviderError, issue: &str) -> ProviderError {
-        let (subject, known) = match self.coding_agent().await {
-            Ok(_) => (Some(Subject::Issue), format!("Firetiger knows no {issue}")),
-            Err(found) if found.class == ErrorClass::NotFound => {
-                return self.no_coding_agent(error);
-            }
-            Err(_) => (
-                None,
-                format!(
-                    "Firetiger knows no {issue}, or no coding agent {}",
-                    self.agent_id
-                ),
-            ),
-        };
-        ProviderError {
-            subject,
-            message: self.api.message(&format!("{known}: {}", error.message)),
-            ..error
-        }
-    }
-}
-
-fn phase_of(status: &str) -> RemotePhase {
-    match status {
-        "PENDING" => RemotePhase::Creating,
-        "RUNNING" => RemotePhase::Running,
-        "FINISHED" => RemotePhase::Finished,
-        "FAILED" => RemotePhase::Error,
-        _ => RemotePhase::Unrecognised,
     }
 }

@@ -23,7 +23,7 @@ use super::contract::{
 };
 use super::credential::Credential;
 use super::error::{ErrorClass, ProviderError};
-use super::http::{Api, Auth, Operation, judge_launch};
+use super::http::{Api, Auth, Operation, judge_launch, refuses_stop};
 use super::recovery::prompts;
 use super::wire::{Items, branch, hint, link, raw_status, repository};
 use crate::api::{ModelSpec, ProviderKind, ProviderSpec, PullRequestSpec};
@@ -92,7 +92,7 @@ impl ProviderType for FlapjackType {
         CAPABILITIES.into()
     }
 
-    fn offered_later(&self, _: &ProviderSpec) -> BTreeSet<Capability> {
+    fn not_yet_used(&self, _: &ProviderSpec) -> BTreeSet<Capability> {
         OFFERED_LATER.into()
     }
 
@@ -285,13 +285,8 @@ impl Provider for Flapjack {
                 Ok(CancelAnswer::Unsupported)
             }
             // Only `creating` and `running` can be stopped: it has ended, or is `pending` still and can be stopped soon. How
-            // that is said is not documented; a stop has no body that could be wrong.
-            Err(error)
-                if matches!(
-                    error.class,
-                    ErrorClass::InvalidRequest | ErrorClass::Conflict
-                ) && matches!(error.status, Some(400 | 409 | 422)) =>
-            {
+            // that is said is not documented.
+            Err(error) if refuses_stop(&error) => {
                 Ok(CancelAnswer::NotCancellable(Some(error.message)))
             }
             // With 502 `cursor_cancel_failed`, which asks for another try.

@@ -243,6 +243,15 @@ fn is_code(text: &String) -> bool {
             .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.'))
 }
 
+/// Whether a failed stop is the provider's refusal to stop what is not running, where its documents do not say how it refuses: a
+/// stop has no body that could be wrong.
+pub(in crate::providers) fn refuses_stop(error: &ProviderError) -> bool {
+    matches!(
+        error.class,
+        ErrorClass::InvalidRequest | ErrorClass::Conflict
+    ) && matches!(error.status, Some(400 | 409 | 422))
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]

@@ -9,11 +9,29 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
+use jiff::Timestamp;
 
-use crate::providers::contract::SendWindow;
+/// The moment after which a launch must not be sent any more (rule 5 of the launch protocol).
+#[derive(Clone, Copy, Debug)]
+pub struct SendWindow {
+    /// By wall clock: `notAfter` of the claim.
+    pub not_after: Timestamp,
+    /// By monotonic clock: when the claim's write was begun.
+    pub opened: Instant,
+    /// How long after `opened` the first byte may still be written.
+    pub length: Duration,
+}
+
+impl SendWindow {
+    /// Whether sending may still begin, by both clocks.
+    pub fn is_open(&self) -> bool {
+        Timestamp::now() < self.not_after && self.opened.elapsed() < self.length
+    }
+}
 
 const UNDECIDED: u8 = 0;
 const RELEASED: u8 = 1;
@@ -122,10 +140,7 @@ impl Body for GatedBody {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use std::time::{Duration, Instant};
-
     use http_body_util::BodyExt;
-    use jiff::Timestamp;
 
     use super::*;
 

@@ -32,26 +32,26 @@ impl Default for RateLimit {
 /// the largest; a lane without requests leaves its share to the others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Lane {
-    /// A stop, and the look that confirms it.
+    /// A stop, and the poll that confirms it.
     Stop,
     /// A launch, and what is read right before it.
     Launch,
-    /// A look at what runs or at what may have been launched; a key check.
-    Look,
+    /// A poll of what runs, a lookup of what may have been launched, a key check.
+    Read,
     /// The search for orphans, and other comforts.
     Sweep,
 }
 
 impl Lane {
     /// Every lane, the most urgent first.
-    pub const ALL: [Self; 4] = [Self::Stop, Self::Launch, Self::Look, Self::Sweep];
+    pub const ALL: [Self; 4] = [Self::Stop, Self::Launch, Self::Read, Self::Sweep];
 
     /// How much a request of this lane takes from the lane's share: the less, the more requests go.
     fn stride(self) -> u64 {
         match self {
             Self::Stop => 1,
             Self::Launch => 4,
-            Self::Look => 8,
+            Self::Read => 8,
             Self::Sweep => 16,
         }
     }
@@ -60,7 +60,7 @@ impl Lane {
         match self {
             Self::Stop => 0,
             Self::Launch => 1,
-            Self::Look => 2,
+            Self::Read => 2,
             Self::Sweep => 3,
         }
     }
@@ -446,7 +446,7 @@ mod tests {
     async fn a_burst_goes_at_once_then_one_per_interval_and_a_long_queue_is_refused() {
         let limiter = Limiter::new(rule());
         let begun = Instant::now();
-        let one = || async { limiter.admit(Lane::Look).await.map(|()| begun.elapsed()) };
+        let one = || async { limiter.admit(Lane::Read).await.map(|()| begun.elapsed()) };
         let (a, b, c, d, e, f) = tokio::join!(one(), one(), one(), one(), one(), one());
         // Nothing was taken by the one that was refused.
         let g = one().await;
@@ -472,8 +472,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn silence_reaches_those_who_are_already_waiting() {
         let limiter = Limiter::new(RateLimit { burst: 1, ..rule() });
-        limiter.admit(Lane::Look).await.unwrap();
-        let (waited, ()) = tokio::join!(limiter.admit(Lane::Look), async {
+        limiter.admit(Lane::Read).await.unwrap();
+        let (waited, ()) = tokio::join!(limiter.admit(Lane::Read), async {
             limiter.silence_for(30 * SECOND);
         });
         assert_eq!(waited, Err(30 * SECOND));
@@ -490,7 +490,7 @@ mod tests {
     /// How many requests of each lane go in the first `seconds`, if each lane has as many waiting as in `waiting`.
     async fn shares(waiting: [usize; 4], seconds: u64) -> [usize; 4] {
         let limiter = Arc::new(patient());
-        limiter.admit(Lane::Look).await.unwrap();
+        limiter.admit(Lane::Read).await.unwrap();
         let gone = Arc::new(Mutex::new([0_usize; 4]));
         let mut tasks = tokio::task::JoinSet::new();
         // The least urgent come first.
@@ -515,11 +515,11 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn no_lane_is_starved_by_a_more_urgent_one() {
-        let [stop, launch, look, sweep] = shares([200, 200, 200, 200], 69).await;
-        assert_eq!(stop + launch + look + sweep, 69);
+        let [stop, launch, read, sweep] = shares([200, 200, 200, 200], 69).await;
+        assert_eq!(stop + launch + read + sweep, 69);
         assert!(
-            stop > launch && launch > look && look > sweep && sweep > 0,
-            "{stop} {launch} {look} {sweep}"
+            stop > launch && launch > read && read > sweep && sweep > 0,
+            "{stop} {launch} {read} {sweep}"
         );
         assert!(stop >= 2 * launch, "{stop} {launch}");
     }

@@ -8,7 +8,8 @@ use k8s_openapi::jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::super::identity::original_uid;
-use super::{Lost, Times};
+use super::lead::Lost;
+use super::times::Times;
 
 /// What is known of the Lease.
 #[derive(Clone, Debug)]

@@ -19,7 +19,8 @@ use super::super::heartbeat::{Heartbeat, SILENCE};
 use super::super::identity::ORIGINAL_UID;
 use super::super::write::{Write, WriteError};
 use super::candidate::{Candidate, Move, Observed, Role};
-use super::{Lead, Lost, Tenure, Times};
+use super::lead::{Lead, Lost, Tenure};
+use super::times::Times;
 
 /// Why a request did not bring what it should.
 #[derive(Debug, thiserror::Error)]

@@ -19,6 +19,7 @@ mod alter;
 mod clock;
 mod connection;
 mod control;
+mod conversation;
 mod cursor;
 mod fault;
 mod fields;
@@ -39,7 +40,6 @@ mod record;
 mod script;
 mod server;
 mod timeline;
-mod turns;
 mod world;
 
 use std::io;

@@ -7,10 +7,11 @@ use crate::controllers::connection::endpoint;
 use crate::controllers::connection::links::Linked;
 use crate::controllers::scope::Scope;
 use crate::domain::agent::has_evidence;
-use crate::domain::effective::{Fault, Objection, objection, reference_missing, resolve};
+use crate::domain::blocker::{Blocker, Cause};
+use crate::domain::effective::{blocker, reference_missing, resolve};
 use crate::domain::session::AgentView;
 use crate::domain::template::Site;
-use crate::providers::registry::offer;
+use crate::providers::registry::capabilities_of;
 
 pub(super) fn view_agent(
     scope: &Scope,
@@ -32,7 +33,7 @@ pub(super) fn view_agent(
             generation,
             suspended: agent.spec.suspend,
             effective: Box::new(effective),
-            objection: None,
+            blocker: None,
             evidence_seen: false,
         };
     };
@@ -44,12 +45,12 @@ pub(super) fn view_agent(
         generation,
         &endpoint,
     );
-    let objection = objection(
+    let blocker = blocker(
         &object.spec,
         &agent.spec,
         &effective,
-        &offer(provider, &agent.spec.provider),
-        &context.offers,
+        &capabilities_of(provider, &agent.spec.provider),
+        &context.installed,
     )
     .or_else(|| {
         let needed = provider.needs_reference().then_some(());
@@ -71,7 +72,7 @@ pub(super) fn view_agent(
         generation,
         suspended: agent.spec.suspend,
         effective: Box::new(effective),
-        objection,
+        blocker,
         evidence_seen,
     }
 }
@@ -99,16 +100,16 @@ fn template_elsewhere(
     object: &CodeSession,
     agent: &CodeAgent,
     linked: &Linked,
-) -> Option<Objection> {
+) -> Option<Blocker> {
     let own = object.spec.credentials.as_ref()?;
     let record = agent.status.as_ref()?.template.as_ref()?;
     let account = scope.context.accounts.last_account(&linked.key)?;
     let elsewhere = own != &agent.spec.credentials
         && record.state == TemplateState::Ready
         && record.account != account.fingerprint.as_str();
-    elsewhere.then(|| Objection {
+    elsewhere.then(|| Blocker {
         reason: Reason::CapabilityMissing,
         message: "spec.credentials of the session belong to another account than the CodeAgent's, which has the template that sessions are launched from: remove them, or use a CodeAgent with these credentials".to_owned(),
-        fault: Fault::Surroundings,
+        cause: Cause::Environment,
     })
 }

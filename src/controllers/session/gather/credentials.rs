@@ -3,18 +3,18 @@
 use crate::api::{KeyReference, ProviderSpec, Reason};
 use crate::controllers::accounts::CredentialState;
 use crate::controllers::connection::links::Linked;
-use crate::controllers::connection::{Obstacle, held, link, obstacle};
+use crate::controllers::connection::{held, link, not_ready};
 use crate::controllers::memory::Remembered;
 use crate::controllers::scope::Scope;
-use crate::controllers::session::{attach, salted};
-use crate::domain::effective::{Fault, Objection};
+use crate::domain::blocker::{Blocker, Cause, NotReady};
+use crate::domain::ids::AccountFingerprint;
 use crate::domain::remote::ErrorClass;
 use crate::domain::session::{Connected, Inputs, Readiness};
 
 /// Whether the credential that a session has used so far may not be the right one any more.
 pub(super) fn doubted(scope: &Scope, remembered: &Remembered, kept: &Linked) -> bool {
-    let by_look = remembered.look.as_ref().is_some_and(|look| {
-        look.result.as_ref().is_err_and(|error| {
+    let by_poll = remembered.poll.as_ref().is_some_and(|poll| {
+        poll.result.as_ref().is_err_and(|error| {
             matches!(
                 error.class,
                 ErrorClass::Unauthorized | ErrorClass::Forbidden | ErrorClass::NotFound
@@ -22,7 +22,7 @@ pub(super) fn doubted(scope: &Scope, remembered: &Remembered, kept: &Linked) -> 
         })
     });
     let state = scope.context.accounts.state_of(&kept.key);
-    by_look || matches!(state, Some(CredentialState::Refused { .. }))
+    by_poll || matches!(state, Some(CredentialState::Refused { .. }))
 }
 
 /// Connects with what the Secret holds now, or else with what was `kept` since the launch.
@@ -34,65 +34,68 @@ pub(super) async fn connect(
     secret: &KeyReference,
     kept: Option<&Linked>,
     launched: bool,
-) -> Result<Linked, Obstacle> {
+) -> Result<Linked, NotReady> {
     let context = &scope.context;
     let Some(provider) = context.provider(spec) else {
-        return Err(Obstacle {
-            objection: Objection {
+        return Err(NotReady {
+            blocker: Blocker {
                 reason: Reason::ProviderDisabled,
                 message: "this installation of the operator does not run this provider".to_owned(),
-                fault: Fault::Surroundings,
+                cause: Cause::Environment,
             },
-            passing: false,
+            transient: false,
             again: context.timing().fault_wait_max,
         });
     };
     match link(context, namespace, provider, spec, secret).await {
         Ok(linked) => {
-            attach(scope, uid, linked.clone());
+            // It is kept for as long as the session is active.
+            context.memory.change(uid, |remembered| {
+                remembered.attached = Some(linked.clone());
+            });
             Ok(linked)
         }
         // A Secret that is gone does not end a session that runs: its credential is kept until the session is over.
-        Err(obstacle) => kept
+        Err(not_ready) => kept
             .cloned()
-            .ok_or_else(|| unreachable(obstacle, spec.endpoint().filter(|_| launched))),
+            .ok_or_else(|| unreachable(not_ready, spec.endpoint().filter(|_| launched))),
     }
 }
 
 /// What stands in the way of the endpoint that a session was launched at: it is told that this one is meant, since the
 /// CodeAgent may name another one by now.
-fn unreachable(mut obstacle: Obstacle, launched_at: Option<&str>) -> Obstacle {
+fn unreachable(mut not_ready: NotReady, launched_at: Option<&str>) -> NotReady {
     let about_endpoint = matches!(
-        obstacle.objection.reason,
+        not_ready.blocker.reason,
         Reason::EndpointNotAllowed | Reason::InsecureEndpoint
     );
     if let (true, Some(endpoint)) = (about_endpoint, launched_at) {
-        obstacle.objection.message = format!(
+        not_ready.blocker.message = format!(
             "it was launched at {endpoint}, which cannot be used any more, and it is not looked for anywhere else: {}",
-            obstacle.objection.message
+            not_ready.blocker.message
         );
     }
-    obstacle
+    not_ready
 }
 
 /// What keeps every launch with this key back: the provider wants no requests, or refuses them for the account's sake.
-fn launches_held(scope: &Scope, linked: &Linked, uid: &str) -> Option<Obstacle> {
+fn launches_held(scope: &Scope, linked: &Linked, uid: &str) -> Option<NotReady> {
     let context = &scope.context;
     if let Some(pause) = linked.lanes.silent_for() {
-        return Some(Obstacle {
-            objection: Objection {
+        return Some(NotReady {
+            blocker: Blocker {
                 reason: Reason::RateLimited,
                 message: "waits, the provider wants no requests with this key for now".to_owned(),
-                fault: Fault::Surroundings,
+                cause: Cause::Environment,
             },
-            passing: true,
+            transient: true,
             again: pause,
         });
     }
     let hold = context.accounts.held(&linked.key)?;
-    (!context.accounts.may_probe(&linked.key, uid)).then(|| Obstacle {
-        objection: held(&hold),
-        passing: false,
+    (!context.accounts.may_probe(&linked.key, uid)).then(|| NotReady {
+        blocker: held(&hold),
+        transient: false,
         again: hold.again.min(context.timing().fault_wait_max),
     })
 }
@@ -100,28 +103,23 @@ fn launches_held(scope: &Scope, linked: &Linked, uid: &str) -> Option<Obstacle> 
 pub(super) fn readiness(
     scope: &Scope,
     uid: &str,
-    linked: Option<Result<Linked, Obstacle>>,
+    linked: Option<Result<Linked, NotReady>>,
     secret: Option<&KeyReference>,
     inputs: Option<Inputs>,
-    blocked: Option<Obstacle>,
+    blocked: Option<NotReady>,
     launched: bool,
 ) -> (Readiness, Option<Linked>) {
-    let block = |obstacle: Obstacle| Readiness::Blocked {
-        objection: obstacle.objection,
-        passing: obstacle.passing,
-        again: obstacle.again,
-    };
     let linked = match linked {
         None => return (Readiness::NotGathered, None),
-        Some(Err(obstacle)) => return (block(obstacle), None),
+        Some(Err(not_ready)) => return (Readiness::NotReady(not_ready), None),
         Some(Ok(linked)) => linked,
     };
-    if let Some(obstacle) = blocked {
-        return (block(obstacle), Some(linked));
+    if let Some(not_ready) = blocked {
+        return (Readiness::NotReady(not_ready), Some(linked));
     }
     let accounts = &scope.context.accounts;
-    if let Some(obstacle) = launches_held(scope, &linked, uid).filter(|_| !launched) {
-        return (block(obstacle), Some(linked));
+    if let Some(not_ready) = launches_held(scope, &linked, uid).filter(|_| !launched) {
+        return (Readiness::NotReady(not_ready), Some(linked));
     }
     let state = accounts.state_of(&linked.key);
     let account = match &state {
@@ -148,17 +146,24 @@ pub(super) fn readiness(
         (None, None) => Readiness::Unverified,
         (None, Some(state)) => {
             let secret = secret.map_or("", |secret| secret.name.as_str());
-            match obstacle(&state, secret) {
-                Some(mut obstacle) => {
+            match not_ready(&state, secret) {
+                Some(mut not_ready) => {
                     // A mended key is another key: the Secret is read again long before the provider is asked again.
-                    if !obstacle.passing {
-                        obstacle.again = obstacle.again.min(scope.context.timing().recheck);
+                    if !not_ready.transient {
+                        not_ready.again = not_ready.again.min(scope.context.timing().recheck);
                     }
-                    block(obstacle)
+                    Readiness::NotReady(not_ready)
                 }
                 None => Readiness::Unverified,
             }
         }
     };
     (readiness, Some(linked))
+}
+
+/// Digest of a credential, salted with the session's uid: tells a changed key in `status` without telling the key.
+fn salted(uid: &str, credential: &str) -> String {
+    AccountFingerprint::of(uid, &[credential])
+        .as_str()
+        .to_owned()
 }

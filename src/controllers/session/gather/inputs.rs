@@ -3,18 +3,18 @@
 use sha2::{Digest, Sha256};
 
 use super::agent::template_id;
-use super::stored_status;
 use crate::api::{CodeAgent, CodeSession};
 use crate::controllers::connection::links::Linked;
-use crate::controllers::connection::{Obstacle, without};
+use crate::controllers::connection::without;
 use crate::controllers::scope::Scope;
-use crate::domain::effective::{Fault, Objection, compose_prompt};
+use crate::domain::blocker::{Blocker, Cause, NotReady};
+use crate::domain::effective::compose_prompt;
 use crate::domain::ids::hex;
 use crate::domain::session::Inputs;
 
-pub(super) enum Missing {
-    Objection(Objection),
-    Source(Obstacle),
+pub(super) enum InputsError {
+    Blocker(Blocker),
+    Source(NotReady),
 }
 
 /// What a launch sends.
@@ -25,7 +25,7 @@ pub(super) async fn inputs(
     linked: Option<&Linked>,
     namespace: &str,
     uid: &str,
-) -> Result<Inputs, Missing> {
+) -> Result<Inputs, InputsError> {
     let context = &scope.context;
     let spec = &object.spec;
     let text = match (&spec.prompt, &spec.prompt_from) {
@@ -34,18 +34,19 @@ pub(super) async fn inputs(
             .sources
             .text(namespace, source)
             .await
-            .map_err(|missing| Missing::Source(without(missing, "the prompt's source")))?
+            .map_err(|missing| InputsError::Source(without(missing, "the prompt's source")))?
             .to_string(),
         // An issue needs no words of ours.
         (None, None) => String::new(),
     };
-    let attempt = stored_status(object)
+    let attempt = object
+        .stored_status()
         .and_then(|status| status.launch.as_ref())
         .map_or(1, |record| record.attempt);
     let preamble = agent.spec.preamble.as_deref();
     let of_prompt = match spec.prompt {
-        Some(_) => Fault::Session,
-        None => Fault::Surroundings,
+        Some(_) => Cause::Spec,
+        None => Cause::Environment,
     };
     let prompt = compose_prompt(
         preamble,
@@ -55,12 +56,12 @@ pub(super) async fn inputs(
         uid,
         attempt,
     )
-    .map_err(|objection| match objection.fault {
-        Fault::Session => Missing::Objection(objection),
+    .map_err(|blocker| match blocker.cause {
+        Cause::Spec => InputsError::Blocker(blocker),
         // A source is not watched, so that a mended one is seen only by whoever looks.
-        Fault::Surroundings => Missing::Source(Obstacle {
-            objection,
-            passing: false,
+        Cause::Environment => InputsError::Source(NotReady {
+            blocker,
+            transient: false,
             again: context.timing().recheck,
         }),
     })?;

@@ -13,8 +13,7 @@ use kube_runtime::reflector::ObjectRef;
 
 use self::agent::view_agent;
 use self::credentials::{connect, doubted, readiness};
-use self::inputs::{Missing, inputs};
-use super::super::connection::Obstacle;
+use self::inputs::{InputsError, inputs};
 use super::super::connection::links::Linked;
 use super::super::error::{Chain, PassError};
 use super::super::memory::Remembered;
@@ -24,12 +23,13 @@ use crate::api::{
     ADOPT_ANNOTATION, CodeAgent, CodeSession, Effective, FINALIZER, KeyReference,
     ORIGIN_ANNOTATION, ProviderSpec,
 };
+use crate::domain::blocker::NotReady;
 use crate::domain::effective::credentials as credentials_of;
 use crate::domain::ids::{ClaimId, InstallationId};
 use crate::domain::remote::Recovery;
 use crate::domain::session::{
     AgentView, Inputs, Lock, Needs, Observed, Origin, Outline, ProviderFacts, Readiness,
-    SessionView, Slot, Stage, needs, template_missing,
+    SessionView, Slot, Stage, needs, template_missing, wall_clock,
 };
 use crate::domain::timing::Timing;
 
@@ -82,7 +82,7 @@ impl Facts {
                     .get(ADOPT_ANNOTATION)
                     .map(String::as_str),
                 spec: &object.spec,
-                status: stored_status(object),
+                status: object.stored_status(),
                 older_than_process: self.older_than_process,
             },
             agent: self.agent.clone(),
@@ -90,15 +90,15 @@ impl Facts {
             readiness: self.readiness.clone(),
             slot: self.slot,
             lock: self.lock.clone(),
-            preflight: self.remembered.preflight.as_ref(),
+            baseline_read: self.remembered.baseline_read.as_ref(),
             in_flight: self.remembered.in_flight,
             claim_first_seen: self.remembered.claim.as_ref().map(|(_, seen)| *seen),
             deletion_first_seen: self.remembered.deletion,
             lookups: &self.remembered.lookups,
-            look: self.remembered.look.as_ref(),
+            poll: self.remembered.poll.as_ref(),
             last_stop: self.remembered.last_stop,
             stop_taken: self.remembered.stop_taken,
-            looked_after_end: self.remembered.looked_after_end,
+            polled_after_end: self.remembered.polled_after_end,
             faults: self.remembered.faults,
             installation: &self.installation,
             fresh_claim_id: &self.fresh_claim_id,
@@ -114,18 +114,12 @@ pub(super) fn sent_prompt(facts: &Facts, object: &CodeSession) -> Option<String>
         return None;
     };
     let inputs = connected.inputs.as_ref()?;
-    let recorded = stored_status(object).and_then(|status| status.launch.as_ref());
+    let recorded = object
+        .stored_status()
+        .and_then(|status| status.launch.as_ref());
     recorded
         .is_none_or(|record| record.request_digest == inputs.digest)
         .then(|| inputs.prompt.clone())
-}
-
-/// The status, unless it is only the default that the API server shows for a new object.
-fn stored_status(object: &CodeSession) -> Option<&crate::api::CodeSessionStatus> {
-    object
-        .status
-        .as_ref()
-        .filter(|status| status.observed_generation >= 0)
 }
 
 /// Gathers what a decision about `object` needs; reads nothing that it does not need.
@@ -133,52 +127,36 @@ pub(super) async fn gather(scope: &Arc<Scope>, object: &CodeSession) -> Result<F
     let context = &scope.context;
     let uid = object.uid().unwrap_or_default();
     let namespace = object.namespace().unwrap_or_default();
-    let uptime = context.uptime();
-    let remembered = remember_claim(scope, object, &uid, uptime);
+    let remembered = remember_claim(scope, object, &uid, context.uptime());
     let agent = agent_of(scope, object, &namespace);
     let namespace_uid = namespace_uid(scope, object, &namespace).await?;
 
-    let launched = Stage::of(stored_status(object)).claimed().is_some();
+    let launched = Stage::of(object.stored_status()).claimed().is_some();
     let (spec, secret) = settings(object, agent.as_deref(), launched);
     let facts = spec.as_ref().and_then(|spec| context.facts(spec));
     let need = needs_of(scope, object, facts.as_ref(), &remembered);
     let linked = match (need, &spec, &secret) {
-        (Needs::Nothing, _, _) => None,
-        (_, Some(spec), Some(secret)) => {
-            // Before the launch the Secret decides; a session that is active keeps its connection.
-            let kept = remembered.attached.as_ref().filter(|_| launched);
-            let trusted =
-                kept.filter(|kept| need == Needs::Connection && !doubted(scope, &remembered, kept));
-            Some(match trusted {
-                Some(kept) => Ok(kept.clone()),
-                None => connect(scope, &namespace, &uid, spec, secret, kept, launched).await,
-            })
+        (Needs::Launch | Needs::Connection, Some(spec), Some(secret)) => {
+            let fresh = need == Needs::Launch;
+            Some(connection(scope, object, &remembered, spec, secret, (launched, fresh)).await)
         }
         _ => None,
     };
+    let usable = linked.as_ref().and_then(|linked| linked.as_ref().ok());
     let mut agent_view = match &agent {
         None => AgentView::Missing,
-        Some(agent) => view_agent(
-            scope,
-            object,
-            agent,
-            linked.as_ref().and_then(|linked| linked.as_ref().ok()),
-        ),
+        Some(agent) => view_agent(scope, object, agent, usable),
     };
     let (inputs, blocked) = match (need, &agent) {
         (Needs::Launch, Some(agent)) => {
-            let linked = linked.as_ref().and_then(|linked| linked.as_ref().ok());
-            let found = inputs(scope, object, agent, linked, &namespace, &uid).await;
+            let found = inputs(scope, object, agent, usable, &namespace, &uid).await;
             sorted(found, &mut agent_view)
         }
         // Without its CodeAgent a prompt has no preamble: it would be another one.
         (Needs::Launch, None) | (Needs::Nothing | Needs::Connection, _) => (None, None),
     };
-    if let (false, Needs::Launch, Some(Ok(linked)), Some(agent)) = (launched, need, &linked, &agent)
-    {
-        let generation = agent.metadata.generation.unwrap_or_default();
-        let tag = format!("{}/{generation}", agent.uid().unwrap_or_default());
-        context.accounts.note_agent(&linked.key, tag);
+    if let (false, Needs::Launch, Some(linked), Some(agent)) = (launched, need, usable, &agent) {
+        note_agent(scope, linked, agent);
     }
     let (readiness, linked) = readiness(
         scope,
@@ -189,38 +167,27 @@ pub(super) async fn gather(scope: &Arc<Scope>, object: &CodeSession) -> Result<F
         blocked.filter(|_| !launched),
         launched,
     );
-    let lacks_template = match (&readiness, &facts) {
-        (Readiness::Ready(connected), Some(facts)) => template_missing(facts, connected),
-        _ => false,
-    };
+    let lacks_template = lacks_template(&readiness, facts.as_ref());
     if let (true, Some(agent)) = (lacks_template && !launched, &agent) {
         // It keeps the template, and may not know yet that the key is another account's now.
         scope.look_at_agent(agent);
     }
-    let (slot, lock) = match need {
-        Needs::Launch => {
-            let recovery = facts.as_ref().map(|facts| facts.recovery);
-            let applies = Applies {
-                agent: agent.as_deref(),
-                view: &agent_view,
-                issue_tells: recovery == Some(Recovery::None),
-                able: !lacks_template && may_launch(&readiness, &agent_view),
-            };
-            admit(scope, object, &applies)
-        }
-        Needs::Nothing | Needs::Connection => {
-            context.admission.withdraw(&uid);
-            (Slot::Free, Lock::Unneeded)
-        }
+    let recovery = facts.as_ref().map(|facts| facts.recovery);
+    let applies = Applies {
+        agent: agent.as_deref(),
+        view: &agent_view,
+        issue_tells: recovery == Some(Recovery::None),
+        able: !lacks_template && may_launch(&readiness, &agent_view),
     };
+    let (slot, lock) = admission(scope, object, need, &applies);
     Ok(Facts {
         now: Timestamp::now(),
         uptime: context.uptime(),
         namespace,
         name: object.name_any(),
         namespace_uid,
-        created_at: created_at(object),
-        older_than_process: created_at(object) < context.started_at()
+        created_at: object.created_at(),
+        older_than_process: object.created_at() < context.started_at()
             || context.owners.owns_any(&uid),
         agent: agent_view,
         provider: facts,
@@ -237,17 +204,61 @@ pub(super) async fn gather(scope: &Arc<Scope>, object: &CodeSession) -> Result<F
     })
 }
 
+/// The slot and the lock that a launch in sight asks for. A session with no launch in sight asks for none.
+fn admission(
+    scope: &Scope,
+    object: &CodeSession,
+    need: Needs,
+    applies: &Applies<'_>,
+) -> (Slot, Lock) {
+    match need {
+        Needs::Launch => admit(scope, object, applies),
+        Needs::Nothing | Needs::Connection => {
+            let uid = object.uid().unwrap_or_default();
+            scope.context.admission.withdraw(&uid);
+            (Slot::Free, Lock::Unneeded)
+        }
+    }
+}
+
+fn lacks_template(readiness: &Readiness, facts: Option<&ProviderFacts>) -> bool {
+    match (readiness, facts) {
+        (Readiness::Ready(connected), Some(facts)) => template_missing(facts, connected),
+        _ => false,
+    }
+}
+
+/// The connection of a session: before the launch the Secret decides, and a session that is `launched` keeps the one it has, unless
+/// it has to be a `fresh` one or its credential is doubted.
+async fn connection(
+    scope: &Scope,
+    object: &CodeSession,
+    remembered: &Remembered,
+    spec: &ProviderSpec,
+    secret: &KeyReference,
+    (launched, fresh): (bool, bool),
+) -> Result<Linked, NotReady> {
+    let kept = remembered.attached.as_ref().filter(|_| launched);
+    if let Some(kept) = kept.filter(|kept| !fresh && !doubted(scope, remembered, kept)) {
+        return Ok(kept.clone());
+    }
+    let namespace = object.namespace().unwrap_or_default();
+    let uid = object.uid().unwrap_or_default();
+    connect(scope, &namespace, &uid, spec, secret, kept, launched).await
+}
+
+/// Remembers which CodeAgent, in which generation, launches with a key: a key that is held is tried again when that changes.
+fn note_agent(scope: &Scope, linked: &Linked, agent: &CodeAgent) {
+    let generation = agent.metadata.generation.unwrap_or_default();
+    let tag = format!("{}/{generation}", agent.uid().unwrap_or_default());
+    scope.context.accounts.note_agent(&linked.key, tag);
+}
+
 /// The CodeAgent of a session. One that is held until its template is gone starts nothing any more.
 fn agent_of(scope: &Scope, object: &CodeSession, namespace: &str) -> Option<Arc<CodeAgent>> {
     let reference = ObjectRef::new(&object.spec.agent_ref.name).within(namespace);
     let agent = scope.agents.get(&reference);
     agent.filter(|agent| agent.metadata.deletion_timestamp.is_none())
-}
-
-/// When the object was created; the API server always says.
-fn created_at(object: &CodeSession) -> Timestamp {
-    let created = object.metadata.creation_timestamp.as_ref();
-    created.map_or(Timestamp::UNIX_EPOCH, |time| time.0)
 }
 
 /// Provider and Secret of a session. Once it is claimed, only what was recorded counts.
@@ -256,7 +267,9 @@ fn settings(
     agent: Option<&CodeAgent>,
     launched: bool,
 ) -> (Option<ProviderSpec>, Option<KeyReference>) {
-    let recorded = stored_status(object).and_then(|status| status.effective.as_ref());
+    let recorded = object
+        .stored_status()
+        .and_then(|status| status.effective.as_ref());
     match (launched, recorded, agent) {
         (true, Some(effective), _) => (
             Some(pinned(effective, object)),
@@ -264,11 +277,7 @@ fn settings(
         ),
         (_, _, Some(agent)) => {
             let secret = &credentials_of(&object.spec, &agent.spec).secret_ref;
-            let secret = KeyReference {
-                name: secret.name.clone(),
-                key: secret.key.clone(),
-            };
-            (Some(agent.spec.provider.clone()), Some(secret))
+            (Some(agent.spec.provider.clone()), Some(secret.into()))
         }
         (_, Some(effective), None) => (
             Some(effective.provider.spec.clone()),
@@ -287,15 +296,15 @@ fn needs_of(
     let (context, now) = (&scope.context, Timestamp::now());
     needs(&Outline {
         spec: &object.spec,
-        status: stored_status(object),
+        status: object.stored_status(),
         provider,
         deleting: object.metadata.deletion_timestamp.is_some(),
         has_finalizer: has_finalizer(object),
         adopt: object.annotations().contains_key(ADOPT_ANNOTATION),
         in_flight: remembered.in_flight,
         looked_at: remembered
-            .looked_after_end
-            .map(|begun| now - context.uptime().saturating_sub(begun)),
+            .polled_after_end
+            .map(|begun| wall_clock(now, context.uptime(), begun)),
         now,
         timing: context.timing(),
     })
@@ -304,20 +313,20 @@ fn needs_of(
 /// What is found of a launch's inputs: themselves, or what stands in their way. What the session itself has wrong is an objection
 /// to its settings.
 fn sorted(
-    found: Result<Inputs, Missing>,
+    found: Result<Inputs, InputsError>,
     agent: &mut AgentView,
-) -> (Option<Inputs>, Option<Obstacle>) {
+) -> (Option<Inputs>, Option<NotReady>) {
     match found {
         Ok(inputs) => (Some(inputs), None),
-        Err(Missing::Objection(found)) => {
-            if let AgentView::Present { objection, .. } = agent
-                && objection.is_none()
+        Err(InputsError::Blocker(found)) => {
+            if let AgentView::Present { blocker, .. } = agent
+                && blocker.is_none()
             {
-                *objection = Some(found);
+                *blocker = Some(found);
             }
             (None, None)
         }
-        Err(Missing::Source(obstacle)) => (None, Some(obstacle)),
+        Err(InputsError::Source(not_ready)) => (None, Some(not_ready)),
     }
 }
 
@@ -327,7 +336,7 @@ fn may_launch(readiness: &Readiness, agent: &AgentView) -> bool {
         agent,
         AgentView::Present {
             suspended: false,
-            objection: None,
+            blocker: None,
             ..
         }
     );
@@ -341,7 +350,7 @@ async fn namespace_uid(
     object: &CodeSession,
     namespace: &str,
 ) -> Result<Option<String>, PassError> {
-    let launched = Stage::of(stored_status(object)).claimed().is_some();
+    let launched = Stage::of(object.stored_status()).claimed().is_some();
     match scope.context.namespace_uid(namespace).await {
         Ok(uid) => Ok(uid),
         Err(error) if launched || object.metadata.deletion_timestamp.is_some() => {
@@ -358,7 +367,8 @@ async fn namespace_uid(
 /// The settings that a launch was claimed with: what the CodeAgent, this installation or this version of the operator would
 /// use now is another place, where absence and loss prove nothing (rule 4).
 fn pinned(effective: &Effective, object: &CodeSession) -> ProviderSpec {
-    let target = stored_status(object)
+    let target = object
+        .stored_status()
         .and_then(|status| status.launch.as_ref())
         .map(|record| &record.target);
     let spec = effective.provider.spec.clone();
@@ -372,7 +382,8 @@ fn pinned(effective: &Effective, object: &CodeSession) -> ProviderSpec {
 
 /// Remembers when the current claim, and the deletion, was first seen; another claim makes what was seen of the last one void.
 fn remember_claim(scope: &Scope, object: &CodeSession, uid: &str, uptime: Duration) -> Remembered {
-    let claim = stored_status(object)
+    let claim = object
+        .stored_status()
         .and_then(|status| status.launch.as_ref())
         .map(|record| ClaimId::new(record.claim_id.clone()));
     scope.context.memory.begin(uid, |remembered| {

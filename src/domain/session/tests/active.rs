@@ -327,7 +327,7 @@ fn a_stop_that_could_not_be_sent_says_so_until_it_can() {
 fn a_session_that_nobody_can_look_at_says_so_and_is_looked_for_again() {
     // A process that has just started, and a Secret that is gone: nobody has its credential any more.
     let mut given = Given::running();
-    given.look = None;
+    given.poll = None;
     given.readiness = blocked(Reason::SecretNotFound, false);
     let plan = given.pass();
     given.holds(SessionCondition::Stalled, Reason::SecretNotFound);
@@ -335,7 +335,7 @@ fn a_session_that_nobody_can_look_at_says_so_and_is_looked_for_again() {
     assert!(plan.again.is_some(), "a Secret is not watched");
     // The provider is down: what passes by itself is not said of every session.
     let mut given = Given::running();
-    given.look = None;
+    given.poll = None;
     given.readiness = blocked(Reason::ProviderUnavailable, true);
     given.rests();
     let plan = given.pass();
@@ -369,7 +369,7 @@ fn not_found_is_believed_after_ten_minutes_in_which_the_key_was_accepted() {
     assert_eq!(given.phase(), SessionPhase::Running);
     given.verified();
     let plan = given.pass();
-    assert_eq!(plan.notes[0].reason, Reason::SessionLost);
+    assert_eq!(plan.events[0].reason, Reason::SessionLost);
     assert_eq!(given.phase(), SessionPhase::Error);
     given.holds(SessionCondition::Stalled, Reason::SessionLost);
     // Never launched again.
@@ -383,7 +383,7 @@ fn a_lost_session_that_shows_up_again_is_followed_again() {
     let mut given = lost();
     given.wait(seconds(60));
     let effect = given.pass().effect.unwrap();
-    assert!(matches!(effect, Effect::LookAgain(_)), "{effect:?}");
+    assert!(matches!(effect, Effect::PollAgain(_)), "{effect:?}");
     // Still not there: that is no news.
     given.outcome(
         &effect,
@@ -406,7 +406,7 @@ fn a_lost_session_that_shows_up_again_is_followed_again() {
     );
     assert_eq!(given.phase(), SessionPhase::Running);
     assert_eq!(given.record().unwrap().state, SendState::Confirmed);
-    given.look = None;
+    given.poll = None;
     assert_eq!(given.pass().effect, Some(Effect::AddFinalizer));
     given.sees(snapshot(RemotePhase::Finished));
     given.pass();
@@ -480,7 +480,7 @@ fn deleting_ends_within_its_bound_and_reports_what_is_left_running() {
         given.wait(seconds(1));
         let plan = given.pass();
         assert_eq!(plan.effect, Some(Effect::ReleaseFinalizer));
-        assert_eq!(plan.notes[0].reason, Reason::Orphaned);
+        assert_eq!(plan.events[0].reason, Reason::Orphaned);
     }
 }
 
@@ -528,7 +528,7 @@ fn orphan_leaves_it_running_and_says_so() {
     given.deleting = Some(given.now);
     let plan = given.pass();
     assert_eq!(plan.effect, Some(Effect::ReleaseFinalizer));
-    assert_eq!(plan.notes[0].reason, Reason::Orphaned);
+    assert_eq!(plan.events[0].reason, Reason::Orphaned);
 }
 
 #[test]
@@ -589,7 +589,7 @@ fn a_provider_that_cannot_stop_does_not_hold_a_deletion() {
     given.deleting = Some(given.now);
     let plan = given.pass();
     assert_eq!(plan.effect, Some(Effect::ReleaseFinalizer));
-    assert_eq!(plan.notes[0].reason, Reason::Orphaned);
+    assert_eq!(plan.events[0].reason, Reason::Orphaned);
 }
 
 #[test]
@@ -617,7 +617,7 @@ fn a_session_outlives_its_agent() {
 /// A session whose stop was taken by a provider that has no status for stopped sessions.
 fn stopped_where_it_shows_nowhere(reason: CancelReason) -> Given {
     let mut given = Given::running();
-    given.provider.as_mut().unwrap().stop_shown = StopShown::PerhapsNowhere;
+    given.provider.as_mut().unwrap().cancel_visibility = CancelVisibility::Unobservable;
     match reason {
         CancelReason::Deadline => given.wait(seconds(7200)),
         CancelReason::Delete => given.deleting = Some(given.now),
@@ -684,7 +684,7 @@ fn what_moves_after_a_stop_was_not_stopped_yet() {
 fn silence_counts_only_after_a_stop_that_was_taken_and_only_where_no_status_shows_it() {
     // Its answer was lost.
     let mut given = Given::running();
-    given.provider.as_mut().unwrap().stop_shown = StopShown::PerhapsNowhere;
+    given.provider.as_mut().unwrap().cancel_visibility = CancelVisibility::Unobservable;
     given.desires(DesiredState::Cancelled);
     let effect = given.pass().effect.unwrap();
     given.outcome(&effect, &Outcome::Stopped(Err(error(ErrorClass::Timeout))));
@@ -694,7 +694,7 @@ fn silence_counts_only_after_a_stop_that_was_taken_and_only_where_no_status_show
     assert_eq!(given.phase(), SessionPhase::Running);
     // Elsewhere the status tells.
     let mut given = stopped_where_it_shows_nowhere(CancelReason::User);
-    given.provider.as_mut().unwrap().stop_shown = StopShown::InStatus;
+    given.provider.as_mut().unwrap().cancel_visibility = CancelVisibility::InStatus;
     given.wait(seconds(600));
     given.sees(snapshot(RemotePhase::Running));
     given.pass();
@@ -729,10 +729,10 @@ fn looks_are_alike_only_by_the_same_account() {
         AccountFingerprint::new("ours"),
         AccountFingerprint::new("others"),
     );
-    let first = Look::after(None, at(10), lost(), others);
-    assert_eq!(first.alike_since, at(10));
-    let own = Look::after(Some(&first), at(20), lost(), ours.clone());
-    assert_eq!(own.alike_since, at(20));
-    let again = Look::after(Some(&own), at(30), lost(), ours);
-    assert_eq!(again.alike_since, at(20));
+    let first = Poll::after(None, at(10), lost(), others);
+    assert_eq!(first.unchanged_since, at(10));
+    let own = Poll::after(Some(&first), at(20), lost(), ours.clone());
+    assert_eq!(own.unchanged_since, at(20));
+    let again = Poll::after(Some(&own), at(30), lost(), ours);
+    assert_eq!(again.unchanged_since, at(20));
 }

@@ -39,7 +39,7 @@ pub(super) fn of_plan(given: &Given, plan: &Plan) {
             given.agent,
             AgentView::Present {
                 suspended: false,
-                objection: None,
+                blocker: None,
                 ..
             }
         ));

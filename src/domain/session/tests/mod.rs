@@ -25,12 +25,13 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
-use super::super::effective::{Fault, Objection};
+use super::super::blocker::{Blocker, Cause, NotReady};
 use super::super::ids::{AccountFingerprint, ClaimId, InstallationId, LaunchKey, RunId, SessionId};
 use super::super::remote::{
-    AdoptAnswer, CancelAnswer, Capability, ErrorClass, Found, LaunchOutcome, Launched,
-    ProviderError, Recovery, Sent, StopShown,
+    AdoptAnswer, CancelAnswer, CancelVisibility, Capability, ErrorClass, Found, Launched,
+    ProviderError, Recovery, Sent,
 };
+use super::super::send::answer::LaunchOutcome;
 use super::super::snapshot::{Links, RemotePhase, Snapshot};
 use super::super::timing::Timing;
 use super::*;
@@ -43,7 +44,7 @@ use crate::api::{
 const NAMESPACE_UID: &str = "ns-uid";
 const UID: &str = "session-uid";
 
-/// A session, its surroundings and one operator.
+/// A session, its environment and one operator.
 struct Given {
     now: Timestamp,
     uptime: Duration,
@@ -61,16 +62,16 @@ struct Given {
     readiness: Readiness,
     slot: Slot,
     lock: Lock,
-    preflight: Option<Preflight>,
+    baseline_read: Option<BaselineRead>,
     in_flight: bool,
     claim_first_seen: Option<Duration>,
     /// Unless it is told, this process saw the deletion when it was asked for, or at its start.
     deletion_first_seen: Option<Duration>,
     lookups: Lookups,
-    look: Option<Look>,
+    poll: Option<Poll>,
     last_stop: Option<Duration>,
     stop_taken: bool,
-    looked_after_end: Option<Duration>,
+    polled_after_end: Option<Duration>,
     faults: i32,
     installation: InstallationId,
     timing: Timing,
@@ -175,16 +176,16 @@ fn found(phase: RemotePhase) -> AdoptAnswer {
     }])
 }
 
-fn blocked(reason: Reason, passing: bool) -> Readiness {
-    Readiness::Blocked {
-        objection: Objection {
+fn blocked(reason: Reason, transient: bool) -> Readiness {
+    Readiness::NotReady(NotReady {
+        blocker: Blocker {
             reason,
             message: "say what to do".into(),
-            fault: Fault::Surroundings,
+            cause: Cause::Environment,
         },
-        passing,
+        transient,
         again: Duration::from_secs(10),
-    }
+    })
 }
 
 const fn seconds(n: u64) -> Duration {
@@ -213,14 +214,14 @@ impl Given {
                 generation: 1,
                 suspended: false,
                 effective: Box::new(effective()),
-                objection: None,
+                blocker: None,
                 evidence_seen: true,
             },
             provider: Some(ProviderFacts {
                 kind: ProviderKind::Cursor,
                 api_version: "v1",
                 recovery,
-                stop_shown: StopShown::InStatus,
+                cancel_visibility: CancelVisibility::InStatus,
                 // Templates are a matter of a few tests of their own.
                 capabilities: Capability::ALL
                     .into_iter()
@@ -235,15 +236,15 @@ impl Given {
                     since: seconds(1000),
                 },
             },
-            preflight: None,
+            baseline_read: None,
             in_flight: false,
             claim_first_seen: None,
             deletion_first_seen: None,
             lookups: Lookups::default(),
-            look: None,
+            poll: None,
             last_stop: None,
             stop_taken: false,
-            looked_after_end: None,
+            polled_after_end: None,
             faults: 0,
             installation: InstallationId::new("0a1b2c3d"),
             timing: Timing {
@@ -309,7 +310,7 @@ impl Given {
             readiness: self.readiness.clone(),
             slot: self.slot,
             lock: self.lock.clone(),
-            preflight: self.preflight.as_ref(),
+            baseline_read: self.baseline_read.as_ref(),
             in_flight: self.in_flight,
             claim_first_seen: self.claim_first_seen,
             deletion_first_seen: self.deleting.map(|deleting| {
@@ -319,10 +320,10 @@ impl Given {
                 })
             }),
             lookups: &self.lookups,
-            look: self.look.as_ref(),
+            poll: self.poll.as_ref(),
             last_stop: self.last_stop,
             stop_taken: self.stop_taken,
-            looked_after_end: self.looked_after_end,
+            polled_after_end: self.polled_after_end,
             faults: self.faults,
             installation: &self.installation,
             fresh_claim_id: &claim_id,
@@ -367,7 +368,7 @@ impl Given {
             }
             Some(Effect::ReleaseFinalizer) => self.has_finalizer = false,
             Some(Effect::Cancel(_)) => self.last_stop = Some(self.uptime),
-            Some(Effect::LookAgain(_)) => self.looked_after_end = Some(self.uptime),
+            Some(Effect::PollAgain(_)) => self.polled_after_end = Some(self.uptime),
             _ => {}
         }
         plan
@@ -382,8 +383,8 @@ impl Given {
         if let Some(lookups) = &recorded.lookups {
             self.lookups = lookups.clone();
         }
-        if let Some(preflight) = &recorded.preflight {
-            self.preflight = Some(preflight.clone());
+        if let Some(baseline_read) = &recorded.baseline_read {
+            self.baseline_read = Some(baseline_read.clone());
         }
         self.faults = if recorded.fault { self.faults + 1 } else { 0 };
         recorded
@@ -392,7 +393,7 @@ impl Given {
     /// Claims and sends, after the look before the launch where one is due.
     fn send(&mut self) -> Effect {
         let mut effect = self.pass().effect.expect("a launch");
-        if matches!(effect, Effect::Preflight { .. }) {
+        if matches!(effect, Effect::ReadBaseline { .. }) {
             self.looked_before(&effect, Ok(Some("what is there".into())));
             effect = self.pass().effect.expect("a launch");
         }
@@ -409,7 +410,7 @@ impl Given {
     /// Looks before the launch and gets this answer.
     fn look_before(&mut self, result: Result<Option<String>, ProviderError>) -> Recorded {
         let effect = self.pass().effect.expect("a look before the launch");
-        assert!(matches!(effect, Effect::Preflight { .. }), "{effect:?}");
+        assert!(matches!(effect, Effect::ReadBaseline { .. }), "{effect:?}");
         self.looked_before(&effect, result)
     }
 
@@ -419,7 +420,7 @@ impl Given {
         result: Result<Option<String>, ProviderError>,
     ) -> Recorded {
         let begun = self.uptime;
-        self.outcome(effect, &Outcome::Preflighted { begun, result })
+        self.outcome(effect, &Outcome::BaselineRead { begun, result })
     }
 
     /// The next effect; what the spec asks for while the launch is open is stored in a pass of its own.
@@ -456,13 +457,13 @@ impl Given {
     /// The newest look at the session shows this.
     fn sees(&mut self, snapshot: Snapshot) {
         let alike = self
-            .look
+            .poll
             .as_ref()
-            .filter(|look| look.result.as_ref() == Ok(&snapshot));
-        self.look = Some(Look {
+            .filter(|poll| poll.result.as_ref() == Ok(&snapshot));
+        self.poll = Some(Poll {
             begun: self.uptime,
             account: account("ours"),
-            alike_since: alike.map_or(self.uptime, |look| look.alike_since),
+            unchanged_since: alike.map_or(self.uptime, |poll| poll.unchanged_since),
             result: Ok(snapshot),
         });
     }
@@ -477,15 +478,15 @@ impl Given {
 
     /// The newest look at the session, by this account, fails.
     fn sees_error(&mut self, class: ErrorClass, by: &str) {
-        let alike = self.look.as_ref().filter(|look| {
-            let before = look.result.as_ref().err();
+        let alike = self.poll.as_ref().filter(|poll| {
+            let before = poll.result.as_ref().err();
             before.is_some_and(|before| before.class == class)
         });
-        self.look = Some(Look {
+        self.poll = Some(Poll {
             begun: self.uptime,
             result: Err(error(class)),
             account: account(by),
-            alike_since: alike.map_or(self.uptime, |look| look.alike_since),
+            unchanged_since: alike.map_or(self.uptime, |poll| poll.unchanged_since),
         });
     }
 
@@ -500,14 +501,14 @@ impl Given {
         self.in_flight = false;
         self.claim_first_seen = self.record().map(|_| self.uptime);
         self.lookups = Lookups::default();
-        self.preflight = None;
+        self.baseline_read = None;
         if let Lock::Ours { since } = &mut self.lock {
             *since = self.uptime;
         }
-        self.look = None;
+        self.poll = None;
         self.last_stop = None;
         self.stop_taken = false;
-        self.looked_after_end = None;
+        self.polled_after_end = None;
         self.faults = 0;
         self.older_than_process = true;
     }

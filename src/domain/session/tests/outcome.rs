@@ -39,7 +39,7 @@ fn an_ignored_id_is_told_once() {
     launched.session_id = SessionId::new("bc-of-the-provider");
     launched.id_honoured = Some(false);
     let recorded = given.launch(&LaunchOutcome::Accepted(launched));
-    assert!(recorded.notes.iter().any(|n| n.level == Level::Warning));
+    assert!(recorded.events.iter().any(|n| n.level == Level::Warning));
     assert_eq!(given.record().unwrap().state, SendState::Confirmed);
 }
 
@@ -72,19 +72,19 @@ struct Refusal {
     reason: Reason,
     phase: SessionPhase,
     /// Whether it goes on by itself.
-    passing: bool,
+    transient: bool,
 }
 
 #[test]
 fn a_refusal_ends_the_session_only_if_nothing_around_it_could_be_mended() {
-    let row = |class, subject, own_model, reason, phase, passing| Refusal {
+    let row = |class, subject, own_model, reason, phase, transient| Refusal {
         class,
         subject,
         own_model,
         sent: Sent::Possibly,
         reason,
         phase,
-        passing,
+        transient,
     };
     use ErrorClass as C;
     use SessionPhase::{Error as Ends, Pending as Waits};
@@ -217,7 +217,7 @@ fn a_refusal_ends_the_session_only_if_nothing_around_it_could_be_mended() {
         let recorded = given.launch(&LaunchOutcome::Rejected(refusal));
         let what = format!("{:?} about {:?}", case.class, case.subject);
         assert_eq!(given.phase(), case.phase, "{what}");
-        let kind = if case.passing {
+        let kind = if case.transient {
             SessionCondition::Reconciling
         } else {
             SessionCondition::Stalled
@@ -229,7 +229,7 @@ fn a_refusal_ends_the_session_only_if_nothing_around_it_could_be_mended() {
             "{what}: in the provider's own words"
         );
         let ended = case.phase == SessionPhase::Error;
-        assert_eq!(recorded.notes.len(), usize::from(ended), "{what}");
+        assert_eq!(recorded.events.len(), usize::from(ended), "{what}");
         let error = given.status.as_ref().unwrap().error.as_ref();
         assert_eq!(
             error.map(|error| error.reason.as_str()),
@@ -319,8 +319,8 @@ fn an_answer_with_another_id_than_the_recorded_one_is_reported_as_a_duplicate() 
         &Outcome::Launched(LaunchOutcome::Accepted(launched)),
     );
     assert_eq!(recorded.write, None);
-    assert_eq!(recorded.notes[0].reason, Reason::DuplicateLaunch);
-    assert!(recorded.notes[0].message.contains("bc-another"));
+    assert_eq!(recorded.events[0].reason, Reason::DuplicateLaunch);
+    assert!(recorded.events[0].message.contains("bc-another"));
 }
 
 #[test]
@@ -385,7 +385,7 @@ fn a_refusal_of_a_repeated_launch_does_not_settle_the_first_one() {
     assert_eq!(given.phase(), SessionPhase::Pending);
     given.desires(DesiredState::Cancelled);
     let plan = given.pass();
-    assert_eq!(plan.notes[0].reason, Reason::LaunchOutcomeUnknown);
+    assert_eq!(plan.events[0].reason, Reason::LaunchOutcomeUnknown);
     assert_eq!(given.phase(), SessionPhase::Cancelled);
     given.is(
         SessionCondition::Launched,
@@ -397,7 +397,7 @@ fn a_refusal_of_a_repeated_launch_does_not_settle_the_first_one() {
     given.deleting = Some(given.now);
     let plan = given.pass();
     assert_eq!(plan.effect, Some(Effect::ReleaseFinalizer));
-    assert_eq!(plan.notes[0].reason, Reason::LaunchOutcomeUnknown);
+    assert_eq!(plan.events[0].reason, Reason::LaunchOutcomeUnknown);
 }
 
 /// A refusal that says no more than its words, of a session whose CodeAgent sets the branch.

@@ -17,7 +17,7 @@ enum Event {
     Finalizer(bool),
     Slot(bool),
     Lock(bool),
-    Look(RemotePhase),
+    Poll(RemotePhase),
     LookFails(ErrorClass),
     Generation,
     Stopping(bool),
@@ -79,7 +79,7 @@ fn pass() -> impl Strategy<Value = Event> {
         2 => error_class().prop_map(LaunchAnswer::Rejected),
         1 => Just(LaunchAnswer::Crash),
     ];
-    let look = prop_oneof![
+    let poll = prop_oneof![
         1 => remote_phase().prop_map(LookAnswer::Found),
         4 => Just(LookAnswer::Absent),
         1 => Just(LookAnswer::Inconclusive),
@@ -90,7 +90,7 @@ fn pass() -> impl Strategy<Value = Event> {
         CancelAnswer::NotCancellable(None),
         CancelAnswer::Unsupported,
     ]));
-    (launch, look, stop).prop_map(|(launch, look, stop)| Event::Pass(launch, look, stop))
+    (launch, poll, stop).prop_map(|(launch, poll, stop)| Event::Pass(launch, poll, stop))
 }
 
 fn event() -> impl Strategy<Value = Event> {
@@ -107,7 +107,7 @@ fn event() -> impl Strategy<Value = Event> {
         1 => any::<bool>().prop_map(Event::Finalizer),
         1 => any::<bool>().prop_map(Event::Slot),
         1 => any::<bool>().prop_map(Event::Lock),
-        2 => remote_phase().prop_map(Event::Look),
+        2 => remote_phase().prop_map(Event::Poll),
         1 => error_class().prop_map(Event::LookFails),
         1 => Just(Event::Generation),
         1 => any::<bool>().prop_map(Event::Stopping),
@@ -158,12 +158,12 @@ fn happen(given: &mut Given, event: Event) {
                 }
             };
         }
-        Event::Look(phase) if launched => given.sees(snapshot(phase)),
+        Event::Poll(phase) if launched => given.sees(snapshot(phase)),
         Event::LookFails(class) if launched => given.sees_error(class, "ours"),
-        Event::Look(_) | Event::LookFails(_) => {}
+        Event::Poll(_) | Event::LookFails(_) => {}
         Event::Generation => given.generation += 1,
         Event::Stopping(stopping) => given.stopping = stopping,
-        Event::Pass(launch, look, stop) => {
+        Event::Pass(launch, poll, stop) => {
             let plan = given.pass();
             let Some(effect) = plan.effect else {
                 // It comes to rest: one write, and one more where an end lets the spec ask for something else.
@@ -184,9 +184,9 @@ fn happen(given: &mut Given, event: Event) {
                     LaunchAnswer::Rejected(class) => rejected(class),
                     LaunchAnswer::Crash => return given.restart(),
                 }),
-                Effect::Preflight { .. } => Outcome::Preflighted {
+                Effect::ReadBaseline { .. } => Outcome::BaselineRead {
                     begun,
-                    result: match look {
+                    result: match poll {
                         LookAnswer::Found(_) => Ok(Some("what is there".into())),
                         LookAnswer::Absent | LookAnswer::Inconclusive => Ok(None),
                         LookAnswer::Fails => Err(error(ErrorClass::Unavailable)),
@@ -194,7 +194,7 @@ fn happen(given: &mut Given, event: Event) {
                 },
                 Effect::Lookup(_) => Outcome::LookedUp {
                     begun,
-                    answer: match look {
+                    answer: match poll {
                         LookAnswer::Found(phase) => Ok(found(phase)),
                         LookAnswer::Absent => Ok(AdoptAnswer::Absent),
                         LookAnswer::Inconclusive => Ok(AdoptAnswer::Inconclusive {
@@ -207,7 +207,7 @@ fn happen(given: &mut Given, event: Event) {
                 Effect::Cancel(_) => {
                     Outcome::Stopped(stop.ok_or_else(|| error(ErrorClass::Timeout)))
                 }
-                Effect::Examine(_) | Effect::LookAgain(_) => Outcome::Examined {
+                Effect::Examine(_) | Effect::PollAgain(_) => Outcome::Examined {
                     owner: None,
                     account: account("ours"),
                     result: Ok(snapshot(RemotePhase::Running)),

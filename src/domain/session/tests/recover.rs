@@ -40,7 +40,7 @@ fn a_request_that_hangs_does_not_hold_a_deletion_beyond_its_bound() {
     given.wait(given.timing.deletion_bound);
     let plan = given.pass();
     assert_eq!(plan.effect, Some(Effect::ReleaseFinalizer));
-    assert_eq!(plan.notes[0].reason, Reason::LaunchOutcomeUnknown);
+    assert_eq!(plan.events[0].reason, Reason::LaunchOutcomeUnknown);
 }
 
 /// What holds back a request, how it comes to be, and the reason that is then told.
@@ -61,11 +61,11 @@ fn holds_back() -> Vec<Hold> {
         (
             "the CodeAgent objects",
             |given| {
-                set_agent(given, |_, objection| {
-                    *objection = Some(Objection {
+                set_agent(given, |_, blocker| {
+                    *blocker = Some(Blocker {
                         reason: Reason::CapabilityMissing,
                         message: "it cannot do that".into(),
-                        fault: Fault::Surroundings,
+                        cause: Cause::Environment,
                     });
                 });
             },
@@ -79,16 +79,14 @@ fn holds_back() -> Vec<Hold> {
     ]
 }
 
-fn set_agent(given: &mut Given, change: impl FnOnce(&mut bool, &mut Option<Objection>)) {
+fn set_agent(given: &mut Given, change: impl FnOnce(&mut bool, &mut Option<Blocker>)) {
     let AgentView::Present {
-        suspended,
-        objection,
-        ..
+        suspended, blocker, ..
     } = &mut given.agent
     else {
         panic!()
     };
-    change(suspended, objection);
+    change(suspended, blocker);
 }
 
 #[test]
@@ -174,7 +172,7 @@ fn the_deletion_of_a_restored_copy_stops_nothing() {
     given.deleting = Some(given.now);
     let plan = given.decide();
     assert_eq!(plan.effect, Some(Effect::ReleaseFinalizer));
-    assert_eq!(plan.notes[0].reason, Reason::RestoredCopy);
+    assert_eq!(plan.events[0].reason, Reason::RestoredCopy);
 }
 
 #[test]
@@ -262,9 +260,10 @@ fn what_is_ours_beyond_doubt_is_taken_over_although_it_looks_different() {
     given.holds(SessionCondition::Launched, Reason::Adopted);
     assert!(
         recorded
-            .notes
+            .events
             .iter()
-            .any(|note| note.level == Level::Warning && note.message.contains("another repository"))
+            .any(|event| event.level == Level::Warning
+                && event.message.contains("another repository"))
     );
 }
 
@@ -346,7 +345,7 @@ fn duplicates_are_reported() {
     let recorded = given.look_for(AdoptAnswer::Found(both));
     assert!(
         recorded
-            .notes
+            .events
             .iter()
             .any(|n| n.reason == Reason::DuplicateLaunch && n.level == Level::Warning)
     );
@@ -494,7 +493,7 @@ fn after_an_hour_of_looking_the_session_ends_as_unknown() {
     assert!(matches!(given.decide().effect, Some(Effect::Lookup(_))));
     given.wait(seconds(1));
     let plan = given.pass();
-    assert_eq!(plan.notes[0].reason, Reason::LaunchOutcomeUnknown);
+    assert_eq!(plan.events[0].reason, Reason::LaunchOutcomeUnknown);
     assert_eq!(given.phase(), SessionPhase::Error);
     given.is(
         SessionCondition::Launched,
@@ -730,8 +729,8 @@ fn retry_tells_people_that_the_first_launch_may_be_running() {
     given.look_before(Ok(Some("what is there now".into())));
     let plan = given.pass();
     assert!(matches!(plan.effect, Some(Effect::Launch(_))));
-    assert_eq!(plan.notes[0].reason, Reason::LaunchOutcomeUnknown);
-    assert_eq!(plan.notes[0].level, Level::Warning);
+    assert_eq!(plan.events[0].reason, Reason::LaunchOutcomeUnknown);
+    assert_eq!(plan.events[0].level, Level::Warning);
 }
 
 #[test]
@@ -787,7 +786,7 @@ fn cancelled_and_never_found_out_is_cancelled_and_reported() {
         given.pass();
         given.wait(given.timing.fence() + given.timing.deletion_bound);
         let plan = given.pass();
-        assert_eq!(plan.notes[0].level, Level::Warning);
+        assert_eq!(plan.events[0].level, Level::Warning);
         assert_eq!(given.phase(), SessionPhase::Cancelled);
         given.is(
             SessionCondition::Launched,
@@ -813,7 +812,7 @@ fn a_deletion_ends_within_its_bound_and_says_what_it_does_not_know() {
         given.wait(seconds(1));
         let plan = given.pass();
         assert_eq!(plan.effect, Some(Effect::ReleaseFinalizer));
-        assert_eq!(plan.notes[0].reason, Reason::LaunchOutcomeUnknown);
+        assert_eq!(plan.events[0].reason, Reason::LaunchOutcomeUnknown);
     }
 }
 
@@ -824,7 +823,7 @@ fn an_orphaned_deletion_does_not_wait() {
     given.deleting = Some(given.now);
     let plan = given.pass();
     assert_eq!(plan.effect, Some(Effect::ReleaseFinalizer));
-    assert_eq!(plan.notes[0].level, Level::Warning);
+    assert_eq!(plan.events[0].level, Level::Warning);
 }
 
 #[test]

@@ -16,7 +16,7 @@ fn outline<'a>(given: &'a Given) -> Outline<'a> {
         adopt: given.adopt.is_some(),
         in_flight: given.in_flight,
         looked_at: given
-            .looked_after_end
+            .polled_after_end
             .map(|begun| given.now - (given.uptime - begun)),
         now: given.now,
         timing: &given.timing,
@@ -207,7 +207,7 @@ fn a_write_that_the_api_server_refuses_becomes_a_condition_and_one_event() {
     let effect = given.decide().effect.unwrap();
     assert_eq!(effect, Effect::AddFinalizer);
     let first = refuse(&mut given, &effect);
-    assert_eq!(first.notes.len(), 1);
+    assert_eq!(first.events.len(), 1);
     given.holds(SessionCondition::Reconciling, Reason::WriteRefused);
     let message = &given.condition(SessionCondition::Reconciling).message;
     assert!(
@@ -218,7 +218,7 @@ fn a_write_that_the_api_server_refuses_becomes_a_condition_and_one_event() {
     // It goes on trying, and says nothing twice.
     assert_eq!(given.decide().effect, Some(Effect::AddFinalizer));
     let later = refuse(&mut given, &effect);
-    assert_eq!(later.notes, []);
+    assert_eq!(later.events, []);
     given.holds(SessionCondition::Stalled, Reason::WriteRefused);
     // The policy is gone.
     assert_eq!(given.pass().effect, Some(Effect::AddFinalizer));
@@ -234,7 +234,7 @@ fn a_write_that_the_api_server_refuses_becomes_a_condition_and_one_event() {
     given.pass();
     let effect = given.decide().effect.unwrap();
     assert_eq!(effect, Effect::ReleaseFinalizer);
-    assert_eq!(refuse(&mut given, &effect).notes.len(), 1);
+    assert_eq!(refuse(&mut given, &effect).events.len(), 1);
     given.holds(SessionCondition::Stalled, Reason::WriteRefused);
     assert_eq!(given.phase(), SessionPhase::Finished);
     // Tried again without a word of anything else in between.
@@ -268,7 +268,7 @@ fn what_comes_after_the_end_is_looked_for_at_one_five_and_fifteen_minutes() {
     for _ in 0..7200 {
         let plan = given.pass();
         if let Some(effect) = plan.effect {
-            assert!(matches!(effect, Effect::LookAgain(_)), "{effect:?}");
+            assert!(matches!(effect, Effect::PollAgain(_)), "{effect:?}");
             looks.push((given.uptime - ended).as_secs());
             let mut seen = snapshot(RemotePhase::Finished);
             if looks.len() == 2 {

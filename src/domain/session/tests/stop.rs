@@ -43,9 +43,9 @@ fn send(given: &mut Given, answer: Result<CancelAnswer, ProviderError>) -> Recor
 }
 
 fn warnings(recorded: &Recorded) -> Vec<Reason> {
-    let warning = |note: &&Note| note.level == Level::Warning;
+    let warning = |event: &&Event| event.level == Level::Warning;
     recorded
-        .notes
+        .events
         .iter()
         .filter(warning)
         .map(|n| n.reason)

@@ -78,24 +78,24 @@ fn a_disabled_provider_stalls() {
 
 #[test]
 fn a_missing_capability_ends_the_session_only_if_the_session_asked_for_it() {
-    for (fault, phase) in [
-        (Fault::Session, SessionPhase::Error),
-        (Fault::Surroundings, SessionPhase::Pending),
+    for (cause, phase) in [
+        (Cause::Spec, SessionPhase::Error),
+        (Cause::Environment, SessionPhase::Pending),
     ] {
         let mut given = Given::ready();
-        let AgentView::Present { objection, .. } = &mut given.agent else {
+        let AgentView::Present { blocker, .. } = &mut given.agent else {
             panic!()
         };
-        *objection = Some(Objection {
+        *blocker = Some(Blocker {
             reason: Reason::CapabilityMissing,
             message: "cannot".into(),
-            fault,
+            cause,
         });
         let plan = given.pass();
         assert_eq!(plan.effect, None);
         assert_eq!(given.phase(), phase);
         given.holds(SessionCondition::Stalled, Reason::CapabilityMissing);
-        assert_eq!(plan.notes.len(), usize::from(phase == SessionPhase::Error));
+        assert_eq!(plan.events.len(), usize::from(phase == SessionPhase::Error));
     }
 }
 
@@ -247,7 +247,7 @@ fn where_a_lost_launch_is_found_by_comparing_what_is_there_is_read_first_and_goe
         let plan = given.decide();
         assert_eq!(
             plan.effect,
-            Some(Effect::Preflight {
+            Some(Effect::ReadBaseline {
                 issue: Some("issues/FT-42".into())
             })
         );

@@ -2,8 +2,9 @@
 
 use async_trait::async_trait;
 
+use super::agents::CursorV1;
+use super::name::{agent_id, key_digits, named};
 use super::wire::Agent;
-use super::{CursorV1, agent_id, key_digits, named};
 use crate::domain::ids::SessionId;
 use crate::providers::contract::{AdoptAnswer, AdoptRequest, Found, PageToken};
 use crate::providers::error::{ErrorClass, ProviderError};

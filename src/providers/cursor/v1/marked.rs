@@ -2,8 +2,9 @@
 
 use async_trait::async_trait;
 
+use super::agents::CursorV1;
+use super::name::{Named, agent_id, named};
 use super::wire::Agent;
-use super::{CursorV1, Named, agent_id, named};
 use crate::domain::ids::{LaunchKey, SessionId};
 use crate::providers::contract::{Mark, Marked, MarkedPage, MarkedRequest, PageToken};
 use crate::providers::error::ProviderError;

@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::clock::Moment;
 use crate::http::Refusal;
 use crate::options::ListOrder;
-use crate::page::Page;
+use crate::page::{Page, Query};
 
 /// An agent in a list.
 pub(super) struct Listed {
@@ -18,6 +18,22 @@ pub(super) struct Listed {
     pub(super) archived: bool,
     /// As this list shows it.
     pub(super) item: Value,
+}
+
+impl Listed {
+    /// Whether it has this pull request, or any where none is asked for.
+    pub(super) fn has(&self, pr_url: Option<&str>) -> bool {
+        pr_url.is_none_or(|url| self.pull_requests.iter().any(|theirs| theirs == url))
+    }
+}
+
+/// The pull request that a list is narrowed down to.
+pub(super) fn pr_url(query: &Query) -> Result<Option<&str>, Refusal> {
+    let pr_url = query.string("prUrl")?;
+    if pr_url.is_some_and(|text| url::Url::parse(text).is_err()) {
+        return Err(Refusal::validation("prUrl: Invalid url"));
+    }
+    Ok(pr_url)
 }
 
 /// The items of a page, and the cursor of the next one if there is one.

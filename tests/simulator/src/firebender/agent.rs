@@ -6,11 +6,11 @@ use uuid::Uuid;
 
 use super::request::{CreateAgent, FollowUp, Mode};
 use crate::clock::Moment;
+use crate::conversation::{AfterFailure, Conversation, Message, Turn};
 use crate::naming::derived_name;
 use crate::options::{ConversationStart, FirebenderBranch, FirebenderDocument, FirebenderOptions};
 use crate::script::Script;
 use crate::timeline::{Ending, SetupStage, Stage, Timeline};
-use crate::turns::{AfterFailure, Message, Turn, Turns};
 
 #[derive(Debug)]
 pub(super) struct Agent {
@@ -30,7 +30,7 @@ pub(super) struct Agent {
     pub(super) vnc_token: String,
     pull_request_number: u64,
     /// A follow-up to a living sandbox is one more.
-    pub(super) turns: Turns,
+    pub(super) conversation: Conversation,
 }
 
 /// A new agent's circumstances beyond its request.
@@ -82,7 +82,7 @@ impl Agent {
             deleted: false,
             vnc_token: Uuid::new_v4().to_string(),
             pull_request_number: birth.pull_request_number,
-            turns: Turns::new(
+            conversation: Conversation::new(
                 Turn {
                     id: message_id(),
                     prompt: request.prompt,
@@ -116,12 +116,13 @@ impl Agent {
     /// A further message to a living sandbox: it starts when the present work is done, without another sandbox.
     pub(super) fn follow_up(&mut self, request: FollowUp, now: Moment, script: Script) {
         let at = (now, Duration::ZERO);
-        self.turns.queue(message_id(), request.prompt, at, script);
+        self.conversation
+            .queue(message_id(), request.prompt, at, script);
     }
 
     /// A stopped agent is shown as finished (documented).
     pub(super) fn status(&self, now: Moment) -> &'static str {
-        match self.turns.stage(now) {
+        match self.conversation.stage(now) {
             Stage::Creating => "CREATING",
             Stage::Setup => "SETUP",
             Stage::Running => "RUNNING",
@@ -132,8 +133,10 @@ impl Agent {
     }
 
     pub(super) fn pull_request(&self, now: Moment) -> Option<String> {
-        let opened =
-            self.mode.changes_code() && self.turns.opened_pull_request(self.auto_create_pr, now);
+        let opened = self.mode.changes_code()
+            && self
+                .conversation
+                .opened_pull_request(self.auto_create_pr, now);
         let repository = self
             .repository
             .trim_end_matches('/')
@@ -145,7 +148,7 @@ impl Agent {
         if self.listed_from > now {
             return Vec::new();
         }
-        self.turns.conversation(now, start)
+        self.conversation.messages(now, start)
     }
 }
 

@@ -78,7 +78,7 @@ impl Firebender {
         context: (Moment, &Clock),
     ) -> Value {
         let (now, clock) = context;
-        let active = agent.turns.is_active(now);
+        let active = agent.conversation.is_active(now);
         let vnc_url = format!(
             "https://preview-{}.pit-1.try-eu.daytona.app/vnc.html",
             agent.id
@@ -102,14 +102,14 @@ impl Firebender {
             "target": target,
             "createdAt": clock.iso(agent.created),
         });
-        if !active && let Some(summary) = agent.turns.summary(now) {
+        if !active && let Some(summary) = agent.conversation.summary(now) {
             insert(&mut object, "summary", json!(summary));
         }
         if self.options.document == FirebenderDocument::Y2025 {
             return object;
         }
         // The preview exists from the set-up stage on (documented).
-        if detail == Detail::Single && active && agent.turns.stage(now) != Stage::Creating {
+        if detail == Detail::Single && active && agent.conversation.stage(now) != Stage::Creating {
             insert(&mut object, "vncUrl", json!(vnc_url));
             insert(&mut object, "vncToken", json!(agent.vnc_token));
         }
@@ -215,7 +215,7 @@ impl Firebender {
         let latency = script.latency();
         let birth = self.birth(call, caller, now, script.clone());
         let agent = self.find_mut(id, caller)?;
-        let mut answer = if agent.turns.is_active(now) {
+        let mut answer = if agent.conversation.is_active(now) {
             agent.follow_up(request, now, script);
             Answer::ok(json!({ "id": id })).with_effect(Effect {
                 kind: EffectKind::Messaged,
@@ -241,12 +241,12 @@ impl Firebender {
         let now = context.now;
         let agent = self.find_mut(id, context.caller)?;
         let ended = || Refusal::conflict("agent_not_active", "Agent is not active");
-        if !agent.turns.is_active(now) {
+        if !agent.conversation.is_active(now) {
             return Err(ended());
         }
-        match agent.turns.current(now).timeline.script.cancel() {
+        match agent.conversation.current(now).timeline.script.cancel() {
             CancelBehaviour::Accepted => {
-                agent.turns.interrupt(now, Ending::Cancelled);
+                agent.conversation.interrupt(now, Ending::Cancelled);
                 Ok(changed(id))
             }
             CancelBehaviour::Ignored => Ok(Answer::ok(json!({ "id": id }))),
@@ -260,7 +260,7 @@ impl Firebender {
                 "Agent cannot be stopped",
             )),
             CancelBehaviour::TooLate => {
-                agent.turns.interrupt(now, Ending::Finished);
+                agent.conversation.interrupt(now, Ending::Finished);
                 Err(ended())
             }
         }
@@ -269,7 +269,7 @@ impl Firebender {
     fn delete(&mut self, id: &str, context: Context<'_>) -> Result<Answer, Refusal> {
         let agent = self.find_mut(id, context.caller)?;
         agent.deleted = true;
-        agent.turns.interrupt(context.now, Ending::Cancelled);
+        agent.conversation.interrupt(context.now, Ending::Cancelled);
         Ok(changed(id))
     }
 
@@ -285,7 +285,7 @@ impl Firebender {
 
     fn recording(&self, id: &str, context: Context<'_>) -> Result<Answer, Refusal> {
         let agent = self.find(id, context.caller)?;
-        if agent.turns.is_active(context.now) || !agent.mode.records_screen() {
+        if agent.conversation.is_active(context.now) || !agent.mode.records_screen() {
             return Err(Refusal::not_found(
                 "recording_not_found",
                 "Recording not found",
@@ -299,7 +299,7 @@ impl Firebender {
 
     fn trace(&self, id: &str, context: Context<'_>) -> Result<Answer, Refusal> {
         let agent = self.find(id, context.caller)?;
-        if agent.turns.is_active(context.now) || !context.caller.enterprise {
+        if agent.conversation.is_active(context.now) || !context.caller.enterprise {
             return Err(Refusal::not_found("trace_not_found", "Trace not found"));
         }
         Ok(Answer::redirect(format!(
@@ -406,7 +406,7 @@ impl ProviderApi for Firebender {
                 id: agent.id.clone(),
                 account: agent.account.clone(),
                 status: agent.status(now).to_owned(),
-                active: agent.turns.is_active(now),
+                active: agent.conversation.is_active(now),
                 archived: false,
                 deleted: agent.deleted,
                 repository: Some(agent.repository.clone()),
@@ -414,7 +414,7 @@ impl ProviderApi for Firebender {
                 on_behalf_of: None,
                 created_at: clock.timestamp(agent.created),
                 prompts: agent
-                    .turns
+                    .conversation
                     .iter()
                     .map(|turn| PromptView {
                         run: None,
@@ -429,7 +429,7 @@ impl ProviderApi for Firebender {
     fn rescript(&mut self, session: &str, script: Script, now: Moment) -> bool {
         match self.agents.iter_mut().find(|agent| agent.id == session) {
             Some(agent) => {
-                agent.turns.rescript(now, script);
+                agent.conversation.rescript(now, script);
                 true
             }
             None => false,

@@ -206,7 +206,7 @@ impl Flapjack {
             script,
         };
         let session = Session::start(request, template, repository, birth);
-        let message = session.turns.first().id.clone();
+        let message = session.conversation.first().id.clone();
         let body = json!({"session_id": session.id(), "message_id": message});
         let mut answer = Answer::json(StatusCode::CREATED, body).with_effect(Effect {
             kind: EffectKind::Launched,
@@ -250,7 +250,7 @@ impl Flapjack {
         if session.archived {
             return Err(conflict("SESSION_ARCHIVED", "Session is archived"));
         }
-        if busy_message == BusyMessage::Refused && session.turns.is_active(now) {
+        if busy_message == BusyMessage::Refused && session.conversation.is_active(now) {
             return Err(conflict("SESSION_ACTIVE", "Session is still working"));
         }
         let directive = request.directive.clone();
@@ -297,13 +297,13 @@ impl Flapjack {
                 "Only sessions with status creating or running can be cancelled",
             )
         };
-        let current = session.turns.current(now);
+        let current = session.conversation.current(now);
         if !matches!(status_of(current, now), "creating" | "running") {
             return Err(not_cancellable());
         }
         match current.timeline.script.cancel() {
             CancelBehaviour::Accepted => {
-                session.turns.interrupt(now, Ending::Cancelled);
+                session.conversation.interrupt(now, Ending::Cancelled);
                 Ok(changed(id, json!({"ok": true, "status": "cancelled"})))
             }
             CancelBehaviour::Ignored => Ok(Answer::ok(json!({"ok": true, "status": "cancelled"}))),
@@ -317,7 +317,7 @@ impl Flapjack {
                 "The Cursor run does not support cancellation; wait for natural completion",
             )),
             CancelBehaviour::TooLate => {
-                session.turns.interrupt(now, Ending::Finished);
+                session.conversation.interrupt(now, Ending::Finished);
                 Err(not_cancellable())
             }
         }
@@ -325,7 +325,7 @@ impl Flapjack {
 
     fn archive(&mut self, id: &str, context: &Context<'_>) -> Result<Answer, Refusal> {
         let session = self.session_mut(id, context.caller)?;
-        if session.turns.is_active(context.now) {
+        if session.conversation.is_active(context.now) {
             return Err(conflict("SESSION_ACTIVE", "Cancel the session first"));
         }
         session.archived = true;
@@ -437,7 +437,7 @@ impl ProviderApi for Flapjack {
                 id: session.id(),
                 account: session.account.clone(),
                 status: session.status(now).to_owned(),
-                active: session.turns.is_active(now),
+                active: session.conversation.is_active(now),
                 archived: session.archived,
                 deleted: false,
                 repository: Some(session.repository.clone()),
@@ -445,7 +445,7 @@ impl ProviderApi for Flapjack {
                 on_behalf_of: None,
                 created_at: clock.timestamp(session.created),
                 prompts: session
-                    .turns
+                    .conversation
                     .iter()
                     .map(|turn| PromptView {
                         run: Some(turn.id.clone()),
@@ -460,7 +460,7 @@ impl ProviderApi for Flapjack {
     fn rescript(&mut self, session: &str, script: Script, now: Moment) -> bool {
         match self.sessions.iter_mut().find(|found| found.id() == session) {
             Some(session) => {
-                session.turns.rescript(now, script);
+                session.conversation.rescript(now, script);
                 true
             }
             None => false,

@@ -8,11 +8,11 @@ use uuid::Uuid;
 use super::request::{SendMessage, StartSession};
 use super::template::Template;
 use crate::clock::{Clock, Moment};
+use crate::conversation::{AfterFailure, Conversation, Turn};
 use crate::members::insert;
 use crate::naming::{branch_name, derived_name};
 use crate::script::Script;
 use crate::timeline::{Ending, SetupStage, Stage, Timeline};
-use crate::turns::{AfterFailure, Turn, Turns};
 
 #[derive(Debug)]
 pub(super) struct Session {
@@ -26,7 +26,7 @@ pub(super) struct Session {
     pub(super) created: Moment,
     /// Missing from lists until then.
     pub(super) listed_from: Moment,
-    pub(super) turns: Turns,
+    pub(super) conversation: Conversation,
     starting_ref: String,
     auto_create_pr: bool,
     model: String,
@@ -82,7 +82,7 @@ impl Session {
             webhook_url: request.webhook_url,
             created: birth.now,
             listed_from: birth.listed_from,
-            turns: Turns::new(
+            conversation: Conversation::new(
                 Turn {
                     id: Uuid::new_v4().to_string(),
                     prompt: request.prompt,
@@ -107,21 +107,22 @@ impl Session {
     pub(super) fn send(&mut self, request: SendMessage, now: Moment, script: Script) -> String {
         let id = Uuid::new_v4().to_string();
         let at = (now, script.pending());
-        self.turns.queue(id.clone(), request.prompt, at, script);
+        self.conversation
+            .queue(id.clone(), request.prompt, at, script);
         id
     }
 
     pub(super) fn status(&self, now: Moment) -> &'static str {
-        status_of(self.turns.current(now), now)
+        status_of(self.conversation.current(now), now)
     }
 
     fn started(&self, now: Moment) -> Option<Moment> {
-        started(self.turns.first(), now)
+        started(self.conversation.first(), now)
     }
 
     /// When the newest message ended, if nothing runs.
     fn completed(&self, now: Moment) -> Option<Moment> {
-        self.turns
+        self.conversation
             .current(now)
             .timeline
             .ended(now)
@@ -129,13 +130,13 @@ impl Session {
     }
 
     fn pushed(&self, now: Moment) -> bool {
-        self.turns.iter().any(|turn| turn.pushed(now))
+        self.conversation.iter().any(|turn| turn.pushed(now))
     }
 
     pub(super) fn pull_request(&self, now: Moment) -> Option<String> {
         let repository = self.repository.trim_end_matches('/');
         let repository = repository.strip_suffix(".git").unwrap_or(repository);
-        self.turns
+        self.conversation
             .opened_pull_request(self.auto_create_pr, now)
             .then(|| format!("{repository}/pull/{}", self.pull_request_number))
     }
@@ -143,7 +144,7 @@ impl Session {
     /// An item of the list.
     pub(super) fn listed(&self, now: Moment, clock: &Clock) -> Value {
         let run = self
-            .turns
+            .conversation
             .iter()
             .rev()
             .find(|turn| started(turn, now).is_some())
@@ -172,7 +173,7 @@ impl Session {
         let events = self.events(now);
         let last = events.last();
         let mut object = self.listed(now, clock);
-        let error = error_of(self.turns.current(now), now);
+        let error = error_of(self.conversation.current(now), now);
         insert(&mut object, "error", json!(error));
         insert(&mut object, "webhook_url", json!(self.webhook_url));
         insert(
@@ -191,7 +192,7 @@ impl Session {
     /// The session with its messages.
     pub(super) fn full(&self, now: Moment, clock: &Clock) -> Value {
         let messages: Vec<Value> = self
-            .turns
+            .conversation
             .iter()
             .map(|turn| self.message(turn, now, clock))
             .collect();
@@ -233,7 +234,7 @@ impl Session {
                 payload,
             });
         };
-        for turn in self.turns.iter() {
+        for turn in self.conversation.iter() {
             let end = turn.timeline.ended(now);
             let until = end.map_or(now, |(at, _)| at);
             let working = turn.timeline.working_from();

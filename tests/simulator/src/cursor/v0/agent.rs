@@ -6,11 +6,11 @@ use uuid::Uuid;
 
 use super::request::{CreateAgent, FollowUp, Source, Target};
 use crate::clock::Moment;
+use crate::conversation::{AfterFailure, Conversation, Message, Turn};
 use crate::naming::{branch_name, derived_name};
 use crate::options::{CursorV0Options, StoppedStatus};
 use crate::script::Script;
 use crate::timeline::{Ending, SetupStage, Stage, Timeline};
-use crate::turns::{AfterFailure, Message, Turn, Turns};
 
 #[derive(Debug)]
 pub(super) struct Agent {
@@ -25,7 +25,7 @@ pub(super) struct Agent {
     pub(super) listed_from: Moment,
     pub(super) deleted: bool,
     pull_request_number: u64,
-    pub(super) turns: Turns,
+    pub(super) conversation: Conversation,
 }
 
 /// A new agent's circumstances beyond its request.
@@ -60,7 +60,7 @@ impl Agent {
             listed_from: birth.listed_from,
             deleted: false,
             pull_request_number: birth.pull_request_number,
-            turns: Turns::new(
+            conversation: Conversation::new(
                 Turn {
                     id: message_id(),
                     prompt: request.prompt,
@@ -75,11 +75,12 @@ impl Agent {
     /// A further message. It starts when the present work is done.
     pub(super) fn follow_up(&mut self, request: FollowUp, now: Moment, script: Script) {
         let at = (now, Duration::ZERO);
-        self.turns.queue(message_id(), request.prompt, at, script);
+        self.conversation
+            .queue(message_id(), request.prompt, at, script);
     }
 
     pub(super) fn status(&self, now: Moment, options: &CursorV0Options) -> &'static str {
-        let timeline = &self.turns.current(now).timeline;
+        let timeline = &self.conversation.current(now).timeline;
         let Some((ended, ending)) = timeline.ended(now) else {
             return match timeline.stage(now) {
                 Stage::Creating => "CREATING",
@@ -110,7 +111,7 @@ impl Agent {
         let own = || {
             let repository = self.source.repository().trim_end_matches('/');
             let repository = repository.strip_suffix(".git").unwrap_or(repository);
-            self.turns
+            self.conversation
                 .opened_pull_request(self.target.auto_create_pr, now)
                 .then(|| format!("{repository}/pull/{}", self.pull_request_number))
         };
@@ -124,7 +125,7 @@ impl Agent {
         if self.listed_from > now {
             return Vec::new();
         }
-        self.turns.conversation(now, options.conversation)
+        self.conversation.messages(now, options.conversation)
     }
 }
 

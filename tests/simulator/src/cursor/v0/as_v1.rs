@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::agent::Agent;
 use super::{CursorV0, Deleted, not_found};
 use crate::clock::{Clock, Moment};
+use crate::conversation::Turn;
 use crate::cursor::repository::repository_path;
 use crate::cursor::shared::Listed;
 use crate::http::{Answer, AnswerBody, Refusal};
@@ -13,7 +14,6 @@ use crate::members::insert;
 use crate::operation::Operation;
 use crate::provider::Context;
 use crate::timeline::{Ending, Stage};
-use crate::turns::Turn;
 
 impl CursorV0 {
     pub(in crate::cursor) fn has(&self, id: &str, caller: &Key) -> bool {
@@ -39,12 +39,12 @@ impl CursorV0 {
     ) -> Result<Answer, Refusal> {
         let Context { now, clock, .. } = context;
         let agent = self.find(id, context.caller, Deleted::NotFound)?;
-        let turn = |run: &str| agent.turns.iter().find(|turn| run_id(turn) == run);
+        let turn = |run: &str| agent.conversation.iter().find(|turn| run_id(turn) == run);
         match operation {
             Operation::CursorV1GetAgent => Ok(Answer::ok(object(agent, now, clock))),
             Operation::CursorV1ListRuns => {
                 let runs: Vec<Value> = agent
-                    .turns
+                    .conversation
                     .iter()
                     .rev()
                     .map(|turn| run_object(agent, turn, now, clock))
@@ -83,8 +83,8 @@ fn run_id(turn: &Turn) -> String {
 }
 
 fn summary(agent: &Agent, now: Moment, clock: &Clock) -> Value {
-    let newest = agent.turns.newest();
-    let status = match agent.turns.stage(now) {
+    let newest = agent.conversation.newest();
+    let status = match agent.conversation.stage(now) {
         Stage::Ended(Ending::Expired) => "ARCHIVED",
         Stage::Ended(_) => "IDLE",
         Stage::Creating | Stage::Setup | Stage::Running => "ACTIVE",
@@ -146,7 +146,7 @@ fn run_object(agent: &Agent, turn: &Turn, now: Moment, clock: &Clock) -> Value {
     if let Some(result) = turn.result(now) {
         insert(&mut object, "result", json!(result));
     }
-    if agent.turns.iter().any(|turn| turn.pushed(now)) {
+    if agent.conversation.iter().any(|turn| turn.pushed(now)) {
         let repository = agent.source.repository();
         let mut branch = json!({
             "repoUrl": repository_path(repository).unwrap_or_else(|| repository.to_owned()),

@@ -16,7 +16,7 @@ use self::agent::{Agent, Birth};
 use self::request::{CreateAgent, FollowUp};
 use super::access::{PRESIGNED_FOR, check_access};
 use super::catalogue;
-use super::shared::{Listed, page_of};
+use super::shared::{Listed, page_of, pr_url};
 use crate::clock::{Clock, Moment};
 use crate::http::{Answer, Call, Effect, EffectKind, Refusal};
 use crate::keys::{Key, KeyKind};
@@ -112,8 +112,8 @@ impl CursorV0 {
             "target": target,
             "createdAt": clock.iso(agent.created),
         });
-        if !agent.turns.is_active(now)
-            && let Some(summary) = agent.turns.summary(now)
+        if !agent.conversation.is_active(now)
+            && let Some(summary) = agent.conversation.summary(now)
         {
             insert(&mut object, "summary", json!(summary));
         }
@@ -164,7 +164,7 @@ impl CursorV0 {
                 id: agent.id.clone(),
                 created: agent.created,
                 pull_requests: agent.pull_request(now).into_iter().collect(),
-                archived: agent.turns.stage(now) == Stage::Ended(Ending::Expired),
+                archived: agent.conversation.stage(now) == Stage::Ended(Ending::Expired),
                 item: item(agent),
             })
             .collect()
@@ -182,15 +182,10 @@ impl CursorV0 {
         } = context;
         let query = Query::lenient(call);
         let page = query.page()?;
-        let pr_url = query.string("prUrl")?;
-        if pr_url.is_some_and(|text| url::Url::parse(text).is_err()) {
-            return Err(Refusal::validation("prUrl: Invalid url"));
-        }
+        let wanted = pr_url(&query)?;
         let mut agents = self.listed(caller, now, |agent| self.object(agent, now, clock));
         agents.extend(others);
-        agents.retain(|agent| {
-            pr_url.is_none_or(|url| agent.pull_requests.iter().any(|theirs| theirs == url))
-        });
+        agents.retain(|agent| agent.has(wanted));
         let (items, next) = page_of(agents, &page, self.options.list_order)?;
         let mut list = json!({ "agents": items });
         if let Some(next) = next {
@@ -202,7 +197,7 @@ impl CursorV0 {
     fn delete(&mut self, id: &str, context: Context<'_>) -> Result<Answer, Refusal> {
         let agent = self.find_mut(id, context.caller)?;
         agent.deleted = true;
-        agent.turns.interrupt(context.now, Ending::Cancelled);
+        agent.conversation.interrupt(context.now, Ending::Cancelled);
         Ok(with_effect(id, EffectKind::Changed))
     }
 
@@ -221,7 +216,7 @@ impl CursorV0 {
         let after_stop = self.options.v0.follow_up_after_stop;
         let agent = self.find_mut(id, caller)?;
         let request = FollowUp::parse(&call.json_body()?)?;
-        match agent.turns.stage(now) {
+        match agent.conversation.stage(now) {
             Stage::Ended(Ending::Expired) => return Err(archived()),
             Stage::Ended(Ending::Cancelled) if after_stop == FollowUpAfterStop::Refused => {
                 return Err(Refusal::conflict(
@@ -243,7 +238,7 @@ impl CursorV0 {
     fn stop(&mut self, id: &str, context: Context<'_>) -> Result<Answer, Refusal> {
         let now = context.now;
         let agent = self.find_mut(id, context.caller)?;
-        let current = &agent.turns.current(now).timeline;
+        let current = &agent.conversation.current(now).timeline;
         match (current.stage(now), current.script.cancel()) {
             // A stop that is broken is broken for ended agents too. Here it matters: their stop is else taken.
             (_, CancelBehaviour::Fails) => Err(Refusal::new(
@@ -256,11 +251,11 @@ impl CursorV0 {
                 Ok(Answer::ok(json!({ "id": id })))
             }
             (_, CancelBehaviour::Accepted) => {
-                agent.turns.interrupt(now, Ending::Cancelled);
+                agent.conversation.interrupt(now, Ending::Cancelled);
                 Ok(with_effect(id, EffectKind::Changed))
             }
             (_, CancelBehaviour::TooLate) => {
-                agent.turns.interrupt(now, Ending::Finished);
+                agent.conversation.interrupt(now, Ending::Finished);
                 Ok(Answer::ok(json!({ "id": id })))
             }
             (_, CancelBehaviour::Unsupported) => Err(Refusal::conflict(
@@ -431,7 +426,7 @@ impl ProviderApi for CursorV0 {
                 id: agent.id.clone(),
                 account: agent.account.clone(),
                 status: agent.status(now, &self.options.v0).to_owned(),
-                active: agent.turns.is_active(now),
+                active: agent.conversation.is_active(now),
                 archived: false,
                 deleted: agent.deleted,
                 repository: Some(agent.source.repository().to_owned()),
@@ -439,7 +434,7 @@ impl ProviderApi for CursorV0 {
                 on_behalf_of: None,
                 created_at: clock.timestamp(agent.created),
                 prompts: agent
-                    .turns
+                    .conversation
                     .iter()
                     .map(|turn| PromptView {
                         run: None,
@@ -455,7 +450,7 @@ impl ProviderApi for CursorV0 {
         let named = |agent: &&mut Agent| agent.id.eq_ignore_ascii_case(session);
         match self.agents.iter_mut().find(named) {
             Some(agent) => {
-                agent.turns.rescript(now, script);
+                agent.conversation.rescript(now, script);
                 true
             }
             None => false,
@@ -510,7 +505,7 @@ struct Artifact {
 /// What the ended turns left.
 fn artifacts(agent: &Agent, now: Moment) -> Vec<Artifact> {
     let mut artifacts = Vec::new();
-    for (number, turn) in agent.turns.iter().enumerate() {
+    for (number, turn) in agent.conversation.iter().enumerate() {
         let Some((ended, _)) = turn.timeline.ended(now) else {
             continue;
         };

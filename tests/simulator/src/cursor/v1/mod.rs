@@ -23,7 +23,7 @@ use self::request::{CreateAgent, CreateRun, sub_token_user};
 use self::wire::RunDetail;
 use super::access::{PRESIGNED_FOR, check_access};
 use super::catalogue;
-use super::shared::{Listed, page_of};
+use super::shared::{Listed, page_of, pr_url};
 use crate::clock::{Clock, Moment};
 use crate::http::{
     Answer, AnswerBody, Call, Effect, EffectKind, Refusal, StreamPosition, StreamStep,
@@ -173,17 +173,12 @@ impl CursorV1 {
         } = context;
         let query = Query::strict(call, &["limit", "cursor", "prUrl", "includeArchived"])?;
         let page = query.page()?;
-        let pr_url = query.string("prUrl")?;
-        if pr_url.is_some_and(|text| url::Url::parse(text).is_err()) {
-            return Err(Refusal::validation("prUrl: Invalid url"));
-        }
+        let wanted = pr_url(&query)?;
         let with_archived = query.boolean("includeArchived")?.unwrap_or(true);
         let mut agents = self.listed(caller, now, |agent| wire::summary(agent, now, clock));
         agents.extend(others);
         agents.retain(|agent| with_archived || !agent.archived);
-        agents.retain(|agent| {
-            pr_url.is_none_or(|url| agent.pull_requests.iter().any(|theirs| theirs == url))
-        });
+        agents.retain(|agent| agent.has(wanted));
         let (items, next) = page_of(agents, &page, self.options.list_order)?;
         Ok(Answer::ok(list(items, next)))
     }

@@ -27,7 +27,7 @@ pub(crate) enum AfterFailure {
 }
 
 #[derive(Clone, Debug)]
-pub(crate) struct Turns {
+pub(crate) struct Conversation {
     after_failure: AfterFailure,
     first: Turn,
     /// Oldest first.
@@ -41,7 +41,7 @@ pub(crate) struct Message<'a> {
     pub(crate) text: &'a str,
 }
 
-impl Turns {
+impl Conversation {
     pub(crate) fn new(first: Turn, after_failure: AfterFailure) -> Self {
         Self {
             after_failure,
@@ -139,7 +139,7 @@ impl Turns {
     }
 
     /// What was said until now.
-    pub(crate) fn conversation(&self, now: Moment, start: ConversationStart) -> Vec<Message<'_>> {
+    pub(crate) fn messages(&self, now: Moment, start: ConversationStart) -> Vec<Message<'_>> {
         let first_word = match start {
             ConversationStart::WithLaunch => self.first.sent,
             ConversationStart::WithRun => {
@@ -200,44 +200,44 @@ mod tests {
     }
 
     /// A turn that ends like `first`, and one that is sent at once after it.
-    fn two(first: Outcome, after_failure: AfterFailure) -> Turns {
+    fn two(first: Outcome, after_failure: AfterFailure) -> Conversation {
         let first = Turn {
             id: "1".to_owned(),
             prompt: "one".to_owned(),
             sent: Moment::START,
             timeline: Timeline::new(Moment::START, script(first), SetupStage::Skipped),
         };
-        let mut turns = Turns::new(first, after_failure);
+        let mut conversation = Conversation::new(first, after_failure);
         let at = (Moment::START, Duration::ZERO);
-        turns.queue(
+        conversation.queue(
             "2".to_owned(),
             "two".to_owned(),
             at,
             script(Outcome::Finished),
         );
-        turns
+        conversation
     }
 
     #[test]
     fn a_queued_turn_begins_when_the_one_before_has_ended() {
-        let turns = two(Outcome::Finished, AfterFailure::Over);
+        let conversation = two(Outcome::Finished, AfterFailure::Over);
         let at = |second| {
-            turns
+            conversation
                 .current(Moment::START.plus(seconds(second)))
                 .id
                 .clone()
         };
         assert_eq!([at(0), at(1), at(2)], ["1", "2", "2"]);
-        assert!(!turns.is_active(Moment::START.plus(seconds(2))));
+        assert!(!conversation.is_active(Moment::START.plus(seconds(2))));
     }
 
     #[test]
     fn what_waits_for_a_turn_without_end_never_begins_and_ends_with_it() {
-        let mut turns = two(Outcome::Never, AfterFailure::GoesOn);
+        let mut conversation = two(Outcome::Never, AfterFailure::GoesOn);
         let late = Moment::START.plus(seconds(1_000_000));
-        assert_eq!(turns.current(late).id, "1");
-        turns.interrupt(late, Ending::Cancelled);
-        assert_eq!(turns.stage(late), Stage::Ended(Ending::Cancelled));
+        assert_eq!(conversation.current(late).id, "1");
+        conversation.interrupt(late, Ending::Cancelled);
+        assert_eq!(conversation.stage(late), Stage::Ended(Ending::Cancelled));
     }
 
     #[test]
