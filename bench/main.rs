@@ -120,6 +120,8 @@ enum Beside {
     Earlier,
     /// The plain controller.
     Baseline,
+    /// This checkout's operator runs alone.
+    Nothing,
 }
 
 #[tokio::main]
