@@ -10,6 +10,7 @@
 mod after_end;
 mod agent;
 mod api_server;
+mod archive;
 mod budget;
 mod clocks;
 mod continuity;
@@ -28,6 +29,7 @@ mod outages;
 mod proxy;
 mod races;
 mod rebirth;
+mod refused_launches;
 mod secrecy;
 mod support;
 mod templates;

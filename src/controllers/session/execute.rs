@@ -3,8 +3,6 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use kube::ResourceExt;
-
 use super::super::error::PassError;
 use super::super::scope::Scope;
 use super::calls;
@@ -30,7 +28,8 @@ pub(super) fn name(effect: &Effect) -> &'static str {
         Effect::Lookup(_) => "look up launch",
         Effect::Cancel(_) => "cancel",
         Effect::Examine(_) => "examine",
-        Effect::PollAgain(_) => "poll again",
+        Effect::PollAgain(_) => "look again",
+        Effect::Archive(_) => "archive",
     }
 }
 
@@ -52,6 +51,10 @@ pub(super) async fn execute(
     if let Some(before) = plan.before {
         match store(scope, &object, &before).await {
             Ok(newer) => object = newer,
+            // What the API server does not let us record costs money all the same, and a stop may be sent twice.
+            Err(WriteError::Refused(said)) if matches!(plan.effect, Some(Effect::Cancel(_))) => {
+                tracing::warn!(said, "a stop cannot be recorded and is sent all the same");
+            }
             Err(error) => return not_stored("the status", error),
         }
     }
@@ -97,13 +100,14 @@ pub(super) async fn execute(
         Effect::Cancel(session) => calls::stop(scope, &facts, session).await,
         Effect::Examine(session) => calls::examine(scope, &object, &facts, session).await,
         Effect::PollAgain(session) => calls::poll_again(scope, &facts, session).await,
+        Effect::Archive(session) => calls::archive(scope, &facts, session).await,
         // They are writes of the object.
         Effect::AddFinalizer | Effect::ReleaseFinalizer | Effect::DeleteObject => None,
     };
     let (Some(outcome), Some(linked)) = (outcome, &facts.linked) else {
         return Ok(without_connection(scope));
     };
-    note_failure(scope, &linked.key, &outcome, object.namespace().as_deref());
+    note_failure(scope, &linked.key, &outcome, &object);
     let recorded = record(&facts.observed(&object), &effect, &outcome);
     remember(scope, &facts, &effect, &recorded);
     conclude(scope, object, recorded).await
@@ -129,7 +133,8 @@ impl ObjectWrite {
             | Effect::Lookup(_)
             | Effect::Cancel(_)
             | Effect::Examine(_)
-            | Effect::PollAgain(_) => None,
+            | Effect::PollAgain(_)
+            | Effect::Archive(_) => None,
         }
     }
 

@@ -15,6 +15,7 @@ use crate::api::{CodeSession, Reason};
 use crate::domain::remote::{ErrorClass, ProviderError, Subject};
 use crate::domain::requeue::Again;
 use crate::domain::send::answer::LaunchOutcome;
+use crate::domain::send::scope::LaunchScope;
 use crate::domain::session::{Effect, Outcome, Recorded, session_ref};
 use crate::runtime::write::WriteError;
 
@@ -92,13 +93,21 @@ pub(super) fn remember(scope: &Scope, facts: &Facts, effect: &Effect, recorded: 
     });
 }
 
-/// A failure that says something about the key or the provider is known to every session of that key.
+fn is_of_the_account(error: &&ProviderError) -> bool {
+    error.code.is_none() || error.class == ErrorClass::Unauthorized
+}
+
+/// A failure that says something about the key or the provider is known to every session of that key, and a refused launch to
+/// those that would meet the same.
 pub(super) fn note_failure(
     scope: &Scope,
     key: &ConnectionKey,
     outcome: &Outcome,
-    namespace: Option<&str>,
+    object: &CodeSession,
 ) {
+    let namespace = object.metadata.namespace.as_deref();
+    let status = object.status.as_ref();
+    let effective = status.and_then(|status| status.effective.as_ref());
     let error: Option<&ProviderError> = match outcome {
         Outcome::Launched(LaunchOutcome::Accepted(_)) => None,
         Outcome::Launched(LaunchOutcome::Rejected(error) | LaunchOutcome::Unknown(error)) => {
@@ -106,29 +115,34 @@ pub(super) fn note_failure(
         }
         Outcome::BaselineRead { result, .. } => result.as_ref().err(),
         Outcome::LookedUp { answer, .. } => answer.as_ref().err(),
-        // A stop that failed with words of the provider's own is about that session alone (Flapjack's
-        // `cursor_cancel_failed`).
-        Outcome::Stopped(answer) => answer
-            .as_ref()
-            .err()
-            .filter(|error| error.code.is_none() || error.class == ErrorClass::Unauthorized),
+        // What failed with words of the provider's own is about that session alone (Flapjack's `cursor_cancel_failed` and
+        // `archive_failed`).
+        Outcome::Stopped(answer) => answer.as_ref().err().filter(is_of_the_account),
+        Outcome::Archived { result, .. } => result.as_ref().err().filter(is_of_the_account),
         Outcome::Examined { result, .. } => result.as_ref().err(),
     };
     let accounts = &scope.context.accounts;
     let Some(error) = error else {
-        if !matches!(outcome, Outcome::Stopped(Err(_))) {
+        let failed = matches!(
+            outcome,
+            Outcome::Stopped(Err(_)) | Outcome::Archived { result: Err(_), .. }
+        );
+        if !failed {
             accounts.worked(key);
         }
-        if matches!(outcome, Outcome::Launched(LaunchOutcome::Accepted(_))) {
-            accounts.release_launches(key);
+        let accepted = matches!(outcome, Outcome::Launched(LaunchOutcome::Accepted(_)));
+        if let Some(effective) = effective.filter(|_| accepted)
+            && accounts.release_launches(key, &LaunchScope::of_launch(effective))
+        {
+            scope.recheck_agents(namespace);
         }
         return;
     };
-    if let (ErrorClass::QuotaExhausted, Outcome::Launched(LaunchOutcome::Rejected(_))) =
-        (error.class, outcome)
+    if let (Outcome::Launched(LaunchOutcome::Rejected(_)), Some(effective)) = (outcome, effective)
+        && let Some(launches) = LaunchScope::of_refusal(error, &object.spec, effective)
     {
-        // It is about the account: the others need not find out one by one.
-        accounts.hold_launches(key, error.clone());
+        // The others need not find out one by one.
+        accounts.hold_launches(key, launches, error.clone());
         scope.recheck_agents(namespace);
     }
     if error.subject == Some(Subject::CodingAgent) {

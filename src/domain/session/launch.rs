@@ -12,6 +12,7 @@ use super::super::send::seen::BaselineRead;
 use super::super::snapshot::RemotePhase;
 use super::super::status::{Draft, whole_seconds};
 use super::super::timing::Timing;
+use super::gates::until_launch_deadline;
 use super::observed::{
     AgentView, Connected, Inputs, Lock, Observed, Origin, ProviderFacts, Readiness,
 };
@@ -146,7 +147,9 @@ pub(super) fn claim(
         // The key is the same for ever only if it is made of the namespace as it is.
         (_, None) => return Plan::wait(o.timing.fault_wait_max),
     };
-    let not_after = o.now + o.timing.send_window;
+    let not_after = o.now
+        + until_launch_deadline(o)
+            .map_or(o.timing.send_window, |left| left.min(o.timing.send_window));
     let spec = o.session.spec;
     // What was sent before is looked for under the template that it was sent with.
     let template_id = match before {
@@ -243,8 +246,15 @@ fn look_first(o: &Observed<'_>, provider: &ProviderFacts) -> bool {
         Recovery::ClientId | Recovery::Marker => true,
         Recovery::None => false,
     };
+    let own_account = |record: &SendRecord| match &o.readiness {
+        Readiness::Ready(connected) => connected.account.as_str() == record.target.account,
+        Readiness::NotGathered | Readiness::Unverified | Readiness::NotReady(_) => true,
+    };
     let doubtful = match recorded(o) {
-        Some(record) => record.state == SendState::Absent || was_rate_limited(record),
+        // What a rate limit may have hidden is at the account that was asked: another one sees nothing of it (rule 4).
+        Some(record) => {
+            record.state == SendState::Absent || (was_rate_limited(record) && own_account(record))
+        }
         None => o.session.older_than_process || o.since(o.session.created_at) >= o.timing.stale_age,
     };
     let looked = o

@@ -8,14 +8,19 @@ use super::super::status::Draft;
 use super::super::timing::DeletionAge;
 use super::observed::{Connected, Observed, ProviderFacts, SessionView};
 use super::plan::{Guard, Plan, Recorded, StatusWrite};
+use super::stage::Over;
 use crate::api::{
     CancelReason, CodeSessionSpec, CodeSessionStatus, DeletionPolicy, DesiredState, Reason,
-    SendRecord, SendState, SessionPhase,
+    SendRecord, SendState, SessionCondition, SessionPhase, condition,
 };
 
 /// Whether the spec asks for the session's end as it stands now.
 pub(super) fn spec_asks_for_stop(o: &Observed<'_>) -> bool {
-    match o.session.spec.desired_state() {
+    asks_for_stop(o.session.spec)
+}
+
+pub(super) fn asks_for_stop(spec: &CodeSessionSpec) -> bool {
+    match spec.desired_state() {
         DesiredState::Cancelled | DesiredState::Archived => true,
         DesiredState::Running | DesiredState::Suspended => false,
     }
@@ -54,13 +59,27 @@ pub(super) fn deletion_overdue(o: &Observed<'_>) -> bool {
 
 /// How long a deletion may still take; `None` where the object is not being deleted.
 pub(super) fn until_deletion_bound(o: &Observed<'_>) -> Option<Duration> {
-    let age = DeletionAge {
+    Some(o.timing.until_deletion_bound(deletion_age(o)?))
+}
+
+/// How long a deletion that is past its bound may still wait for its first stop to be sent.
+pub(super) fn until_deletion_ends(o: &Observed<'_>) -> Option<Duration> {
+    Some(o.timing.until_deletion_ends(deletion_age(o)?))
+}
+
+/// Whether this process has seen the deletion for long enough to have looked and stopped. One that has not may find it past
+/// its bound all the same: by another clock, or because no process before it lived long enough.
+pub(super) fn deletion_observed_long_enough(o: &Observed<'_>) -> bool {
+    deletion_age(o).is_none_or(|age| o.timing.had_its_chance(age))
+}
+
+fn deletion_age(o: &Observed<'_>) -> Option<DeletionAge> {
+    Some(DeletionAge {
         by_wall: o.since(o.session.deleting?),
         since_seen: o
             .deletion_first_seen
             .map_or(Duration::ZERO, |seen| o.uptime.saturating_sub(seen)),
-    };
-    Some(o.timing.until_deletion_bound(age))
+    })
 }
 
 /// Whether this process has had the session long enough to have looked for it and stopped it. Time that passed while
@@ -163,4 +182,35 @@ pub(super) fn keys(session: &SessionView<'_>, attempt: i32) -> Vec<LaunchKey> {
         }
     }
     keys
+}
+
+/// `Reconciling` and `Stalled` as the end left them: settled if it is what was asked for.
+pub(super) fn tell_end(draft: &mut Draft, o: &Observed<'_>, over: Over<'_>) {
+    let Some(status) = o.session.status else {
+        return;
+    };
+    let Some(end) = condition(&status.conditions, SessionCondition::Succeeded.as_str()) else {
+        return;
+    };
+    let wanted = match status.phase {
+        SessionPhase::Finished => true,
+        SessionPhase::Cancelled => match over {
+            Over::NeverLaunched | Over::Unknown(_) => true,
+            // Stopped by somebody else, unless that is what is asked for by now.
+            Over::Ended(_) | Over::Lost(_) => status.cancel.is_some() || spec_asks_for_stop(o),
+        },
+        SessionPhase::Error
+        | SessionPhase::Expired
+        | SessionPhase::Pending
+        | SessionPhase::Creating
+        | SessionPhase::Running => false,
+    };
+    let Some(reason) = Reason::named(&end.reason) else {
+        return;
+    };
+    if wanted {
+        draft.settled(reason, "");
+    } else {
+        draft.stalled(reason, &end.message);
+    }
 }

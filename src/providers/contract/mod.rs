@@ -1,10 +1,11 @@
 //! The contract between the operator and a provider.
 //!
 //! A [`ProviderType`] is what is known of a provider without talking to it (one per line of the registry), a [`Provider`]
-//! is a connection of one account to it, and [`Models`], [`Listing`] and [`Templates`] are what a connection can do besides, where
-//! the provider can. The documentation of each method is the contract that the conformance tests hold every adapter to.
-//! Follow-ups, archiving and events become further traits like these.
+//! is a connection of one account to it, and [`Archiving`], [`Models`], [`Listing`] and [`Templates`] are what a connection can do
+//! besides, where the provider can. The documentation of each method is the contract that the conformance tests hold every adapter to.
+//! Follow-ups and events become further traits like these.
 
+mod archiving;
 mod find;
 mod launch;
 mod list;
@@ -17,6 +18,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use url::Url;
 
+pub use self::archiving::Archiving;
 pub use self::find::{AdoptRequest, MarkedPage, MarkedRequest};
 pub use self::launch::LaunchRequest;
 pub use self::list::{ItemDetail, ListDetail, ListItem, Listing, SessionPage};
@@ -162,6 +164,11 @@ pub trait Provider: Send + Sync {
     ///
     /// A stop is confirmed only by a later [`Provider::get`] that shows a terminal phase.
     async fn cancel(&self, session: &SessionRef) -> Result<CancelAnswer, ProviderError>;
+
+    /// Where ended sessions are put away; `Some` exactly with [`Capability::Archive`].
+    fn archiving(&self) -> Option<&dyn Archiving> {
+        None
+    }
 
     /// The models of this account; `Some` exactly with [`Capability::ListModels`].
     fn models(&self) -> Option<&dyn Models> {

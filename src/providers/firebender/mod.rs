@@ -27,7 +27,7 @@ use crate::domain::ids::{AccountFingerprint, InstallationId, SessionId};
 use crate::domain::snapshot::{Links, RemotePhase, Snapshot};
 
 /// `ListModels` is not among them: the documentation mentions such a list but neither its path nor its shape.
-const CAPABILITIES: [Capability; 9] = [
+const CAPABILITIES: [Capability; 10] = [
     Capability::Prompt,
     Capability::Model,
     Capability::Repository,
@@ -36,6 +36,7 @@ const CAPABILITIES: [Capability; 9] = [
     Capability::RecoverLaunch,
     Capability::Cancel,
     Capability::List,
+    Capability::Result,
     Capability::Artifacts,
 ];
 

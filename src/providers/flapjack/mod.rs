@@ -14,13 +14,13 @@ use std::time::Duration;
 use async_trait::async_trait;
 use url::Url;
 
-use self::wire::{Message, Session, Started};
-use super::contract::Templates;
+use self::wire::{Archived, Message, Session, Started};
 use super::contract::{
     API_KEY, Account, AdoptAnswer, AdoptRequest, CancelAnswer, Capability, Connection, ItemDetail,
     LaunchOutcome, LaunchRequest, Launched, ListDetail, ListItem, Listing, MarkedPage,
     MarkedRequest, PageToken, Provider, ProviderType, Recovery, SessionPage, SessionRef,
 };
+use super::contract::{Archiving, Templates};
 use super::credential::Credential;
 use super::error::{ErrorClass, ProviderError};
 use super::http::{Api, Auth, Operation, judge_launch, refuses_stop};
@@ -31,7 +31,7 @@ use crate::domain::ids::{AccountFingerprint, InstallationId, RunId, SessionId};
 use crate::domain::snapshot::{Links, RemotePhase, Snapshot};
 
 /// `Events` and `FollowUp` are what Flapjack offers and this adapter does not use yet.
-const CAPABILITIES: [Capability; 11] = [
+const CAPABILITIES: [Capability; 13] = [
     Capability::Prompt,
     Capability::Model,
     Capability::ModelParameters,
@@ -41,14 +41,15 @@ const CAPABILITIES: [Capability; 11] = [
     Capability::SkipReviewerRequest,
     Capability::RecoverLaunch,
     Capability::Cancel,
+    Capability::Archive,
     Capability::List,
     Capability::Templates,
+    Capability::Result,
 ];
 
-/// Documented in 2026: `…/messages`, `…/archive`, `…/events` (read again and again, not streamed), `webhookUrl`.
-const OFFERED_LATER: [Capability; 4] = [
+/// Documented in 2026: `…/messages`, `…/events` (read again and again, not streamed), `webhookUrl`.
+const OFFERED_LATER: [Capability; 3] = [
     Capability::FollowUp,
-    Capability::Archive,
     Capability::Events,
     Capability::Webhooks,
 ];
@@ -294,12 +295,34 @@ impl Provider for Flapjack {
         }
     }
 
+    fn archiving(&self) -> Option<&dyn Archiving> {
+        Some(self)
+    }
+
     fn templates(&self) -> Option<&dyn Templates> {
         Some(self)
     }
 
     fn listing(&self) -> Option<&dyn Listing> {
         Some(self)
+    }
+}
+
+#[async_trait]
+impl Archiving for Flapjack {
+    /// Flapjack forgets the Cursor key of the session with it. 409 `SESSION_ACTIVE`: something runs on it. 502 `archive_failed`: asks
+    /// for another try.
+    async fn archive(&self, session: &SessionId) -> Result<(), ProviderError> {
+        let [api, sessions] = SESSIONS;
+        let path = [api, sessions, session.as_str(), "archive"];
+        let answer: Archived = self.api.post_for(Operation::Archive, &path).await?;
+        match answer.archived {
+            true => Ok(()),
+            false => Err(ProviderError::unreadable(
+                None,
+                "the answer does not say that the session is archived",
+            )),
+        }
     }
 }
 

@@ -11,7 +11,7 @@ use kube::ResourceExt;
 use crate::boundary::{Boundary, Side};
 use crate::fault::Fault;
 use crate::history::Versions;
-use crate::lifecycle::{End, NEW_KEY, phase_of};
+use crate::lifecycle::{End, NEW_KEY, is_archived, phase_of};
 use crate::proxy::{Made, Published};
 use crate::run::{Row, deletion_bound};
 
@@ -171,6 +171,13 @@ fn end(sight: &Sight<'_>) -> Vec<String> {
                 truth.status
             ));
         }
+        let archived = is_archived(session) && sight.row.provider.archives;
+        if archived != truth.archived {
+            violations.push(format!(
+                "the status says archived: {archived}, the provider {}",
+                truth.archived
+            ));
+        }
         let pull_request = session
             .status
             .as_ref()
@@ -307,6 +314,8 @@ fn budget(sight: &Sight<'_>) -> Option<String> {
     let further = claims.collect::<BTreeSet<_>>().len().saturating_sub(1);
     let most = sight.row.lifecycle.promise().writes
         + usize::from(sight.row.provider.has_templates)
+        // In a crowd a launch may wait for its turn for long enough that it is said.
+        + usize::from(sight.row.crowd > 1)
         + WRITES_PER_FAULT * sight.row.faults.len()
         + WRITES_PER_CLAIM * further.min(MOST_CLAIMS);
     (written > most).then(|| {

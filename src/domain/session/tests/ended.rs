@@ -73,16 +73,6 @@ fn cancelling_a_finished_session_changes_nothing_but_the_generation() {
     assert_eq!(given.phase(), SessionPhase::Finished);
 }
 
-#[test]
-fn messages_and_archive_are_answered_and_nothing_is_sent() {
-    let mut given = finished();
-    given.pass();
-    given.desires(DesiredState::Archived);
-    given.pass();
-    given.holds(SessionCondition::Stalled, Reason::NotSupportedYet);
-    given.rests();
-}
-
 fn outcome_unknown() -> Given {
     let mut given = Given::lost(Recovery::None);
     given.wait(given.timing.fence());
@@ -91,6 +81,18 @@ fn outcome_unknown() -> Given {
     given.pass();
     assert!(!given.has_finalizer && given.phase() == SessionPhase::Error);
     given
+}
+
+/// Its Event asks a person to annotate it: it must still be there then.
+#[test]
+fn a_session_of_unknown_outcome_is_kept_whatever_its_time_to_live() {
+    let mut given = outcome_unknown();
+    given.spec.ttl_seconds_after_finished = Some(0);
+    for _ in 0..30 {
+        given.wait(seconds(86_400));
+        assert_eq!(given.decide().effect, None);
+        given.pass();
+    }
 }
 
 #[test]

@@ -540,3 +540,210 @@ fn a_template_that_is_gone_is_waited_for_and_another_one_launches_at_once() {
     let record = given.status.unwrap().launch.unwrap();
     assert_eq!((record.attempt, record.posts), (1, 1));
 }
+
+/// What the old account may have hidden, and how long it wants no requests, says nothing of the new one.
+#[test]
+fn a_rate_limit_of_the_old_account_holds_no_launch_of_the_new_one() {
+    for recovery in [Recovery::ClientId, Recovery::Marker] {
+        let mut given = Given::launchable(recovery);
+        given.launch(&LaunchOutcome::Rejected(ProviderError {
+            retry_after: Some(seconds(3600)),
+            ..error(ErrorClass::RateLimited)
+        }));
+        given.pass();
+        given.rests();
+        // Another key of the same account: what the limit may have hidden would show, so it is looked for first.
+        given.readiness = Readiness::Ready(Connected {
+            credential: "another key".into(),
+            ..connected("ours")
+        });
+        let effect = given.decide().effect;
+        assert!(matches!(effect, Some(Effect::Lookup(_))), "{effect:?}");
+        given.readiness = Readiness::Ready(connected("theirs"));
+        assert!(matches!(given.send(), Effect::Launch(_)));
+        assert_eq!(given.record().unwrap().target.account, "theirs");
+    }
+}
+
+/// It says why, once, and a further request is not taken back to before the first.
+#[test]
+fn a_launch_that_waits_for_its_turn_says_so_once() {
+    let mut lost = Given::lost(Recovery::Marker);
+    lost.proves_absent();
+    for mut given in [Given::ready(), lost] {
+        let phase = given.phase();
+        let write = given.observed(waits_for_turn).before.unwrap();
+        given.store(&write);
+        given.holds(SessionCondition::Reconciling, Reason::WaitingForTurn);
+        assert_eq!(given.phase(), phase);
+        assert_eq!(given.observed(waits_for_turn).before, None);
+        // Its turn comes.
+        assert!(matches!(given.send(), Effect::Launch(_)));
+        given.holds(SessionCondition::Reconciling, Reason::Launching);
+    }
+}
+
+/// The wish may be gone before anything else is decided: a call is under way, or the key is being checked.
+#[test]
+fn a_stop_that_is_asked_for_in_any_stage_is_recorded_and_stays_wanted() {
+    let waiting = Given::ready();
+    let open = Given::lost(Recovery::Marker);
+    let running = Given::running();
+    for (mut given, end) in [
+        (waiting, SessionPhase::Cancelled),
+        (open, SessionPhase::Creating),
+        (running, SessionPhase::Running),
+    ] {
+        let asked = |given: &Given| {
+            requested(
+                &given.spec,
+                given.status.as_ref(),
+                given.generation,
+                given.now,
+            )
+        };
+        assert_eq!(asked(&given), None);
+        given.desires(DesiredState::Cancelled);
+        let status = asked(&given).unwrap();
+        given.store(&StatusWrite {
+            status: Box::new(status),
+            guard: Guard::Unchanged,
+        });
+        assert_eq!(asked(&given), None, "once");
+        given.desires(DesiredState::Running);
+        let plan = given.pass();
+        assert!(!matches!(plan.effect, Some(Effect::Launch(_))), "{plan:?}");
+        assert_eq!(given.phase(), end);
+        let cancel = given.status.as_ref().unwrap().cancel.as_ref().unwrap();
+        assert_eq!(cancel.reason, crate::api::CancelReason::User);
+    }
+    // Of what is over nothing is asked any more.
+    let mut given = Given::running();
+    given.sees(snapshot(RemotePhase::Finished));
+    given.pass();
+    given.desires(DesiredState::Cancelled);
+    let status = given.status.as_ref();
+    assert_eq!(
+        requested(&given.spec, status, given.generation, given.now),
+        None
+    );
+    // While the key is being checked.
+    let mut given = Given::running();
+    given.readiness = Readiness::Unverified;
+    given.desires(DesiredState::Cancelled);
+    let plan = given.pass();
+    assert!(plan.before.is_some() && plan.effect.is_none());
+    assert_eq!(given.pass().effect, Some(Effect::VerifyCredentials));
+    given.desires(DesiredState::Running);
+    given.readiness = Readiness::Ready(connected("ours"));
+    assert!(matches!(given.pass().effect, Some(Effect::Cancel(_))));
+}
+
+/// A session that waits for its CodeAgent and may be launched for five minutes from its creation.
+fn with_launch_deadline() -> Given {
+    let mut given = Given::ready();
+    given.agent = AgentView::Missing;
+    given.spec.launch_deadline_seconds = Some(300);
+    given
+}
+
+#[track_caller]
+fn came_too_late(given: &Given) {
+    assert_eq!(given.phase(), SessionPhase::Expired);
+    let reason = Reason::NotLaunchedInTime;
+    given.holds(SessionCondition::Completed, reason);
+    given.holds(SessionCondition::Stalled, reason);
+    given.is(SessionCondition::Launched, ConditionStatus::False, reason);
+}
+
+#[test]
+fn what_comes_too_late_is_never_launched() {
+    let mut given = with_launch_deadline();
+    given.wait(seconds(100));
+    let plan = given.pass();
+    assert_eq!(
+        plan.deadline,
+        Some(seconds(200)),
+        "it is woken exactly then"
+    );
+    given.wait(seconds(200));
+    let plan = given.pass();
+    assert_eq!(plan.events.len(), 1);
+    came_too_late(&given);
+    // Whatever becomes possible afterwards.
+    given.agent = Given::ready().agent;
+    assert_eq!(given.pass().effect, Some(Effect::ReleaseFinalizer));
+    given.spec.launch_deadline_seconds = None;
+    given.rests();
+    given.restart();
+    given.rests();
+}
+
+#[test]
+fn the_deadline_may_be_the_agents_and_a_session_has_its_own() {
+    let launch_by = |own: Option<i64>| {
+        let mut given = Given::ready();
+        let AgentView::Present {
+            effective,
+            suspended,
+            ..
+        } = &mut given.agent
+        else {
+            panic!()
+        };
+        effective.launch_deadline_seconds = Some(60);
+        *suspended = true;
+        given.spec.launch_deadline_seconds = own;
+        given.pass().deadline
+    };
+    assert_eq!(launch_by(None), Some(seconds(60)));
+    assert_eq!(launch_by(Some(90)), Some(seconds(90)));
+}
+
+#[test]
+fn a_suspended_session_expires_as_well() {
+    let mut given = with_launch_deadline();
+    given.desires(DesiredState::Suspended);
+    assert_eq!(given.pass().deadline, Some(seconds(300)));
+    given.wait(seconds(300));
+    given.pass();
+    came_too_late(&given);
+}
+
+/// The claim's window is cut, so that not a byte is sent later.
+#[test]
+fn a_launch_right_before_the_deadline_is_not_sent_after_it() {
+    let mut given = with_launch_deadline();
+    given.agent = Given::ready().agent;
+    given.wait(seconds(297));
+    let plan = given.pass();
+    let Some(Effect::Launch(launch)) = plan.effect else {
+        panic!("{plan:?}")
+    };
+    assert_eq!(launch.not_after, given.created_at + seconds(300));
+}
+
+/// What was sent in time and lost is looked for as ever, but it is not sent once more.
+#[test]
+fn a_lost_launch_is_found_after_the_deadline_and_never_sent_again() {
+    for arrived in [true, false] {
+        let mut given = Given::ready();
+        given.spec.launch_deadline_seconds = Some(300);
+        given.launch(&unknown());
+        given.wait(given.timing.fence_after(1) + given.timing.clock_margin);
+        if arrived {
+            given.look_for(found(RemotePhase::Running));
+            assert_eq!(given.phase(), SessionPhase::Running);
+            continue;
+        }
+        for _ in 0..2 {
+            given.look_for(AdoptAnswer::Absent);
+            given.wait(given.timing.consistency_window);
+        }
+        for _ in 0..3 {
+            let plan = given.pass();
+            assert!(!matches!(plan.effect, Some(Effect::Launch(_))));
+        }
+        came_too_late(&given);
+    }
+}

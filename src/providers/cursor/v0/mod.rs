@@ -23,7 +23,7 @@ use crate::providers::v0_agents::{self, told_by_list};
 use crate::providers::wire::{branch, link, raw_status, repository};
 
 /// `WorkOnCurrentBranch` is not among them: v0 pushes to an existing branch only when it starts from a pull request.
-pub(super) const CAPABILITIES: [Capability; 10] = [
+pub(super) const CAPABILITIES: [Capability; 11] = [
     Capability::Prompt,
     Capability::Model,
     Capability::Repository,
@@ -34,6 +34,7 @@ pub(super) const CAPABILITIES: [Capability; 10] = [
     Capability::Cancel,
     Capability::List,
     Capability::ListModels,
+    Capability::Result,
 ];
 
 /// In the OpenAPI of March 2026: `prompt.images`, `source.prUrl` and, with it alone, `target.autoBranch`; `…/followup`,

@@ -14,23 +14,23 @@ use async_trait::async_trait;
 pub(super) use self::agents::CursorV1;
 use self::agents::{needs_agent, phase_of_run};
 use self::name::{agent_id, name_suffix};
-use self::wire::{Agent, Created, ListedModel, ModelList};
+use self::wire::{Agent, Archived, Created, ListedModel, ModelList};
 use super::account;
 use crate::api::CursorApiVersion;
 use crate::domain::ids::{RunId, SessionId};
 use crate::domain::marker::Marker;
 use crate::domain::snapshot::{RemotePhase, Snapshot};
 use crate::providers::contract::{
-    Account, AdoptAnswer, AdoptRequest, CancelAnswer, Capability, ItemDetail, LaunchOutcome,
-    LaunchRequest, Launched, ListItem, Listing, MAX_MODELS, MarkedPage, MarkedRequest, Models,
-    PageToken, Provider, SessionPage, SessionRef,
+    Account, AdoptAnswer, AdoptRequest, Archiving, CancelAnswer, Capability, ItemDetail,
+    LaunchOutcome, LaunchRequest, Launched, ListItem, Listing, MAX_MODELS, MarkedPage,
+    MarkedRequest, Models, PageToken, Provider, SessionPage, SessionRef,
 };
 use crate::providers::error::{ErrorClass, ProviderError};
 use crate::providers::http::{Operation, judge_launch};
 use crate::providers::wire::{hint, link, next_page, raw_status};
 
 /// `BranchName` is not among them: Cursor's documentation dropped it between April and October 2026.
-pub(super) const CAPABILITIES: [Capability; 13] = [
+pub(super) const CAPABILITIES: [Capability; 15] = [
     Capability::Prompt,
     Capability::Model,
     Capability::ModelParameters,
@@ -40,19 +40,20 @@ pub(super) const CAPABILITIES: [Capability; 13] = [
     Capability::SkipReviewerRequest,
     Capability::RecoverLaunch,
     Capability::Cancel,
+    Capability::Archive,
     Capability::List,
     Capability::ListModels,
+    Capability::Result,
     Capability::Usage,
     Capability::Cost,
 ];
 
-/// Documented in October 2026: `prompt.images`, `repos[].prUrl`, `POST …/runs`, `…/archive`, `…/stream`, `…/artifacts`. Webhooks
+/// Documented in October 2026: `prompt.images`, `repos[].prUrl`, `POST …/runs`, `…/stream`, `…/artifacts`. Webhooks
 /// are announced there for later.
-pub(super) const OFFERED_LATER: [Capability; 7] = [
+pub(super) const OFFERED_LATER: [Capability; 6] = [
     Capability::Images,
     Capability::FromPullRequest,
     Capability::FollowUp,
-    Capability::Archive,
     Capability::Events,
     Capability::Streaming,
     Capability::Artifacts,
@@ -142,12 +143,26 @@ impl Provider for CursorV1 {
         }
     }
 
+    fn archiving(&self) -> Option<&dyn Archiving> {
+        Some(self)
+    }
+
     fn models(&self) -> Option<&dyn Models> {
         Some(self)
     }
 
     fn listing(&self) -> Option<&dyn Listing> {
         Some(self)
+    }
+}
+
+#[async_trait]
+impl Archiving for CursorV1 {
+    /// Documented as idempotent. That Cursor refuses it while a run is active is not documented.
+    async fn archive(&self, session: &SessionId) -> Result<(), ProviderError> {
+        let path = ["v1", "agents", session.as_str(), "archive"];
+        let _: Archived = self.api.post_for(Operation::Archive, &path).await?;
+        Ok(())
     }
 }
 
