@@ -70,7 +70,7 @@ pub struct ApiRequests {
     pub session_reads: f64,
     /// Events.
     pub events: f64,
-    /// GET of Secrets, ConfigMaps and namespaces.
+    /// GET of what a session is made from: CodeAgents, Secrets, ConfigMaps and namespaces.
     pub source_reads: f64,
     /// Pages of lists of sessions.
     pub session_pages: f64,
@@ -92,7 +92,7 @@ impl ApiRequests {
             session_reads: count(&[sessions, r#"verb="GET""#]),
             events: count(&[r#"resource="events""#, r#"verb="POST""#])
                 + count(&[r#"resource="events""#, r#"verb="PATCH""#]),
-            source_reads: ["secrets", "configmaps", "namespaces"]
+            source_reads: ["codeagents", "secrets", "configmaps", "namespaces"]
                 .map(|resource| count(&[&format!("resource=\"{resource}\""), r#"verb="GET""#]))
                 .iter()
                 .sum(),
