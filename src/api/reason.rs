@@ -219,6 +219,22 @@ words! {
         WriteRefused,
         /// It was left running at the provider.
         Orphaned,
+        /// A message waits for the running one to end, or is about to be sent.
+        MessagePending,
+        /// A message is claimed or under way.
+        SendingMessage,
+        /// It is not known yet whether a message arrived; the operator looks for it.
+        RecoveringMessage,
+        /// It could not be found out whether a message arrived.
+        MessageOutcomeUnknown,
+        /// The provider's session works on something else; the message waits.
+        SessionBusy,
+        /// The session is archived at the provider and takes no further messages.
+        SessionArchived,
+        /// The message was dropped before it was sent.
+        MessageDropped,
+        /// The message cannot be sent any more.
+        MessageNotSent,
     }
 }
 

@@ -16,7 +16,7 @@ use kube_runtime::reflector::ObjectRef;
 use crate::api::{CodeSession, Effective, QueueResource, SessionPhase};
 use crate::domain::effective::pushed_branch;
 use crate::domain::queue::{Line, Rank};
-use crate::domain::session::Stage;
+use crate::domain::session::{OpenSend, Stage, next_message};
 use crate::providers::repository::canonical;
 use crate::runtime::lock::lock;
 use crate::runtime::queue::Queue;
@@ -176,9 +176,8 @@ impl Admission {
     pub fn observe(&self, applicant: &Applicant<'_>, now: Duration) {
         let session = applicant.session;
         let rank = rank_of(session);
-        let phase = session.phase();
         let mut state = self.lock();
-        if phase.is_terminal() {
+        if is_over(session) {
             return state.leave(rank.uid());
         }
         for resource in holdings(session) {
@@ -205,9 +204,8 @@ impl Admission {
     /// The last pass over the session is over: reservations that no stored claim stands for are given back.
     pub fn settle(&self, session: &CodeSession, launching: bool) {
         let uid = session.uid().unwrap_or_default();
-        let phase = session.phase();
         let mut state = self.lock();
-        if phase.is_terminal() {
+        if is_over(session) {
             return state.leave(&uid);
         }
         let stored = holdings(session);
@@ -421,6 +419,13 @@ fn position(index: usize) -> Option<i32> {
     i32::try_from(index).ok()?.checked_add(1)
 }
 
+/// Whether a session needs nothing any more: it has ended, and no message of it waits to be sent.
+fn is_over(session: &CodeSession) -> bool {
+    let waits = session.metadata.deletion_timestamp.is_none()
+        && next_message(&session.spec, session.status.as_ref()).is_some();
+    session.phase().is_terminal() && !waits
+}
+
 /// What a stored session holds, whoever let it have it.
 fn holdings(session: &CodeSession) -> Vec<Resource> {
     let slots = has_slot(session.phase()).then(|| slots_of(session));
@@ -469,7 +474,7 @@ fn rank_of(session: &CodeSession) -> Rank {
 
 /// The issue on which a launch of the session is open: claimed, and its outcome not known.
 pub fn open_claim(session: &CodeSession) -> Option<IssueKey> {
-    let Stage::Open(record) = Stage::of(session.status.as_ref()) else {
+    let Stage::Open(OpenSend::Launch(record)) = Stage::of(session.status.as_ref()) else {
         return None;
     };
     record.target.issue.as_ref().map(|issue| IssueKey {

@@ -220,6 +220,7 @@ impl Shared {
             kind: provider.kind(),
             api_version: provider.api_version(spec),
             recovery: provider.recovery(spec),
+            message_recovery: provider.message_recovery(spec),
             cancel_visibility: provider.cancel_visibility(spec),
             capabilities: provider.capabilities(spec),
         })

@@ -12,7 +12,7 @@ use uuid::Uuid;
 use crate::api::{ADOPT_ANNOTATION, CodeAgent, CodeSession, DeletionPolicy, FINALIZER, SendState};
 use crate::domain::ids::{AccountFingerprint, LaunchKey};
 use crate::domain::orphan::KnownLaunch;
-use crate::domain::session::{archive_pending, deletion_policy_of};
+use crate::domain::session::{archive_pending, deletion_policy_of, next_message};
 use crate::runtime::cache::{Cached, Names, Never, Record};
 
 /// A CodeSession with which nothing is left to do.
@@ -51,6 +51,7 @@ impl Finished {
             .ttl_seconds_after_finished
             .or(effective.and_then(|effective| effective.ttl_seconds_after_finished));
         let settled = status.phase.is_terminal()
+            && next_message(&session.spec, Some(status)).is_none()
             && status.blocker.is_none()
             && meta.deletion_timestamp.is_none()
             && !session.finalizers().iter().any(|it| it == FINALIZER)
@@ -233,7 +234,11 @@ mod tests {
         assert_eq!(launch.key.as_uuid(), finished(1).uid().unwrap());
         assert_eq!(launch.claimed_at, "2026-01-01T00:00:00Z".parse().unwrap());
         type Change = fn(&mut CodeSession);
-        let left: [(&str, Change); 7] = [
+        let left: [(&str, Change); 8] = [
+            ("a message to send", |it| {
+                let message = json!([{"name": "more", "prompt": "Go on"}]);
+                it.spec.messages = serde_json::from_value(message).unwrap();
+            }),
             ("our finalizer", |it| {
                 it.metadata.finalizers = Some(vec![FINALIZER.to_owned()]);
             }),

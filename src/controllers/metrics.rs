@@ -43,7 +43,7 @@ pub enum PassOutcome {
     Failed,
 }
 
-/// How a launch ended.
+/// How a launch, or the sending of a message, ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
 pub enum LaunchResult {
     /// The provider has it.
@@ -126,6 +126,7 @@ struct ProviderLabels {
 pub struct Metrics {
     passes: Family<PassLabels, Counter>,
     launches: Family<LaunchLabels, Counter>,
+    messages: Family<LaunchLabels, Counter>,
     ended: Family<EndLabels, Counter>,
     calls: Family<CallLabels, Counter>,
     call_seconds: Family<CallLabels, Histogram, fn() -> Histogram>,
@@ -146,6 +147,7 @@ impl Metrics {
         let metrics = Self {
             passes: Family::default(),
             launches: Family::default(),
+            messages: Family::default(),
             ended: Family::default(),
             calls: Family::default(),
             call_seconds: Family::new_with_constructor(|| {
@@ -168,6 +170,11 @@ impl Metrics {
             "launches",
             "Launches, by how they ended",
             metrics.launches.clone(),
+        );
+        registry.register(
+            "messages",
+            "Follow-up messages, by how their sending ended",
+            metrics.messages.clone(),
         );
         registry.register(
             "sessions_ended",
@@ -229,10 +236,9 @@ impl Metrics {
         for kind in ProviderKind::ALL {
             for result in LaunchResult::ALL {
                 let provider = kind.as_str();
-                drop(
-                    self.launches
-                        .get_or_create(&LaunchLabels { provider, result }),
-                );
+                let labels = LaunchLabels { provider, result };
+                drop(self.launches.get_or_create(&labels));
+                drop(self.messages.get_or_create(&labels));
             }
         }
     }
@@ -251,6 +257,16 @@ impl Metrics {
     /// A launch ended.
     pub fn launch(&self, provider: ProviderKind, result: LaunchResult) {
         self.launches
+            .get_or_create(&LaunchLabels {
+                provider: provider.as_str(),
+                result,
+            })
+            .inc();
+    }
+
+    /// The sending of a follow-up message ended.
+    pub fn message(&self, provider: ProviderKind, result: LaunchResult) {
+        self.messages
             .get_or_create(&LaunchLabels {
                 provider: provider.as_str(),
                 result,

@@ -12,6 +12,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
 use kube_runtime::reflector::ObjectRef;
 use tokio::sync::Notify;
 use tokio::task::{Id, JoinError, JoinSet};
@@ -52,8 +53,10 @@ pub struct Followed {
     pub object: ObjectRef<CodeSession>,
     /// Where triggers go.
     pub queue: Queue<ObjectRef<CodeSession>>,
-    /// How long it has been running.
+    /// How long its newest message has been running.
     pub age: Duration,
+    /// When its newest message was sent: another one is another reason to look.
+    pub started: Option<Timestamp>,
     /// The account that looks.
     pub account: AccountFingerprint,
     /// The connection.
@@ -197,8 +200,13 @@ impl Poller {
                     member.next = member.next.min(soon);
                     group.wake.notify_one();
                 }
-                if member.followed.session != followed.session {
+                if member.followed.session != followed.session
+                    || member.followed.started != followed.started
+                {
                     member.hint = None;
+                    member.since = now.checked_sub(followed.age).unwrap_or(now);
+                    member.next = member.next.min(soon);
+                    group.wake.notify_one();
                 }
                 member.followed = followed;
             }
@@ -823,6 +831,7 @@ mod tests {
                 },
                 object: ObjectRef::new(name).within("team-a"),
                 queue: self.queue.clone(),
+                started: None,
                 age: Duration::ZERO,
                 account: AccountFingerprint::new("account"),
                 attached: self.attached.clone(),

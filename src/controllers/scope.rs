@@ -16,8 +16,8 @@ use super::error::Chain;
 use super::finished::Finished;
 use super::metrics::Controller;
 use super::orphans::DeletedSession;
-use crate::api::{CodeAgent, CodeSession};
-use crate::domain::session::is_looked_for;
+use crate::api::{CodeAgent, CodeSession, SessionPhase};
+use crate::domain::session::{is_looked_for, next_message};
 use crate::domain::template::Seen as SeenTemplate;
 use crate::runtime::cache::{Cache, Change, Kept};
 use crate::runtime::lock::lock;
@@ -186,6 +186,10 @@ impl Scope {
                 before,
                 own,
             } => {
+                if !own {
+                    let before = before.as_ref().and_then(Kept::whole);
+                    self.note_end(before.map(|before| before.phase()), object);
+                }
                 self.note_session(object);
                 let reference = ObjectRef::from_obj(object.as_ref());
                 let settled = self
@@ -289,9 +293,19 @@ impl Scope {
             })
             .flatten();
         self.sessions.store(session);
+        self.note_end(before, session);
         self.note_session(session);
         if before != Some(session.phase()) {
             self.look_at_agent_of(session);
+        }
+    }
+
+    /// A session that has just ended gives back what it held: a further message of it waits for its turn as others do.
+    fn note_end(&self, before: Option<SessionPhase>, session: &CodeSession) {
+        let ended =
+            before.is_some_and(|phase| !phase.is_terminal()) && session.phase().is_terminal();
+        if let Some(uid) = session.uid().filter(|_| ended) {
+            self.context.admission.forget(&uid);
         }
     }
 
@@ -360,11 +374,12 @@ impl Scope {
         context.owners.disown(uid);
     }
 
-    /// The sessions of an agent that are not over may get further now.
+    /// The sessions of an agent that are not over, or have a message to send, may get further now.
     fn wake_sessions(&self, agent: &CodeAgent) {
         let namespace = agent.namespace().unwrap_or_default();
         for session in self.sessions.group(&namespace, &agent.name_any()) {
-            if !session.phase().is_terminal() {
+            let waits = next_message(&session.spec, session.status.as_ref()).is_some();
+            if waits || !session.phase().is_terminal() {
                 self.session_queue.push(ObjectRef::from_obj(&*session));
             }
         }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 
-use super::remote::{Account, Capability, Recovery};
+use super::remote::{Account, Capability, MessageRecovery, Recovery};
 use super::status::{clip, new_condition, whole_seconds};
 use super::template::TemplateHealth;
 use crate::api::{
@@ -21,6 +21,8 @@ pub struct Findings {
     pub capabilities: BTreeSet<Capability>,
     /// How a lost launch is found; `None` where this installation does not run the provider.
     pub recovery: Option<Recovery>,
+    /// How a lost follow-up message is found; `None` where none can be sent.
+    pub message_recovery: Option<MessageRecovery>,
     /// How it stands.
     pub health: Health,
     /// The models, where they were listed just now.
@@ -121,6 +123,11 @@ pub fn status(
     status.launch_guarantee = findings
         .recovery
         .map(|recovery| guarantee(recovery, &status, findings));
+    status.message_guarantee = findings.message_recovery.map(|recovery| match recovery {
+        MessageRecovery::Marker => guarantee(Recovery::Marker, &status, findings),
+        // What a person starts beside us can be taken for ours, which is then not sent.
+        MessageRecovery::Baseline => Guarantee::AtMostOnce,
+    });
     status.conditions = conditions(&status, generation, findings, now);
     status
 }

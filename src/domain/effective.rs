@@ -1,12 +1,11 @@
 //! What agent and session together come to: settings resolved leaf by leaf, and what speaks against them.
 
 use super::blocker::{Blocker, Cause};
-use super::ids::InstallationId;
 use super::marker::Marker;
 use super::remote::{Capability, ProviderCapabilities, unsupported_message};
 use crate::api::{
     AUTO_MODEL, CodeAgentSpec, CodeSessionSpec, Credentials, Effective, EffectiveProvider,
-    ModelSpec, PullRequestSpec, Reason,
+    MessageSpec, ModelSpec, PullRequestSpec, Reason,
 };
 
 /// Which Secret a session takes its credentials from.
@@ -191,16 +190,46 @@ fn not_supported_yet(session: &CodeSessionSpec) -> Option<Blocker> {
         .is_some_and(|images| !images.is_empty())
     {
         refuse("images", Cause::Spec)
-    } else if session
-        .messages
-        .as_ref()
-        .is_some_and(|messages| !messages.is_empty())
-    {
-        refuse("messages", Cause::Spec)
     } else if session.webhook.is_some() {
         refuse("webhook", Cause::Environment)
     } else {
         None
+    }
+}
+
+/// What speaks against sending a follow-up message, from the manifest alone. `asked` and `installed` as in [`blocker`].
+pub fn message_blocker(
+    message: &MessageSpec,
+    asked: &ProviderCapabilities,
+    installed: &[ProviderCapabilities],
+) -> Option<Blocker> {
+    let refuse = |needs| {
+        Some(Blocker {
+            reason: Reason::CapabilityMissing,
+            message: format!(
+                "{}: create a CodeSession on another CodeAgent",
+                unsupported_message(asked, needs, installed)
+            ),
+            cause: Cause::Spec,
+        })
+    };
+    if !asked.can(Capability::FollowUp) {
+        return refuse(Capability::FollowUp);
+    }
+    if message
+        .images
+        .as_ref()
+        .is_some_and(|images| !images.is_empty())
+    {
+        return Some(Blocker {
+            reason: Reason::NotSupportedYet,
+            message: "images of a message are not supported by this version of the operator: add a message without them".to_owned(),
+            cause: Cause::Spec,
+        });
+    }
+    match &message.model {
+        Some(_) if !asked.can(Capability::MessageModel) => refuse(Capability::MessageModel),
+        Some(_) | None => None,
     }
 }
 
@@ -218,7 +247,7 @@ fn requirements(
     session: &CodeSessionSpec,
     agent: &CodeAgentSpec,
     effective: &Effective,
-) -> [Requirement; 11] {
+) -> [Requirement; 12] {
     let own = session.pull_request.clone().unwrap_or_default();
     let own_model = session.model.clone().unwrap_or_default();
     let pull_request = &effective.pull_request;
@@ -233,6 +262,10 @@ fn requirements(
         .images
         .as_ref()
         .is_some_and(|images| !images.is_empty());
+    let has_messages = session
+        .messages
+        .as_ref()
+        .is_some_and(|messages| !messages.is_empty());
     let has_preamble = agent
         .preamble
         .as_deref()
@@ -241,6 +274,7 @@ fn requirements(
         requires("prompt", Capability::Prompt, has_prompt, true),
         requires("issue", Capability::Issue, session.issue.is_some(), true),
         requires("images", Capability::Images, has_images, true),
+        requires("messages", Capability::FollowUp, has_messages, true),
         // It is put before a prompt, and an issue is none.
         requires("preamble", Capability::Prompt, has_preamble, false),
         requires(
@@ -334,9 +368,7 @@ pub fn compose_prompt(
     preamble: Option<&str>,
     prompt: &str,
     of_prompt: Cause,
-    installation: &InstallationId,
-    uid: &str,
-    attempt: i32,
+    marker: &Marker,
 ) -> Result<String, Blocker> {
     let refuse = |what: &str, cause| Blocker {
         reason: Reason::MarkerInPrompt,
@@ -352,7 +384,6 @@ pub fn compose_prompt(
     if preamble.is_some_and(Marker::looks_marked) {
         return Err(refuse("preamble of the CodeAgent", Cause::Environment));
     }
-    let marker = Marker::launch(installation.clone(), uid, attempt);
     let prompt = prompt.trim_end();
     Ok(match preamble {
         Some(preamble) => format!("{preamble}\n\n{prompt}\n\n{marker}"),

@@ -157,11 +157,19 @@ pub struct LaunchKey(String);
 impl LaunchKey {
     /// Derives the key of `attempt` (counted from 1) of the session with `uid` in the namespace with `namespace_uid`.
     pub fn derive(namespace_uid: &str, uid: &str, attempt: i32) -> Self {
+        Self::made_of(&[namespace_uid, uid, "/", &attempt.to_string()])
+    }
+
+    /// The key of the follow-up message of this name, from the key of its session's launch.
+    pub fn of_message(launch: &str, name: &str) -> Self {
+        Self::made_of(&[launch, "/m/", name])
+    }
+
+    fn made_of(parts: &[&str]) -> Self {
         let mut hash = Sha256::new();
-        hash.update(namespace_uid.as_bytes());
-        hash.update(uid.as_bytes());
-        hash.update(b"/");
-        hash.update(attempt.to_string().as_bytes());
+        for part in parts {
+            hash.update(part.as_bytes());
+        }
         let mut bytes = [0_u8; 16];
         for (to, from) in bytes.iter_mut().zip(hash.finalize()) {
             *to = from;

@@ -96,6 +96,12 @@ impl Marker {
             && matches!(self.subject, MarkerSubject::Launch(_))
     }
 
+    /// Whether this marker names this follow-up message of the session with `uid`, sent by `installation`.
+    pub fn is_message_of(&self, installation: &InstallationId, uid: &str, name: &str) -> bool {
+        let named = MarkerSubject::Message(name.to_owned());
+        self.installation == *installation && self.uid == uid && self.subject == named
+    }
+
     /// Reads what follows the name.
     fn parse(rest: &str) -> Option<Self> {
         let path = match rest.strip_prefix('/') {

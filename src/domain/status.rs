@@ -6,13 +6,15 @@ use jiff::{RoundMode, Timestamp, TimestampRound, Unit};
 
 use crate::api::{
     BlockerStatus, CodeSessionStatus, Condition, ConditionStatus, ErrorStatus, MessageStatus,
-    Reason, SessionCondition, SessionPhase, condition,
+    Reason, SendRecord, SessionCondition, SessionPhase, condition,
 };
 
 /// Longest message of a condition, in bytes.
 pub const MESSAGE_BYTES: usize = 1024;
 /// Longest result of the newest message, in bytes.
 pub const RESULT_BYTES: usize = 2048;
+/// Longest result of an earlier message, in bytes.
+pub const EARLIER_RESULT_BYTES: usize = 256;
 /// Name of the first message in `status.messages`.
 pub const FIRST_MESSAGE: &str = "prompt";
 
@@ -64,9 +66,24 @@ pub fn new_condition(
     }
 }
 
+/// The index of the newest message that the provider has, or had.
+pub fn newest_message(status: &CodeSessionStatus) -> Option<usize> {
+    let arrived = |message: &MessageStatus| {
+        let record = message.send.as_ref();
+        record.is_some_and(|record| record.state.arrived())
+    };
+    status
+        .messages
+        .iter()
+        .rposition(arrived)
+        .or_else(|| (!status.messages.is_empty()).then_some(0))
+}
+
 /// A status in the making.
 #[derive(Clone, Debug)]
 pub struct Draft {
+    /// The stored conditions: what a condition goes through in here on its way is no transition.
+    stored: Vec<Condition>,
     status: CodeSessionStatus,
     generation: i64,
     now: Timestamp,
@@ -76,6 +93,7 @@ impl Draft {
     /// Starts from what is stored. What is written is said of `generation`.
     pub fn new(stored: Option<&CodeSessionStatus>, generation: i64, now: Timestamp) -> Self {
         Self {
+            stored: stored.map_or_else(Vec::new, |stored| stored.conditions.clone()),
             status: stored.cloned().unwrap_or_default(),
             generation,
             now: whole_seconds(now),
@@ -101,7 +119,7 @@ impl Draft {
         message: impl AsRef<str>,
     ) -> &mut Self {
         let new = new_condition(
-            &self.status.conditions,
+            &self.stored,
             kind.as_str(),
             (status, reason, message.as_ref()),
             self.generation,
@@ -221,6 +239,22 @@ impl Draft {
         self
     }
 
+    /// The newest message has ended, and another one is to be sent: what the session was asked for is not complete.
+    pub fn incomplete(&mut self, reason: Reason, message: impl AsRef<str>) -> &mut Self {
+        self.set(
+            SessionCondition::Succeeded,
+            ConditionStatus::Unknown,
+            reason,
+            &message,
+        );
+        self.set(
+            SessionCondition::Completed,
+            ConditionStatus::False,
+            reason,
+            "",
+        )
+    }
+
     /// Ends the newest message in `phase`.
     ///
     /// `wanted` tells whether the end is what the spec asked for: then the session is settled, else stalled.
@@ -253,15 +287,17 @@ impl Draft {
         let now = self.now;
         self.status.completed_at.get_or_insert(now);
         self.status.queue = None;
-        if phase == SessionPhase::Error {
-            self.status.error = Some(ErrorStatus {
-                reason: reason.as_str().to_owned(),
-                message,
-            });
+        let error = (phase == SessionPhase::Error).then(|| ErrorStatus {
+            reason: reason.as_str().to_owned(),
+            message,
+        });
+        if error.is_some() {
+            self.status.error.clone_from(&error);
         }
         let started = self.status.started_at;
         if let Some(newest) = self.status.messages.last_mut() {
             newest.phase = phase;
+            newest.error = error.filter(|_| newest.send.is_some());
             newest.completed_at.get_or_insert(now);
             let ours = newest
                 .started_at
@@ -289,6 +325,42 @@ impl Draft {
             .messages
             .first_mut()
             .expect("there is a first message")
+    }
+
+    /// The record of the message of this name, made at the end of the list if it is not there.
+    pub fn message(&mut self, name: &str) -> &mut MessageStatus {
+        self.first_message();
+        let known = self.status.messages.iter().position(|it| it.name == name);
+        let index = known.unwrap_or_else(|| {
+            self.status.messages.push(MessageStatus {
+                name: name.to_owned(),
+                ..MessageStatus::default()
+            });
+            self.status.messages.len() - 1
+        });
+        #[expect(
+            clippy::expect_used,
+            reason = "the index was found in the list, or is that of what was pushed"
+        )]
+        self.status.messages.get_mut(index).expect("it is there")
+    }
+
+    /// The record of the newest message that the provider has; of the first one, where it has none.
+    pub fn newest_message(&mut self) -> &mut MessageStatus {
+        let index = newest_message(&self.status).unwrap_or_default();
+        match self.status.messages.get(index).map(|it| it.name.clone()) {
+            Some(name) => self.message(&name),
+            None => self.first_message(),
+        }
+    }
+
+    /// The record of the newest request that was claimed: a message's, or the launch's.
+    pub fn newest_send(&mut self) -> Option<&mut SendRecord> {
+        let status = &mut self.status;
+        match status.messages.last_mut().and_then(|it| it.send.as_mut()) {
+            Some(record) => Some(record),
+            None => status.launch.as_mut(),
+        }
     }
 
     /// The finished status: every condition present, in documented order, all said of this generation.

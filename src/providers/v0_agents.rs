@@ -1,16 +1,16 @@
 //! Lists and conversations of agents as Cursor's API v0 tells them, and Firebender's, which is made after it.
 
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
-use super::contract::{ItemDetail, ListItem, PageToken, SessionPage};
+use super::contract::{ItemDetail, ListItem, MessageRequest, Messaged, PageToken, SessionPage};
 use super::error::ProviderError;
 use super::http::{Api, Operation};
 use super::recovery::marker::{Message as Said, Speaker};
 use super::recovery::prompts::{Conversation as Told, Snapshots};
-use super::wire::{Items, lenient, next_page};
+use super::wire::{Items, WireId, lenient, next_page};
 use crate::domain::ids::SessionId;
-use crate::domain::snapshot::Snapshot;
+use crate::domain::snapshot::{RemotePhase, Snapshot};
 
 const PAGE_SIZE: &str = "100";
 
@@ -35,6 +35,50 @@ struct Message {
     kind: Option<String>,
     #[serde(default, deserialize_with = "lenient")]
     text: Option<String>,
+}
+
+/// `POST /v0/agents/{id}/followup`.
+#[derive(Debug, Serialize)]
+struct FollowUp<'a> {
+    prompt: Prompt<'a>,
+}
+
+#[derive(Debug, Serialize)]
+struct Prompt<'a> {
+    text: &'a str,
+}
+
+/// The answer to it: the agent that works on it.
+#[derive(Debug, Deserialize)]
+struct FollowedUp {
+    id: WireId,
+}
+
+/// Sends a follow-up message; `continued` is where another agent than the one that it was sent to stands at first.
+pub(super) async fn follow_up(
+    api: &Api,
+    request: &MessageRequest,
+    continued: RemotePhase,
+) -> Result<Messaged, ProviderError> {
+    let id = request.session.session_id.as_str();
+    let body = FollowUp {
+        prompt: Prompt {
+            text: &request.prompt,
+        },
+    };
+    let path = ["v0", "agents", id, "followup"];
+    let answer: FollowedUp = api
+        .paid(Operation::Message, &path, &body, request.window)
+        .await?;
+    Ok(Messaged {
+        phase: if answer.id.0 == id {
+            RemotePhase::Running
+        } else {
+            continued
+        },
+        session_id: SessionId::new(answer.id.0),
+        run_id: None,
+    })
 }
 
 /// One page of the list, each agent as `read` makes it.

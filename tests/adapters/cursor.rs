@@ -559,6 +559,7 @@ async fn our_id_is_adopted_with_its_run_if_the_repository_is_ours() {
         .await;
     // The newest attempt was never taken, the one before was.
     let request = AdoptRequest {
+        message: None,
         keys: vec![key(2), key(1)],
         ..adopt_request()
     };

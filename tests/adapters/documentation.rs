@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use codeagent_operator::api::ProviderSpec;
-use codeagent_operator::providers::contract::{API_KEY, Capability, ProviderType, Recovery};
+use codeagent_operator::providers::contract::{
+    API_KEY, Capability, MessageRecovery, ProviderType, Recovery,
+};
 use codeagent_operator::providers::registry::Registry;
 
 const UPDATE: &str = "UPDATE_DOCS=1 cargo test --test adapters documentation";
@@ -43,9 +45,10 @@ fn launch_guarantee(provider: &dyn ProviderType, spec: &ProviderSpec) -> &'stati
 
 /// Of a further message: nothing can be promised before one can be sent.
 fn message_guarantee(provider: &dyn ProviderType, spec: &ProviderSpec) -> &'static str {
-    match cell(provider, spec, Capability::FollowUp) {
-        "yes" => launch_guarantee(provider, spec),
-        other => other,
+    match provider.message_recovery(spec) {
+        Some(MessageRecovery::Marker) => "exactly once (`Marker`)",
+        Some(MessageRecovery::Baseline) => "at most once (`Baseline`)",
+        None => cell(provider, spec, Capability::FollowUp),
     }
 }
 

@@ -100,6 +100,7 @@ async fn every_attempt_is_looked_for(subject: Subject) {
     let second = bench.lose(&bench.attempt(UID, 2)).await;
     bench.begin_work();
     let both = AdoptRequest {
+        message: None,
         keys: [2, 1].map(|attempt| bench.attempt(UID, attempt).key).into(),
         ..lookup
     };
@@ -221,6 +222,7 @@ async fn an_id_that_was_taken_in_an_older_attempt_says_nothing_of_the_newest(sub
     let taken = bench.lose(&bench.attempt(UID, 1)).await;
     bench.begin_work();
     let lookup = AdoptRequest {
+        message: None,
         owned: [taken].into(),
         keys: [2, 1].map(|attempt| bench.attempt(UID, attempt).key).into(),
         ..bench.lookup().await
@@ -388,9 +390,11 @@ async fn what_cannot_be_read_yet_is_never_absent(subject: Subject) {
                     Ok(AdoptAnswer::Found(found)) => {
                         assert_eq!(found[0].snapshot.session_id, ours);
                     }
-                    Ok(answer @ (AdoptAnswer::Absent | AdoptAnswer::Foreign { .. })) => {
-                        panic!("{class:?} {fault:?}: {answer:?}")
-                    }
+                    Ok(
+                        answer @ (AdoptAnswer::Absent
+                        | AdoptAnswer::Foreign { .. }
+                        | AdoptAnswer::Ambiguous { .. }),
+                    ) => panic!("{class:?} {fault:?}: {answer:?}"),
                 }
             }
             bench.simulator.clear_faults();

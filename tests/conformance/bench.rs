@@ -139,6 +139,7 @@ impl Bench {
     pub async fn lookup(&self) -> AdoptRequest {
         let now = Timestamp::now();
         AdoptRequest {
+            message: None,
             keys: vec![self.request().key],
             uid: UID.to_owned(),
             template_id: self.template.clone(),

@@ -152,6 +152,7 @@ async fn among_five_hundred_absent_is_said_only_when_all_were_read_and_ours_is_f
     // The third attempt arrives, and its answer gets lost.
     let everybody = bench.simulator.sessions();
     let lookup = AdoptRequest {
+        message: None,
         keys: [3, 2, 1]
             .map(|attempt| bench.attempt(UID, attempt).key)
             .into(),

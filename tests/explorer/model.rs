@@ -249,6 +249,7 @@ impl World {
                 kind: ProviderKind::Cursor,
                 api_version: "v1",
                 recovery,
+                message_recovery: None,
                 cancel_visibility: CancelVisibility::InStatus,
                 capabilities,
             },

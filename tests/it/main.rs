@@ -24,6 +24,7 @@ mod lanes;
 mod life;
 mod lost_launches;
 mod malformed;
+mod messages;
 mod orphans;
 mod outages;
 mod proxy;

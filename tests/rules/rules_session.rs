@@ -552,6 +552,31 @@ async fn messages_are_only_ever_added_at_the_end() {
             Refused("a message never changes"),
         ),
         (
+            "a model added",
+            of("a"),
+            "{messages: [{name: a, prompt: text of a, model: {id: m}}]}".to_owned(),
+            Refused("a message never changes"),
+        ),
+        (
+            "stopped",
+            of("ab"),
+            "{messages: [{name: a, prompt: text of a, cancel: true}, {name: b, prompt: text of b}]}"
+                .to_owned(),
+            Accepted,
+        ),
+        (
+            "not stopped any more",
+            "{messages: [{name: a, prompt: text of a, cancel: true}]}".to_owned(),
+            "{messages: [{name: a, prompt: text of a, cancel: false}]}".to_owned(),
+            Refused("cancel is only ever set"),
+        ),
+        (
+            "the stop left out",
+            "{messages: [{name: a, prompt: text of a, cancel: true}]}".to_owned(),
+            of("a"),
+            Refused("cancel is only ever set"),
+        ),
+        (
             "prompt as a name",
             of("a"),
             "{messages: [{name: a, prompt: text of a}, {name: prompt, prompt: x}]}".to_owned(),

@@ -174,11 +174,6 @@ async fn what_this_version_does_not_do_yet_is_refused_rather_than_ignored() {
                 "{images: [{url: 'https://acme.com/a.png'}]}",
                 "spec.images is not supported by this version",
             ),
-            of_session(
-                "messages",
-                "{messages: [{name: more, prompt: More}]}",
-                "spec.messages is not supported by this version",
-            ),
             // A webhook may be taken away again.
             Wish {
                 mend: Some(session("webhook", "{}")),

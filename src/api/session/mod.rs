@@ -310,6 +310,9 @@ pub enum DesiredState {
 
 words_schema!(DesiredState: Running, Suspended, Cancelled, Archived);
 
+/// What of a message never changes.
+const MESSAGE_STAYS: &str = "has(self.prompt) == has(oldSelf.prompt) && (!has(self.prompt) || self.prompt == oldSelf.prompt) && has(self.promptFrom) == has(oldSelf.promptFrom) && (!has(self.promptFrom) || self.promptFrom == oldSelf.promptFrom) && has(self.images) == has(oldSelf.images) && (!has(self.images) || self.images == oldSelf.images) && has(self.model) == has(oldSelf.model) && (!has(self.model) || self.model == oldSelf.model)";
+
 /// A follow-up.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -323,8 +326,13 @@ words_schema!(DesiredState: Running, Suspended, Cancelled, Archived);
         "message": "the message is larger than 16 KiB of UTF-8: shorten it, or use promptFrom"
     },
     {
-        "rule": "self == oldSelf",
-        "message": "a message never changes: add another one at the end"
+        "rule": MESSAGE_STAYS,
+        "message": "a message never changes but for cancel: add another one at the end"
+    },
+    {
+        "rule": "!has(oldSelf.cancel) || !oldSelf.cancel || (has(self.cancel) && self.cancel)",
+        "fieldPath": ".cancel",
+        "message": "cancel is only ever set: keep it, and add another message at the end to send it again"
     }
 ]))]
 pub struct MessageSpec {
@@ -345,4 +353,32 @@ pub struct MessageSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 5))]
     pub images: Option<Vec<ImageSource>>,
+    /// The model that works on it, for providers that take one for a message. With Cursor it stays the model of later messages.
+    /// Default: the one that the session works with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<MessageModel>,
+    /// Stop this message: one that waits is never sent, one that runs is stopped; the messages after it go on. Only ever set, never
+    /// unset. Default: false.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cancel: Option<bool>,
+}
+
+impl MessageSpec {
+    /// Whether it is to be stopped, or never sent.
+    pub fn is_cancelled(&self) -> bool {
+        self.cancel == Some(true)
+    }
+}
+
+/// The model that works on a message.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct MessageModel {
+    /// The provider's id of the model.
+    #[schemars(length(min = 1, max = 128), regex(pattern = r"^[^\s]+$"))]
+    pub id: String,
+    /// Parameters by name, at most 20.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(schema_with = "params_schema")]
+    pub params: BTreeMap<String, String>,
 }

@@ -266,10 +266,21 @@ pub struct MessageStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0))]
     pub duration_seconds: Option<i64>,
-    /// The agent's closing words, at most 2 KiB.
+    /// The agent's closing words: at most 2 KiB of the newest message, 256 bytes of an earlier one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 2048))]
     pub result: Option<String>,
+    /// The pull request when it ended.
+    #[serde(
+        default,
+        rename = "pullRequestURL",
+        skip_serializing_if = "Option::is_none"
+    )]
+    #[schemars(length(max = 2048))]
+    pub pull_request_url: Option<String>,
+    /// Why it was not sent, or what went wrong with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<ErrorStatus>,
 }
 
 /// The stop that was asked for.
@@ -338,10 +349,12 @@ pub enum CancelReason {
     Delete,
     /// A second session of the same launch.
     Duplicate,
+    /// spec.messages[].cancel: this message alone, and what waits behind it goes on.
+    Message,
 }
 
-words_schema!(CancelReason: User, Deadline, Delete, Duplicate);
-open_words!(CancelReason, or User: User, Deadline, Delete, Duplicate);
+words_schema!(CancelReason: User, Deadline, Delete, Duplicate, Message);
+open_words!(CancelReason, or User: User, Deadline, Delete, Duplicate, Message);
 
 /// The archiving that was asked for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

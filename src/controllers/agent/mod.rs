@@ -85,6 +85,7 @@ async fn pass(scope: &Arc<Scope>, agent: &Arc<CodeAgent>) -> Result<Duration, Pa
         kind: spec.kind(),
         capabilities: Default::default(),
         recovery: None,
+        message_recovery: None,
         health: Health::Unusable {
             reason: Reason::ProviderDisabled,
             message: disabled(spec.kind(), &context.settings.providers),
@@ -105,6 +106,7 @@ async fn pass(scope: &Arc<Scope>, agent: &Arc<CodeAgent>) -> Result<Duration, Pa
     if let Some(provider) = context.provider(spec) {
         findings.capabilities = provider.capabilities(spec);
         findings.recovery = Some(provider.recovery(spec));
+        findings.message_recovery = provider.message_recovery(spec);
         findings.endpoint = endpoint(context, provider, spec);
         let (linked, next) = examine(scope, &agent, provider, &namespace, &mut findings).await;
         again = next;

@@ -281,8 +281,10 @@ impl Reconciler<'_> {
             let Some(status) = session.status.as_ref() else {
                 continue;
             };
-            let (Stage::Open(launch) | Stage::Running(launch)) = Stage::of(Some(status)) else {
-                continue;
+            let launch = match Stage::of(Some(status)) {
+                Stage::Open(send) => send.launch(),
+                Stage::Running(launch) => launch,
+                Stage::Waiting | Stage::Over(_) => continue,
             };
             let Some(id) = &launch.target.template_id else {
                 continue;

@@ -5,15 +5,15 @@ use kube_runtime::reflector::ObjectRef;
 
 use super::super::admission::{BranchKey, Grant, IssueKey, Resource, Want, open_claim, slots_of};
 use super::super::scope::Scope;
-use crate::api::{CodeAgent, CodeSession, QueueResource};
-use crate::domain::session::{AgentView, Lock, Slot};
+use crate::api::{CodeAgent, CodeSession, Effective, QueueResource};
+use crate::domain::session::{Lock, Slot};
 
 /// What a session needs that others may hold.
 pub(super) struct Applies<'a> {
     /// Its CodeAgent.
     pub agent: Option<&'a CodeAgent>,
-    /// As it was resolved.
-    pub view: &'a AgentView,
+    /// The settings that it would be launched with, or was.
+    pub effective: Option<&'a Effective>,
     /// Whether a lost launch can be told from others only by what is new at the issue.
     pub issue_tells: bool,
     /// Whether it could be launched now.
@@ -34,9 +34,12 @@ pub(super) fn admit(scope: &Scope, object: &CodeSession, needs: &Applies<'_>) ->
             resource: slots_of(object),
             capacity: usize::try_from(limit).unwrap_or(0),
         }));
-        let issue = issue_of(object, needs.view).filter(|_| needs.issue_tells && claimed.is_none());
+        let effective = needs.effective;
+        let issue = effective.and_then(|effective| issue_of(object, effective));
+        let issue = issue.filter(|_| needs.issue_tells && claimed.is_none());
         wants.extend(issue.map(lock_of));
-        wants.extend(branch_of(object, needs.view).map(|branch| Want {
+        let branch = effective.and_then(|effective| branch_of(object, effective));
+        wants.extend(branch.map(|branch| Want {
             resource: Resource::Branch(branch),
             capacity: 1,
         }));
@@ -83,13 +86,8 @@ fn taken(object: &CodeSession, of: QueueResource, by: Option<ObjectRef<CodeSessi
 }
 
 /// The branch that a launch would work on.
-fn branch_of(object: &CodeSession, view: &AgentView) -> Option<BranchKey> {
-    match view {
-        AgentView::Present { effective, .. } => {
-            BranchKey::of(object.metadata.namespace.as_deref()?, effective)
-        }
-        AgentView::Missing => None,
-    }
+fn branch_of(object: &CodeSession, effective: &Effective) -> Option<BranchKey> {
+    BranchKey::of(object.metadata.namespace.as_deref()?, effective)
 }
 
 fn lock_of(issue: IssueKey) -> Want {
@@ -100,12 +98,9 @@ fn lock_of(issue: IssueKey) -> Want {
 }
 
 /// The issue that a launch would work on.
-fn issue_of(object: &CodeSession, view: &AgentView) -> Option<IssueKey> {
-    match view {
-        AgentView::Present { effective, .. } => Some(IssueKey {
-            endpoint: effective.provider.endpoint.clone(),
-            issue: object.spec.issue.clone()?,
-        }),
-        AgentView::Missing => None,
-    }
+fn issue_of(object: &CodeSession, effective: &Effective) -> Option<IssueKey> {
+    Some(IssueKey {
+        endpoint: effective.provider.endpoint.clone(),
+        issue: object.spec.issue.clone()?,
+    })
 }

@@ -8,21 +8,19 @@ use super::gather::{Facts, sent_prompt};
 use crate::api::CodeSession;
 use crate::domain::ids::{AccountFingerprint, SessionId};
 use crate::domain::remote::{CancelAnswer, ErrorClass, ProviderError, SessionRef};
-use crate::domain::session::{LookupPlan, Outcome, Owner};
+use crate::domain::session::{LookupPlan, Outcome, Owner, Unsent};
 use crate::providers::contract::AdoptRequest;
 use crate::runtime::cache::Kept;
 
-/// Looks at what is there before a launch.
-pub(super) async fn read_baseline(
-    scope: &Scope,
-    facts: &Facts,
-    issue: Option<&str>,
-) -> Option<Outcome> {
+/// Looks at what is there before a paid request.
+pub(super) async fn read_baseline(scope: &Scope, facts: &Facts, of: &Unsent) -> Option<Outcome> {
     let linked = facts.linked.as_ref()?;
-    Some(Outcome::BaselineRead {
-        begun: scope.context.uptime(),
-        result: linked.provider.baseline(issue).await,
-    })
+    let begun = scope.context.uptime();
+    let result = match of {
+        Unsent::Launch { issue } => linked.provider.baseline(issue.as_deref()).await,
+        Unsent::Message(session) => linked.provider.follow_ups()?.newest(session).await,
+    };
+    Some(Outcome::BaselineRead { begun, result })
 }
 
 pub(super) async fn look_up(
@@ -35,6 +33,7 @@ pub(super) async fn look_up(
     let clock = linked.clock.difference().unwrap_or_default();
     let (created_from, created_until) = clock.widened(lookup.created_from, lookup.created_until);
     let request = AdoptRequest {
+        message: lookup.message.as_ref().map(|message| message.name.clone()),
         keys: lookup.keys.clone(),
         installation: scope.context.installation.clone(),
         uid: facts.uid.clone(),
@@ -49,10 +48,15 @@ pub(super) async fn look_up(
         evidence_seen: lookup.evidence_seen,
         resume: lookup.resume.clone(),
     };
-    Some(Outcome::LookedUp {
-        begun: scope.context.uptime(),
-        answer: linked.provider.adopt(&request).await,
-    })
+    let begun = scope.context.uptime();
+    let answer = match &lookup.message {
+        None => linked.provider.adopt(&request).await,
+        Some(message) => {
+            let follow_ups = linked.provider.follow_ups()?;
+            follow_ups.find(&message.session, &request).await
+        }
+    };
+    Some(Outcome::LookedUp { begun, answer })
 }
 
 pub(super) async fn stop(scope: &Scope, facts: &Facts, session: &SessionRef) -> Option<Outcome> {

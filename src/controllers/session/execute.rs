@@ -8,7 +8,7 @@ use super::super::scope::Scope;
 use super::calls;
 use super::gather::Facts;
 use super::record::{conclude, not_stored, note_failure, remember};
-use super::send::launch;
+use super::send::{Paid, send};
 use super::step::Step;
 use super::writes::{add_finalizer, api, emit, release_finalizer, store};
 use crate::api::CodeSession;
@@ -25,7 +25,8 @@ pub(super) fn name(effect: &Effect) -> &'static str {
         Effect::VerifyCredentials => "verify credentials",
         Effect::ReadBaseline { .. } => "read baseline",
         Effect::Launch(_) => "launch",
-        Effect::Lookup(_) => "look up launch",
+        Effect::Message(_) => "send message",
+        Effect::Lookup(_) => "look up",
         Effect::Cancel(_) => "cancel",
         Effect::Examine(_) => "examine",
         Effect::PollAgain(_) => "look again",
@@ -77,7 +78,12 @@ pub(super) async fn execute(
     }
     emit(scope, &object, plan.events).await;
     let outcome = match &effect {
-        Effect::Launch(plan) => return launch(scope, object, facts, plan.clone(), opened).await,
+        Effect::Launch(plan) => {
+            return send(scope, object, facts, Paid::Launch(plan.clone()), opened).await;
+        }
+        Effect::Message(plan) => {
+            return send(scope, object, facts, Paid::Message(plan.clone()), opened).await;
+        }
         Effect::VerifyCredentials => {
             let Some(linked) = &facts.linked else {
                 return Ok(without_connection(scope));
@@ -93,9 +99,7 @@ pub(super) async fn execute(
                 .await;
             return Ok(Step::Go(object));
         }
-        Effect::ReadBaseline { issue } => {
-            calls::read_baseline(scope, &facts, issue.as_deref()).await
-        }
+        Effect::ReadBaseline { of } => calls::read_baseline(scope, &facts, of).await,
         Effect::Lookup(lookup) => calls::look_up(scope, &object, &facts, lookup).await,
         Effect::Cancel(session) => calls::stop(scope, &facts, session).await,
         Effect::Examine(session) => calls::examine(scope, &object, &facts, session).await,
@@ -130,6 +134,7 @@ impl ObjectWrite {
             Effect::VerifyCredentials
             | Effect::ReadBaseline { .. }
             | Effect::Launch(_)
+            | Effect::Message(_)
             | Effect::Lookup(_)
             | Effect::Cancel(_)
             | Effect::Examine(_)

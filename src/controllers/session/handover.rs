@@ -31,7 +31,7 @@ const SAID_AFTER: Duration = Duration::from_secs(10);
 fn lane(effect: &Effect, object: &CodeSession) -> Option<Lane> {
     match effect {
         Effect::AddFinalizer | Effect::ReleaseFinalizer | Effect::DeleteObject => None,
-        Effect::Launch(_) => Some(Lane::Launch),
+        Effect::Launch(_) | Effect::Message(_) => Some(Lane::Launch),
         Effect::Cancel(_) => Some(Lane::Stop),
         Effect::VerifyCredentials
         | Effect::ReadBaseline { .. }

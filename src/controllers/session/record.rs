@@ -14,7 +14,7 @@ use super::writes::{emit, store};
 use crate::api::{CodeSession, Reason};
 use crate::domain::remote::{ErrorClass, ProviderError, Subject};
 use crate::domain::requeue::Again;
-use crate::domain::send::answer::LaunchOutcome;
+use crate::domain::send::answer::{LaunchOutcome, MessageOutcome};
 use crate::domain::send::scope::LaunchScope;
 use crate::domain::session::{Effect, Outcome, Recorded, session_ref};
 use crate::runtime::write::WriteError;
@@ -70,10 +70,13 @@ pub(super) fn remember(scope: &Scope, facts: &Facts, effect: &Effect, recorded: 
         .iter()
         .any(|event| event.reason == Reason::Adopted);
     if let (true, Some(provider)) = (adopted, &facts.provider) {
-        scope
-            .context
-            .metrics
-            .launch(provider.kind, LaunchResult::Adopted);
+        let metrics = &scope.context.metrics;
+        match effect {
+            Effect::Lookup(plan) if plan.message.is_some() => {
+                metrics.message(provider.kind, LaunchResult::Adopted);
+            }
+            _ => metrics.launch(provider.kind, LaunchResult::Adopted),
+        }
     }
     scope.context.memory.change(&facts.uid, |remembered| {
         if let Some(lookups) = &recorded.lookups {
@@ -109,8 +112,10 @@ pub(super) fn note_failure(
     let status = object.status.as_ref();
     let effective = status.and_then(|status| status.effective.as_ref());
     let error: Option<&ProviderError> = match outcome {
-        Outcome::Launched(LaunchOutcome::Accepted(_)) => None,
-        Outcome::Launched(LaunchOutcome::Rejected(error) | LaunchOutcome::Unknown(error)) => {
+        Outcome::Launched(LaunchOutcome::Accepted(_))
+        | Outcome::Messaged(MessageOutcome::Accepted(_)) => None,
+        Outcome::Launched(LaunchOutcome::Rejected(error) | LaunchOutcome::Unknown(error))
+        | Outcome::Messaged(MessageOutcome::Rejected(error) | MessageOutcome::Unknown(error)) => {
             Some(error)
         }
         Outcome::BaselineRead { result, .. } => result.as_ref().err(),

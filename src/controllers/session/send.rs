@@ -18,27 +18,37 @@ use super::record::note_failure;
 use super::step::Step;
 use super::writes::{api, emit, emit_to_agent, store};
 use crate::api::{AUTO_MODEL, CodeSession, ProviderKind, Reason};
-use crate::domain::remote::{CancelVisibility, ErrorClass, Launched, SessionRef};
+use crate::domain::remote::{CancelVisibility, ErrorClass, ProviderError, SessionRef};
 use crate::domain::requeue::Again;
 use crate::domain::send::Clock;
-use crate::domain::send::answer::LaunchOutcome;
+use crate::domain::send::answer::{LaunchOutcome, MessageOutcome, SendOutcome};
 use crate::domain::send::recording::{Do, Loss, Recording, Saw, Sent, Shown, StoredSend};
-use crate::domain::session::{Effect, Event, LaunchPlan, Outcome, deletion_policy_of, record};
+use crate::domain::session::{
+    Effect, Event, LaunchPlan, MessagePlan, Outcome, deletion_policy_of, record,
+};
 use crate::domain::snapshot::Snapshot;
-use crate::providers::contract::{LaunchRequest, Provider, SendWindow};
+use crate::providers::contract::{LaunchRequest, MessageRequest, Provider, SendWindow};
 use crate::runtime::write::WriteError;
 
 /// Longest time that a pass waits for the outcome of its request to be stored. The recording itself goes on for as long as it
 /// takes, while passes look after deletion and its bound.
 const RECORDING_PATIENCE: Duration = Duration::from_secs(5);
 
-/// Sends a claimed launch and records what came of it, in a task of its own: once begun it is finished, whatever becomes
+/// A claimed request.
+pub(super) enum Paid {
+    /// A launch.
+    Launch(Box<LaunchPlan>),
+    /// A follow-up message.
+    Message(Box<MessagePlan>),
+}
+
+/// Sends a claimed request and records what came of it, in a task of its own: once begun it is finished, whatever becomes
 /// of the pass or the lead (rule 14).
-pub(super) async fn launch(
+pub(super) async fn send(
     scope: &Arc<Scope>,
     object: Arc<CodeSession>,
     facts: Facts,
-    plan: Box<LaunchPlan>,
+    paid: Paid,
     opened: Instant,
 ) -> Result<Step, PassError> {
     let Some(linked) = facts.linked.clone() else {
@@ -51,16 +61,31 @@ pub(super) async fn launch(
     let span = tracing::Span::current();
     let work = async move {
         let scope = task_scope;
-        let outcome = send(&scope, &object, &facts, &linked, &plan, opened).await;
+        let sending = Sending {
+            scope: &scope,
+            object: &object,
+            facts: &facts,
+            linked: &linked,
+            opened,
+        };
+        let (effect, outcome) = match paid {
+            Paid::Launch(plan) => {
+                let outcome = sending.launch(&plan).await;
+                (Effect::Launch(plan), Outcome::Launched(outcome))
+            }
+            Paid::Message(plan) => {
+                let outcome = sending.message(&plan).await;
+                (Effect::Message(plan), Outcome::Messaged(outcome))
+            }
+        };
         // Nobody waits any more if the pass was dropped.
         answered.send(()).ok();
-        let effect = Effect::Launch(plan);
         let recorder = Recorder {
             scope: &scope,
             claimed: object,
             facts: &facts,
             effect: &effect,
-            outcome: &Outcome::Launched(outcome),
+            outcome: &outcome,
             provider: linked.provider.as_ref(),
         };
         let step = recorder.record().await;
@@ -110,37 +135,88 @@ impl Drop for InFlight {
     }
 }
 
-/// Sends the request, and tells everybody whom a failure concerns.
-async fn send(
-    scope: &Scope,
-    object: &CodeSession,
-    facts: &Facts,
-    linked: &Linked,
-    plan: &LaunchPlan,
+/// What a request is sent with.
+struct Sending<'a> {
+    scope: &'a Scope,
+    object: &'a CodeSession,
+    facts: &'a Facts,
+    linked: &'a Linked,
     opened: Instant,
-) -> LaunchOutcome {
-    let request = launch_request(object, plan, opened, send_window(scope, opened));
-    let outcome = linked.provider.launch(&request).await;
-    count(
-        scope,
-        facts.provider.as_ref().map(|provider| provider.kind),
-        &outcome,
-    );
-    let told = Outcome::Launched(outcome.clone());
-    note_failure(scope, &linked.key, &told, object);
-    let template_gone = matches!(
-        &outcome,
-        LaunchOutcome::Rejected(error)
-            if plan.template_id.is_some() && error.class == ErrorClass::NotFound
-    );
-    if template_gone {
-        let namespace = object.namespace().unwrap_or_default();
-        scope.doubt_template(&namespace, &object.spec.agent_ref.name);
-    }
-    outcome
 }
 
-/// How long after `opened` a launch may go out: not after others may have taken the lead.
+impl Sending<'_> {
+    /// Sends a launch, and tells everybody whom a failure concerns.
+    async fn launch(&self, plan: &LaunchPlan) -> LaunchOutcome {
+        let window = self.window(plan.not_after);
+        let request = launch_request(self.object, plan, window);
+        let outcome = self.linked.provider.launch(&request).await;
+        if let Some(kind) = self.kind() {
+            let metrics = &self.scope.context.metrics;
+            metrics.launch(kind, result_of(&outcome));
+        }
+        self.emit(&Outcome::Launched(outcome.clone()));
+        let template_gone = matches!(
+            &outcome,
+            LaunchOutcome::Rejected(error)
+                if plan.template_id.is_some() && error.class == ErrorClass::NotFound
+        );
+        if template_gone {
+            let namespace = self.object.namespace().unwrap_or_default();
+            self.scope
+                .doubt_template(&namespace, &self.object.spec.agent_ref.name);
+        }
+        outcome
+    }
+
+    /// Sends a follow-up message, and tells everybody whom a failure concerns.
+    async fn message(&self, plan: &MessagePlan) -> MessageOutcome {
+        let Some(follow_ups) = self.linked.provider.follow_ups() else {
+            return MessageOutcome::Rejected(ProviderError::unsent(
+                ErrorClass::InvalidRequest,
+                "the provider takes no further messages",
+            ));
+        };
+        let request = MessageRequest {
+            session: plan.session.clone(),
+            prompt: plan.prompt.clone(),
+            model: plan.model.clone(),
+            window: self.window(plan.not_after),
+        };
+        let outcome = follow_ups.send(&request).await;
+        if let Some(kind) = self.kind() {
+            let metrics = &self.scope.context.metrics;
+            metrics.message(kind, result_of(&outcome));
+        }
+        self.emit(&Outcome::Messaged(outcome.clone()));
+        outcome
+    }
+
+    fn window(&self, not_after: Timestamp) -> SendWindow {
+        SendWindow {
+            not_after,
+            opened: self.opened,
+            length: send_window(self.scope, self.opened),
+        }
+    }
+
+    fn kind(&self) -> Option<ProviderKind> {
+        self.facts.provider.as_ref().map(|provider| provider.kind)
+    }
+
+    fn emit(&self, outcome: &Outcome) {
+        note_failure(self.scope, &self.linked.key, outcome, self.object);
+    }
+}
+
+fn result_of<T>(outcome: &SendOutcome<T>) -> LaunchResult {
+    match outcome {
+        SendOutcome::Accepted(_) => LaunchResult::Accepted,
+        SendOutcome::Rejected(_) => LaunchResult::Rejected,
+        SendOutcome::Unknown(_) => LaunchResult::Unknown,
+    }
+}
+
+/// How long after `opened` a request may go out: not after others may have taken the lead.
 fn send_window(scope: &Scope, opened: Instant) -> Duration {
     let window = scope.context.timing().send_window;
     match scope.context.lead.left() {
@@ -149,12 +225,7 @@ fn send_window(scope: &Scope, opened: Instant) -> Duration {
     }
 }
 
-fn launch_request(
-    object: &CodeSession,
-    plan: &LaunchPlan,
-    opened: Instant,
-    length: Duration,
-) -> LaunchRequest {
+fn launch_request(object: &CodeSession, plan: &LaunchPlan, window: SendWindow) -> LaunchRequest {
     let effective = &plan.effective;
     let model = &effective.model;
     let model = (model.id != AUTO_MODEL || !model.params.is_empty()).then(|| model.clone());
@@ -173,23 +244,16 @@ fn launch_request(
         on_behalf_of: plan.on_behalf_of.clone(),
         issue: plan.issue.clone(),
         template_id: plan.template_id.clone(),
-        window: SendWindow {
-            not_after: plan.not_after,
-            opened,
-            length,
-        },
+        window,
     }
 }
 
-fn count(scope: &Scope, kind: Option<ProviderKind>, outcome: &LaunchOutcome) {
-    let result = match outcome {
-        LaunchOutcome::Accepted(_) => LaunchResult::Accepted,
-        LaunchOutcome::Rejected(_) => LaunchResult::Rejected,
-        LaunchOutcome::Unknown(_) => LaunchResult::Unknown,
-    };
-    if let Some(kind) = kind {
-        scope.context.metrics.launch(kind, result);
-    }
+/// What the provider accepted.
+struct Accepted {
+    /// What tells it from every other: of a launch the session's id, of a message its run's where there are runs.
+    id: String,
+    session: SessionRef,
+    url: Option<String>,
 }
 
 /// Stores the outcome of a request until it is stored (rule 9). What comes next is decided by [`Recording`].
@@ -217,16 +281,16 @@ fn shown(before: Option<&Snapshot>, look: Option<&Snapshot>) -> Option<Shown> {
 
 impl Recorder<'_> {
     async fn record(&self) -> Result<Step, PassError> {
-        let Effect::Launch(plan) = self.effect else {
-            return Ok(Step::Stale);
+        let (claim, message) = match self.effect {
+            Effect::Launch(plan) => (&plan.claim_id, None),
+            Effect::Message(plan) => (&plan.claim_id, Some(plan.name.as_str())),
+            _ => return Ok(Step::Stale),
         };
-        let session = self.accepted().map(|launched| SessionRef {
-            session_id: launched.session_id.clone(),
-            run_id: launched.run_id.clone(),
-        });
+        let accepted = self.accepted();
+        let session = accepted.as_ref().map(|accepted| accepted.session.clone());
         let sent = Sent {
-            claim: &plan.claim_id,
-            accepted: self.accepted().map(|launched| launched.session_id.as_str()),
+            claim,
+            accepted: accepted.as_ref().map(|accepted| accepted.id.as_str()),
             policy: deletion_policy_of(&self.claimed.spec, self.claimed.status.as_ref()),
             cancel_visibility: self
                 .facts
@@ -258,13 +322,16 @@ impl Recorder<'_> {
                         object = fresh.map(Arc::new);
                         step = object.clone().map_or(Step::Gone, Step::Go);
                         let status = object.as_ref().map(|fresh| fresh.status.as_ref());
-                        Saw::Fresh(status.map(StoredSend::launch))
+                        Saw::Fresh(status.map(|status| match message {
+                            Some(name) => StoredSend::message(status, name),
+                            None => StoredSend::launch(status),
+                        }))
                     }
                     Err(error) => {
                         tracing::warn!(
-                            session = sent.accepted,
+                            accepted = sent.accepted,
                             error = %Chain(&error),
-                            "the outcome of a launch is not stored yet: the object cannot be read"
+                            "the outcome of a paid request is not stored yet: the object cannot be read"
                         );
                         Saw::Unreadable
                     }
@@ -288,18 +355,41 @@ impl Recorder<'_> {
             next = recording.next(sent, saw, self.clock());
         }
         if recording.stop_taken() {
-            tracing::warn!(
-                session = sent.accepted,
-                "a session was launched while its object was deleted; it was stopped"
-            );
+            let accepted = sent.accepted;
+            match message {
+                None => tracing::warn!(
+                    accepted,
+                    "a session was launched while its object was deleted; it was stopped"
+                ),
+                Some(message) => tracing::warn!(
+                    accepted,
+                    message,
+                    "a message was sent while its object was deleted; it was stopped"
+                ),
+            }
         }
         Ok(step)
     }
 
     /// What the provider accepted, if it did.
-    fn accepted(&self) -> Option<&Launched> {
+    fn accepted(&self) -> Option<Accepted> {
         match self.outcome {
-            Outcome::Launched(LaunchOutcome::Accepted(launched)) => Some(launched),
+            Outcome::Launched(LaunchOutcome::Accepted(launched)) => Some(Accepted {
+                id: launched.session_id.as_str().to_owned(),
+                session: SessionRef {
+                    session_id: launched.session_id.clone(),
+                    run_id: launched.run_id.clone(),
+                },
+                url: launched.url.clone(),
+            }),
+            Outcome::Messaged(MessageOutcome::Accepted(messaged)) => Some(Accepted {
+                id: messaged.id().to_owned(),
+                session: SessionRef {
+                    session_id: messaged.session_id.clone(),
+                    run_id: messaged.run_id.clone(),
+                },
+                url: None,
+            }),
             _ => None,
         }
     }
@@ -331,9 +421,9 @@ impl Recorder<'_> {
                     return Err(Saw::Failed);
                 }
             }
-            if let Some(launched) = self.accepted() {
+            if let Some(accepted) = self.accepted() {
                 let owners = &scope.context.owners;
-                owners.own(&launched.session_id, &self.facts.uid);
+                owners.own(&accepted.session.session_id, &self.facts.uid);
             }
         }
         emit(scope, &newest, recorded.events).await;
@@ -346,9 +436,9 @@ impl Recorder<'_> {
     /// The log is where the id of an accepted session stands if it never gets into the status.
     fn not_stored(&self, why: &str) {
         tracing::warn!(
-            session = self.accepted().map(|launched| launched.session_id.as_str()),
+            accepted = self.accepted().map(|accepted| accepted.id),
             why,
-            "the outcome of a launch is not stored yet"
+            "the outcome of a paid request is not stored yet"
         );
     }
 
@@ -362,11 +452,14 @@ impl Recorder<'_> {
 
     /// Tells people of an accepted session that is not recorded.
     async fn report(&self, loss: Loss, object: Option<&CodeSession>) {
-        let Some(launched) = self.accepted() else {
+        let Some(accepted) = self.accepted() else {
             return;
         };
-        let id = &launched.session_id;
-        let page = launched
+        let (what, sent) = match self.effect {
+            Effect::Message(plan) => (format!("message {} as {}", plan.name, accepted.id), "sent"),
+            _ => (format!("session {}", accepted.id), "launched"),
+        };
+        let page = accepted
             .url
             .as_deref()
             .map(|url| format!(" ({url})"))
@@ -376,19 +469,19 @@ impl Recorder<'_> {
             Loss::Extra => Event::warning(
                 Reason::DuplicateLaunch,
                 format!(
-                    "session {id}{page} was launched as well: look at it at the provider, it may cost money"
+                    "{what}{page} was {sent} as well: look at it at the provider, it may cost money"
                 ),
             ),
             Loss::LeftRunning => Event::warning(
                 Reason::Orphaned,
                 format!(
-                    "session {id}{page} was launched while its CodeSession {name} was deleted, and is left running as deletionPolicy: Orphan asks"
+                    "{what}{page} was {sent} while its CodeSession {name} was deleted, and is left running as deletionPolicy: Orphan asks"
                 ),
             ),
             Loss::NotStopped => Event::warning(
                 Reason::Orphaned,
                 format!(
-                    "session {id}{page} was launched while its CodeSession {name} was deleted, and could not be stopped for certain: stop it at the provider, it may cost money"
+                    "{what}{page} was {sent} while its CodeSession {name} was deleted, and could not be stopped for certain: stop it at the provider, it may cost money"
                 ),
             ),
         };

@@ -14,6 +14,7 @@ use crate::domain::ids::AccountFingerprint;
 use crate::domain::remote::ErrorClass;
 use crate::domain::requeue::Again;
 use crate::domain::session::{Stage, session_ref};
+use crate::domain::status::newest_message;
 
 /// A session that got a slot or a lock and was not launched after all gives it back, and who waits may get it.
 pub(super) fn release_unused(scope: &Scope, object: &Arc<CodeSession>) {
@@ -77,6 +78,12 @@ pub(super) fn settle(scope: &Arc<Scope>, object: &Arc<CodeSession>, again: Again
         // The CodeAgent says what is wrong with the key.
         scope.recheck_agents(object.namespace().as_deref());
     }
+    // The end that shows may be that of the message before: it is polled again.
+    let shows_an_end = remembered.poll.as_ref().is_some_and(|poll| {
+        poll.result
+            .as_ref()
+            .is_ok_and(|snapshot| snapshot.phase.is_terminal())
+    });
     let (Some(attached), Some(session)) = (remembered.attached, session_ref(Some(status))) else {
         return;
     };
@@ -91,18 +98,26 @@ pub(super) fn settle(scope: &Arc<Scope>, object: &Arc<CodeSession>, again: Again
                 .map(|record| AccountFingerprint::new(record.target.account.clone()))
         });
     let Some(account) = account else { return };
-    let age = status
-        .started_at
+    let newest = newest_message(status).and_then(|index| status.messages.get(index));
+    let started = newest
+        .and_then(|message| message.started_at)
+        .or(status.started_at);
+    let age = started
         .and_then(|started| Duration::try_from(jiff::Timestamp::now().duration_since(started)).ok())
         .unwrap_or_default();
+    let followed = uid.clone();
     context.poller.follow(Followed {
         uid,
         session,
         object: ObjectRef::from_obj(object),
         queue: scope.session_queue.clone(),
         age,
+        started,
         account,
         attached,
         urgent: status.cancel.is_some(),
     });
+    if shows_an_end {
+        context.poller.nudge(&followed);
+    }
 }

@@ -12,7 +12,8 @@ use super::super::scope::Scope;
 use crate::api::{
     CodeSession, CodeSessionStatus, FINALIZER, ORIGIN_ANNOTATION, ProviderKind, Reason,
 };
-use crate::domain::session::{Event, Guard, Level, StatusWrite};
+use crate::domain::ids::ClaimId;
+use crate::domain::session::{Event, Guard, Level, StatusWrite, newest_send};
 use crate::runtime::write::{Write, WriteError};
 
 /// Stores a status under its guard.
@@ -24,8 +25,14 @@ pub(super) async fn store(
     let guarded = match &write.guard {
         Guard::Unchanged => Write::if_unchanged(object.as_ref()),
         // The version is tested as well: what else has changed since must not be lost.
-        Guard::Claim(claim) => Write::if_unchanged(object.as_ref())
-            .and_if(&["status", "launch", "claimId"], json!(claim.as_str())),
+        Guard::Claim(claim) => {
+            let index = message_of(object, claim).map(|index| index.to_string());
+            let path: &[&str] = match &index {
+                Some(index) => &["status", "messages", index, "send", "claimId"],
+                None => &["status", "launch", "claimId"],
+            };
+            Write::if_unchanged(object.as_ref()).and_if(path, json!(claim.as_str()))
+        }
     };
     let status = serde_json::to_value(&*write.status).unwrap_or(Value::Null);
     let newer = guarded
@@ -38,8 +45,20 @@ pub(super) async fn store(
     Ok(newer)
 }
 
+/// The index of the message that was claimed so; `None` where the claim is the launch's.
+fn message_of(object: &CodeSession, claim: &ClaimId) -> Option<usize> {
+    let messages = &object.status.as_ref()?.messages;
+    messages.iter().position(|message| {
+        let record = message.send.as_ref();
+        record.is_some_and(|record| record.claim_id == claim.as_str())
+    })
+}
+
 fn count_end(scope: &Scope, before: &CodeSession, after: &CodeSessionStatus) {
-    if after.phase.is_terminal() && !before.phase().is_terminal() {
+    // A message that turns out not to have been sent leaves the session as it was before its claim.
+    let claim_came_to_nothing = newest_send(Some(after))
+        .is_some_and(|record| after.messages.len() > 1 && !record.state.may_be_there());
+    if after.phase.is_terminal() && !before.phase().is_terminal() && !claim_came_to_nothing {
         let kind = after.provider.as_ref().and_then(|provider| {
             ProviderKind::ALL
                 .into_iter()
@@ -70,7 +89,9 @@ pub(super) async fn emit_to_agent(scope: &Scope, session: &CodeSession, event: E
 fn count_and_log(scope: &Scope, event: &Event) {
     match event.reason {
         Reason::Orphaned => scope.context.metrics.loose(Loose::Orphaned),
-        Reason::LaunchOutcomeUnknown => scope.context.metrics.loose(Loose::OutcomeUnknown),
+        Reason::LaunchOutcomeUnknown | Reason::MessageOutcomeUnknown => {
+            scope.context.metrics.loose(Loose::OutcomeUnknown)
+        }
         Reason::DuplicateLaunch => scope.context.metrics.loose(Loose::Duplicate),
         _ => {}
     }

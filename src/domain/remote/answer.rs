@@ -33,6 +33,27 @@ pub struct Launched {
     pub id_honoured: Option<bool>,
 }
 
+/// What the answer to an accepted message says.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Messaged {
+    /// The session that works on it: mostly the one that it was sent to.
+    pub session_id: SessionId,
+    /// Its run, where the provider has runs.
+    pub run_id: Option<RunId>,
+    /// Where it stands.
+    pub phase: RemotePhase,
+}
+
+impl Messaged {
+    /// What tells it from every other message: the run, or else the session that works on it.
+    pub fn id(&self) -> &str {
+        match &self.run_id {
+            Some(run) => run.as_str(),
+            None => self.session_id.as_str(),
+        }
+    }
+}
+
 /// What a lookup found.
 #[derive(Clone, Debug, PartialEq)]
 pub enum AdoptAnswer {
@@ -51,6 +72,11 @@ pub enum AdoptAnswer {
     /// The id of the newest attempt is taken by a session that is not ours.
     Foreign {
         /// What speaks against it being ours.
+        why: String,
+    },
+    /// There is more than one request can have started, and which of it is ours cannot be told.
+    Ambiguous {
+        /// What there is, for people.
         why: String,
     },
     /// This provider offers no way to look.

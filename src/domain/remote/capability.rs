@@ -38,6 +38,8 @@ pub enum Capability {
     RecoverLaunch,
     /// Further messages can be sent to a session.
     FollowUp,
+    /// A further message can name another model.
+    MessageModel,
     /// A running message can be stopped.
     Cancel,
     /// A finished session can be put away at the provider.
@@ -66,7 +68,7 @@ pub enum Capability {
 
 impl Capability {
     /// Every capability, in the order of the documentation.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 27] = [
         Self::Prompt,
         Self::Issue,
         Self::Images,
@@ -81,6 +83,7 @@ impl Capability {
         Self::OnBehalfOf,
         Self::RecoverLaunch,
         Self::FollowUp,
+        Self::MessageModel,
         Self::Cancel,
         Self::Archive,
         Self::Events,
@@ -112,6 +115,7 @@ impl Capability {
             Self::OnBehalfOf => "OnBehalfOf",
             Self::RecoverLaunch => "RecoverLaunch",
             Self::FollowUp => "FollowUp",
+            Self::MessageModel => "MessageModel",
             Self::Cancel => "Cancel",
             Self::Archive => "Archive",
             Self::Events => "Events",
@@ -144,6 +148,7 @@ impl Capability {
             Self::OnBehalfOf => "name the person behind a session",
             Self::RecoverLaunch => "find a lost launch again for certain",
             Self::FollowUp => "take further messages",
+            Self::MessageModel => "choose a model for a further message",
             Self::Cancel => "stop a session",
             Self::Archive => "archive a session",
             Self::Events => "tell what the agent does",
@@ -160,7 +165,7 @@ impl Capability {
     }
 }
 
-/// How a launch whose answer was lost is found again (launch protocol, table of providers).
+/// How a launch whose answer was lost is found again (docs/protocol.md).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Recovery {
     /// The session has the id that we chose: look it up.
@@ -169,6 +174,25 @@ pub enum Recovery {
     Marker,
     /// It cannot be found for certain.
     None,
+}
+
+impl Recovery {
+    /// Whether a complete look proves that nothing was launched.
+    pub fn proves_absence(self) -> bool {
+        match self {
+            Self::ClientId | Self::Marker => true,
+            Self::None => false,
+        }
+    }
+}
+
+/// How a follow-up message whose answer was lost is found again (docs/protocol.md).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum MessageRecovery {
+    /// It ends with our marker: read the session's conversation.
+    Marker,
+    /// The provider numbers what runs: of what is newer than the newest of before, one is ours.
+    Baseline,
 }
 
 /// How a stop that was taken shows at the session.

@@ -90,6 +90,10 @@ pub enum Subject {
     Issue,
     /// The provider's agent that the CodeAgent names: there is none, or it is something else.
     CodingAgent,
+    /// The session works on something else, and takes no message until that has ended.
+    Busy,
+    /// The session is archived, and takes no message any more.
+    Archived,
 }
 
 /// How much of the request left this process.

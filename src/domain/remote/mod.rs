@@ -5,9 +5,10 @@ mod capability;
 mod error;
 
 pub use self::answer::{
-    Account, AdoptAnswer, CancelAnswer, Found, Launched, PageToken, ScanState, SessionRef,
+    Account, AdoptAnswer, CancelAnswer, Found, Launched, Messaged, PageToken, ScanState, SessionRef,
 };
 pub use self::capability::{
-    CancelVisibility, Capability, ProviderCapabilities, Recovery, unsupported_message,
+    CancelVisibility, Capability, MessageRecovery, ProviderCapabilities, Recovery,
+    unsupported_message,
 };
 pub use self::error::{ErrorClass, ProviderError, Sent, Subject};

@@ -1,6 +1,6 @@
 //! How a paid request went: rule 1 of the protocol, in one place for all providers and all kinds of requests.
 
-use crate::domain::remote::{ErrorClass, Launched, ProviderError, Sent};
+use crate::domain::remote::{ErrorClass, Launched, Messaged, ProviderError, Sent};
 
 /// How a paid request went. `T` is what its answer says: of a launch [`Launched`].
 #[derive(Clone, Debug, PartialEq)]
@@ -15,6 +15,9 @@ pub enum SendOutcome<T> {
 
 /// How a launch went.
 pub type LaunchOutcome = SendOutcome<Launched>;
+
+/// How a follow-up message went.
+pub type MessageOutcome = SendOutcome<Messaged>;
 
 /// The statuses with which a provider refuses a request before it starts anything.
 pub const REFUSING_STATUSES: [u16; 11] = [400, 401, 402, 403, 404, 405, 413, 415, 422, 429, 501];

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::Clock;
 use super::seen::BaselineRead;
 use crate::domain::ids::AccountFingerprint;
-use crate::domain::remote::{ProviderError, Recovery};
+use crate::domain::remote::ProviderError;
 
 /// Where the reading of the baseline stands.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -19,21 +19,20 @@ pub enum Baseline<'a> {
     Failed(&'a ProviderError, Duration),
 }
 
-/// Where the reading of the baseline by `account` stands.
+/// Where the reading of the baseline by `account` stands; `compares` tells whether a lost send is found by comparing at all.
 ///
 /// `turn_since` is when, by uptime, this session's turn at what it works on began: what was read before may be another's.
 /// `None` while it is another session's turn.
 pub fn baseline<'a>(
-    recovery: Recovery,
+    compares: bool,
     read: Option<&'a BaselineRead>,
     account: &AccountFingerprint,
     turn_since: Option<Duration>,
     faults: i32,
     clock: Clock<'_>,
 ) -> Baseline<'a> {
-    match recovery {
-        Recovery::ClientId | Recovery::Marker => return Baseline::Done(None),
-        Recovery::None => {}
+    if !compares {
+        return Baseline::Done(None);
     }
     let Some(read) = read.filter(|read| read.account == *account) else {
         return Baseline::Due;

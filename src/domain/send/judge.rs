@@ -9,7 +9,6 @@ use super::Clock;
 use super::seen::Lookups;
 use crate::api::SendRecord;
 use crate::domain::ids::{AccountFingerprint, LaunchKey};
-use crate::domain::remote::Recovery;
 
 /// Requests with one key after which no further one is sent.
 pub const MOST_POSTS: i32 = 5;
@@ -23,8 +22,8 @@ pub const CLOCK_SKEW: SignedDuration = SignedDuration::from_mins(10);
 pub struct OpenClaim<'a> {
     /// The stored record, in the state `Claimed` or `Unknown`.
     pub record: &'a SendRecord,
-    /// How a lost request is found.
-    pub recovery: Recovery,
+    /// Whether a complete look proves that it did not arrive.
+    pub provable: bool,
     /// When, by uptime, this process first saw the claim.
     pub first_seen: Option<Duration>,
     /// What looks for it have shown.
@@ -70,12 +69,11 @@ impl OpenClaim<'_> {
         }
         // What another account does not see proves nothing (rule 4).
         if self.same_account() {
-            match self.recovery {
-                Recovery::ClientId | Recovery::Marker if self.proven_absent() => {
-                    return Next::Absent;
-                }
-                Recovery::None if self.looked_in_vain() => return Next::Unknowable,
-                Recovery::ClientId | Recovery::Marker | Recovery::None => {}
+            if self.provable && self.proven_absent() {
+                return Next::Absent;
+            }
+            if !self.provable && self.looked_in_vain() {
+                return Next::Unknowable;
             }
         }
         match self.until_next_look() {

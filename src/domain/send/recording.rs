@@ -60,6 +60,25 @@ impl<'a> StoredSend<'a> {
     }
 }
 
+impl<'a> StoredSend<'a> {
+    /// What is stored of the message of this name.
+    pub fn message(status: Option<&'a CodeSessionStatus>, name: &str) -> Self {
+        let entry = status.and_then(|status| status.messages.iter().find(|it| it.name == name));
+        let record = entry.and_then(|entry| entry.send.as_ref());
+        let session = status
+            .and_then(|status| status.provider.as_ref())
+            .and_then(|provider| provider.session_id.as_deref());
+        let arrived = record.is_some_and(|record| record.state.arrived());
+        Self {
+            record,
+            id: entry
+                .and_then(|entry| entry.run_id.as_deref())
+                .or(session)
+                .filter(|_| arrived),
+        }
+    }
+}
+
 /// What came of the last step.
 #[derive(Clone, Debug)]
 pub enum Saw<'a> {

@@ -73,13 +73,13 @@ pub fn reason(refusal: &RefusalRecord) -> Reason {
 pub fn next_look(refusal: &RefusalRecord, clock: Clock<'_>) -> Duration {
     let remaining = clock.until(refusal.retry_at);
     match reason(refusal) {
-        Reason::RateLimited | Reason::ProviderUnavailable => remaining,
+        Reason::RateLimited | Reason::ProviderUnavailable | Reason::SessionBusy => remaining,
         _ => remaining.min(clock.timing.recheck),
     }
 }
 
 /// What a refusal comes to. Who set what it is about decides: only what the session itself set can end it.
-pub(super) fn verdict(own: &Own<'_>, error: &ProviderError) -> (Reason, MendedBy) {
+pub fn verdict(own: &Own<'_>, error: &ProviderError) -> (Reason, MendedBy) {
     match (error.class, error.subject) {
         (ErrorClass::RateLimited, _) => (Reason::RateLimited, MendedBy::Time),
         (ErrorClass::Unavailable | ErrorClass::Intermediary | ErrorClass::Timeout, _) => {
@@ -96,11 +96,14 @@ pub(super) fn verdict(own: &Own<'_>, error: &ProviderError) -> (Reason, MendedBy
         }
         (_, Some(Subject::Reference)) => (Reason::SettingsRefused, MendedBy::Others),
         (_, Some(Subject::Issue)) => (Reason::InvalidRequest, MendedBy::Nobody),
+        (_, Some(Subject::Busy)) => (Reason::SessionBusy, MendedBy::Time),
+        (_, Some(Subject::Archived)) => (Reason::SessionArchived, MendedBy::Nobody),
         (_, Some(Subject::CodingAgent)) => (Reason::CodingAgentNotFound, MendedBy::Others),
         (ErrorClass::QuotaExhausted, _) => (Reason::QuotaExhausted, MendedBy::Others),
         (ErrorClass::Unauthorized | ErrorClass::Forbidden, _) => {
             (Reason::CredentialsInvalid, MendedBy::Others)
         }
+        (ErrorClass::NotFound, _) if own.message => (Reason::SessionLost, MendedBy::Unclear),
         // The endpoint does not know how to launch sessions: a matter of the CodeAgent.
         (ErrorClass::NotFound, _) => (Reason::ProviderProtocolError, MendedBy::Others),
         (
@@ -122,6 +125,8 @@ pub(super) fn verdict(own: &Own<'_>, error: &ProviderError) -> (Reason, MendedBy
 /// Which of the settings are the session's own, and the values of the others.
 #[derive(Clone, Debug)]
 pub struct Own<'a> {
+    /// Whether a message was refused, and not a launch.
+    message: bool,
     reference: bool,
     branch_name: bool,
     model: bool,
@@ -129,8 +134,19 @@ pub struct Own<'a> {
 }
 
 impl<'a> Own<'a> {
+    /// Of a follow-up message, which may name a model.
+    pub fn of_message(model: bool) -> Self {
+        Self {
+            message: true,
+            reference: false,
+            branch_name: false,
+            model,
+            of_agent: Vec::new(),
+        }
+    }
+
     /// Of a session, and of what agent and session came to.
-    pub fn of(spec: &CodeSessionSpec, effective: Option<&'a Effective>) -> Self {
+    pub fn of_launch(spec: &CodeSessionSpec, effective: Option<&'a Effective>) -> Self {
         let repository = spec.repository.as_ref();
         let url = repository.is_some_and(|own| own.url.is_some());
         let reference = url || repository.is_some_and(|own| own.reference.is_some());
@@ -155,6 +171,7 @@ impl<'a> Own<'a> {
             ]
         });
         Self {
+            message: false,
             reference,
             branch_name,
             model,

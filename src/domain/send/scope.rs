@@ -56,7 +56,7 @@ impl LaunchScope {
     ) -> Option<Self> {
         let repository = || effective.repository.clone();
         match (
-            verdict(&Own::of(spec, Some(effective)), error),
+            verdict(&Own::of_launch(spec, Some(effective)), error),
             error.subject,
         ) {
             ((Reason::QuotaExhausted, MendedBy::Others), _) => Some(Self::Account),

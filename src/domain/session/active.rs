@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::super::blocker::NotReady;
 use super::super::remote::ErrorClass;
 use super::finish::{ended, silently_stopped};
+use super::message;
 use super::observed::{Observed, Origin, Poll, Readiness};
 use super::plan::{Effect, Plan};
 use super::progress::{progress, store_if_seen};
@@ -16,6 +17,17 @@ use super::view::{
 use crate::api::{DeletionPolicy, Reason, SendRecord};
 
 pub(super) fn decide(o: &Observed<'_>, record: &SendRecord) -> Plan {
+    if message::is_outdated(o) {
+        let unseen = Observed {
+            poll: None,
+            ..o.clone()
+        };
+        return act(&unseen, record).no_later_than(Some(o.timing.consistency_window));
+    }
+    act(o, record)
+}
+
+fn act(o: &Observed<'_>, record: &SendRecord) -> Plan {
     let Some(session) = session_ref(o.session.status) else {
         // A confirmed launch always has an id; a status that was tampered with is left alone but for the object's deletion.
         return match o.session.deleting {

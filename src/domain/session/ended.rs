@@ -9,17 +9,22 @@ use super::super::blocker::NotReady;
 use super::super::ids::{AccountFingerprint, SessionId};
 use super::super::remote::{Capability, ProviderError, SessionRef};
 use super::super::snapshot::{RemotePhase, Snapshot};
+use super::super::status::{Draft, FIRST_MESSAGE, newest_message};
 use super::super::timing::Timing;
 use super::archive;
+use super::conclusion;
 use super::launch::under_way;
+use super::message;
 use super::observed::{Observed, ProviderFacts, Readiness};
+use super::pending::is_unsent;
 use super::plan::{Effect, Event, Plan, Recorded};
 use super::progress::apply;
-use super::stage::{Outline, Over};
+use super::stage::{Outline, Over, newest_message_send};
+use super::stop;
 use super::view::{draft, session_ref, store, tell_end};
 use crate::api::{
-    CodeSessionStatus, ConditionStatus, Reason, SendState, SessionCondition, SessionPhase,
-    condition,
+    CancelReason, CancelState, CodeSessionStatus, ConditionStatus, DesiredState, MessageStatus,
+    Reason, SendState, SessionCondition, SessionPhase, condition,
 };
 
 /// How long, in longest waits after the end, a lost session is looked for.
@@ -30,6 +35,9 @@ pub(super) fn decide(o: &Observed<'_>, over: Over<'_>) -> Plan {
         return Plan::nothing();
     };
     if let Some(plan) = hand_over(o, over) {
+        return plan;
+    }
+    if let Some(plan) = message::decide(o) {
         return plan;
     }
     let expires = until_expiry(o, status, over);
@@ -87,32 +95,62 @@ fn hand_over(o: &Observed<'_>, over: Over<'_>) -> Option<Plan> {
 /// said before.
 fn follow_spec(o: &Observed<'_>, status: &CodeSessionStatus, over: Over<'_>) -> Plan {
     let mut draft = draft(o);
-    let messages = o
-        .session
-        .spec
-        .messages
-        .as_ref()
-        .is_some_and(|messages| !messages.is_empty());
-    let launched = matches!(over, Over::Ended(_) | Over::Lost(_));
+    let cancelled = o.session.spec.desired_state() == DesiredState::Cancelled;
+    if cancelled && matches!(over, Over::Ended(_)) {
+        // Whoever drops the wish from the spec does not take it back: no message is sent any more.
+        stop::request(&mut draft, CancelReason::User, CancelState::Requested);
+    }
+    let refused = o.session.deleting.is_none() && refuse_messages(&mut draft, o, over);
+    if refused {
+        conclusion::restore_end(&mut draft);
+    }
     if archive::tell(&mut draft, o, over) {
         if over == Over::NeverLaunched {
             tell_end(&mut draft, o, over);
         }
         return Plan::store(o, draft.finish());
     }
-    if archive::archive_pending(o.session.spec, status) {
+    if archive::archive_pending(o.session.spec, status) && !refused {
         // The provider has to do it: what there is to say is said then.
         return Plan::nothing();
     }
-    if messages && launched {
-        draft.stalled(
-            Reason::NotSupportedYet,
-            "spec.messages is not supported by this version of the operator: the message was not sent",
-        );
-    } else {
-        tell_end(&mut draft, o, over);
-    }
+    conclusion::tell(&mut draft, o);
     Plan::store(o, draft.finish())
+}
+
+/// What is left of the messages is not sent any more: each says why. Whether there is any.
+fn refuse_messages(draft: &mut Draft, o: &Observed<'_>, over: Over<'_>) -> bool {
+    let (reason, why) = match over {
+        Over::NeverLaunched => (
+            Reason::MessageNotSent,
+            "the session was never launched: create a CodeSession with a new name",
+        ),
+        Over::Unknown(_) => (
+            Reason::LaunchOutcomeUnknown,
+            "it could not be found out whether the session was launched",
+        ),
+        Over::Lost(_) => (
+            Reason::SessionLost,
+            "the provider does not know the session any more: create a CodeSession with a new name",
+        ),
+        Over::Ended(_) => (
+            Reason::MessageNotSent,
+            "the session was cancelled or archived: create a CodeSession with a new name",
+        ),
+    };
+    let status = draft.status().clone();
+    let mut messages = o.session.spec.messages.iter().flatten().peekable();
+    if messages.peek().is_some() && status.messages.is_empty() {
+        let first = draft.first_message();
+        first.phase = status.phase;
+        first.completed_at = status.completed_at;
+    }
+    let mut refused = false;
+    for message in messages.filter(|message| is_unsent(message, &status)) {
+        message::settle(draft, &message.name, SessionPhase::Cancelled, reason, why);
+        refused = true;
+    }
+    refused
 }
 
 /// How long the object is still kept; `None` where nothing removes it. One that a person may have to look at is kept: whose
@@ -121,6 +159,10 @@ fn until_expiry(o: &Observed<'_>, status: &CodeSessionStatus, over: Over<'_>) ->
     match over {
         Over::NeverLaunched | Over::Ended(_) => {}
         Over::Unknown(_) | Over::Lost(_) => return None,
+    }
+    // The same holds for a message.
+    if newest_message_send(status).is_some_and(|(_, record)| record.state.is_open()) {
+        return None;
     }
     let recorded = status
         .effective
@@ -144,7 +186,7 @@ pub(super) fn missing(status: &CodeSessionStatus, provider: &ProviderFacts) -> V
         .as_ref()
         .and_then(|found| found.url.as_ref());
     let cost = status.usage.and_then(|usage| usage.cost_cents);
-    let newest = status.messages.last();
+    let newest = newest_message(status).and_then(|index| status.messages.get(index));
     let result = newest.and_then(|message| message.result.as_ref());
     [
         (
@@ -281,10 +323,10 @@ fn complete(o: &Observed<'_>, snapshot: &Snapshot) -> Recorded {
         phase: RemotePhase::Finished,
         ..snapshot.clone()
     };
-    let result = draft.first_message().result.clone();
-    let duration = draft.first_message().duration_seconds;
+    let result = draft.newest_message().result.clone();
+    let duration = draft.newest_message().duration_seconds;
     apply(&mut draft, &ended);
-    let message = draft.first_message();
+    let message = draft.newest_message();
     message.result = result.or(message.result.take());
     message.duration_seconds = duration.or(message.duration_seconds);
     if let Some(provider) = draft.status().provider.as_mut() {
@@ -353,7 +395,10 @@ fn reopen(o: &Observed<'_>, snapshot: &Snapshot) -> Recorded {
     if let Some(record) = status.launch.as_mut() {
         record.state = SendState::Confirmed;
     }
-    let message = draft.first_message();
+    // What waited was given up on because the session was.
+    let waited = |it: &MessageStatus| it.send.is_none() && it.name != FIRST_MESSAGE;
+    status.messages.retain(|it| !waited(it));
+    let message = draft.newest_message();
     message.phase = phase;
     message.completed_at = None;
     message.duration_seconds = None;

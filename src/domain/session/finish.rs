@@ -3,6 +3,7 @@
 use super::super::remote::{CancelVisibility, ErrorClass, ProviderError};
 use super::super::snapshot::{RemotePhase, Snapshot};
 use super::super::status::Draft;
+use super::conclusion;
 use super::ended::missing;
 use super::observed::{Observed, Poll, Readiness};
 use super::plan::{Effect, Event, Plan};
@@ -139,6 +140,7 @@ fn end(o: &Observed<'_>, snapshot: &Snapshot) -> Plan {
             late,
         );
     }
+    conclusion::tell_pending(&mut draft, o);
     let event = if wanted {
         Event::normal(reason, message)
     } else {

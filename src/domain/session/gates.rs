@@ -10,7 +10,7 @@ use super::super::send::refusal;
 use super::observed::{AgentView, Lock, Observed, Readiness, Slot};
 use super::plan::Effect;
 use super::view::{recorded, stop_wanted, template_missing};
-use crate::api::{DesiredState, QueueResource, Reason, RefusalRecord};
+use crate::api::{DesiredState, QueueResource, Reason, RefusalRecord, SendRecord};
 
 /// What a gate has to say of a session that is not launched.
 pub(super) enum Gate<'a> {
@@ -49,7 +49,7 @@ pub(super) struct Hold {
 }
 
 impl Hold {
-    fn new(reason: Reason, message: impl Into<String>) -> Self {
+    pub(super) fn new(reason: Reason, message: impl Into<String>) -> Self {
         Self {
             reason,
             message: message.into(),
@@ -65,7 +65,7 @@ impl Hold {
     }
 }
 
-type Check = for<'a> fn(&Observed<'a>) -> Gate<'a>;
+pub(super) type Check = for<'a> fn(&Observed<'a>) -> Gate<'a>;
 
 /// Every gate, in the order in which they are asked.
 pub(super) const GATES: &[Check] = &[
@@ -134,7 +134,7 @@ fn in_time<'a>(o: &Observed<'a>) -> Gate<'a> {
 }
 
 /// Nothing can be created in a namespace that was finalized by force, but what was left in it is still watched.
-fn namespace<'a>(o: &Observed<'a>) -> Gate<'a> {
+pub(super) fn namespace<'a>(o: &Observed<'a>) -> Gate<'a> {
     match o.session.namespace_uid {
         Some(_) => Gate::Pass,
         None => Gate::Block(
@@ -173,7 +173,7 @@ fn agent<'a>(o: &Observed<'a>) -> Gate<'a> {
     }
 }
 
-fn provider<'a>(o: &Observed<'a>) -> Gate<'a> {
+pub(super) fn provider<'a>(o: &Observed<'a>) -> Gate<'a> {
     match o.provider {
         Some(_) => Gate::Pass,
         None => Gate::Block(Hold::new(
@@ -194,7 +194,7 @@ fn settings<'a>(o: &Observed<'a>) -> Gate<'a> {
     }
 }
 
-fn agent_suspended<'a>(o: &Observed<'a>) -> Gate<'a> {
+pub(super) fn agent_suspended<'a>(o: &Observed<'a>) -> Gate<'a> {
     match o.agent {
         AgentView::Present {
             suspended: true, ..
@@ -209,7 +209,7 @@ fn agent_suspended<'a>(o: &Observed<'a>) -> Gate<'a> {
     }
 }
 
-fn credentials<'a>(o: &Observed<'a>) -> Gate<'a> {
+pub(super) fn credentials<'a>(o: &Observed<'a>) -> Gate<'a> {
     match &o.readiness {
         Readiness::NotGathered => Gate::Rest(Some(o.timing.fault_wait_min)),
         Readiness::Unverified if o.stopping => Gate::Rest(None),
@@ -246,19 +246,26 @@ fn template<'a>(o: &Observed<'a>) -> Gate<'a> {
 
 /// After a refusal nothing is sent until its circumstances change or its time is up.
 fn refusal<'a>(o: &Observed<'a>) -> Gate<'a> {
-    let (Some(record), AgentView::Present { generation, .. }, Readiness::Ready(connected)) =
-        (recorded(o), &o.agent, &o.readiness)
-    else {
+    refused(o, recorded(o))
+}
+
+/// The same, for a request with this record.
+pub(super) fn refused<'a>(o: &Observed<'a>, record: Option<&'a SendRecord>) -> Gate<'a> {
+    let (Some(record), Readiness::Ready(connected)) = (record, &o.readiness) else {
         return Gate::Pass;
     };
     let Some(refusal) = &record.refusal else {
         return Gate::Pass;
     };
+    let generation = match &o.agent {
+        AgentView::Present { generation, .. } => *generation,
+        AgentView::Missing => 0,
+    };
     let same_template = connected
         .inputs
         .as_ref()
         .is_none_or(|inputs| inputs.template_id == record.target.template_id);
-    let unchanged = refusal.agent_generation == *generation
+    let unchanged = refusal.agent_generation == generation
         && refusal.credential == connected.credential
         && same_template;
     if unchanged && !o.until(refusal.retry_at).is_zero() {
@@ -269,7 +276,7 @@ fn refusal<'a>(o: &Observed<'a>) -> Gate<'a> {
 }
 
 /// A CodeAgent runs at most so many sessions at once.
-fn slot<'a>(o: &Observed<'a>) -> Gate<'a> {
+pub(super) fn slot<'a>(o: &Observed<'a>) -> Gate<'a> {
     match o.slot {
         Slot::Free => Gate::Pass,
         Slot::Taken { position } => Gate::Queue(
@@ -284,7 +291,7 @@ fn slot<'a>(o: &Observed<'a>) -> Gate<'a> {
 }
 
 /// What only one session at a time may work on.
-fn lock<'a>(o: &Observed<'a>) -> Gate<'a> {
+pub(super) fn lock<'a>(o: &Observed<'a>) -> Gate<'a> {
     let Lock::Taken { of, by } = &o.lock else {
         return Gate::Pass;
     };

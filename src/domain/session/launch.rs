@@ -16,7 +16,9 @@ use super::gates::until_launch_deadline;
 use super::observed::{
     AgentView, Connected, Inputs, Lock, Observed, Origin, ProviderFacts, Readiness,
 };
-use super::plan::{Effect, Event, Guard, LaunchPlan, LookupPlan, Plan, Recorded, StatusWrite};
+use super::plan::{
+    Effect, Event, Guard, LaunchPlan, LookupPlan, Plan, Recorded, StatusWrite, Unsent,
+};
 use super::progress::{pull_request_condition, pull_request_wish};
 use super::view::{
     IF_FOUND, draft, earlier_attempt_open, keys, pending_draft, recorded, session_ref, set_state,
@@ -26,6 +28,9 @@ use crate::api::{
     CodeSessionStatus, ConditionStatus, Effective, MendedBy, ProviderStatus, Reason, RefusalRecord,
     SendRecord, SendState, SendTarget, SessionCondition, SessionPhase,
 };
+
+/// How a sentence about a refused launch begins.
+pub(super) const NOT_LAUNCHED: &str = "not launched";
 
 /// No gate holds the session: finalizer, look, baseline, claim, in this order, one thing a pass.
 pub(super) fn decide(o: &Observed<'_>) -> Plan {
@@ -53,6 +58,7 @@ pub(super) fn decide(o: &Observed<'_>) -> Plan {
     };
     if look_first(o, provider) {
         return Plan::act(Effect::Lookup(Box::new(LookupPlan {
+            message: None,
             keys: lookup_keys(
                 keys(&o.session, recorded(o).map_or(1, |record| record.attempt)),
                 recorded(o),
@@ -89,7 +95,9 @@ pub(super) fn decide(o: &Observed<'_>) -> Plan {
 /// Looks at what is there before the launch.
 pub(super) fn read_baseline(o: &Observed<'_>) -> Plan {
     Plan::act(Effect::ReadBaseline {
-        issue: o.session.spec.issue.clone(),
+        of: Unsent::Launch {
+            issue: o.session.spec.issue.clone(),
+        },
     })
 }
 
@@ -106,7 +114,7 @@ pub(super) fn baseline<'a>(
     };
     let account = &connected.account;
     baseline::baseline(
-        provider.recovery,
+        !provider.recovery.proves_absence(),
         o.baseline_read,
         account,
         locked_since,
@@ -117,11 +125,11 @@ pub(super) fn baseline<'a>(
 
 /// Whether a request under the record before a claim of so many `posts` may yet be found: then looks reach back to the
 /// first of them.
-fn may_have_arrived(before: &SendRecord, posts: i32) -> bool {
+pub(super) fn may_have_arrived(before: &SendRecord, posts: i32) -> bool {
     posts > 1 || before.state != SendState::Rejected || was_rate_limited(before)
 }
 
-fn was_rate_limited(record: &SendRecord) -> bool {
+pub(super) fn was_rate_limited(record: &SendRecord) -> bool {
     record
         .refusal
         .as_ref()
@@ -443,7 +451,7 @@ fn refusal(o: &Observed<'_>, error: &ProviderError) -> RefusalRecord {
         error,
         &Refused {
             previous: record.and_then(|record| record.refusal.as_ref()),
-            own: Own::of(o.session.spec, effective),
+            own: Own::of_launch(o.session.spec, effective),
             from_template: record.is_some_and(|record| record.target.template_id.is_some()),
             agent_generation: match &o.agent {
                 AgentView::Present { generation, .. } => *generation,
@@ -458,10 +466,12 @@ fn refusal(o: &Observed<'_>, error: &ProviderError) -> RefusalRecord {
     )
 }
 
-/// The conditions of a session that waits after a refusal; answers with how long it is until it stalls.
+/// The conditions of a session that waits after a refusal, of which `what` begins the sentence ("not launched"); answers with how
+/// long it is until it stalls.
 pub(super) fn waits_after_refusal(
     draft: &mut Draft,
     refusal: &RefusalRecord,
+    what: &str,
     timing: &Timing,
 ) -> Option<Duration> {
     let reason = refusal::reason(refusal);
@@ -471,7 +481,7 @@ pub(super) fn waits_after_refusal(
         (MendedBy::Time, _) => {
             draft.reconciling(
                 reason,
-                format!("not launched yet, goes on by itself: {said}"),
+                format!("{what} yet, goes on by itself: {said}"),
             );
             None
         }
@@ -486,13 +496,13 @@ pub(super) fn waits_after_refusal(
         (MendedBy::Unclear | MendedBy::Nobody, _) => {
             draft.reconciling(
                 reason,
-                format!("not launched, the provider refuses the request: {said}. It is tried again at {at}, {MOST_UNCLEAR} times in all, and when the CodeAgent or its credentials change"),
+                format!("{what}, the provider refuses the request: {said}. It is tried again at {at}, {MOST_UNCLEAR} times in all, and when the CodeAgent or its credentials change"),
             );
             None
         }
         (MendedBy::Others, _) => draft.blocked(
             reason,
-            format!("not launched: {said}. It is tried again at {at}, and when the CodeAgent or its credentials change"),
+            format!("{what}: {said}. It is tried again at {at}, and when the CodeAgent or its credentials change"),
             timing.stalled_after,
         ),
     }
@@ -520,7 +530,7 @@ fn settle(o: &Observed<'_>, refusal: RefusalRecord) -> (CodeSessionStatus, Optio
         MendedBy::Time | MendedBy::Others => false,
     };
     if !final_word {
-        waits_after_refusal(&mut draft, &refusal, o.timing);
+        waits_after_refusal(&mut draft, &refusal, NOT_LAUNCHED, o.timing);
         return (draft.finish(), None);
     }
     let said = refusal.message.trim_end_matches('.');

@@ -13,12 +13,15 @@
 
 mod active;
 mod archive;
+mod conclusion;
 mod ended;
 mod finish;
 mod gates;
 mod launch;
+mod message;
 mod needs;
 mod observed;
+mod pending;
 mod plan;
 mod progress;
 mod recover;
@@ -39,11 +42,12 @@ pub use observed::{
     AgentView, Connected, Inputs, Lock, Observed, Origin, Poll, ProviderFacts, Readiness,
     SessionView, Slot,
 };
+pub use pending::next_message;
 pub use plan::{
-    Effect, Event, Guard, LaunchPlan, Level, LookupPlan, Outcome, Owner, Plan, Recorded,
-    StatusWrite,
+    Effect, Event, Guard, LaunchPlan, Level, LookupPlan, MessageLookup, MessagePlan, Outcome,
+    Owner, Plan, Recorded, StatusWrite, Unsent,
 };
-pub use stage::{Outline, Over, Stage, wall_clock};
+pub use stage::{OpenSend, Outline, Over, Stage, newest_send, wall_clock};
 pub use stop::requested;
 pub use view::{deletion_policy_of, session_ref, template_missing};
 pub use waiting::waits_for_turn;
@@ -60,9 +64,9 @@ pub fn decide(o: &Observed<'_>) -> Plan {
     }
     match Stage::of(o.session.status) {
         Stage::Waiting => waiting::decide(o),
-        Stage::Open(record) => {
+        Stage::Open(send) => {
             // Also while a request is under way: who drops the wish from the spec meanwhile does not take it back.
-            stop::remember_wish(o).unwrap_or_else(|| recover::decide(o, record))
+            stop::remember_wish(o).unwrap_or_else(|| recover::decide(o, send))
         }
         Stage::Running(record) => active::decide(o, record),
         Stage::Over(over) => ended::decide(o, over),
@@ -77,11 +81,12 @@ pub fn record(o: &Observed<'_>, effect: &Effect, outcome: &Outcome) -> Recorded 
         (Effect::Launch(plan), Outcome::Launched(outcome)) => {
             launch::launched(o, &plan.claim_id, outcome)
         }
+        (Effect::Message(plan), Outcome::Messaged(outcome)) => message::sent(o, plan, outcome),
         (Effect::ReadBaseline { .. }, Outcome::BaselineRead { begun, result }) => {
             launch::baseline_read(o, *begun, result)
         }
-        (Effect::Lookup(_), Outcome::LookedUp { begun, answer }) => {
-            recover::looked_up(o, *begun, answer)
+        (Effect::Lookup(plan), Outcome::LookedUp { begun, answer }) => {
+            recover::looked_up(o, plan, *begun, answer)
         }
         (Effect::Cancel(_), Outcome::Stopped(answer)) => stop::stopped(o, answer),
         (
@@ -120,6 +125,7 @@ pub fn record(o: &Observed<'_>, effect: &Effect, outcome: &Outcome) -> Recorded 
             | Effect::VerifyCredentials
             | Effect::ReadBaseline { .. }
             | Effect::Launch(_)
+            | Effect::Message(_)
             | Effect::Lookup(_)
             | Effect::Cancel(_)
             | Effect::Examine(_)

@@ -2,7 +2,8 @@
 
 use super::archive;
 use super::ended;
-use super::stage::{Outline, Over, Stage};
+use super::pending::next_message;
+use super::stage::{OpenSend, Outline, Over, Stage};
 use crate::api::DesiredState;
 
 /// What a decision will need beside the caches.
@@ -14,6 +15,8 @@ pub enum Needs {
     Connection,
     /// What a launch sends as well.
     Launch,
+    /// What the next follow-up message sends as well.
+    Message,
 }
 
 /// What the next decision about a session needs. It stands beside [`decide`](super::decide), which would wait for ever for
@@ -25,7 +28,8 @@ pub fn needs(o: &Outline<'_>) -> Needs {
     match Stage::of(o.status) {
         Stage::Running(_) => Needs::Connection,
         Stage::Open(_) if o.in_flight => Needs::Nothing,
-        Stage::Open(_) => Needs::Launch,
+        Stage::Open(OpenSend::Launch(_)) => Needs::Launch,
+        Stage::Open(OpenSend::Message { .. }) => Needs::Message,
         Stage::Waiting => {
             let cancelled = o.status.is_some_and(|status| status.cancel.is_some());
             let idle = o.deleting
@@ -38,6 +42,7 @@ pub fn needs(o: &Outline<'_>) -> Needs {
                 };
             if idle { Needs::Nothing } else { Needs::Launch }
         }
+        Stage::Over(_) if sends_next(o) => Needs::Message,
         Stage::Over(over) => {
             let looks = !o.deleting
                 && match over {
@@ -58,4 +63,10 @@ pub fn needs(o: &Outline<'_>) -> Needs {
             }
         }
     }
+}
+
+/// Whether a follow-up message is to be sent, as far as the session itself says.
+fn sends_next(o: &Outline<'_>) -> bool {
+    let held = o.deleting || o.spec.desired_state() == DesiredState::Suspended;
+    !held && next_message(o.spec, o.status).is_some_and(|message| !message.is_cancelled())
 }

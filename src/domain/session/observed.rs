@@ -7,7 +7,9 @@ use jiff::Timestamp;
 
 use super::super::blocker::{Blocker, NotReady};
 use super::super::ids::{AccountFingerprint, ClaimId, InstallationId};
-use super::super::remote::{CancelVisibility, Capability, ProviderError, Recovery};
+use super::super::remote::{
+    CancelVisibility, Capability, MessageRecovery, ProviderError, Recovery,
+};
 use super::super::send::Clock;
 use super::super::send::seen::{BaselineRead, Lookups};
 use super::super::snapshot::Snapshot;
@@ -164,6 +166,8 @@ pub struct ProviderFacts {
     pub api_version: &'static str,
     /// How a lost launch is found.
     pub recovery: Recovery,
+    /// How a lost follow-up message is found; `None` where no messages can be sent.
+    pub message_recovery: Option<MessageRecovery>,
     /// How a stop shows.
     pub cancel_visibility: CancelVisibility,
     /// What it can do.

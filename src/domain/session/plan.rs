@@ -6,11 +6,11 @@ use jiff::Timestamp;
 
 use super::super::ids::{AccountFingerprint, ClaimId, LaunchKey};
 use super::super::remote::{AdoptAnswer, CancelAnswer, ProviderError, ScanState, SessionRef};
-use super::super::send::answer::LaunchOutcome;
+use super::super::send::answer::{LaunchOutcome, MessageOutcome};
 use super::super::send::seen::{BaselineRead, Lookups};
 use super::super::snapshot::Snapshot;
 use super::observed::Observed;
-use crate::api::{CodeSessionStatus, Effective, Reason};
+use crate::api::{CodeSessionStatus, Effective, ModelSpec, Reason};
 
 /// The next step.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -131,14 +131,16 @@ pub enum Effect {
     DeleteObject,
     /// Asks the provider who the key belongs to.
     VerifyCredentials,
-    /// Reads what a lost launch would be compared with, before anything is claimed.
+    /// Reads what a lost request would be compared with, before anything is claimed.
     ReadBaseline {
-        /// The issue that is to be launched on.
-        issue: Option<String>,
+        /// The request that is to be sent.
+        of: Unsent,
     },
-    /// Sends the launch that was just claimed. **The paid call.**
+    /// Sends the launch that was just claimed. **A paid call.**
     Launch(Box<LaunchPlan>),
-    /// Looks for a launch.
+    /// Sends the follow-up message that was just claimed. **A paid call.**
+    Message(Box<MessagePlan>),
+    /// Looks for a launch or a message.
     Lookup(Box<LookupPlan>),
     /// Stops the newest message.
     Cancel(SessionRef),
@@ -148,6 +150,35 @@ pub enum Effect {
     PollAgain(SessionRef),
     /// Archives a session that has ended.
     Archive(SessionRef),
+}
+
+/// A paid request before its claim.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Unsent {
+    /// A launch.
+    Launch {
+        /// The issue that it works on.
+        issue: Option<String>,
+    },
+    /// A follow-up message to this session.
+    Message(SessionRef),
+}
+
+/// A claimed follow-up message.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MessagePlan {
+    /// Its name.
+    pub name: String,
+    /// The session that it is sent to.
+    pub session: SessionRef,
+    /// The claim it is sent under.
+    pub claim_id: ClaimId,
+    /// When it must not be sent any more.
+    pub not_after: Timestamp,
+    /// Text and marker line.
+    pub prompt: String,
+    /// The model that is to work on it; `None` leaves it.
+    pub model: Option<ModelSpec>,
 }
 
 /// A claimed launch.
@@ -174,6 +205,8 @@ pub struct LaunchPlan {
 /// What to look for, and where.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LookupPlan {
+    /// The message that is looked for; `None` looks for the launch.
+    pub message: Option<MessageLookup>,
     /// Keys of every attempt, newest first.
     pub keys: Vec<LaunchKey>,
     /// URL of the repository.
@@ -194,6 +227,15 @@ pub struct LookupPlan {
     pub resume: Option<ScanState>,
 }
 
+/// The message that is looked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MessageLookup {
+    /// Its name.
+    pub name: String,
+    /// The session that it was sent to.
+    pub session: SessionRef,
+}
+
 /// What came of an effect.
 #[expect(
     clippy::large_enum_variant,
@@ -203,6 +245,8 @@ pub struct LookupPlan {
 pub enum Outcome {
     /// A launch was sent, or not.
     Launched(LaunchOutcome),
+    /// A follow-up message was sent, or not.
+    Messaged(MessageOutcome),
     /// The baseline was read.
     BaselineRead {
         /// When, by uptime, it was begun.

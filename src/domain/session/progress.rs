@@ -4,6 +4,7 @@ use super::super::remote::Capability;
 use super::super::snapshot::{RemotePhase, Snapshot};
 use super::super::status::{Draft, RESULT_BYTES, clip};
 use super::observed::Observed;
+use super::pending::next_message;
 use super::plan::Plan;
 use crate::api::{
     CodeSessionStatus, ConditionStatus, DesiredState, LinksStatus, PullRequestStatus, Reason,
@@ -61,11 +62,13 @@ pub(super) fn apply(draft: &mut Draft, snapshot: &Snapshot) {
             cost_cents: usage.cost_cents.map(|cents| cents.max(0)),
         });
     }
-    let message = draft.first_message();
+    let message = draft.newest_message();
     if let Some(run) = &snapshot.run_id {
         message.run_id = Some(run.as_str().to_owned());
     }
     if ended {
+        message.pull_request_url =
+            text(&snapshot.pull_request_url).or(message.pull_request_url.take());
         message.result = snapshot
             .result
             .as_deref()
@@ -95,15 +98,14 @@ pub(super) fn store_if_seen(o: &Observed<'_>, status: CodeSessionStatus) -> Plan
 
 pub(super) fn progress(draft: &mut Draft, o: &Observed<'_>, snapshot: &Snapshot) {
     let (reason, mut message) = show_progress(draft, o, snapshot);
+    let waiting = next_message(o.session.spec, o.session.status);
+    if let Some(next) = waiting.filter(|_| o.session.deleting.is_none()) {
+        message.push_str(&format!("; message {} waits for its end", next.name));
+    }
     for sentence in without_effect(o) {
         message.push_str("; ");
         message.push_str(sentence);
     }
-    let messages = o.session.spec.messages.as_ref();
-    let reason = match messages.is_some_and(|messages| !messages.is_empty()) {
-        true => Reason::NotSupportedYet,
-        false => reason,
-    };
     draft.reconciling(reason, message);
 }
 
@@ -142,7 +144,7 @@ pub(super) fn show_progress(
         ),
     };
     draft.status().phase = phase;
-    draft.first_message().phase = phase;
+    draft.newest_message().phase = phase;
     match &snapshot.blocked {
         Some(why) => draft.set(
             SessionCondition::Blocked,
@@ -203,10 +205,6 @@ fn without_effect(o: &Observed<'_>) -> Vec<&'static str> {
         .session
         .status
         .and_then(|status| status.effective.as_ref());
-    let messages = spec
-        .messages
-        .as_ref()
-        .is_some_and(|messages| !messages.is_empty());
     let credentials = spec.credentials.as_ref().is_some_and(|own| {
         effective.is_some_and(|effective| {
             own.secret_ref.name != effective.credentials_ref.name
@@ -218,12 +216,8 @@ fn without_effect(o: &Observed<'_>) -> Vec<&'static str> {
         .is_some_and(|own| effective.is_some_and(|effective| own != effective.on_unknown_launch));
     [
         (
-            messages,
-            "spec.messages is not supported by this version of the operator and is not sent",
-        ),
-        (
             spec.desired_state() == DesiredState::Suspended,
-            "desiredState: Suspended has no effect on a session that was launched, because no provider can pause it: set Cancelled to stop it",
+            "desiredState: Suspended has no effect on what runs, because no provider can pause it, and holds later messages: set Cancelled to stop it",
         ),
         (
             credentials,

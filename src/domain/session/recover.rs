@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::super::blocker::NotReady;
 use super::super::ids::{AccountFingerprint, SessionId};
-use super::super::remote::{AdoptAnswer, Found, ProviderError, Recovery, SessionRef};
+use super::super::remote::{AdoptAnswer, Found, ProviderError, SessionRef};
 use super::super::send::baseline::Baseline;
 use super::super::send::judge::{MOST_POSTS, Next, OpenClaim, created_from, lookup_keys};
 use super::super::send::seen::Lookups;
@@ -13,9 +13,11 @@ use super::super::snapshot::{RemotePhase, Snapshot};
 use super::super::status::{Draft, whole_seconds};
 use super::gates;
 use super::launch::{self, claim, settle_stored_refusal, under_way};
+use super::message;
 use super::observed::{AgentView, Connected, Inputs, Observed, Origin, ProviderFacts, Readiness};
 use super::plan::{Effect, Event, LookupPlan, Owner, Plan, Recorded};
 use super::progress::apply;
+use super::stage::OpenSend;
 use super::view::{
     IF_FOUND, deletion_observed_long_enough, deletion_overdue, deletion_policy, draft, keys,
     observed_long_enough, recorded as stored_record, set_state, stop_wanted, store,
@@ -26,13 +28,13 @@ use crate::api::{
     Reason, SendRecord, SendState, SendTarget, SessionCondition, SessionPhase, condition,
 };
 
-pub(super) fn decide(o: &Observed<'_>, open: &SendRecord) -> Plan {
+pub(super) fn decide(o: &Observed<'_>, send: OpenSend<'_>) -> Plan {
     // Before everything that may wait for an answer: a deletion is bounded, whatever hangs.
     if o.session.deleting.is_some() && deletion_policy(o) == DeletionPolicy::Orphan {
-        return orphan();
+        return orphan(send);
     }
     if deletion_overdue(o) {
-        return only_look(o, open).unwrap_or_else(orphan);
+        return only_look(o, send).unwrap_or_else(|| orphan(send));
     }
     if o.in_flight {
         // Our own request is still under way; its outcome is recorded by whoever holds it.
@@ -46,34 +48,52 @@ pub(super) fn decide(o: &Observed<'_>, open: &SendRecord) -> Plan {
         // A claim always comes with its settings; without them there is nothing to look with.
         return give_up(o, "the record of the launch is incomplete");
     };
-    let claim = open_claim(o, open);
-    let plan = match claim.next() {
-        Next::OutOfPatience => {
+    let claim = open_claim(o, send);
+    let plan = match (claim.next(), send) {
+        (Next::OutOfPatience, OpenSend::Launch(_)) => {
             return give_up(o, "it could not be found out whether the launch arrived");
         }
-        Next::NotConnected => not_ready(o),
-        Next::Absent => absent(o, &claim, effective),
-        Next::Unknowable => unknowable(o, &claim, effective),
-        Next::Wait(wait) => following(o, &claim)
+        (Next::OutOfPatience | Next::Unknowable, OpenSend::Message { name, .. }) => {
+            return message::give_up(o, name, "the provider does not show it");
+        }
+        (Next::NotConnected, _) => not_ready(o),
+        (Next::Absent, OpenSend::Launch(_)) => absent(o, &claim, effective),
+        (Next::Absent, OpenSend::Message { name, .. }) => message::absent(o, name, &claim),
+        (Next::Unknowable, OpenSend::Launch(_)) => unknowable(o, &claim, effective),
+        (Next::Wait(wait), _) => following(o, &claim, send)
             .again(wait)
             .no_later_than(claim.until_fence()),
-        Next::LookUp if o.stopping => Plan::nothing(),
-        Next::LookUp => Plan::act(lookup(o, open, effective)),
+        (Next::LookUp, _) if o.stopping => Plan::nothing(),
+        (Next::LookUp, OpenSend::Launch(open)) => Plan::act(lookup(o, open, effective)),
+        (Next::LookUp, OpenSend::Message { name, record, .. }) => {
+            match message::lookup(o, name, Some(record)) {
+                Some(lookup) => Plan::act(lookup),
+                // It names no session to look at.
+                None => {
+                    return message::give_up(o, name, "the record of its session is incomplete");
+                }
+            }
+        }
     };
     plan.no_later_than(until_deletion_bound(o))
 }
 
 /// The one look of a process that finds the deletion past its bound when it has hardly seen it. What it finds is taken over,
 /// and then stopped.
-fn only_look(o: &Observed<'_>, open: &SendRecord) -> Option<Plan> {
+fn only_look(o: &Observed<'_>, send: OpenSend<'_>) -> Option<Plan> {
     let looked = o.lookups.last.is_some();
     if looked || o.in_flight || o.stopping || deletion_observed_long_enough(o) {
         return None;
     }
     let effective = o.session.status?.effective.as_ref()?;
-    match (open_claim(o, open).next(), &o.readiness) {
+    match (open_claim(o, send).next(), &o.readiness) {
         (Next::NotConnected, Readiness::Unverified) => Some(Plan::act(Effect::VerifyCredentials)),
-        (Next::LookUp, _) => Some(Plan::act(lookup(o, open, effective))),
+        (Next::LookUp, _) => match send {
+            OpenSend::Launch(open) => Some(Plan::act(lookup(o, open, effective))),
+            OpenSend::Message { name, record, .. } => {
+                message::lookup(o, name, Some(record)).map(Plan::act)
+            }
+        },
         (
             Next::NotConnected
             | Next::OutOfPatience
@@ -86,18 +106,19 @@ fn only_look(o: &Observed<'_>, open: &SendRecord) -> Option<Plan> {
 }
 
 /// The open claim, with what this process knows of it.
-fn open_claim<'a>(o: &'a Observed<'a>, record: &'a SendRecord) -> OpenClaim<'a> {
+fn open_claim<'a>(o: &'a Observed<'a>, send: OpenSend<'a>) -> OpenClaim<'a> {
     let account = match (&o.provider, &o.readiness) {
         (Some(_), Readiness::Ready(connected)) => Some(&connected.account),
         (None, _)
         | (_, Readiness::NotGathered | Readiness::Unverified | Readiness::NotReady(_)) => None,
     };
     OpenClaim {
-        record,
-        recovery: o
-            .provider
-            .as_ref()
-            .map_or(Recovery::None, |facts| facts.recovery),
+        record: send.record(),
+        provable: match send {
+            OpenSend::Launch(_) => launch_is_provable(o),
+            // It is always found, by its marker or by what is new.
+            OpenSend::Message { .. } => true,
+        },
         first_seen: o.claim_first_seen,
         lookups: o.lookups,
         account,
@@ -112,19 +133,28 @@ fn open_claim<'a>(o: &'a Observed<'a>, record: &'a SendRecord) -> OpenClaim<'a> 
     }
 }
 
+fn launch_is_provable(o: &Observed<'_>) -> bool {
+    let provider = o.provider.as_ref();
+    provider.is_some_and(|provider| provider.recovery.proves_absence())
+}
+
 fn lookup(o: &Observed<'_>, open: &SendRecord, effective: &Effective) -> Effect {
     let evidence_seen = match &o.agent {
         AgentView::Present { evidence_seen, .. } => *evidence_seen,
         AgentView::Missing => false,
     };
     Effect::Lookup(Box::new(LookupPlan {
+        message: None,
         keys: lookup_keys(keys(&o.session, open.attempt), Some(open)),
         repository: effective.repository.clone(),
         template_id: open.target.template_id.clone(),
         baseline: open.baseline.clone(),
         created_from: created_from(open),
         created_until: open.claimed_at + o.timing.fence_after(open.posts) + o.timing.clock_margin,
-        prove_absence: open_claim(o, open).fence().passed(o.clock()).is_some(),
+        prove_absence: open_claim(o, OpenSend::Launch(open))
+            .fence()
+            .passed(o.clock())
+            .is_some(),
         evidence_seen,
         resume: o.own_lookups().and_then(|lookups| lookups.resume.clone()),
     }))
@@ -284,33 +314,53 @@ fn unknowable(o: &Observed<'_>, claim: &OpenClaim<'_>, effective: &Effective) ->
         }
         Baseline::Due if o.stopping => Plan::nothing(),
         Baseline::Due => launch::read_baseline(o),
-        Baseline::Failed(_, wait) => following(o, claim).again(wait),
+        Baseline::Failed(_, wait) => following(o, claim, OpenSend::Launch(open)).again(wait),
     }
 }
 
 /// The state while looking goes on: written once, when somebody would want to know.
-fn following(o: &Observed<'_>, claim: &OpenClaim<'_>) -> Plan {
-    if !claim.same_account() {
-        return still_unknown(
-            o,
-            "the credentials now belong to another account than the one the launch was sent to, where it cannot be found: restore them",
-        );
+fn following(o: &Observed<'_>, claim: &OpenClaim<'_>, send: OpenSend<'_>) -> Plan {
+    let (reason, looking) = match send {
+        OpenSend::Launch(_) => (
+            Reason::RecoveringLaunch,
+            "an interrupted launch is being looked for at the provider".to_owned(),
+        ),
+        OpenSend::Message { name, .. } => (
+            Reason::RecoveringMessage,
+            format!(
+                "message {name}, whose sending was interrupted, is being looked for at the provider"
+            ),
+        ),
+    };
+    match (claim.same_account(), send) {
+        (true, _) => {}
+        (false, OpenSend::Launch(_)) => {
+            return still_unknown(
+                o,
+                "the credentials now belong to another account than the one the launch was sent to, where it cannot be found: restore them",
+            );
+        }
+        (false, OpenSend::Message { name, .. }) => {
+            let mut draft = draft(o);
+            set_state(&mut draft, SendState::Unknown);
+            draft.stalled(
+                Reason::CredentialsChanged,
+                format!("the credentials now belong to another account than the one that message {name} was sent to, where it cannot be found: restore them"),
+            );
+            return Plan::store(o, draft.finish()).again(o.timing.fault_wait_max);
+        }
     }
     let said = o.session.status.is_some_and(|status| {
         condition(&status.conditions, SessionCondition::Reconciling.as_str()).is_some_and(
             |reconciling| {
-                reconciling.status == ConditionStatus::True
-                    && reconciling.reason == Reason::RecoveringLaunch.as_str()
+                reconciling.status == ConditionStatus::True && reconciling.reason == reason.as_str()
             },
         )
     });
     if claim.record.state == SendState::Claimed || !said {
         let mut draft = draft(o);
         set_state(&mut draft, SendState::Unknown);
-        draft.reconciling(
-            Reason::RecoveringLaunch,
-            "an interrupted launch is being looked for at the provider",
-        );
+        draft.reconciling(reason, looking);
         return Plan::store(o, draft.finish());
     }
     Plan::store(o, draft(o).finish())
@@ -403,18 +453,25 @@ pub(super) fn give_up(o: &Observed<'_>, why: &str) -> Plan {
 }
 
 /// The object goes although the outcome is open.
-fn orphan() -> Plan {
+fn orphan(send: OpenSend<'_>) -> Plan {
     let mut plan = Plan::act(Effect::ReleaseFinalizer);
-    plan.events.push(Event::warning(
-        Reason::LaunchOutcomeUnknown,
-        "deleted while it was unknown whether the launch had arrived: a session may be running at the provider",
-    ));
+    plan.events.push(match send {
+        OpenSend::Launch(_) => Event::warning(
+            Reason::LaunchOutcomeUnknown,
+            "deleted while it was unknown whether the launch had arrived: a session may be running at the provider",
+        ),
+        OpenSend::Message { name, .. } => Event::warning(
+            Reason::MessageOutcomeUnknown,
+            format!("deleted while it was unknown whether message {name} had arrived: it may be running at the provider"),
+        ),
+    });
     plan
 }
 
 /// What is stored and remembered after a look for a launch.
 pub(super) fn looked_up(
     o: &Observed<'_>,
+    plan: &LookupPlan,
     begun: Duration,
     answer: &Result<AdoptAnswer, ProviderError>,
 ) -> Recorded {
@@ -425,14 +482,14 @@ pub(super) fn looked_up(
         .and_then(|lookups| lookups.begun)
         .unwrap_or(begun);
     // Where looks compare, nobody promises that what is there shows: that it does not is no proof.
-    let provable = o
-        .provider
-        .as_ref()
-        .is_some_and(|provider| provider.recovery != Recovery::None);
+    let provable = plan.message.is_some() || launch_is_provable(o);
     let mut lookups = one_more(o, so_far);
     match answer {
         Ok(AdoptAnswer::Found(found)) => match found.split_first() {
-            Some((first, others)) => adopt(o, first, others.len(), None),
+            Some((first, others)) => match &plan.message {
+                Some(of) => message::found(o, &of.name, first, others.len()),
+                None => adopt(o, first, others.len(), None),
+            },
             None => Recorded {
                 lookups: Some(lookups),
                 fault: true,
@@ -476,7 +533,10 @@ pub(super) fn looked_up(
                 ..Recorded::default()
             }
         }
-        Ok(AdoptAnswer::Foreign { why }) => id_taken(o, why),
+        Ok(AdoptAnswer::Foreign { why } | AdoptAnswer::Ambiguous { why }) => match &plan.message {
+            Some(of) => message::ambiguous(o, &of.name, why),
+            None => id_taken(o, why),
+        },
         Err(_) => {
             let wait = o.timing.fault_wait(o.faults.saturating_add(1));
             Recorded {

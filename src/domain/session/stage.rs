@@ -13,12 +13,44 @@ use crate::domain::timing::Timing;
 pub enum Stage<'a> {
     /// Nothing of it is at the provider: nothing was sent, or what was sent is known not to have started anything.
     Waiting,
-    /// A launch is claimed, and it is not known yet what became of it.
-    Open(&'a SendRecord),
-    /// The provider has the session, and its newest message has not ended.
+    /// A paid request is claimed, and it is not known yet what became of it.
+    Open(OpenSend<'a>),
+    /// The provider has the session, and its newest message has not ended. The record is the launch's.
     Running(&'a SendRecord),
-    /// Its newest message has ended, or it was never launched and will not be.
+    /// Its newest message has ended, or it was never launched and will not be. Messages may wait to be sent.
     Over(Over<'a>),
+}
+
+/// A paid request whose outcome is not known.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum OpenSend<'a> {
+    /// The launch.
+    Launch(&'a SendRecord),
+    /// A follow-up message of a session that the provider has.
+    Message {
+        /// Its name.
+        name: &'a str,
+        /// Its record.
+        record: &'a SendRecord,
+        /// The record of the launch.
+        launch: &'a SendRecord,
+    },
+}
+
+impl<'a> OpenSend<'a> {
+    /// Its record.
+    pub fn record(self) -> &'a SendRecord {
+        match self {
+            Self::Launch(record) | Self::Message { record, .. } => record,
+        }
+    }
+
+    /// The record of the session's launch.
+    pub fn launch(self) -> &'a SendRecord {
+        match self {
+            Self::Launch(launch) | Self::Message { launch, .. } => launch,
+        }
+    }
 }
 
 /// What is left of a session that is over.
@@ -60,9 +92,20 @@ impl<'a> Stage<'a> {
                 Self::Over(Over::NeverLaunched)
             }
             (false, None | Some((_, SendState::Rejected | SendState::Absent))) => Self::Waiting,
-            (false, Some((record, SendState::Claimed | SendState::Unknown))) => Self::Open(record),
-            (false, Some((record, SendState::Confirmed | SendState::Lost))) => {
-                Self::Running(record)
+            (false, Some((record, SendState::Claimed | SendState::Unknown))) => {
+                Self::Open(OpenSend::Launch(record))
+            }
+            (false, Some((launch, SendState::Confirmed | SendState::Lost))) => {
+                match newest_message_send(status) {
+                    Some((name, record)) if record.state.is_open() => {
+                        Self::Open(OpenSend::Message {
+                            name,
+                            record,
+                            launch,
+                        })
+                    }
+                    Some(_) | None => Self::Running(launch),
+                }
             }
         }
     }
@@ -70,23 +113,41 @@ impl<'a> Stage<'a> {
     /// The record of a session that is, or was, at the provider under a known id.
     pub fn launched(self) -> Option<&'a SendRecord> {
         match self {
-            Self::Running(record) | Self::Over(Over::Ended(record) | Over::Lost(record)) => {
-                Some(record)
-            }
-            Self::Waiting | Self::Open(_) | Self::Over(Over::NeverLaunched | Over::Unknown(_)) => {
-                None
-            }
+            Self::Running(record)
+            | Self::Open(OpenSend::Message { launch: record, .. })
+            | Self::Over(Over::Ended(record) | Over::Lost(record)) => Some(record),
+            Self::Waiting
+            | Self::Open(OpenSend::Launch(_))
+            | Self::Over(Over::NeverLaunched | Over::Unknown(_)) => None,
         }
     }
 
     /// The record of a claim whose settings count: once claimed, only what was recorded is used.
     pub fn claimed(self) -> Option<&'a SendRecord> {
         match self {
-            Self::Open(record) | Self::Over(Over::Unknown(record)) => Some(record),
-            Self::Running(_) | Self::Over(Over::Ended(_) | Over::Lost(_)) => self.launched(),
+            Self::Open(OpenSend::Launch(record)) | Self::Over(Over::Unknown(record)) => {
+                Some(record)
+            }
+            Self::Running(_)
+            | Self::Open(OpenSend::Message { .. })
+            | Self::Over(Over::Ended(_) | Over::Lost(_)) => self.launched(),
             Self::Waiting | Self::Over(Over::NeverLaunched) => None,
         }
     }
+}
+
+/// Name and record of the newest follow-up message that was claimed.
+pub(super) fn newest_message_send(status: &CodeSessionStatus) -> Option<(&str, &SendRecord)> {
+    let newest = status.messages.last()?;
+    Some((newest.name.as_str(), newest.send.as_ref()?))
+}
+
+/// The record of the newest paid request: a message's, or the launch's.
+pub fn newest_send(status: Option<&CodeSessionStatus>) -> Option<&SendRecord> {
+    let status = status?;
+    newest_message_send(status)
+        .map(|(_, record)| record)
+        .or(status.launch.as_ref())
 }
 
 /// What [`needs`] looks at: what is known of a session before anything is read for it.

@@ -10,15 +10,16 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::super::blocker::NotReady;
 use super::super::remote::{CancelAnswer, Capability, ProviderError, SessionRef};
-use super::super::status::{Draft, clip, whole_seconds};
+use super::super::status::{Draft, clip, newest_message, whole_seconds};
 use super::observed::{Observed, Readiness, SessionView};
+use super::pending::spec_of;
 use super::plan::{Effect, Event, Guard, Plan, Recorded, StatusWrite};
 use super::progress::{show_progress, store_if_seen};
 use super::stage::Stage;
 use super::view::{asks_for_stop, draft, spec_asks_for_stop, store, until_deletion_ends};
 use crate::api::{
     CancelReason, CancelRecord, CancelState, CodeSessionSpec, CodeSessionStatus, DesiredState,
-    Reason,
+    MessageSpec, MessageStatus, Reason,
 };
 
 /// Stops in a row that came to nothing after which somebody should know.
@@ -34,6 +35,8 @@ pub(super) fn reason(o: &Observed<'_>) -> Option<CancelReason> {
         Some(CancelReason::Delete)
     } else if spec_asks_for_stop(o) {
         Some(CancelReason::User)
+    } else if newest_is_cancelled(o) {
+        Some(CancelReason::Message)
     } else if until_deadline(o).is_some_and(|left| left.is_zero()) {
         Some(CancelReason::Deadline)
     } else {
@@ -41,7 +44,18 @@ pub(super) fn reason(o: &Observed<'_>) -> Option<CancelReason> {
     }
 }
 
-/// How long the session may still run; `None` once a stop was asked for: then the deadline has nothing more to say.
+/// Whether the message that runs is to be stopped, and it alone.
+fn newest_is_cancelled(o: &Observed<'_>) -> bool {
+    let newest = o.session.status.and_then(newest_entry);
+    let spec = newest.and_then(|newest| spec_of(o, &newest.name));
+    spec.is_some_and(MessageSpec::is_cancelled)
+}
+
+fn newest_entry(status: &CodeSessionStatus) -> Option<&MessageStatus> {
+    status.messages.get(newest_message(status)?)
+}
+
+/// How long the newest message may still run, from its sending; `None` once a stop was asked for: then the deadline has nothing more to say.
 pub(super) fn until_deadline(o: &Observed<'_>) -> Option<Duration> {
     let status = o.session.status.filter(|status| status.cancel.is_none())?;
     let seconds = o
@@ -49,7 +63,9 @@ pub(super) fn until_deadline(o: &Observed<'_>) -> Option<Duration> {
         .spec
         .active_deadline_seconds
         .or(status.effective.as_ref().map(|e| e.active_deadline_seconds))?;
-    let deadline = status.started_at? + Duration::from_secs(u64::try_from(seconds).unwrap_or(0));
+    let started = newest_entry(status).and_then(|newest| newest.started_at);
+    let deadline =
+        started.or(status.started_at)? + Duration::from_secs(u64::try_from(seconds).unwrap_or(0));
     Some(o.until(deadline))
 }
 
@@ -195,8 +211,10 @@ fn recorded<'a>(o: &Observed<'a>) -> Option<&'a CancelRecord> {
 }
 
 /// Records that a stop is wanted, where that is not recorded yet.
-fn request(draft: &mut Draft, reason: CancelReason, state: CancelState) {
-    let message = draft.first_message().name.clone();
+pub(super) fn request(draft: &mut Draft, reason: CancelReason, state: CancelState) {
+    draft.first_message();
+    let newest = draft.status().messages.last();
+    let message = newest.map(|it| it.name.clone()).unwrap_or_default();
     draft.status().cancel.get_or_insert(CancelRecord {
         reason,
         message,
@@ -351,6 +369,7 @@ fn being_stopped(reason: CancelReason, o: &Observed<'_>) -> &'static str {
         CancelReason::Delete => "being stopped because it is being deleted",
         CancelReason::Deadline => "being stopped: it ran longer than activeDeadlineSeconds",
         CancelReason::Duplicate => "being stopped as a duplicate",
+        CancelReason::Message => "its message is being stopped, as its cancel asks",
     }
 }
 
@@ -390,7 +409,10 @@ fn follow_to_its_end(o: &Observed<'_>, reason: CancelReason) -> Plan {
 fn cannot_be_stopped(reason: CancelReason, status: &CodeSessionStatus) -> String {
     let why = match reason {
         CancelReason::Deadline => "it runs longer than activeDeadlineSeconds, and ",
-        CancelReason::User | CancelReason::Delete | CancelReason::Duplicate => "",
+        CancelReason::User
+        | CancelReason::Delete
+        | CancelReason::Duplicate
+        | CancelReason::Message => "",
     };
     format!(
         "{why}its provider cannot stop it: it goes on until it ends by itself. If there is a way, {}",

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::super::ids::{LaunchKey, RunId, SessionId};
 use super::super::remote::{Capability, SessionRef};
-use super::super::status::Draft;
+use super::super::status::{Draft, newest_message};
 use super::super::timing::DeletionAge;
 use super::observed::{Connected, Observed, ProviderFacts, SessionView};
 use super::plan::{Guard, Plan, Recorded, StatusWrite};
@@ -31,7 +31,7 @@ pub(super) fn stop_wanted(o: &Observed<'_>) -> bool {
     let recorded = o.session.status.and_then(|status| status.cancel.as_ref());
     let once = recorded.is_some_and(|cancel| match cancel.reason {
         CancelReason::User | CancelReason::Delete => true,
-        CancelReason::Deadline | CancelReason::Duplicate => false,
+        CancelReason::Deadline | CancelReason::Duplicate | CancelReason::Message => false,
     });
     o.session.deleting.is_some() || spec_asks_for_stop(o) || once
 }
@@ -102,9 +102,8 @@ pub fn template_missing(provider: &ProviderFacts, connected: &Connected) -> bool
 pub fn session_ref(status: Option<&CodeSessionStatus>) -> Option<SessionRef> {
     let status = status?;
     let session_id = SessionId::new(status.provider.as_ref()?.session_id.clone()?);
-    let run_id = status
-        .messages
-        .last()
+    let newest = newest_message(status).and_then(|index| status.messages.get(index));
+    let run_id = newest
         .and_then(|message| message.run_id.clone())
         .map(RunId::new);
     Some(SessionRef { session_id, run_id })
@@ -145,9 +144,9 @@ pub(super) fn waiting(o: &Observed<'_>, reason: Reason, message: &str) -> Plan {
     Plan::store(o, draft.finish())
 }
 
-/// Notes where the launch stands.
+/// Notes where the newest paid request stands.
 pub(super) fn set_state(draft: &mut Draft, state: SendState) {
-    if let Some(record) = draft.status().launch.as_mut() {
+    if let Some(record) = draft.newest_send() {
         record.state = state;
     }
 }
@@ -186,9 +185,7 @@ pub(super) fn keys(session: &SessionView<'_>, attempt: i32) -> Vec<LaunchKey> {
 
 /// `Reconciling` and `Stalled` as the end left them: settled if it is what was asked for.
 pub(super) fn tell_end(draft: &mut Draft, o: &Observed<'_>, over: Over<'_>) {
-    let Some(status) = o.session.status else {
-        return;
-    };
+    let status = draft.status().clone();
     let Some(end) = condition(&status.conditions, SessionCondition::Succeeded.as_str()) else {
         return;
     };

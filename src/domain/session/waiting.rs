@@ -2,7 +2,7 @@
 
 use super::archive;
 use super::gates::{GATES, Gate, Hold, until_launch_deadline};
-use super::launch::{self, waits_after_refusal};
+use super::launch::{self, NOT_LAUNCHED, waits_after_refusal};
 use super::observed::Observed;
 use super::plan::{Effect, Event, Plan};
 use super::stage::{Over, Stage};
@@ -123,7 +123,7 @@ fn fail(o: &Observed<'_>, hold: &Hold) -> Plan {
 fn refused(o: &Observed<'_>, refusal: &RefusalRecord) -> Plan {
     // Something else may have stood in its place meanwhile.
     let mut draft = pending_draft(o);
-    let left = waits_after_refusal(&mut draft, refusal, o.timing);
+    let left = waits_after_refusal(&mut draft, refusal, NOT_LAUNCHED, o.timing);
     Plan::store(o, draft.finish()).due(left)
 }
 

@@ -17,6 +17,7 @@ pub fn write_refused(o: &Observed<'_>, effect: &Effect, said: &str) -> Recorded 
         Effect::VerifyCredentials
         | Effect::ReadBaseline { .. }
         | Effect::Launch(_)
+        | Effect::Message(_)
         | Effect::Lookup(_)
         | Effect::Cancel(_)
         | Effect::Examine(_)

@@ -11,6 +11,8 @@ use crate::domain::remote::ScanState;
 /// What a lookup needs to know.
 #[derive(Clone, Debug)]
 pub struct AdoptRequest {
+    /// The follow-up message that is looked for, by its name; `None` looks for the launch.
+    pub message: Option<String>,
     /// Keys of every attempt of the session, newest first.
     pub keys: Vec<LaunchKey>,
     /// This installation, as written in the marker.
@@ -21,7 +23,8 @@ pub struct AdoptRequest {
     pub repository: String,
     /// The template that was launched from, as pinned in the claim.
     pub template_id: Option<String>,
-    /// What [`Provider::baseline`](super::Provider::baseline) said before the launch, as recorded in the claim.
+    /// What [`Provider::baseline`](super::Provider::baseline) said before the launch, or [`FollowUps::newest`](super::FollowUps::newest)
+    /// before the message, as recorded in the claim.
     pub baseline: Option<String>,
     /// The prompt as it was sent, marker and all, if it can still be composed: a session that shows no marker is compared with it.
     pub sent: Option<String>,

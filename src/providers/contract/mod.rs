@@ -1,12 +1,13 @@
 //! The contract between the operator and a provider.
 //!
 //! A [`ProviderType`] is what is known of a provider without talking to it (one per line of the registry), a [`Provider`]
-//! is a connection of one account to it, and [`Archiving`], [`Models`], [`Listing`] and [`Templates`] are what a connection can do
-//! besides, where the provider can. The documentation of each method is the contract that the conformance tests hold every adapter to.
-//! Follow-ups and events become further traits like these.
+//! is a connection of one account to it, and [`Archiving`], [`FollowUps`], [`Models`], [`Listing`] and [`Templates`] are what a
+//! connection can do besides, where the provider can. The documentation of each method is the contract that the conformance tests
+//! hold every adapter to. Events become a further trait like these.
 
 mod archiving;
 mod find;
+mod follow_ups;
 mod launch;
 mod list;
 mod models;
@@ -20,6 +21,7 @@ use url::Url;
 
 pub use self::archiving::Archiving;
 pub use self::find::{AdoptRequest, MarkedPage, MarkedRequest};
+pub use self::follow_ups::{FollowUps, MessageRequest};
 pub use self::launch::LaunchRequest;
 pub use self::list::{ItemDetail, ListDetail, ListItem, Listing, SessionPage};
 pub use self::models::{MAX_MODELS, Models};
@@ -29,7 +31,7 @@ use crate::api::{ProviderKind, ProviderSpec};
 use crate::domain::ids::{InstallationId, SessionId};
 pub use crate::domain::orphan::{Mark, Marked};
 pub use crate::domain::remote::*;
-pub use crate::domain::send::answer::LaunchOutcome;
+pub use crate::domain::send::answer::{LaunchOutcome, MessageOutcome};
 use crate::domain::snapshot::Snapshot;
 pub use crate::providers::http::SendWindow;
 
@@ -73,6 +75,12 @@ pub trait ProviderType: Send + Sync {
 
     /// How a lost launch is found again under these settings.
     fn recovery(&self, spec: &ProviderSpec) -> Recovery;
+
+    /// How a lost follow-up message is found again under these settings; `Some` exactly with [`Capability::FollowUp`]. Default: no
+    /// messages can be sent.
+    fn message_recovery(&self, _spec: &ProviderSpec) -> Option<MessageRecovery> {
+        None
+    }
 
     /// How a stop that was taken shows under these settings. Default: in the session's status.
     fn cancel_visibility(&self, _spec: &ProviderSpec) -> CancelVisibility {
@@ -164,6 +172,11 @@ pub trait Provider: Send + Sync {
     ///
     /// A stop is confirmed only by a later [`Provider::get`] that shows a terminal phase.
     async fn cancel(&self, session: &SessionRef) -> Result<CancelAnswer, ProviderError>;
+
+    /// Sending further messages to a session; `Some` exactly with [`Capability::FollowUp`].
+    fn follow_ups(&self) -> Option<&dyn FollowUps> {
+        None
+    }
 
     /// Where ended sessions are put away; `Some` exactly with [`Capability::Archive`].
     fn archiving(&self) -> Option<&dyn Archiving> {

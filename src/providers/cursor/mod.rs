@@ -11,7 +11,8 @@ use std::sync::Arc;
 use url::Url;
 
 use super::contract::{
-    CancelVisibility, Capability, Connection, ListDetail, Provider, ProviderType, Recovery,
+    CancelVisibility, Capability, Connection, ListDetail, MessageRecovery, Provider, ProviderType,
+    Recovery,
 };
 use super::error::ProviderError;
 use crate::api::{CursorApiVersion, CursorSpec, ProviderKind, ProviderSpec};
@@ -90,6 +91,13 @@ impl ProviderType for Cursor {
         match version(spec) {
             CursorApiVersion::V1 => Recovery::ClientId,
             CursorApiVersion::V0 => Recovery::Marker,
+        }
+    }
+
+    fn message_recovery(&self, spec: &ProviderSpec) -> Option<MessageRecovery> {
+        match version(spec) {
+            CursorApiVersion::V1 => Some(MessageRecovery::Baseline),
+            CursorApiVersion::V0 => Some(MessageRecovery::Marker),
         }
     }
 

@@ -13,9 +13,10 @@ use url::Url;
 
 use self::wire::Agent;
 use super::contract::{
-    API_KEY, Account, AdoptAnswer, AdoptRequest, CancelAnswer, Capability, Connection,
+    API_KEY, Account, AdoptAnswer, AdoptRequest, CancelAnswer, Capability, Connection, FollowUps,
     LaunchOutcome, LaunchRequest, Launched, ListDetail, Listing, MarkedPage, MarkedRequest,
-    PageToken, Provider, ProviderType, Recovery, SessionPage, SessionRef,
+    MessageOutcome, MessageRecovery, MessageRequest, PageToken, Provider, ProviderType, Recovery,
+    SessionPage, SessionRef,
 };
 use super::error::ProviderError;
 use super::http::{Api, Auth, Operation, judge_launch, refuses_stop};
@@ -27,26 +28,23 @@ use crate::domain::ids::{AccountFingerprint, InstallationId, SessionId};
 use crate::domain::snapshot::{Links, RemotePhase, Snapshot};
 
 /// `ListModels` is not among them: the documentation mentions such a list but neither its path nor its shape.
-const CAPABILITIES: [Capability; 10] = [
+const CAPABILITIES: [Capability; 11] = [
     Capability::Prompt,
     Capability::Model,
     Capability::Repository,
     Capability::BranchName,
     Capability::AutoCreatePullRequest,
     Capability::RecoverLaunch,
+    Capability::FollowUp,
     Capability::Cancel,
     Capability::List,
     Capability::Result,
     Capability::Artifacts,
 ];
 
-/// Documented in October 2026: `prompt.images`, `…/followup`, `…/conversation`, `webhook`.
-const OFFERED_LATER: [Capability; 4] = [
-    Capability::Images,
-    Capability::FollowUp,
-    Capability::Events,
-    Capability::Webhooks,
-];
+/// Documented in October 2026: `prompt.images`, `…/conversation`, `webhook`.
+const OFFERED_LATER: [Capability; 3] =
+    [Capability::Images, Capability::Events, Capability::Webhooks];
 
 /// No 409 of `POST /v0/agents` is documented.
 const REFUSING_CONFLICTS: [&str; 0] = [];
@@ -92,6 +90,10 @@ impl ProviderType for Firebender {
 
     fn recovery(&self, _: &ProviderSpec) -> Recovery {
         Recovery::Marker
+    }
+
+    fn message_recovery(&self, _: &ProviderSpec) -> Option<MessageRecovery> {
+        Some(MessageRecovery::Marker)
     }
 
     fn list_detail(&self, _: &ProviderSpec) -> ListDetail {
@@ -272,8 +274,39 @@ impl Provider for FirebenderV0 {
         }
     }
 
+    fn follow_ups(&self) -> Option<&dyn FollowUps> {
+        Some(self)
+    }
+
     fn listing(&self) -> Option<&dyn Listing> {
         Some(self)
+    }
+}
+
+#[async_trait]
+impl FollowUps for FirebenderV0 {
+    /// An agent whose machine is gone is not woken: the answer (201) names another agent, which goes on in its place.
+    async fn send(&self, request: &MessageRequest) -> MessageOutcome {
+        let answer = v0_agents::follow_up(&self.api, request, RemotePhase::Creating).await;
+        judge_launch(answer, &REFUSING_CONFLICTS)
+    }
+
+    /// It is in the conversation of its session, or the first prompt of an agent that goes on in its place.
+    async fn find(
+        &self,
+        session: &SessionRef,
+        lost: &AdoptRequest,
+    ) -> Result<AdoptAnswer, ProviderError> {
+        let own = prompts::find_message(self, session, lost).await?;
+        match own {
+            AdoptAnswer::Absent | AdoptAnswer::Inconclusive { .. } => {}
+            found => return Ok(found),
+        }
+        let elsewhere = prompts::adopt(self, lost).await?;
+        Ok(match elsewhere {
+            AdoptAnswer::Absent => own,
+            found => found,
+        })
     }
 }
 

@@ -16,13 +16,14 @@ use url::Url;
 
 use self::wire::{Archived, Message, Session, Started};
 use super::contract::{
-    API_KEY, Account, AdoptAnswer, AdoptRequest, CancelAnswer, Capability, Connection, ItemDetail,
-    LaunchOutcome, LaunchRequest, Launched, ListDetail, ListItem, Listing, MarkedPage,
-    MarkedRequest, PageToken, Provider, ProviderType, Recovery, SessionPage, SessionRef,
+    API_KEY, Account, AdoptAnswer, AdoptRequest, CancelAnswer, Capability, Connection, FollowUps,
+    ItemDetail, LaunchOutcome, LaunchRequest, Launched, ListDetail, ListItem, Listing, MarkedPage,
+    MarkedRequest, MessageOutcome, MessageRecovery, MessageRequest, Messaged, PageToken, Provider,
+    ProviderType, Recovery, SessionPage, SessionRef,
 };
 use super::contract::{Archiving, Templates};
 use super::credential::Credential;
-use super::error::{ErrorClass, ProviderError};
+use super::error::{ErrorClass, ProviderError, Subject};
 use super::http::{Api, Auth, Operation, judge_launch, refuses_stop};
 use super::recovery::prompts;
 use super::wire::{Items, branch, hint, link, raw_status, repository};
@@ -30,8 +31,8 @@ use crate::api::{ModelSpec, ProviderKind, ProviderSpec, PullRequestSpec};
 use crate::domain::ids::{AccountFingerprint, InstallationId, RunId, SessionId};
 use crate::domain::snapshot::{Links, RemotePhase, Snapshot};
 
-/// `Events` and `FollowUp` are what Flapjack offers and this adapter does not use yet.
-const CAPABILITIES: [Capability; 13] = [
+/// `Events` are what Flapjack offers and this adapter does not use yet.
+const CAPABILITIES: [Capability; 14] = [
     Capability::Prompt,
     Capability::Model,
     Capability::ModelParameters,
@@ -40,6 +41,7 @@ const CAPABILITIES: [Capability; 13] = [
     Capability::AutoCreatePullRequest,
     Capability::SkipReviewerRequest,
     Capability::RecoverLaunch,
+    Capability::FollowUp,
     Capability::Cancel,
     Capability::Archive,
     Capability::List,
@@ -47,13 +49,13 @@ const CAPABILITIES: [Capability; 13] = [
     Capability::Result,
 ];
 
-/// Documented in 2026: `…/messages`, `…/events` (read again and again, not streamed), `webhookUrl`.
-const OFFERED_LATER: [Capability; 3] = [
-    Capability::FollowUp,
-    Capability::Events,
-    Capability::Webhooks,
-];
+/// Documented in 2026: `…/events` (read again and again, not streamed), `webhookUrl`.
+const OFFERED_LATER: [Capability; 2] = [Capability::Events, Capability::Webhooks];
 
+/// Codes of a 409 that say that a message was not taken. Neither is documented but in words.
+const REFUSED_MESSAGES: [&str; 2] = [SESSION_ACTIVE, SESSION_ARCHIVED];
+const SESSION_ACTIVE: &str = "SESSION_ACTIVE";
+const SESSION_ARCHIVED: &str = "SESSION_ARCHIVED";
 /// The key of the Secret that holds the key of the Cursor account.
 const CURSOR_API_KEY: &str = "cursor-api-key";
 /// No 409 of `POST /api/code-sessions` is documented.
@@ -99,6 +101,10 @@ impl ProviderType for FlapjackType {
 
     fn recovery(&self, _: &ProviderSpec) -> Recovery {
         Recovery::Marker
+    }
+
+    fn message_recovery(&self, _: &ProviderSpec) -> Option<MessageRecovery> {
+        Some(MessageRecovery::Marker)
     }
 
     /// All there is to know of an active session; of one that has ended the list tells neither result nor error.
@@ -295,6 +301,10 @@ impl Provider for Flapjack {
         }
     }
 
+    fn follow_ups(&self) -> Option<&dyn FollowUps> {
+        Some(self)
+    }
+
     fn archiving(&self) -> Option<&dyn Archiving> {
         Some(self)
     }
@@ -305,6 +315,45 @@ impl Provider for Flapjack {
 
     fn listing(&self) -> Option<&dyn Listing> {
         Some(self)
+    }
+}
+
+#[async_trait]
+impl FollowUps for Flapjack {
+    async fn send(&self, request: &MessageRequest) -> MessageOutcome {
+        let id = &request.session.session_id;
+        let [api, sessions] = SESSIONS;
+        let path = [api, sessions, id.as_str(), "messages"];
+        let body = wire::SendMessage {
+            prompt: &request.prompt,
+        };
+        let answer = self
+            .api
+            .paid(Operation::Message, &path, &body, request.window)
+            .await
+            .map(|_: wire::SentMessage| Messaged {
+                session_id: id.clone(),
+                // It comes a moment later.
+                run_id: None,
+                phase: RemotePhase::Creating,
+            })
+            .map_err(|error| ProviderError {
+                subject: match error.code.as_deref() {
+                    Some(SESSION_ACTIVE) => Some(Subject::Busy),
+                    Some(SESSION_ARCHIVED) => Some(Subject::Archived),
+                    _ => error.subject,
+                },
+                ..error
+            });
+        judge_launch(answer, &REFUSED_MESSAGES)
+    }
+
+    async fn find(
+        &self,
+        session: &SessionRef,
+        lost: &AdoptRequest,
+    ) -> Result<AdoptAnswer, ProviderError> {
+        prompts::find_message(self, session, lost).await
     }
 }
 

@@ -51,6 +51,19 @@ pub(super) struct Started {
     pub(super) session_id: WireId,
 }
 
+/// `POST /api/code-sessions/{id}/messages`.
+#[derive(Debug, Serialize)]
+pub(super) struct SendMessage<'a> {
+    pub(super) prompt: &'a str,
+}
+
+/// The answer to it.
+#[derive(Debug, Deserialize)]
+pub(super) struct SentMessage {
+    #[serde(rename = "message_id")]
+    pub(super) _message_id: WireId,
+}
+
 /// A session; items of the list lack `messages`, `error` and what a message tells.
 #[derive(Debug, Deserialize)]
 pub(super) struct Session {

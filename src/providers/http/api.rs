@@ -234,16 +234,27 @@ impl Api {
         .await
     }
 
-    /// The paid call: one POST, at most once, not a byte of it once `window` has closed.
-    ///
-    /// Only 200 and 201 with a body of type `T` are a success. To be judged by [`judge_launch`](super::judge_launch).
+    /// The paid call that starts a session: see [`Api::paid`].
     pub(in crate::providers) async fn launch<B: Serialize, T: DeserializeOwned>(
         &self,
         path: &[&str],
         body: &B,
         window: SendWindow,
     ) -> Result<T, ProviderError> {
-        self.observed(Operation::Launch, async {
+        self.paid(Operation::Launch, path, body, window).await
+    }
+
+    /// A paid call: one POST, at most once, not a byte of it once `window` has closed.
+    ///
+    /// Only 200 and 201 with a body of type `T` are a success. To be judged by [`judge_launch`](super::judge_launch).
+    pub(in crate::providers) async fn paid<B: Serialize, T: DeserializeOwned>(
+        &self,
+        operation: Operation,
+        path: &[&str],
+        body: &B,
+        window: SendWindow,
+    ) -> Result<T, ProviderError> {
+        self.observed(operation, async {
             let bytes = serde_json::to_vec(body).map_err(|_| {
                 ProviderError::unsent(ErrorClass::InvalidRequest, "the request cannot be written")
             })?;
@@ -261,12 +272,12 @@ impl Api {
                     window,
                     gate.clone(),
                 )));
-            let answer = self.call(Operation::Launch, request, Some(&gate)).await?;
+            let answer = self.call(operation, request, Some(&gate)).await?;
             match answer.status {
                 StatusCode::OK | StatusCode::CREATED => parse(&answer),
                 status => Err(ProviderError::unreadable(
                     Some(status.as_u16()),
-                    "the launch was answered with a success that no document names",
+                    "the request was answered with a success that no document names",
                 )),
             }
         })
@@ -408,7 +419,7 @@ impl Api {
     /// Waits until the rate allows the request.
     async fn admit(&self, operation: Operation) -> Result<(), ProviderError> {
         let admitted = match operation {
-            Operation::Launch => self.limiter.admit_launch().await,
+            Operation::Launch | Operation::Message => self.limiter.admit_launch().await,
             _ => self.limiter.admit(self.stack.lane).await,
         };
         admitted.map_err(|pause| ProviderError {

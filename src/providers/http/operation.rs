@@ -7,8 +7,10 @@ pub enum Operation {
     Verify,
     /// Which models there are.
     Models,
-    /// The paid call.
+    /// The paid call that starts a session.
     Launch,
+    /// The paid call that sends it a message.
+    Message,
     /// One look at one session or run.
     Get,
     /// One page of a list.
@@ -32,7 +34,9 @@ impl Operation {
     pub fn largest_answer(self) -> usize {
         match self {
             Self::Verify | Self::Cancel | Self::Archive => 64 << 10,
-            Self::Models | Self::Launch | Self::Get | Self::Usage | Self::Issue => 1 << 20,
+            Self::Models | Self::Launch | Self::Message | Self::Get | Self::Usage | Self::Issue => {
+                1 << 20
+            }
             Self::List | Self::Conversation | Self::Templates => 4 << 20,
         }
     }
@@ -43,6 +47,7 @@ impl Operation {
             Self::Verify => "verify",
             Self::Models => "models",
             Self::Launch => "launch",
+            Self::Message => "message",
             Self::Get => "get",
             Self::List => "list",
             Self::Conversation => "conversation",

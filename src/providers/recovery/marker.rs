@@ -85,7 +85,10 @@ impl PromptQuery for AdoptRequest {
     }
 
     fn recognises(&self, marker: &Marker) -> bool {
-        marker.is_launch_of(&self.installation, &self.uid)
+        match &self.message {
+            None => marker.is_launch_of(&self.installation, &self.uid),
+            Some(name) => marker.is_message_of(&self.installation, &self.uid, name),
+        }
     }
 
     fn is_too_old(&self, listed: &Snapshot) -> bool {
@@ -214,6 +217,32 @@ pub(super) fn judge<Q: PromptQuery>(
 pub(super) fn shows(messages: &[Message], is_ours: impl Fn(&Marker) -> bool) -> Option<bool> {
     let first = first_prompt(messages)?;
     Some(Marker::find(first).is_some_and(|marker| is_ours(&marker)))
+}
+
+/// Whether the conversation of a session shows the message that is looked for.
+pub(super) enum Shown {
+    /// It does.
+    There,
+    /// It shows other prompts of the same CodeSession, and not this one.
+    NotThere,
+    /// It shows no marker of ours at all: that this one does not show proves nothing.
+    Nothing,
+}
+
+/// What a conversation tells of the message that is looked for.
+pub(super) fn shown(messages: &[Message], lost: &AdoptRequest) -> Shown {
+    let mut ours = texts_but_the_agents(messages)
+        .filter_map(Marker::find)
+        .filter(|marker| marker.installation == lost.installation && marker.uid == lost.uid)
+        .peekable();
+    if ours.peek().is_none() {
+        return Shown::Nothing;
+    }
+    if ours.any(|marker| lost.recognises(&marker)) {
+        Shown::There
+    } else {
+        Shown::NotThere
+    }
 }
 
 fn texts_but_the_agents(messages: &[Message]) -> impl Iterator<Item = &str> {

@@ -2,12 +2,14 @@
 
 use async_trait::async_trait;
 
-use super::marker::{Message, PromptQuery, judge, shows};
+use super::marker::{Message, PromptQuery, Shown, judge, shown, shows};
 use super::scan::{Candidate, Evidence, Matcher, Page, Reach, scan, search};
 use super::similarity::SentText;
 use crate::domain::ids::{InstallationId, SessionId};
 use crate::domain::snapshot::Snapshot;
-use crate::providers::contract::{AdoptAnswer, AdoptRequest, MarkedPage, MarkedRequest, PageToken};
+use crate::providers::contract::{
+    AdoptAnswer, AdoptRequest, Found, MarkedPage, MarkedRequest, PageToken, Provider, SessionRef,
+};
 use crate::providers::error::{ErrorClass, ProviderError};
 
 /// A provider that tells the prompts of its sessions.
@@ -69,6 +71,28 @@ pub(in crate::providers) async fn shows_marker(
     Ok(shows(&conversation.messages, |marker| {
         marker.is_launch_of(installation, uid)
     }))
+}
+
+/// What [`FollowUps::find`](crate::providers::contract::FollowUps::find) owes, where a message is worked on in the session that it
+/// was sent to.
+pub(in crate::providers) async fn find_message<P: PromptSource + Provider>(
+    provider: &P,
+    session: &SessionRef,
+    lost: &AdoptRequest,
+) -> Result<AdoptAnswer, ProviderError> {
+    let conversation = provider.conversation(&session.session_id).await?;
+    Ok(match shown(&conversation.messages, lost) {
+        Shown::There => AdoptAnswer::Found(vec![Found {
+            snapshot: provider.get(session).await?,
+            attempt: None,
+            doubt: None,
+        }]),
+        Shown::NotThere => AdoptAnswer::Absent,
+        Shown::Nothing => AdoptAnswer::Inconclusive {
+            why: "the conversation shows no marker of this CodeSession".to_owned(),
+            resume: None,
+        },
+    })
 }
 
 struct ByMarker<'a, P, Q> {

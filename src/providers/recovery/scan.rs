@@ -438,6 +438,7 @@ mod tests {
 
     fn request(resume: Option<ScanState>) -> AdoptRequest {
         AdoptRequest {
+            message: None,
             keys: Vec::new(),
             installation: InstallationId::new("0a1b2c3d"),
             uid: "uid".into(),

@@ -267,6 +267,7 @@ pub fn launch_request() -> LaunchRequest {
 /// A lookup of attempt 1 in a window from 12:00 to 13:00 on 1 October 2026.
 pub fn adopt_request() -> AdoptRequest {
     AdoptRequest {
+        message: None,
         keys: vec![key(1)],
         installation: installation(),
         uid: "session-uid".into(),

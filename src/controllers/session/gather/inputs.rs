@@ -3,14 +3,16 @@
 use sha2::{Digest, Sha256};
 
 use super::agent::template_id;
-use crate::api::{CodeAgent, CodeSession};
+use crate::api::{CodeAgent, CodeSession, MessageSpec, ProviderSpec};
 use crate::controllers::connection::links::Linked;
 use crate::controllers::connection::without;
 use crate::controllers::scope::Scope;
 use crate::domain::blocker::{Blocker, Cause, NotReady};
-use crate::domain::effective::compose_prompt;
+use crate::domain::effective::{compose_prompt, message_blocker};
 use crate::domain::ids::hex;
-use crate::domain::session::Inputs;
+use crate::domain::marker::{Marker, MarkerSubject};
+use crate::domain::session::{Inputs, OpenSend, Stage, next_message};
+use crate::providers::registry::capabilities_of;
 
 pub(super) enum InputsError {
     Blocker(Blocker),
@@ -52,9 +54,7 @@ pub(super) async fn inputs(
         preamble,
         &text,
         of_prompt,
-        &context.installation,
-        uid,
-        attempt,
+        &Marker::launch(context.installation.clone(), uid, attempt),
     )
     .map_err(|blocker| match blocker.cause {
         Cause::Spec => InputsError::Blocker(blocker),
@@ -71,4 +71,63 @@ pub(super) async fn inputs(
         digest,
         template_id: linked.and_then(|linked| template_id(scope, agent, linked)),
     })
+}
+
+/// What the next message sends, or the one whose sending is open; `None` where there is none.
+pub(super) async fn message_inputs(
+    scope: &Scope,
+    object: &CodeSession,
+    provider: Option<&ProviderSpec>,
+    namespace: &str,
+    uid: &str,
+) -> Option<Result<Inputs, NotReady>> {
+    let context = &scope.context;
+    let message = message_of(object)?;
+    let refuse = |blocker: Blocker| NotReady {
+        blocker,
+        transient: false,
+        // A source is not watched, so that a mended one is seen only by whoever looks.
+        again: context.timing().recheck,
+    };
+    if let Some(spec) = provider
+        && let Some(provider) = context.provider(spec)
+        && let Some(blocker) = message_blocker(
+            message,
+            &capabilities_of(provider, spec),
+            &context.installed,
+        )
+    {
+        return Some(Err(refuse(blocker)));
+    }
+    let (text, of_prompt) = match (&message.prompt, &message.prompt_from) {
+        (Some(prompt), _) => (prompt.clone(), Cause::Spec),
+        (None, Some(source)) => match context.sources.text(namespace, source).await {
+            Ok(text) => (text.to_string(), Cause::Environment),
+            Err(missing) => return Some(Err(without(missing, "the message's source"))),
+        },
+        (None, None) => return None,
+    };
+    let marker = Marker {
+        installation: context.installation.clone(),
+        uid: uid.to_owned(),
+        subject: MarkerSubject::Message(message.name.clone()),
+    };
+    Some(match compose_prompt(None, &text, of_prompt, &marker) {
+        Ok(prompt) => Ok(Inputs {
+            digest: hex(&Sha256::digest(prompt.as_bytes()), 16),
+            prompt,
+            template_id: None,
+        }),
+        Err(blocker) => Err(refuse(blocker)),
+    })
+}
+
+fn message_of(object: &CodeSession) -> Option<&MessageSpec> {
+    match Stage::of(object.stored_status()) {
+        Stage::Open(OpenSend::Message { name, .. }) => {
+            let mut messages = object.spec.messages.iter().flatten();
+            messages.find(|message| message.name == name)
+        }
+        _ => next_message(&object.spec, object.stored_status()),
+    }
 }

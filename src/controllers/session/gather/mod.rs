@@ -13,7 +13,7 @@ use kube_runtime::reflector::ObjectRef;
 
 use self::agent::view_agent;
 use self::credentials::{connect, doubted, launches_held, readiness};
-use self::inputs::{InputsError, inputs};
+use self::inputs::{InputsError, inputs, message_inputs};
 use super::super::connection::links::Linked;
 use super::super::error::{Chain, PassError};
 use super::super::memory::Remembered;
@@ -29,7 +29,7 @@ use crate::domain::ids::{ClaimId, InstallationId};
 use crate::domain::remote::Recovery;
 use crate::domain::session::{
     AgentView, Inputs, Lock, Needs, Observed, Origin, Outline, ProviderFacts, Readiness,
-    SessionView, Slot, Stage, needs, template_missing, wall_clock,
+    SessionView, Slot, Stage, needs, newest_send, template_missing, wall_clock,
 };
 use crate::domain::timing::Timing;
 
@@ -108,15 +108,13 @@ impl Facts {
     }
 }
 
-/// The prompt as the open launch of `object` sent it, if it can still be composed: a changed preamble or source makes another.
+/// The prompt as the open request of `object` sent it, if it can still be composed: a changed preamble or source makes another.
 pub(super) fn sent_prompt(facts: &Facts, object: &CodeSession) -> Option<String> {
     let Readiness::Ready(connected) = &facts.readiness else {
         return None;
     };
     let inputs = connected.inputs.as_ref()?;
-    let recorded = object
-        .stored_status()
-        .and_then(|status| status.launch.as_ref());
+    let recorded = newest_send(object.stored_status());
     recorded
         .is_none_or(|record| record.request_digest == inputs.digest)
         .then(|| inputs.prompt.clone())
@@ -136,8 +134,8 @@ pub(super) async fn gather(scope: &Arc<Scope>, object: &CodeSession) -> Result<F
     let facts = spec.as_ref().and_then(|spec| context.facts(spec));
     let need = needs_of(scope, object, facts.as_ref(), &remembered);
     let linked = match (need, &spec, &secret) {
-        (Needs::Launch | Needs::Connection, Some(spec), Some(secret)) => {
-            let fresh = need == Needs::Launch;
+        (Needs::Launch | Needs::Message | Needs::Connection, Some(spec), Some(secret)) => {
+            let fresh = need != Needs::Connection;
             Some(connection(scope, object, &remembered, spec, secret, (launched, fresh)).await)
         }
         _ => None,
@@ -152,28 +150,54 @@ pub(super) async fn gather(scope: &Arc<Scope>, object: &CodeSession) -> Result<F
             let found = inputs(scope, object, agent, usable, &namespace, &uid).await;
             sorted(found, &mut agent_view)
         }
+        (Needs::Message, _) => {
+            match message_inputs(scope, object, spec.as_ref(), &namespace, &uid).await {
+                Some(Ok(inputs)) => (Some(inputs), None),
+                Some(Err(obstacle)) => (None, Some(obstacle)),
+                None => (None, None),
+            }
+        }
         // Without its CodeAgent a prompt has no preamble: it would be another one.
         (Needs::Launch, None) | (Needs::Nothing | Needs::Connection, _) => (None, None),
+    };
+    // Something paid is about to be sent that nobody may have: then every obstacle counts.
+    let sends = match need {
+        Needs::Launch => !launched,
+        Needs::Message => !matches!(Stage::of(object.stored_status()), Stage::Open(_)),
+        Needs::Nothing | Needs::Connection => false,
     };
     if let (false, Needs::Launch, Some(linked), Some(agent)) = (launched, need, usable, &agent) {
         note_agent(scope, linked, agent);
     }
-    let blocked = match launched {
+    let follows = launched && !sends;
+    let blocked = match follows {
         true => None,
         false => blocked.or_else(|| launches_held(scope, usable?, &agent_view, &uid)),
     };
     let secret = secret.as_ref();
-    let (readiness, linked) = readiness(scope, &uid, linked, secret, inputs, blocked, launched);
-    let lacks_template = lacks_template(&readiness, facts.as_ref());
+    let (readiness, linked) = readiness(scope, &uid, linked, secret, inputs, blocked, follows);
+    let lacks_template = need == Needs::Launch && lacks_template(&readiness, facts.as_ref());
     if let (true, Some(agent)) = (lacks_template && !launched, &agent) {
         // It keeps the template, and may not know yet that the key is another account's now.
         scope.look_at_agent(agent);
     }
-    let applies = Applies {
-        agent: agent.as_deref(),
-        view: &agent_view,
-        issue_tells: facts.as_ref().map(|facts| facts.recovery) == Some(Recovery::None),
-        able: !lacks_template && may_launch(&readiness, &agent_view),
+    let recovery = facts.as_ref().map(|facts| facts.recovery);
+    let applies = match need {
+        Needs::Message => Applies {
+            agent: agent.as_deref(),
+            effective: object
+                .stored_status()
+                .and_then(|status| status.effective.as_ref()),
+            issue_tells: false,
+            able: !agent.as_ref().is_some_and(|agent| agent.spec.suspend)
+                && matches!(readiness, Readiness::Ready(_)),
+        },
+        Needs::Launch | Needs::Nothing | Needs::Connection => Applies {
+            agent: agent.as_deref(),
+            effective: effective_of(&agent_view),
+            issue_tells: recovery == Some(Recovery::None),
+            able: !lacks_template && may_launch(&readiness, &agent_view),
+        },
     };
     let (slot, lock) = admission(scope, object, need, &applies);
     Ok(Facts {
@@ -200,7 +224,7 @@ pub(super) async fn gather(scope: &Arc<Scope>, object: &CodeSession) -> Result<F
     })
 }
 
-/// The slot and the lock that a launch in sight asks for. A session with no launch in sight asks for none.
+/// The slot and the lock that a launch or a message in sight asks for. A session with neither in sight asks for none.
 fn admission(
     scope: &Scope,
     object: &CodeSession,
@@ -208,12 +232,19 @@ fn admission(
     applies: &Applies<'_>,
 ) -> (Slot, Lock) {
     match need {
-        Needs::Launch => admit(scope, object, applies),
+        Needs::Launch | Needs::Message => admit(scope, object, applies),
         Needs::Nothing | Needs::Connection => {
             let uid = object.uid().unwrap_or_default();
             scope.context.admission.withdraw(&uid);
             (Slot::Free, Lock::Unneeded)
         }
+    }
+}
+
+fn effective_of(agent: &AgentView) -> Option<&Effective> {
+    match agent {
+        AgentView::Present { effective, .. } => Some(effective),
+        AgentView::Missing => None,
     }
 }
 
@@ -378,10 +409,8 @@ fn pinned(effective: &Effective, object: &CodeSession) -> ProviderSpec {
 
 /// Remembers when the current claim, and the deletion, was first seen; another claim makes what was seen of the last one void.
 fn remember_claim(scope: &Scope, object: &CodeSession, uid: &str, uptime: Duration) -> Remembered {
-    let claim = object
-        .stored_status()
-        .and_then(|status| status.launch.as_ref())
-        .map(|record| ClaimId::new(record.claim_id.clone()));
+    let claim =
+        newest_send(object.stored_status()).map(|record| ClaimId::new(record.claim_id.clone()));
     scope.context.memory.begin(uid, |remembered| {
         if remembered
             .claim
@@ -390,6 +419,11 @@ fn remember_claim(scope: &Scope, object: &CodeSession, uid: &str, uptime: Durati
         {
             remembered.claim = Some((claim, uptime));
             remembered.lookups = Default::default();
+            // What was seen of the message before says nothing of this one.
+            remembered.poll = None;
+            remembered.baseline_read = None;
+            remembered.last_stop = None;
+            remembered.stop_taken = false;
         }
         if object.metadata.deletion_timestamp.is_some() {
             remembered.deletion.get_or_insert(uptime);

@@ -621,7 +621,9 @@ fn stopped_where_it_shows_nowhere(reason: CancelReason) -> Given {
     match reason {
         CancelReason::Deadline => given.wait(seconds(7200)),
         CancelReason::Delete => given.deleting = Some(given.now),
-        CancelReason::User | CancelReason::Duplicate => given.desires(DesiredState::Cancelled),
+        CancelReason::User | CancelReason::Duplicate | CancelReason::Message => {
+            given.desires(DesiredState::Cancelled);
+        }
     }
     given.stop(CancelAnswer::Accepted);
     given

@@ -21,7 +21,7 @@ pub(super) fn of_plan(given: &Given, plan: &Plan) {
         );
         status(given, &write.status);
         match plan.effect {
-            Some(Effect::Launch(_) | Effect::Cancel(_)) | None => {}
+            Some(Effect::Launch(_) | Effect::Message(_) | Effect::Cancel(_)) | None => {}
             ref other => panic!("{other:?} needs no record before it"),
         }
     }
@@ -44,6 +44,22 @@ pub(super) fn of_plan(given: &Given, plan: &Plan) {
             }
         ));
         assert_ne!(given.origin, Origin::Copy);
+    }
+    if let Some(Effect::Message(message)) = &plan.effect {
+        let claim = plan.before.as_ref().expect("a message has a claim");
+        assert_eq!(claim.guard, Guard::Unchanged);
+        let entry = claim.status.messages.last().unwrap();
+        let record = entry.send.as_ref().unwrap();
+        assert_eq!(entry.name, message.name);
+        assert_eq!(record.claim_id, message.claim_id.as_str());
+        assert_eq!(record.state, SendState::Claimed);
+        assert!(record.posts <= 5, "{} requests", record.posts);
+        assert!(given.has_finalizer && given.deleting.is_none());
+        assert_eq!(given.spec.desired_state(), DesiredState::Running);
+        assert_ne!(given.origin, Origin::Copy);
+        let active =
+            |it: &crate::api::MessageStatus| it.name != entry.name && !it.phase.is_terminal();
+        assert!(!claim.status.messages.iter().any(active), "one at a time");
     }
     if plan.effect.is_none() && plan.before.is_none() {
         assert_ne!(plan.again, Some(Duration::ZERO), "a pass that spins");
@@ -88,10 +104,15 @@ fn status(given: &Given, new: &CodeSessionStatus) {
     }
     use SessionCondition::{Completed, Reconciling, Stalled, Succeeded};
     assert!(!(is(Reconciling) && is(Stalled)));
-    assert_eq!(is(Completed), new.phase.is_terminal());
-    assert_eq!(is(Succeeded), new.phase == SessionPhase::Finished);
+    // A message that waits to be sent keeps what was asked for from being complete.
+    let goes_on = given.deleting.is_none() && next_message(&given.spec, Some(new)).is_some();
+    assert_eq!(is(Completed), new.phase.is_terminal() && !goes_on);
+    assert_eq!(
+        is(Succeeded),
+        new.phase == SessionPhase::Finished && !goes_on
+    );
     assert_eq!(new.completed_at.is_some(), new.phase.is_terminal());
-    if new.phase.is_terminal() {
+    if new.phase.is_terminal() && !goes_on {
         assert!(!is(Reconciling), "an ended session is not in progress");
     }
     if let Some(message) = new.messages.first() {

@@ -13,6 +13,7 @@ mod active;
 mod always;
 mod archive;
 mod ended;
+mod messages;
 mod outcome;
 mod properties;
 mod recover;
@@ -30,7 +31,7 @@ use super::super::blocker::{Blocker, Cause, NotReady};
 use super::super::ids::{AccountFingerprint, ClaimId, InstallationId, LaunchKey, RunId, SessionId};
 use super::super::remote::{
     AdoptAnswer, CancelAnswer, CancelVisibility, Capability, ErrorClass, Found, Launched,
-    ProviderError, Recovery, Sent,
+    MessageRecovery, ProviderError, Recovery, Sent,
 };
 use super::super::send::answer::LaunchOutcome;
 use super::super::snapshot::{Links, RemotePhase, Snapshot};
@@ -222,6 +223,7 @@ impl Given {
                 kind: ProviderKind::Cursor,
                 api_version: "v1",
                 recovery,
+                message_recovery: Some(MessageRecovery::Baseline),
                 cancel_visibility: CancelVisibility::InStatus,
                 // Templates are a matter of a few tests of their own.
                 capabilities: Capability::ALL
@@ -343,14 +345,16 @@ impl Given {
     fn store(&mut self, write: &StatusWrite) {
         always::of_write(self, write);
         let claimed = |status: Option<&CodeSessionStatus>| {
-            status
-                .and_then(|status| status.launch.as_ref())
-                .map(|launch| launch.claim_id.clone())
+            newest_send(status).map(|record| record.claim_id.clone())
         };
         if claimed(self.status.as_ref()) != claimed(Some(&write.status)) {
             self.claims += 1;
             self.claim_first_seen = Some(self.uptime);
             self.lookups = Lookups::default();
+            self.poll = None;
+            self.baseline_read = None;
+            self.last_stop = None;
+            self.stop_taken = false;
         }
         self.status = Some((*write.status).clone());
         self.writes += 1;

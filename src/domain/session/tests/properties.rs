@@ -2,6 +2,7 @@
 
 use proptest::prelude::*;
 
+use super::super::super::send::answer::MessageOutcome;
 use super::*;
 
 /// Something that happens to a session.
@@ -182,6 +183,12 @@ fn happen(given: &mut Given, event: Event) {
                     LaunchAnswer::Accepted => accepted(),
                     LaunchAnswer::Unknown => unknown(),
                     LaunchAnswer::Rejected(class) => rejected(class),
+                    LaunchAnswer::Crash => return given.restart(),
+                }),
+                Effect::Message(_) => Outcome::Messaged(match launch {
+                    LaunchAnswer::Accepted => messages::sent_as("run-2"),
+                    LaunchAnswer::Unknown => MessageOutcome::Unknown(error(ErrorClass::Timeout)),
+                    LaunchAnswer::Rejected(class) => MessageOutcome::Rejected(error(class)),
                     LaunchAnswer::Crash => return given.restart(),
                 }),
                 Effect::ReadBaseline { .. } => Outcome::BaselineRead {

@@ -17,7 +17,9 @@ fn stopping(reason: CancelReason) -> Given {
     // Longer than the test takes.
     given.timing.deletion_bound = seconds(86_400);
     match reason {
-        CancelReason::User | CancelReason::Duplicate => given.desires(DesiredState::Cancelled),
+        CancelReason::User | CancelReason::Duplicate | CancelReason::Message => {
+            given.desires(DesiredState::Cancelled);
+        }
         CancelReason::Delete => given.deleting = Some(given.now),
         CancelReason::Deadline => given.wait(seconds(7200)),
     }

@@ -248,7 +248,9 @@ fn where_a_lost_launch_is_found_by_comparing_what_is_there_is_read_first_and_goe
         assert_eq!(
             plan.effect,
             Some(Effect::ReadBaseline {
-                issue: Some("issues/FT-42".into())
+                of: Unsent::Launch {
+                    issue: Some("issues/FT-42".into())
+                }
             })
         );
         assert_eq!(plan.before, None, "nothing is claimed yet");

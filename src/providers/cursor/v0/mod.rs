@@ -12,18 +12,18 @@ use crate::api::{CursorApiVersion, ProviderKind};
 use crate::domain::ids::{InstallationId, SessionId};
 use crate::domain::snapshot::{Links, RemotePhase, Snapshot};
 use crate::providers::contract::{
-    API_KEY, Account, AdoptAnswer, AdoptRequest, CancelAnswer, Capability, Connection,
-    LaunchOutcome, LaunchRequest, Launched, Listing, MAX_MODELS, MarkedPage, MarkedRequest, Models,
-    PageToken, Provider, SessionPage, SessionRef,
+    API_KEY, Account, AdoptAnswer, AdoptRequest, CancelAnswer, Capability, Connection, FollowUps,
+    LaunchOutcome, LaunchRequest, Launched, Listing, MAX_MODELS, MarkedPage, MarkedRequest,
+    MessageOutcome, MessageRequest, Models, PageToken, Provider, SessionPage, SessionRef,
 };
-use crate::providers::error::{ErrorClass, ProviderError};
+use crate::providers::error::{ErrorClass, ProviderError, Subject};
 use crate::providers::http::{Api, Auth, Operation, judge_launch};
 use crate::providers::recovery::prompts::{self, Conversation, PromptSource, Snapshots};
 use crate::providers::v0_agents::{self, told_by_list};
 use crate::providers::wire::{branch, link, raw_status, repository};
 
 /// `WorkOnCurrentBranch` is not among them: v0 pushes to an existing branch only when it starts from a pull request.
-pub(super) const CAPABILITIES: [Capability; 11] = [
+pub(super) const CAPABILITIES: [Capability; 12] = [
     Capability::Prompt,
     Capability::Model,
     Capability::Repository,
@@ -31,19 +31,19 @@ pub(super) const CAPABILITIES: [Capability; 11] = [
     Capability::AutoCreatePullRequest,
     Capability::SkipReviewerRequest,
     Capability::RecoverLaunch,
+    Capability::FollowUp,
     Capability::Cancel,
     Capability::List,
     Capability::ListModels,
     Capability::Result,
 ];
 
-/// In the OpenAPI of March 2026: `prompt.images`, `source.prUrl` and, with it alone, `target.autoBranch`; `…/followup`,
+/// In the OpenAPI of March 2026: `prompt.images`, `source.prUrl` and, with it alone, `target.autoBranch`;
 /// `…/conversation`, `webhook`, `…/artifacts`.
-pub(super) const OFFERED_LATER: [Capability; 7] = [
+pub(super) const OFFERED_LATER: [Capability; 6] = [
     Capability::Images,
     Capability::FromPullRequest,
     Capability::WorkOnCurrentBranch,
-    Capability::FollowUp,
     Capability::Events,
     Capability::Webhooks,
     Capability::Artifacts,
@@ -51,6 +51,10 @@ pub(super) const OFFERED_LATER: [Capability; 7] = [
 
 /// No 409 of `POST /v0/agents` is documented.
 const REFUSING_CONFLICTS: [&str; 0] = [];
+
+/// A 409 of a follow-up is documented for an agent that is archived or deleted, and for one that was stopped in one of two documents
+/// that contradict each other.
+const REFUSED_MESSAGES: [&str; 3] = ["agent_archived", "agent_deleted", "agent_stopped"];
 
 /// A connection to Cursor's API v0.
 #[derive(Debug)]
@@ -182,12 +186,42 @@ impl Provider for CursorV0 {
         }
     }
 
+    fn follow_ups(&self) -> Option<&dyn FollowUps> {
+        Some(self)
+    }
+
     fn models(&self) -> Option<&dyn Models> {
         Some(self)
     }
 
     fn listing(&self) -> Option<&dyn Listing> {
         Some(self)
+    }
+}
+
+#[async_trait]
+impl FollowUps for CursorV0 {
+    async fn send(&self, request: &MessageRequest) -> MessageOutcome {
+        let answer = v0_agents::follow_up(&self.api, request, RemotePhase::Running).await;
+        let answer = answer.map_err(|error| {
+            let refused = error
+                .code
+                .as_deref()
+                .is_some_and(|code| REFUSED_MESSAGES.contains(&code));
+            ProviderError {
+                subject: refused.then_some(Subject::Archived).or(error.subject),
+                ..error
+            }
+        });
+        judge_launch(answer, &REFUSED_MESSAGES)
+    }
+
+    async fn find(
+        &self,
+        session: &SessionRef,
+        lost: &AdoptRequest,
+    ) -> Result<AdoptAnswer, ProviderError> {
+        prompts::find_message(self, session, lost).await
     }
 }
 

@@ -15,7 +15,7 @@ use crate::providers::recovery::scan::{Candidate, Page};
 use crate::providers::repository::same_repository;
 use crate::providers::wire::{branch, link, next_page, raw_status, repository};
 
-const PAGE_SIZE: &str = "100";
+pub(super) const PAGE_SIZE: &str = "100";
 /// How old an active run is when its agent is looked at as well. A person may have archived the agent, which a run does
 /// not tell, and the `updatedAt` of a running run stands still.
 const ASK_FOR_AGENT_AFTER: SignedDuration = SignedDuration::from_mins(15);
@@ -231,7 +231,7 @@ pub(super) fn phase_of_run(status: Option<&str>) -> RemotePhase {
 }
 
 /// Archived by a person, or expired: Cursor's documentation makes no difference.
-fn is_archived(agent: &Agent) -> bool {
+pub(super) fn is_archived(agent: &Agent) -> bool {
     agent.status.as_deref() == Some("ARCHIVED")
 }
 

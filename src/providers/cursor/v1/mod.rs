@@ -5,6 +5,7 @@
 
 mod adopt;
 mod agents;
+mod follow_ups;
 mod marked;
 mod name;
 mod wire;
@@ -21,7 +22,7 @@ use crate::domain::ids::{RunId, SessionId};
 use crate::domain::marker::Marker;
 use crate::domain::snapshot::{RemotePhase, Snapshot};
 use crate::providers::contract::{
-    Account, AdoptAnswer, AdoptRequest, Archiving, CancelAnswer, Capability, ItemDetail,
+    Account, AdoptAnswer, AdoptRequest, Archiving, CancelAnswer, Capability, FollowUps, ItemDetail,
     LaunchOutcome, LaunchRequest, Launched, ListItem, Listing, MAX_MODELS, MarkedPage,
     MarkedRequest, Models, PageToken, Provider, SessionPage, SessionRef,
 };
@@ -30,7 +31,7 @@ use crate::providers::http::{Operation, judge_launch};
 use crate::providers::wire::{hint, link, next_page, raw_status};
 
 /// `BranchName` is not among them: Cursor's documentation dropped it between April and October 2026.
-pub(super) const CAPABILITIES: [Capability; 15] = [
+pub(super) const CAPABILITIES: [Capability; 17] = [
     Capability::Prompt,
     Capability::Model,
     Capability::ModelParameters,
@@ -39,6 +40,8 @@ pub(super) const CAPABILITIES: [Capability; 15] = [
     Capability::AutoCreatePullRequest,
     Capability::SkipReviewerRequest,
     Capability::RecoverLaunch,
+    Capability::FollowUp,
+    Capability::MessageModel,
     Capability::Cancel,
     Capability::Archive,
     Capability::List,
@@ -48,12 +51,11 @@ pub(super) const CAPABILITIES: [Capability; 15] = [
     Capability::Cost,
 ];
 
-/// Documented in October 2026: `prompt.images`, `repos[].prUrl`, `POST …/runs`, `…/stream`, `…/artifacts`. Webhooks
+/// Documented in October 2026: `prompt.images`, `repos[].prUrl`, `…/stream`, `…/artifacts`. Webhooks
 /// are announced there for later.
-pub(super) const OFFERED_LATER: [Capability; 6] = [
+pub(super) const OFFERED_LATER: [Capability; 5] = [
     Capability::Images,
     Capability::FromPullRequest,
-    Capability::FollowUp,
     Capability::Events,
     Capability::Streaming,
     Capability::Artifacts,
@@ -143,6 +145,10 @@ impl Provider for CursorV1 {
         }
     }
 
+    fn follow_ups(&self) -> Option<&dyn FollowUps> {
+        Some(self)
+    }
+
     fn archiving(&self) -> Option<&dyn Archiving> {
         Some(self)
     }
@@ -220,19 +226,7 @@ fn create_agent(request: &LaunchRequest) -> wire::CreateAgent<'_> {
         prompt: wire::Prompt {
             text: &request.prompt,
         },
-        // "auto" is the absence of a choice: Cursor then takes the user's, the team's or its own default.
-        model: request
-            .model
-            .as_ref()
-            .filter(|model| model.id != "auto")
-            .map(|model| wire::Model {
-                id: &model.id,
-                params: model
-                    .params
-                    .iter()
-                    .map(|(id, value)| wire::ModelParameter { id, value })
-                    .collect(),
-            }),
+        model: request.model.as_ref().and_then(wire::Model::chosen),
         repos: [wire::Repo {
             url: &request.repository,
             starting_ref: request.reference.as_deref(),

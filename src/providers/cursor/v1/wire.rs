@@ -6,6 +6,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::api::ModelSpec;
 use crate::providers::wire::{Items, WireId, lenient, lenient_items};
 
 /// `POST /v1/agents`.
@@ -38,6 +39,20 @@ pub(super) struct Model<'a> {
     pub(super) params: Vec<ModelParameter<'a>>,
 }
 
+impl<'a> Model<'a> {
+    /// "auto" is the absence of a choice: Cursor then takes the user's, the team's or its own default.
+    pub(super) fn chosen(model: &'a ModelSpec) -> Option<Self> {
+        (model.id != "auto").then(|| Self {
+            id: &model.id,
+            params: model
+                .params
+                .iter()
+                .map(|(id, value)| ModelParameter { id, value })
+                .collect(),
+        })
+    }
+}
+
 #[derive(Debug, Serialize)]
 pub(super) struct ModelParameter<'a> {
     pub(super) id: &'a str,
@@ -50,6 +65,20 @@ pub(super) struct Repo<'a> {
     pub(super) url: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) starting_ref: Option<&'a str>,
+}
+
+/// `POST /v1/agents/{id}/runs`.
+#[derive(Debug, Serialize)]
+pub(super) struct CreateRun<'a> {
+    pub(super) prompt: Prompt<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) model: Option<Model<'a>>,
+}
+
+/// The answer to it.
+#[derive(Debug, Deserialize)]
+pub(super) struct CreatedRun {
+    pub(super) run: Run,
 }
 
 /// The answer to `POST /v1/agents/{id}/archive`.
@@ -158,8 +187,11 @@ pub(super) struct Branch {
 
 /// Newest first.
 #[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub(super) struct RunList {
     pub(super) items: Items<Run>,
+    #[serde(default)]
+    pub(super) next_cursor: Option<String>,
 }
 
 /// `GET /v1/agents/{id}/usage`.
