@@ -114,7 +114,7 @@ pub struct RunOptions {
     /// Time between two searches for sessions at the providers that no CodeSession accounts for; 0s switches them off.
     #[arg(long, env = "CODEAGENT_SWEEP_INTERVAL", default_value = "10m", value_name = "DURATION", value_parser = duration)]
     pub sweep_interval: Duration,
-    /// Which of several replicas acts.
+    /// Which of several replicas leads.
     #[command(flatten, next_help_heading = "Leader election")]
     pub election: ElectionOptions,
     /// The durations of the launch protocol.
@@ -125,10 +125,10 @@ pub struct RunOptions {
     pub timing: TimingOptions,
 }
 
-/// Which of several replicas acts.
+/// Which of several replicas leads.
 #[derive(Clone, Debug, Args)]
 pub struct ElectionOptions {
-    /// Act only while holding the Lease. Without it every replica acts, which costs more calls but no second launch.
+    /// Reconcile only while holding the Lease. Without it every replica reconciles, which costs more calls but no second launch.
     #[arg(long, env = "CODEAGENT_LEADER_ELECTION", default_value_t = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", action = clap::ArgAction::Set, value_name = "BOOL")]
     pub leader_election: bool,
     /// After which another replica takes over from one that does not renew the Lease. Whole seconds.

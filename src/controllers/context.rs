@@ -59,7 +59,7 @@ pub struct Settings {
 
 /// Whether this process may act, and how long.
 pub struct Process {
-    /// Whether it is the one of several that acts.
+    /// Whether it leads.
     pub lead: Lead,
     /// Set when it is about to stop.
     pub stop: CancellationToken,
@@ -105,7 +105,7 @@ pub struct Shared {
     pub publisher: Publisher,
     /// Requests under way that are finished before the process ends.
     pub tasks: TaskTracker,
-    /// Whether this process is the one that acts.
+    /// Whether this process leads.
     pub lead: Lead,
     /// Set when the process is about to stop.
     pub stop: CancellationToken,

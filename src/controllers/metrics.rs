@@ -211,7 +211,7 @@ impl Metrics {
         );
         registry.register(
             "leader",
-            "Whether this replica is the one that acts",
+            "Whether this replica leads",
             metrics.leads.clone(),
         );
         metrics.start_at_zero();
@@ -271,7 +271,7 @@ impl Metrics {
         self.loose.get_or_create(&LooseLabels { why }).inc();
     }
 
-    /// From now on this replica is the one that acts, or is not.
+    /// From now on this replica leads, or does not.
     pub fn leads(&self, leads: bool) {
         self.leads.set(i64::from(leads));
     }

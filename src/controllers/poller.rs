@@ -107,7 +107,7 @@ pub struct Parts {
     pub started: Instant,
     /// The durations.
     pub timing: Timing,
-    /// Whether this process is the one that acts.
+    /// Whether this process leads.
     pub lead: Lead,
     /// Set when the process is about to stop.
     pub stop: CancellationToken,
