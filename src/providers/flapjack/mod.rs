@@ -17,9 +17,10 @@ use url::Url;
 use self::wire::{Message, Session, Started};
 use super::contract::Templates;
 use super::contract::{
-    API_KEY, Account, AdoptAnswer, AdoptRequest, CancelAnswer, Capability, Connection, ItemDetail,
-    LaunchOutcome, LaunchRequest, Launched, ListDetail, ListItem, Listing, MarkedPage,
-    MarkedRequest, PageToken, Provider, ProviderType, Recovery, SessionPage, SessionRef,
+    API_KEY, Account, AdoptAnswer, AdoptRequest, BaseProvider, CancelAnswer, Capability,
+    Connection, Extended, Extensions, ItemDetail, LaunchOutcome, LaunchRequest, Launched, ListItem,
+    Listing, MarkedPage, MarkedRequest, PageToken, Provider, ProviderType, Recovery, SessionPage,
+    SessionRef,
 };
 use super::credential::Credential;
 use super::error::{ErrorClass, ProviderError};
@@ -31,7 +32,7 @@ use crate::domain::ids::{AccountFingerprint, InstallationId, RunId, SessionId};
 use crate::domain::snapshot::{Links, RemotePhase, Snapshot};
 
 /// `Events` and `FollowUp` are what Flapjack offers and this adapter does not use yet.
-const CAPABILITIES: [Capability; 11] = [
+const CAPABILITIES: &[Capability] = &[
     Capability::Prompt,
     Capability::Model,
     Capability::ModelParameters,
@@ -39,10 +40,7 @@ const CAPABILITIES: [Capability; 11] = [
     Capability::WorkOnCurrentBranch,
     Capability::AutoCreatePullRequest,
     Capability::SkipReviewerRequest,
-    Capability::RecoverLaunch,
     Capability::Cancel,
-    Capability::List,
-    Capability::Templates,
 ];
 
 /// Documented in 2026: `…/messages`, `…/archive`, `…/events` (read again and again, not streamed), `webhookUrl`.
@@ -88,8 +86,12 @@ impl ProviderType for FlapjackType {
         &[CURSOR_API_KEY]
     }
 
-    fn capabilities(&self, _: &ProviderSpec) -> BTreeSet<Capability> {
-        CAPABILITIES.into()
+    fn settings(&self, _: &ProviderSpec) -> &'static [Capability] {
+        CAPABILITIES
+    }
+
+    fn extensions(&self, _: &ProviderSpec) -> Vec<Capability> {
+        Flapjack::EXTENSIONS.capabilities()
     }
 
     fn not_yet_used(&self, _: &ProviderSpec) -> BTreeSet<Capability> {
@@ -98,11 +100,6 @@ impl ProviderType for FlapjackType {
 
     fn recovery(&self, _: &ProviderSpec) -> Recovery {
         Recovery::Marker
-    }
-
-    /// All there is to know of an active session; of one that has ended the list tells neither result nor error.
-    fn list_detail(&self, _: &ProviderSpec) -> ListDetail {
-        ListDetail::Hint
     }
 
     fn connect(&self, connection: Connection) -> Result<Arc<dyn Provider>, ProviderError> {
@@ -225,7 +222,7 @@ impl Flapjack {
 }
 
 #[async_trait]
-impl Provider for Flapjack {
+impl BaseProvider for Flapjack {
     /// Flapjack does not say whose a key is, so the key itself makes the fingerprint: a rotated key is another account.
     async fn verify(&self) -> Result<Account, ProviderError> {
         // Whatever else answers with a 200 at this address does not know the key.
@@ -293,14 +290,14 @@ impl Provider for Flapjack {
             Err(error) => Err(error),
         }
     }
+}
 
-    fn templates(&self) -> Option<&dyn Templates> {
-        Some(self)
-    }
-
-    fn listing(&self) -> Option<&dyn Listing> {
-        Some(self)
-    }
+impl Extended for Flapjack {
+    const EXTENSIONS: Extensions<Self> = Extensions {
+        listing: Some(|it| it),
+        templates: Some(|it| it),
+        ..Extensions::NONE
+    };
 }
 
 #[async_trait]
