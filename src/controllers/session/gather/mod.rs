@@ -46,6 +46,8 @@ pub(super) struct Facts {
     agent: AgentView,
     pub provider: Option<ProviderFacts>,
     readiness: Readiness,
+    /// The prompt as a launch sends it, where one is in sight.
+    pub prompt: Option<String>,
     slot: Slot,
     lock: Lock,
     pub remembered: Remembered,
@@ -114,12 +116,13 @@ pub(super) fn sent_prompt(facts: &Facts, object: &CodeSession) -> Option<String>
         return None;
     };
     let inputs = connected.inputs.as_ref()?;
+    let prompt = facts.prompt.as_ref()?;
     let recorded = object
         .stored_status()
         .and_then(|status| status.launch.as_ref());
     recorded
         .is_none_or(|record| record.request_digest == inputs.digest)
-        .then(|| inputs.prompt.clone())
+        .then(|| prompt.clone())
 }
 
 /// Gathers what a decision about `object` needs; reads nothing that it does not need.
@@ -147,13 +150,13 @@ pub(super) async fn gather(scope: &Arc<Scope>, object: &CodeSession) -> Result<F
         None => AgentView::Missing,
         Some(agent) => view_agent(scope, object, agent, usable),
     };
-    let (inputs, blocked) = match (need, &agent) {
+    let (inputs, prompt, blocked) = match (need, &agent) {
         (Needs::Launch, Some(agent)) => {
             let found = inputs(scope, object, agent, usable, &namespace, &uid).await;
             sorted(found, &mut agent_view)
         }
         // Without its CodeAgent a prompt has no preamble: it would be another one.
-        (Needs::Launch, None) | (Needs::Nothing | Needs::Connection, _) => (None, None),
+        (Needs::Launch, None) | (Needs::Nothing | Needs::Connection, _) => (None, None, None),
     };
     if let (false, Needs::Launch, Some(linked), Some(agent)) = (launched, need, usable, &agent) {
         note_agent(scope, linked, agent);
@@ -192,6 +195,7 @@ pub(super) async fn gather(scope: &Arc<Scope>, object: &CodeSession) -> Result<F
         agent: agent_view,
         provider: facts,
         readiness,
+        prompt,
         slot,
         lock,
         remembered: context.memory.of(&uid),
@@ -310,23 +314,23 @@ fn needs_of(
     })
 }
 
-/// What is found of a launch's inputs: themselves, or what stands in their way. What the session itself has wrong is an objection
-/// to its settings.
+/// What is found of a launch's inputs: themselves, or what stands in their way. What is wrong in the session itself blocks its
+/// settings.
 fn sorted(
-    found: Result<Inputs, InputsError>,
+    found: Result<(Inputs, String), InputsError>,
     agent: &mut AgentView,
-) -> (Option<Inputs>, Option<NotReady>) {
+) -> (Option<Inputs>, Option<String>, Option<NotReady>) {
     match found {
-        Ok(inputs) => (Some(inputs), None),
+        Ok((inputs, prompt)) => (Some(inputs), Some(prompt), None),
         Err(InputsError::Blocker(found)) => {
             if let AgentView::Present { blocker, .. } = agent
                 && blocker.is_none()
             {
                 *blocker = Some(found);
             }
-            (None, None)
+            (None, None, None)
         }
-        Err(InputsError::Source(not_ready)) => (None, Some(not_ready)),
+        Err(InputsError::Source(not_ready)) => (None, None, Some(not_ready)),
     }
 }
 
