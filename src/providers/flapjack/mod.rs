@@ -15,7 +15,6 @@ use async_trait::async_trait;
 use url::Url;
 
 use self::wire::{Message, Session, Started};
-use super::contract::Templates;
 use super::contract::{
     API_KEY, Account, AdoptAnswer, AdoptRequest, BaseProvider, CancelAnswer, Capability,
     Connection, Extended, Extensions, ItemDetail, LaunchOutcome, LaunchRequest, Launched, ListItem,
