@@ -37,6 +37,8 @@ words! {
         Blocked,
         /// There is a pull request.
         PullRequestCreated,
+        /// It is put away: the operator does nothing more for it.
+        Archived,
         /// The operator or the provider still works on it.
         Reconciling,
         /// It will not get further without help.
@@ -165,8 +167,18 @@ words! {
         CancelledBeforeLaunch,
         /// Created as archived.
         ArchivedBeforeLaunch,
+        /// Put away at the provider.
+        Archived,
+        /// Put away here alone: nothing of it can be archived at a provider.
+        ArchivedLocally,
+        /// The provider does not archive it; it is tried again.
+        ArchiveFailing,
+        /// Nobody asked for it.
+        NotArchived,
         /// Ended by activeDeadlineSeconds.
         DeadlineExceeded,
+        /// Ended by launchDeadlineSeconds, without a launch.
+        NotLaunchedInTime,
         /// Ended by the provider's time limit.
         ProviderExpired,
         /// The provider no longer knows the session.

@@ -12,7 +12,7 @@ use uuid::Uuid;
 use crate::api::{ADOPT_ANNOTATION, CodeAgent, CodeSession, DeletionPolicy, FINALIZER, SendState};
 use crate::domain::ids::{AccountFingerprint, LaunchKey};
 use crate::domain::orphan::KnownLaunch;
-use crate::domain::session::deletion_policy_of;
+use crate::domain::session::{archive_pending, deletion_policy_of};
 use crate::runtime::cache::{Cached, Names, Never, Record};
 
 /// A CodeSession with which nothing is left to do.
@@ -56,6 +56,7 @@ impl Finished {
             && !session.finalizers().iter().any(|it| it == FINALIZER)
             && !session.annotations().contains_key(ADOPT_ANNOTATION)
             && ttl.is_none()
+            && !archive_pending(&session.spec, status)
             && meta.generation == Some(status.observed_generation);
         if !settled {
             return None;
@@ -232,7 +233,7 @@ mod tests {
         assert_eq!(launch.key.as_uuid(), finished(1).uid().unwrap());
         assert_eq!(launch.claimed_at, "2026-01-01T00:00:00Z".parse().unwrap());
         type Change = fn(&mut CodeSession);
-        let left: [(&str, Change); 6] = [
+        let left: [(&str, Change); 7] = [
             ("our finalizer", |it| {
                 it.metadata.finalizers = Some(vec![FINALIZER.to_owned()]);
             }),
@@ -242,6 +243,9 @@ mod tests {
             ("a changed spec", |it| it.metadata.generation = Some(2)),
             ("a time to live", |it| {
                 it.spec.ttl_seconds_after_finished = Some(1)
+            }),
+            ("its archiving", |it| {
+                it.spec.desired_state = Some(crate::api::DesiredState::Archived);
             }),
             ("a hand-over", |it| {
                 it.annotations_mut()

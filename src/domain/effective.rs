@@ -89,6 +89,9 @@ pub fn resolve(
         active_deadline_seconds: session
             .active_deadline_seconds
             .unwrap_or(defaults.active_deadline_seconds),
+        launch_deadline_seconds: session
+            .launch_deadline_seconds
+            .or(defaults.launch_deadline_seconds),
         ttl_seconds_after_finished: session
             .ttl_seconds_after_finished
             .or(defaults.ttl_seconds_after_finished),

@@ -299,6 +299,7 @@ impl Draft {
                 let (status, reason) = match kind {
                     SessionCondition::Blocked => (ConditionStatus::Unknown, Reason::Pending),
                     SessionCondition::Completed => (ConditionStatus::False, Reason::Pending),
+                    SessionCondition::Archived => (ConditionStatus::False, Reason::NotArchived),
                     SessionCondition::Launched
                     | SessionCondition::Succeeded
                     | SessionCondition::PullRequestCreated

@@ -102,7 +102,8 @@ mod tests {
             for spec in provider.variants() {
                 for listed in provider.settings(&spec) {
                     let follows = match listed {
-                        Capability::List
+                        Capability::Archive
+                        | Capability::List
                         | Capability::ListModels
                         | Capability::Templates
                         | Capability::RecoverLaunch => true,
@@ -120,7 +121,6 @@ mod tests {
                         | Capability::OnBehalfOf
                         | Capability::FollowUp
                         | Capability::Cancel
-                        | Capability::Archive
                         | Capability::Events
                         | Capability::Streaming
                         | Capability::Webhooks

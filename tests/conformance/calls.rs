@@ -76,6 +76,10 @@ impl Calls {
         if subject.can(Capability::Cancel) {
             answers.push(("cancel", shown(provider.cancel(&self.session).await)));
         }
+        if let Some(archiving) = provider.archiving() {
+            let archived = archiving.archive(&self.session.session_id).await;
+            answers.push(("archive", shown(archived)));
+        }
         if let Some(templates) = provider.templates() {
             let known = templates.find(&template(), None).await;
             answers.push(("find a template", shown(known)));

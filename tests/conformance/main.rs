@@ -17,6 +17,7 @@ mod provider_support;
 
 mod account;
 mod adoption;
+mod archive;
 mod assumptions;
 mod bench;
 mod broken;

@@ -10,6 +10,7 @@
 mod after_end;
 mod agent;
 mod api_server;
+mod archive;
 mod budget;
 mod clocks;
 mod continuity;

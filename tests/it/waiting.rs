@@ -294,3 +294,46 @@ async fn sessions_that_push_to_one_branch_run_one_after_the_other() {
         .await;
     assert_eq!(world.simulator.launches(&Default::default()).len(), 3);
 }
+
+for_each_provider!(what_waited_for_too_long_is_never_launched);
+
+/// A queue, and an operator that was away, run no session later than it is wanted.
+async fn what_waited_for_too_long_is_never_launched(provider: Provider) {
+    let world = World::new().await;
+    world
+        .agent_with(
+            provider,
+            json!({
+                "maxConcurrentSessions": 1,
+                "sessionDefaults": {"launchDeadlineSeconds": 2},
+            }),
+        )
+        .await;
+    let operator = world.operator().await;
+    let patient = json!({"prompt": ENDLESS, "launchDeadlineSeconds": 3600});
+    world.session_with(provider, "first", patient).await;
+    world.until_phase("first", SessionPhase::Running).await;
+    world.session(provider, "queued", ENDLESS).await;
+    let expired = world.until_phase("queued", SessionPhase::Expired).await;
+    let launched = condition_of(&expired, "Launched").unwrap();
+    assert_eq!(
+        (launched.status.as_str(), launched.reason.as_str()),
+        ("False", "NotLaunchedInTime")
+    );
+    world.until_event(&expired, "NotLaunchedInTime").await;
+
+    operator.stop().await;
+    world.session(provider, "away", ENDLESS).await;
+    tokio::time::sleep(std::time::Duration::from_secs(3)).await;
+    let _successor = world.operator().await;
+    world.until_phase("away", SessionPhase::Expired).await;
+    // The slot that becomes free is for others.
+    let cancelled = json!({"desiredState": "Cancelled"});
+    world.change_session("first", cancelled).await;
+    world.until_settled("first").await;
+    for name in ["queued", "away"] {
+        let ended = world.until_settled(name).await;
+        assert_eq!(phase_of(&ended), SessionPhase::Expired);
+        assert_eq!(world.launches(&ended).len(), 0);
+    }
+}

@@ -156,6 +156,11 @@ async fn each_field_has_its_limits() {
             "{sessionDefaults: {activeDeadlineSeconds: 604801}}",
             Refused("less than or equal to 604800"),
         ),
+        ("{sessionDefaults: {launchDeadlineSeconds: 1}}", Accepted),
+        (
+            "{sessionDefaults: {launchDeadlineSeconds: 0}}",
+            Refused("greater than or equal to 1"),
+        ),
         ("{sessionDefaults: {ttlSecondsAfterFinished: 0}}", Accepted),
         (
             "{sessionDefaults: {ttlSecondsAfterFinished: -1}}",

@@ -82,7 +82,7 @@ async fn each_field_has_its_limits() {
         ("{onUnknownLaunch: Guess}", Refused("Unsupported value")),
         // Numbers.
         (
-            "{activeDeadlineSeconds: 60, ttlSecondsAfterFinished: 0, priority: -1000}",
+            "{activeDeadlineSeconds: 60, launchDeadlineSeconds: 1, ttlSecondsAfterFinished: 0, priority: -1000}",
             Accepted,
         ),
         (
@@ -92,6 +92,14 @@ async fn each_field_has_its_limits() {
         (
             "{activeDeadlineSeconds: 604801}",
             Refused("less than or equal to 604800"),
+        ),
+        (
+            "{launchDeadlineSeconds: 0}",
+            Refused("greater than or equal to 1"),
+        ),
+        (
+            "{launchDeadlineSeconds: 31536001}",
+            Refused("less than or equal to 31536000"),
         ),
         (
             "{ttlSecondsAfterFinished: -1}",
@@ -411,7 +419,7 @@ async fn what_was_launched_never_changes() {
     }
     // The rest may change at any time.
     for (index, after) in [
-        "{activeDeadlineSeconds: 100, ttlSecondsAfterFinished: 5, deletionPolicy: Orphan, onUnknownLaunch: Fail, priority: 3}",
+        "{activeDeadlineSeconds: 100, launchDeadlineSeconds: 9, ttlSecondsAfterFinished: 5, deletionPolicy: Orphan, onUnknownLaunch: Fail, priority: 3}",
         "{webhook: {url: 'https://hooks.acme.com'}}",
         "{agentRef: {name: agent, kind: CodeAgent}}",
     ]

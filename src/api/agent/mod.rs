@@ -254,6 +254,11 @@ pub struct SessionDefaults {
     #[serde(default = "default_deadline")]
     #[schemars(range(min = 60, max = 604_800))]
     pub active_deadline_seconds: i64,
+    /// How long a session may wait for its launch, in seconds from its creation, 1 to 31536000; then it becomes Expired and is never
+    /// launched. Default: for ever.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 31_536_000))]
+    pub launch_deadline_seconds: Option<i64>,
     /// How long a finished session is kept, in seconds, 0 to 31536000; then the object is deleted. Default: for ever. Leave it unset
     /// where GitOps applies the sessions: it would create and run again what was deleted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -278,6 +283,7 @@ impl Default for SessionDefaults {
     fn default() -> Self {
         Self {
             active_deadline_seconds: DEFAULT_DEADLINE_SECONDS,
+            launch_deadline_seconds: None,
             ttl_seconds_after_finished: None,
             deletion_policy: DeletionPolicy::default(),
             on_unknown_launch: OnUnknownLaunch::default(),

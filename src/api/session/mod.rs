@@ -130,6 +130,11 @@ pub struct CodeSessionSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 60, max = 604_800))]
     pub active_deadline_seconds: Option<i64>,
+    /// How long the session may wait for its launch, in seconds from its creation, 1 to 31536000; then it becomes Expired and is never
+    /// launched. Set it where a late run would do harm. Suspension counts as well. Default: the agent's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 31_536_000))]
+    pub launch_deadline_seconds: Option<i64>,
     /// How long the finished session is kept, in seconds, 0 to 31536000. Default: the agent's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 31_536_000))]
@@ -154,7 +159,8 @@ pub struct CodeSessionSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub webhook: Option<WebhookSpec>,
     /// What should become of the session: Running, Suspended (held before the launch; a session that was launched runs on, and only
-    /// later messages are held), Cancelled or Archived. Absent means Running. Cancelled never goes back but to Archived, Archived
+    /// later messages are held), Cancelled or Archived (put away once it has ended: archived at the provider where it can, and nothing more
+    /// is read, sent or looked at). Absent means Running. Cancelled never goes back but to Archived, Archived
     /// never; either may be left out again, and the stop that was seen stays in force.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub desired_state: Option<DesiredState>,

@@ -23,7 +23,7 @@ pub struct CodeSessionStatus {
     /// Where the session stands, derived for people: Pending, Creating, Running, then Finished, Error, Cancelled or Expired.
     #[serde(default)]
     pub phase: SessionPhase,
-    /// Launched, Succeeded, Completed, Blocked, PullRequestCreated, Reconciling and Stalled.
+    /// Launched, Succeeded, Completed, Blocked, PullRequestCreated, Archived, Reconciling and Stalled.
     #[serde(default)]
     #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
@@ -49,6 +49,9 @@ pub struct CodeSessionStatus {
     /// The stop that was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cancel: Option<CancelRecord>,
+    /// The archiving that was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub archive: Option<ArchiveStatus>,
     /// Tokens and money.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub usage: Option<UsageStatus>,
@@ -174,6 +177,9 @@ pub struct Effective {
     pub pull_request: PullRequestSpec,
     /// How long it may run, in seconds from its launch.
     pub active_deadline_seconds: i64,
+    /// How long it may wait for its launch, in seconds from its creation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub launch_deadline_seconds: Option<i64>,
     /// How long it is kept when finished, in seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ttl_seconds_after_finished: Option<i64>,
@@ -336,6 +342,45 @@ pub enum CancelReason {
 
 words_schema!(CancelReason: User, Deadline, Delete, Duplicate);
 open_words!(CancelReason, or User: User, Deadline, Delete, Duplicate);
+
+/// The archiving that was asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ArchiveStatus {
+    /// Where it stands.
+    pub state: ArchiveState,
+    /// When the session was archived.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "time_schema")]
+    pub archived_at: Option<Timestamp>,
+    /// Tries in a row that failed or were refused. Default: 0.
+    #[serde(default)]
+    #[schemars(range(min = 0))]
+    pub failures: i32,
+    /// The provider's words at the last failure.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 512))]
+    pub error: Option<String>,
+    /// When it is tried again, after a failure.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "time_schema")]
+    pub next_at: Option<Timestamp>,
+}
+
+/// Where the archiving of a session stands. A word of another version of the operator reads as `Requested`: archiving once more
+/// changes nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub enum ArchiveState {
+    /// It is wanted; the provider has not taken it yet.
+    Requested,
+    /// The provider has archived it, or no longer has it.
+    Archived,
+    /// Nothing of it can be archived at a provider: the operator leaves it alone.
+    Local,
+}
+
+words_schema!(ArchiveState: Requested, Archived, Local);
+open_words!(ArchiveState, or Requested: Requested, Archived, Local);
 
 /// Tokens and money.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -86,6 +86,17 @@ pub(super) async fn poll_again(
     })
 }
 
+/// Archives the ended session.
+pub(super) async fn archive(scope: &Scope, facts: &Facts, session: &SessionRef) -> Option<Outcome> {
+    let linked = facts.linked.as_ref()?;
+    let archiving = linked.provider.archiving()?;
+    let result = archiving.archive(&session.session_id).await;
+    Some(Outcome::Archived {
+        account: last_account(scope, linked),
+        result,
+    })
+}
+
 /// Looks at a session that a user handed over, and notes whose account saw it. One that belongs to another CodeSession is not
 /// looked at.
 pub(super) async fn examine(

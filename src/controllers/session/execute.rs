@@ -30,7 +30,8 @@ pub(super) fn name(effect: &Effect) -> &'static str {
         Effect::Lookup(_) => "look up launch",
         Effect::Cancel(_) => "cancel",
         Effect::Examine(_) => "examine",
-        Effect::PollAgain(_) => "poll again",
+        Effect::PollAgain(_) => "look again",
+        Effect::Archive(_) => "archive",
     }
 }
 
@@ -97,6 +98,7 @@ pub(super) async fn execute(
         Effect::Cancel(session) => calls::stop(scope, &facts, session).await,
         Effect::Examine(session) => calls::examine(scope, &object, &facts, session).await,
         Effect::PollAgain(session) => calls::poll_again(scope, &facts, session).await,
+        Effect::Archive(session) => calls::archive(scope, &facts, session).await,
         // They are writes of the object.
         Effect::AddFinalizer | Effect::ReleaseFinalizer | Effect::DeleteObject => None,
     };
@@ -129,7 +131,8 @@ impl ObjectWrite {
             | Effect::Lookup(_)
             | Effect::Cancel(_)
             | Effect::Examine(_)
-            | Effect::PollAgain(_) => None,
+            | Effect::PollAgain(_)
+            | Effect::Archive(_) => None,
         }
     }
 

@@ -32,7 +32,8 @@ fn lane(effect: &Effect, object: &CodeSession) -> Option<Lane> {
         | Effect::ReadBaseline { .. }
         | Effect::Lookup(_)
         | Effect::Examine(_)
-        | Effect::PollAgain(_) => {
+        | Effect::PollAgain(_)
+        | Effect::Archive(_) => {
             let stopping = object
                 .status
                 .as_ref()

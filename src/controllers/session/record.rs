@@ -92,6 +92,10 @@ pub(super) fn remember(scope: &Scope, facts: &Facts, effect: &Effect, recorded: 
     });
 }
 
+fn is_of_the_account(error: &&ProviderError) -> bool {
+    error.code.is_none() || error.class == ErrorClass::Unauthorized
+}
+
 /// A failure that says something about the key or the provider is known to every session of that key.
 pub(super) fn note_failure(
     scope: &Scope,
@@ -106,17 +110,19 @@ pub(super) fn note_failure(
         }
         Outcome::BaselineRead { result, .. } => result.as_ref().err(),
         Outcome::LookedUp { answer, .. } => answer.as_ref().err(),
-        // A stop that failed with words of the provider's own is about that session alone (Flapjack's
-        // `cursor_cancel_failed`).
-        Outcome::Stopped(answer) => answer
-            .as_ref()
-            .err()
-            .filter(|error| error.code.is_none() || error.class == ErrorClass::Unauthorized),
+        // What failed with words of the provider's own is about that session alone (Flapjack's `cursor_cancel_failed` and
+        // `archive_failed`).
+        Outcome::Stopped(answer) => answer.as_ref().err().filter(is_of_the_account),
+        Outcome::Archived { result, .. } => result.as_ref().err().filter(is_of_the_account),
         Outcome::Examined { result, .. } => result.as_ref().err(),
     };
     let accounts = &scope.context.accounts;
     let Some(error) = error else {
-        if !matches!(outcome, Outcome::Stopped(Err(_))) {
+        let failed = matches!(
+            outcome,
+            Outcome::Stopped(Err(_)) | Outcome::Archived { result: Err(_), .. }
+        );
+        if !failed {
             accounts.worked(key);
         }
         if matches!(outcome, Outcome::Launched(LaunchOutcome::Accepted(_))) {

@@ -1,4 +1,5 @@
-//! After the end: what comes late is looked for, the finalizer goes, and the object when its time has come.
+//! After the end: what comes late is looked for, the finalizer goes, the session is archived where that is asked for, and the object
+//! goes when its time has come.
 
 use super::super::blocker::NotReady;
 use std::time::Duration;
@@ -10,6 +11,7 @@ use super::super::remote::{Capability, ProviderError, SessionRef};
 use super::super::snapshot::{RemotePhase, Snapshot};
 use super::super::status::Draft;
 use super::super::timing::Timing;
+use super::archive;
 use super::launch::under_way;
 use super::observed::{Observed, ProviderFacts, Readiness};
 use super::plan::{Effect, Event, Plan, Recorded};
@@ -18,8 +20,8 @@ use super::stage::{Outline, Over};
 use super::view::store;
 use super::view::{draft, session_ref, spec_asks_for_stop};
 use crate::api::{
-    CodeSessionStatus, ConditionStatus, DesiredState, Reason, SendState, SessionCondition,
-    SessionPhase, condition,
+    CodeSessionStatus, ConditionStatus, Reason, SendState, SessionCondition, SessionPhase,
+    condition,
 };
 
 /// How long, in longest waits after the end, a lost session is looked for.
@@ -54,7 +56,13 @@ pub(super) fn decide(o: &Observed<'_>, over: Over<'_>) -> Plan {
             Plan::act(Effect::DeleteObject)
         };
     }
-    poll_again(o, over).due(expires)
+    let (spec, provider) = (o.session.spec, o.provider.as_ref());
+    let archives = archive::until_due(spec, status, provider, over, o.now, o.timing);
+    let next = match (archives, session_ref(Some(status))) {
+        (Some(wait), Some(session)) => archive::decide(o, status, over, session, wait),
+        (Some(_), None) | (None, _) => poll_again(o, over),
+    };
+    next.due(expires)
 }
 
 /// A session whose launch had an unknown outcome, and a user who found it at the provider.
@@ -88,33 +96,32 @@ fn follow_spec(o: &Observed<'_>, status: &CodeSessionStatus, over: Over<'_>) -> 
         .as_ref()
         .is_some_and(|messages| !messages.is_empty());
     let launched = matches!(over, Over::Ended(_) | Over::Lost(_));
-    let archives = o
-        .provider
-        .as_ref()
-        .is_none_or(|provider| provider.capabilities.contains(&Capability::Archive));
+    if archive::tell(&mut draft, o, over) {
+        if over == Over::NeverLaunched {
+            tell_end(&mut draft, o, over);
+        }
+        return Plan::store(o, draft.finish());
+    }
+    if archive::archive_pending(o.session.spec, status) {
+        // The provider has to do it: what there is to say is said then.
+        return Plan::nothing();
+    }
     if messages && launched {
         draft.stalled(
             Reason::NotSupportedYet,
             "spec.messages is not supported by this version of the operator: the message was not sent",
         );
-    } else if o.session.spec.desired_state() == DesiredState::Archived && launched {
-        if archives {
-            draft.stalled(
-                Reason::NotSupportedYet,
-                "desiredState: Archived is not supported by this version of the operator for a launched session: it stays unarchived at the provider",
-            );
-        } else {
-            // The provider has no archive: archived is a word between us and the user.
-            draft.settled(Reason::Settled, "archived");
-        }
     } else {
-        tell_end(&mut draft, o, status, over);
+        tell_end(&mut draft, o, over);
     }
     Plan::store(o, draft.finish())
 }
 
 /// `Reconciling` and `Stalled` as the end left them: settled if it is what was asked for.
-fn tell_end(draft: &mut Draft, o: &Observed<'_>, status: &CodeSessionStatus, over: Over<'_>) {
+pub(super) fn tell_end(draft: &mut Draft, o: &Observed<'_>, over: Over<'_>) {
+    let Some(status) = o.session.status else {
+        return;
+    };
     let Some(end) = condition(&status.conditions, SessionCondition::Succeeded.as_str()) else {
         return;
     };
@@ -193,6 +200,9 @@ pub(super) fn missing(status: &CodeSessionStatus, provider: &ProviderFacts) -> V
 /// How long until the ended session is looked at once more; `None` if it is not.
 pub(super) fn next_poll(o: &Outline<'_>, over: Over<'_>) -> Option<Duration> {
     let status = o.status?;
+    if archive::archive_pending(o.spec, status) || archive::done(status) {
+        return None;
+    }
     let ended = status.completed_at?;
     let lost = match over {
         Over::Ended(_) if !missing(status, o.provider?).is_empty() => false,

@@ -28,6 +28,8 @@ pub(super) enum Gate<'a> {
     Refused(&'a RefusalRecord, Duration),
     /// It ends without a launch, as its spec asks.
     Cancel(Hold),
+    /// It ends without a launch, because it is too late for one.
+    Expire(Hold),
     /// Its own fields, which never change, make a launch impossible: it ends.
     Fail(Hold),
     /// Something has to be found out first.
@@ -68,6 +70,7 @@ type Check = for<'a> fn(&Observed<'a>) -> Gate<'a>;
 /// Every gate, in the order in which they are asked.
 pub(super) const GATES: &[Check] = &[
     wanted,
+    in_time,
     namespace,
     suspended,
     agent,
@@ -98,6 +101,29 @@ fn wanted<'a>(o: &Observed<'a>) -> Gate<'a> {
             "archived before it was launched",
         )),
         DesiredState::Running | DesiredState::Suspended => Gate::Pass,
+    }
+}
+
+/// How long the session may still be launched; `None` where it may be for ever.
+pub(super) fn until_launch_deadline(o: &Observed<'_>) -> Option<Duration> {
+    let of_agent = match &o.agent {
+        AgentView::Present { effective, .. } => effective.launch_deadline_seconds,
+        AgentView::Missing => None,
+    };
+    let seconds = o.session.spec.launch_deadline_seconds.or(of_agent)?;
+    let deadline =
+        o.session.created_at + Duration::from_secs(u64::try_from(seconds).unwrap_or_default());
+    Some(o.until(deadline))
+}
+
+/// What was to run last night must not run at noon.
+fn in_time<'a>(o: &Observed<'a>) -> Gate<'a> {
+    match until_launch_deadline(o) {
+        Some(left) if left.is_zero() => Gate::Expire(Hold::new(
+            Reason::NotLaunchedInTime,
+            "it could not be launched within launchDeadlineSeconds of its creation, and is not launched any more",
+        )),
+        Some(_) | None => Gate::Pass,
     }
 }
 

@@ -12,6 +12,7 @@ use super::super::send::seen::BaselineRead;
 use super::super::snapshot::RemotePhase;
 use super::super::status::{Draft, whole_seconds};
 use super::super::timing::Timing;
+use super::gates::until_launch_deadline;
 use super::observed::{
     AgentView, Connected, Inputs, Lock, Observed, Origin, ProviderFacts, Readiness,
 };
@@ -146,7 +147,9 @@ pub(super) fn claim(
         // The key is the same for ever only if it is made of the namespace as it is.
         (_, None) => return Plan::wait(o.timing.fault_wait_max),
     };
-    let not_after = o.now + o.timing.send_window;
+    let not_after = o.now
+        + until_launch_deadline(o)
+            .map_or(o.timing.send_window, |left| left.min(o.timing.send_window));
     let spec = o.session.spec;
     // What was sent before is looked for under the template that it was sent with.
     let template_id = match before {

@@ -8,10 +8,11 @@
 //! Waiting   waiting     the gates; when all let it pass, launch: finalizer, look, claim + send
 //! Open      recover     look for it, adopt, send again only when proven absent
 //! Running   active      progress, stop, finish
-//! Over      ended       what comes late, release the finalizer, time to live
+//! Over      ended       what comes late, release the finalizer, archive, time to live
 //! ```
 
 mod active;
+mod archive;
 mod ended;
 mod finish;
 mod gates;
@@ -31,6 +32,7 @@ mod waiting;
 mod write_refused;
 
 pub use super::send::seen::{BaselineRead, Lookups};
+pub use archive::archive_pending;
 pub use ended::is_looked_for;
 pub use needs::{Needs, needs};
 pub use observed::{
@@ -100,6 +102,15 @@ pub fn record(o: &Observed<'_>, effect: &Effect, outcome: &Outcome) -> Recorded 
                 Stage::Waiting | Stage::Open(_) | Stage::Running(_) => Recorded::default(),
             }
         }
+        (Effect::Archive(_), Outcome::Archived { account, result }) => {
+            match Stage::of(o.session.status) {
+                Stage::Over(Over::Ended(launch)) => archive::archived(o, launch, account, result),
+                // Somebody else has settled it meanwhile.
+                Stage::Waiting | Stage::Open(_) | Stage::Running(_) | Stage::Over(_) => {
+                    Recorded::default()
+                }
+            }
+        }
         (
             Effect::AddFinalizer
             | Effect::ReleaseFinalizer
@@ -110,7 +121,8 @@ pub fn record(o: &Observed<'_>, effect: &Effect, outcome: &Outcome) -> Recorded 
             | Effect::Lookup(_)
             | Effect::Cancel(_)
             | Effect::Examine(_)
-            | Effect::PollAgain(_),
+            | Effect::PollAgain(_)
+            | Effect::Archive(_),
             _,
         ) => Recorded::default(),
     }

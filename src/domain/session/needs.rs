@@ -1,5 +1,6 @@
 //! What a decision about a session will need beside the caches.
 
+use super::archive;
 use super::ended;
 use super::stage::{Outline, Over, Stage};
 use crate::api::DesiredState;
@@ -44,6 +45,10 @@ pub fn needs(o: &Outline<'_>) -> Needs {
                     }
                     Over::NeverLaunched => false,
                 };
+            let archives = o.status.and_then(|status| {
+                archive::until_due(o.spec, status, o.provider, over, o.now, o.timing)
+            });
+            let looks = looks || (!o.deleting && archives.is_some_and(|left| left.is_zero()));
             if looks {
                 Needs::Connection
             } else {

@@ -146,6 +146,8 @@ pub enum Effect {
     Examine(SessionRef),
     /// Looks at a session that has ended, for what comes late.
     PollAgain(SessionRef),
+    /// Archives a session that has ended.
+    Archive(SessionRef),
 }
 
 /// A claimed launch.
@@ -215,6 +217,13 @@ pub enum Outcome {
     },
     /// A stop was sent.
     Stopped(Result<CancelAnswer, ProviderError>),
+    /// A session was archived, or not.
+    Archived {
+        /// The account that was asked.
+        account: AccountFingerprint,
+        /// What came of it.
+        result: Result<(), ProviderError>,
+    },
     /// A poll of a session that a user handed over, or that has ended.
     Examined {
         /// The account that polled.

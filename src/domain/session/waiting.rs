@@ -1,9 +1,11 @@
 //! Before the launch: what the gates say is put into the status, until none of them holds the session any more.
 
-use super::gates::{GATES, Gate, Hold};
+use super::archive;
+use super::gates::{GATES, Gate, Hold, until_launch_deadline};
 use super::launch::{self, waits_after_refusal};
 use super::observed::Observed;
 use super::plan::{Effect, Event, Plan};
+use super::stage::Over;
 use super::view::{IF_FOUND, earlier_attempt_open, pending_draft, waiting};
 use crate::api::{
     ConditionStatus, QueueResource, QueueStatus, Reason, RefusalRecord, SessionCondition,
@@ -18,6 +20,7 @@ pub(super) fn decide(o: &Observed<'_>) -> Plan {
         .iter()
         .find_map(|gate| held(o, gate(o)))
         .unwrap_or_else(|| launch::decide(o))
+        .due(until_launch_deadline(o))
 }
 
 /// What a gate comes to; `None` where it lets the session pass.
@@ -39,7 +42,9 @@ fn held(o: &Observed<'_>, gate: Gate<'_>) -> Option<Plan> {
         }
         Gate::Queue(of, position, hold) => queued(o, of, position, &hold),
         Gate::Refused(refusal, again) => refused(o, refusal).again(again),
-        Gate::Cancel(hold) => never_launched(o, hold.reason, &hold.message),
+        Gate::Cancel(hold) => never_launched(o, SessionPhase::Cancelled, &hold),
+        Gate::Expire(hold) => never_launched(o, SessionPhase::Expired, &hold)
+            .with_event(Event::warning(hold.reason, hold.message)),
         Gate::Fail(hold) => fail(o, &hold),
         Gate::Act(effect) => Plan::act(effect),
         Gate::Rest(again) => Plan::nothing().no_later_than(again),
@@ -58,8 +63,10 @@ fn delete(o: &Observed<'_>) -> Plan {
     plan
 }
 
-/// Ends a session that was never launched, as its spec asks.
-fn never_launched(o: &Observed<'_>, reason: Reason, message: &str) -> Plan {
+/// Ends a session that was never launched, as its spec asks or because its time is up.
+fn never_launched(o: &Observed<'_>, phase: SessionPhase, hold: &Hold) -> Plan {
+    let (reason, message) = (hold.reason, hold.message.as_str());
+    let wanted = phase == SessionPhase::Cancelled;
     let mut draft = pending_draft(o);
     if earlier_attempt_open(o) {
         let reason = Reason::LaunchOutcomeUnknown;
@@ -72,7 +79,7 @@ fn never_launched(o: &Observed<'_>, reason: Reason, message: &str) -> Plan {
             reason,
             &message,
         );
-        draft.end(SessionPhase::Cancelled, true, reason, &message);
+        draft.end(phase, wanted, reason, &message);
         return Plan::store(o, draft.finish()).with_event(Event::warning(reason, message));
     }
     draft.set(
@@ -81,7 +88,8 @@ fn never_launched(o: &Observed<'_>, reason: Reason, message: &str) -> Plan {
         reason,
         message,
     );
-    draft.end(SessionPhase::Cancelled, true, reason, message);
+    draft.end(phase, wanted, reason, message);
+    archive::tell(&mut draft, o, Over::NeverLaunched);
     Plan::store(o, draft.finish())
 }
 

@@ -20,7 +20,8 @@ pub fn write_refused(o: &Observed<'_>, effect: &Effect, said: &str) -> Recorded 
         | Effect::Lookup(_)
         | Effect::Cancel(_)
         | Effect::Examine(_)
-        | Effect::PollAgain(_) => return Recorded::default(),
+        | Effect::PollAgain(_)
+        | Effect::Archive(_) => return Recorded::default(),
     };
     let said = said.trim_end_matches('.');
     let message = format!(

@@ -1,10 +1,11 @@
 //! The contract between the operator and a provider.
 //!
 //! A [`ProviderType`] is what is known of a provider without talking to it (one per line of the registry), a [`Provider`]
-//! is a connection of one account to it: a [`BaseProvider`] with [`Extensions`], the optional traits ([`Models`], [`Listing`],
-//! [`Templates`]) for what only some providers can do. The documentation of each method is the contract that the conformance tests
-//! hold every adapter to. Follow-ups, archiving and events become further extensions.
+//! is a connection of one account to it: a [`BaseProvider`] with [`Extensions`], the optional traits
+//! ([`Archiving`], [`Listing`], [`Models`], [`Templates`]) for what only some providers can do. The documentation of each method is the
+//! contract that the conformance tests hold every adapter to. Follow-ups and events become further extensions.
 
+mod archiving;
 mod find;
 mod launch;
 mod list;
@@ -17,6 +18,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use url::Url;
 
+pub use self::archiving::Archiving;
 pub use self::find::{AdoptRequest, MarkedPage, MarkedRequest};
 pub use self::launch::LaunchRequest;
 pub use self::list::{ItemDetail, ListItem, Listing, SessionPage};
@@ -183,6 +185,8 @@ pub trait BaseProvider: Send + Sync {
 ///
 /// An adapter writes `Extensions { listing: Some(|it| it), ..Extensions::NONE }`.
 pub struct Extensions<P: ?Sized> {
+    /// Puts ended sessions away: [`Capability::Archive`].
+    pub archiving: Option<fn(&P) -> &dyn Archiving>,
     /// Lists the account's sessions: [`Capability::List`].
     pub listing: Option<fn(&P) -> &dyn Listing>,
     /// Lists the account's models: [`Capability::ListModels`].
@@ -194,6 +198,7 @@ pub struct Extensions<P: ?Sized> {
 impl<P: ?Sized> Extensions<P> {
     /// None of them.
     pub const NONE: Self = Self {
+        archiving: None,
         listing: None,
         models: None,
         templates: None,
@@ -202,11 +207,13 @@ impl<P: ?Sized> Extensions<P> {
     /// What can be done with them.
     pub fn capabilities(&self) -> Vec<Capability> {
         let Self {
+            archiving,
             listing,
             models,
             templates,
         } = self;
         let all = [
+            (archiving.is_some(), Capability::Archive),
             (listing.is_some(), Capability::List),
             (models.is_some(), Capability::ListModels),
             (templates.is_some(), Capability::Templates),
@@ -224,6 +231,9 @@ pub trait Extended: BaseProvider + Sized {
 
 /// A connection of one account to a provider: what every connection can do, and what this one can do besides.
 pub trait Provider: BaseProvider {
+    /// Where ended sessions are put away.
+    fn archiving(&self) -> Option<&dyn Archiving>;
+
     /// The sessions of this account.
     fn listing(&self) -> Option<&dyn Listing>;
 
@@ -235,6 +245,10 @@ pub trait Provider: BaseProvider {
 }
 
 impl<P: Extended> Provider for P {
+    fn archiving(&self) -> Option<&dyn Archiving> {
+        P::EXTENSIONS.archiving.map(|of| of(self))
+    }
+
     fn listing(&self) -> Option<&dyn Listing> {
         P::EXTENSIONS.listing.map(|of| of(self))
     }

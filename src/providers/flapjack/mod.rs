@@ -16,7 +16,7 @@ use url::Url;
 
 use self::wire::{Message, Session, Started};
 use super::contract::{
-    API_KEY, Account, AdoptAnswer, AdoptRequest, BaseProvider, CancelAnswer, Capability,
+    API_KEY, Account, AdoptAnswer, AdoptRequest, Archiving, BaseProvider, CancelAnswer, Capability,
     Connection, Extended, Extensions, ItemDetail, LaunchOutcome, LaunchRequest, Launched, ListItem,
     Listing, MarkedPage, MarkedRequest, PageToken, Provider, ProviderType, Recovery, SessionPage,
     SessionRef,
@@ -42,10 +42,9 @@ const CAPABILITIES: &[Capability] = &[
     Capability::Cancel,
 ];
 
-/// Documented in 2026: `…/messages`, `…/archive`, `…/events` (read again and again, not streamed), `webhookUrl`.
-const OFFERED_LATER: [Capability; 4] = [
+/// Documented in 2026: `…/messages`, `…/events` (read again and again, not streamed), `webhookUrl`.
+const OFFERED_LATER: [Capability; 3] = [
     Capability::FollowUp,
-    Capability::Archive,
     Capability::Events,
     Capability::Webhooks,
 ];
@@ -293,10 +292,22 @@ impl BaseProvider for Flapjack {
 
 impl Extended for Flapjack {
     const EXTENSIONS: Extensions<Self> = Extensions {
+        archiving: Some(|it| it),
         listing: Some(|it| it),
         templates: Some(|it| it),
         ..Extensions::NONE
     };
+}
+
+#[async_trait]
+impl Archiving for Flapjack {
+    /// Flapjack forgets the Cursor key of the session with it. 409 `SESSION_ACTIVE`: something runs on it. 502 `archive_failed`: asks
+    /// for another try.
+    async fn archive(&self, session: &SessionId) -> Result<(), ProviderError> {
+        let [api, sessions] = SESSIONS;
+        let path = [api, sessions, session.as_str(), "archive"];
+        self.api.post_empty(Operation::Archive, &path).await
+    }
 }
 
 #[async_trait]

@@ -19,6 +19,8 @@ pub enum Operation {
     Usage,
     /// A stop.
     Cancel,
+    /// Putting an ended session away.
+    Archive,
     /// Anything about the templates of an account.
     Templates,
     /// The issue that a session works on.
@@ -29,7 +31,7 @@ impl Operation {
     /// The largest body of an answer that is read, in bytes.
     pub fn largest_answer(self) -> usize {
         match self {
-            Self::Verify | Self::Cancel => 64 << 10,
+            Self::Verify | Self::Cancel | Self::Archive => 64 << 10,
             Self::Models | Self::Launch | Self::Get | Self::Usage | Self::Issue => 1 << 20,
             Self::List | Self::Conversation | Self::Templates => 4 << 20,
         }
@@ -46,6 +48,7 @@ impl Operation {
             Self::Conversation => "conversation",
             Self::Usage => "usage",
             Self::Cancel => "cancel",
+            Self::Archive => "archive",
             Self::Templates => "templates",
             Self::Issue => "issue",
         }

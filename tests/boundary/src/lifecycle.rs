@@ -5,7 +5,9 @@ use std::ops::RangeInclusive;
 use std::str::FromStr;
 use std::time::Duration;
 
-use codeagent_operator::api::{CodeAgent, CodeSession, SessionCondition, SessionPhase, condition};
+use codeagent_operator::api::{
+    CodeAgent, CodeSession, ConditionStatus, SessionCondition, SessionPhase, condition,
+};
 use codeagent_simulator::{Key, Simulator};
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{Api, DeleteParams, Patch, PatchParams};
@@ -35,6 +37,8 @@ pub enum Lifecycle {
     AgentDeleted,
     /// The key is replaced while it runs, and the old one revoked.
     SecretRotated,
+    /// It is archived when it has finished.
+    Archive,
 }
 
 /// What becomes of the object in the end.
@@ -59,7 +63,7 @@ pub struct Promise {
 
 impl Lifecycle {
     /// Every life.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Run,
         Self::CancelPending,
         Self::CancelLaunching,
@@ -68,6 +72,7 @@ impl Lifecycle {
         Self::DeleteRunning,
         Self::AgentDeleted,
         Self::SecretRotated,
+        Self::Archive,
     ];
 
     /// Its name in tables and on command lines.
@@ -81,6 +86,7 @@ impl Lifecycle {
             Self::DeleteRunning => "delete-running",
             Self::AgentDeleted => "agent-deleted",
             Self::SecretRotated => "secret-rotated",
+            Self::Archive => "archive",
         }
     }
 
@@ -91,7 +97,11 @@ impl Lifecycle {
             return false;
         }
         match self {
-            Self::Run | Self::CancelPending | Self::AgentDeleted | Self::SecretRotated => true,
+            Self::Run
+            | Self::CancelPending
+            | Self::AgentDeleted
+            | Self::SecretRotated
+            | Self::Archive => true,
             Self::CancelLaunching
             | Self::CancelRunning
             | Self::DeleteLaunching
@@ -102,7 +112,9 @@ impl Lifecycle {
     /// What the simulated session is told to do.
     pub(crate) fn directive(self) -> &'static str {
         match self {
-            Self::Run | Self::CancelPending => "creating=20ms setup=10ms running=150ms",
+            Self::Run | Self::CancelPending | Self::Archive => {
+                "creating=20ms setup=10ms running=150ms"
+            }
             Self::CancelLaunching | Self::DeleteLaunching => "latency=150ms outcome=never",
             Self::CancelRunning | Self::DeleteRunning => "creating=20ms outcome=never",
             // Long enough for the user to act meanwhile.
@@ -125,6 +137,8 @@ impl Lifecycle {
         match self {
             // Finalizer, claim, launched, running, terminal, finalizer released.
             Self::Run | Self::AgentDeleted => promise(End::Phase(SessionPhase::Finished), 1..=1, 6),
+            // That it is archived; and one in vain, if the user's change of the object overtakes it.
+            Self::Archive => promise(End::Phase(SessionPhase::Finished), 1..=1, 8),
             // That the key is refused, and that it no longer is: two more.
             Self::SecretRotated => promise(End::Phase(SessionPhase::Finished), 1..=1, 8),
             // Suspended, cancelled, and one in vain.
@@ -146,15 +160,15 @@ impl Lifecycle {
             Self::CancelPending => {
                 let suspended = |session: &CodeSession| has_reason(session, "AgentSuspended");
                 stage.until("held by its CodeAgent", suspended).await?;
-                stage.cancel().await?;
+                stage.desire("Cancelled").await?;
             }
             Self::CancelLaunching => {
                 stage.until_launching().await?;
-                stage.cancel().await?;
+                stage.desire("Cancelled").await?;
             }
             Self::CancelRunning => {
                 stage.until("running", at_least_running).await?;
-                stage.cancel().await?;
+                stage.desire("Cancelled").await?;
             }
             Self::DeleteLaunching => {
                 stage.until_launching().await?;
@@ -172,9 +186,27 @@ impl Lifecycle {
                 stage.until("running", at_least_running).await?;
                 stage.rotate_key().await?;
             }
+            Self::Archive => {
+                stage.until("over", is_over).await?;
+                stage.desire("Archived").await?;
+                stage.until("archived", is_archived).await?;
+            }
         }
         Ok(())
     }
+}
+
+fn is_over(session: &CodeSession) -> bool {
+    phase_of(session).is_terminal()
+}
+
+/// Whether a session says that it is archived, at its provider or here alone.
+pub(crate) fn is_archived(session: &CodeSession) -> bool {
+    let archived = SessionCondition::Archived.as_str();
+    let status = session.status.as_ref();
+    status
+        .and_then(|status| condition(&status.conditions, archived))
+        .is_some_and(|condition| condition.status == ConditionStatus::True)
 }
 
 fn at_least_running(session: &CodeSession) -> bool {
@@ -249,9 +281,10 @@ impl Stage<'_> {
         }
     }
 
-    async fn cancel(&self) -> Result<(), Trouble> {
+    /// Sets `spec.desiredState`.
+    async fn desire(&self, state: &str) -> Result<(), Trouble> {
         let sessions: Api<CodeSession> = self.api();
-        let patch = Patch::Merge(json!({"spec": {"desiredState": "Cancelled"}}));
+        let patch = Patch::Merge(json!({"spec": {"desiredState": state}}));
         let parameters = PatchParams::default();
         for (name, _) in self.sessions {
             sessions.patch(name, &parameters, &patch).await?;

@@ -11,7 +11,7 @@ use kube::ResourceExt;
 use crate::boundary::{Boundary, Side};
 use crate::fault::Fault;
 use crate::history::Versions;
-use crate::lifecycle::{End, NEW_KEY, phase_of};
+use crate::lifecycle::{End, NEW_KEY, is_archived, phase_of};
 use crate::proxy::{Made, Published};
 use crate::run::{Row, deletion_bound};
 
@@ -169,6 +169,13 @@ fn end(sight: &Sight<'_>) -> Vec<String> {
             violations.push(format!(
                 "the status says {phase:?}, at the provider it is {}",
                 truth.status
+            ));
+        }
+        let archived = is_archived(session) && sight.row.provider.archives;
+        if archived != truth.archived {
+            violations.push(format!(
+                "the status says archived: {archived}, the provider {}",
+                truth.archived
             ));
         }
         let pull_request = session

@@ -28,6 +28,8 @@ pub struct UnderTest {
     pub other_conflict: &'static str,
     /// Whether a session can be stopped.
     pub stops: bool,
+    /// Whether it archives sessions.
+    pub archives: bool,
     /// Whether a session that was stopped says so, instead of being finished.
     pub says_stopped: bool,
     /// Whether it shows in any way that a stop had an effect.
@@ -68,6 +70,7 @@ pub static ALL: &[UnderTest] = &[
         launch_conflict: "agent_id_conflict",
         other_conflict: "run_not_cancellable",
         stops: true,
+        archives: true,
         says_stopped: true,
         shows_stops: true,
         pages: true,
@@ -88,6 +91,7 @@ pub static ALL: &[UnderTest] = &[
         launch_conflict: "conflict",
         other_conflict: "conflict",
         stops: true,
+        archives: false,
         says_stopped: false,
         shows_stops: false,
         pages: true,
@@ -108,6 +112,7 @@ pub static ALL: &[UnderTest] = &[
         launch_conflict: "conflict",
         other_conflict: "conflict",
         stops: true,
+        archives: false,
         says_stopped: false,
         shows_stops: true,
         pages: true,
@@ -131,6 +136,7 @@ pub static ALL: &[UnderTest] = &[
         launch_conflict: "conflict",
         other_conflict: "conflict",
         stops: true,
+        archives: true,
         says_stopped: true,
         shows_stops: true,
         pages: false,
@@ -154,6 +160,7 @@ pub static ALL: &[UnderTest] = &[
         launch_conflict: "conflict",
         other_conflict: "conflict",
         stops: false,
+        archives: false,
         says_stopped: false,
         shows_stops: false,
         pages: false,

@@ -73,16 +73,6 @@ fn cancelling_a_finished_session_changes_nothing_but_the_generation() {
     assert_eq!(given.phase(), SessionPhase::Finished);
 }
 
-#[test]
-fn messages_and_archive_are_answered_and_nothing_is_sent() {
-    let mut given = finished();
-    given.pass();
-    given.desires(DesiredState::Archived);
-    given.pass();
-    given.holds(SessionCondition::Stalled, Reason::NotSupportedYet);
-    given.rests();
-}
-
 fn outcome_unknown() -> Given {
     let mut given = Given::lost(Recovery::None);
     given.wait(given.timing.fence());

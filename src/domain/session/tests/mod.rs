@@ -11,6 +11,7 @@
 
 mod active;
 mod always;
+mod archive;
 mod ended;
 mod outcome;
 mod properties;

@@ -207,6 +207,13 @@ fn happen(given: &mut Given, event: Event) {
                 Effect::Cancel(_) => {
                     Outcome::Stopped(stop.ok_or_else(|| error(ErrorClass::Timeout)))
                 }
+                Effect::Archive(_) => Outcome::Archived {
+                    account: account("ours"),
+                    result: match stop {
+                        Some(_) => Ok(()),
+                        None => Err(error(ErrorClass::Unavailable)),
+                    },
+                },
                 Effect::Examine(_) | Effect::PollAgain(_) => Outcome::Examined {
                     owner: None,
                     account: account("ours"),

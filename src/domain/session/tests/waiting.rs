@@ -539,3 +539,112 @@ fn a_template_that_is_gone_is_waited_for_and_another_one_launches_at_once() {
     let record = given.status.unwrap().launch.unwrap();
     assert_eq!((record.attempt, record.posts), (1, 1));
 }
+
+/// A session that waits for its CodeAgent and may be launched for five minutes from its creation.
+fn with_launch_deadline() -> Given {
+    let mut given = Given::ready();
+    given.agent = AgentView::Missing;
+    given.spec.launch_deadline_seconds = Some(300);
+    given
+}
+
+#[track_caller]
+fn came_too_late(given: &Given) {
+    assert_eq!(given.phase(), SessionPhase::Expired);
+    let reason = Reason::NotLaunchedInTime;
+    given.holds(SessionCondition::Completed, reason);
+    given.holds(SessionCondition::Stalled, reason);
+    given.is(SessionCondition::Launched, ConditionStatus::False, reason);
+}
+
+#[test]
+fn what_comes_too_late_is_never_launched() {
+    let mut given = with_launch_deadline();
+    given.wait(seconds(100));
+    let plan = given.pass();
+    assert_eq!(
+        plan.deadline,
+        Some(seconds(200)),
+        "it is woken exactly then"
+    );
+    given.wait(seconds(200));
+    let plan = given.pass();
+    assert_eq!(plan.events.len(), 1);
+    came_too_late(&given);
+    // Whatever becomes possible afterwards.
+    given.agent = Given::ready().agent;
+    assert_eq!(given.pass().effect, Some(Effect::ReleaseFinalizer));
+    given.spec.launch_deadline_seconds = None;
+    given.rests();
+    given.restart();
+    given.rests();
+}
+
+#[test]
+fn the_deadline_may_be_the_agents_and_a_session_has_its_own() {
+    let launch_by = |own: Option<i64>| {
+        let mut given = Given::ready();
+        let AgentView::Present {
+            effective,
+            suspended,
+            ..
+        } = &mut given.agent
+        else {
+            panic!()
+        };
+        effective.launch_deadline_seconds = Some(60);
+        *suspended = true;
+        given.spec.launch_deadline_seconds = own;
+        given.pass().deadline
+    };
+    assert_eq!(launch_by(None), Some(seconds(60)));
+    assert_eq!(launch_by(Some(90)), Some(seconds(90)));
+}
+
+#[test]
+fn a_suspended_session_expires_as_well() {
+    let mut given = with_launch_deadline();
+    given.desires(DesiredState::Suspended);
+    assert_eq!(given.pass().deadline, Some(seconds(300)));
+    given.wait(seconds(300));
+    given.pass();
+    came_too_late(&given);
+}
+
+/// The claim's window is cut, so that not a byte is sent later.
+#[test]
+fn a_launch_right_before_the_deadline_is_not_sent_after_it() {
+    let mut given = with_launch_deadline();
+    given.agent = Given::ready().agent;
+    given.wait(seconds(297));
+    let plan = given.pass();
+    let Some(Effect::Launch(launch)) = plan.effect else {
+        panic!("{plan:?}")
+    };
+    assert_eq!(launch.not_after, given.created_at + seconds(300));
+}
+
+/// What was sent in time and lost is looked for as ever, but it is not sent once more.
+#[test]
+fn a_lost_launch_is_found_after_the_deadline_and_never_sent_again() {
+    for arrived in [true, false] {
+        let mut given = Given::ready();
+        given.spec.launch_deadline_seconds = Some(300);
+        given.launch(&unknown());
+        given.wait(given.timing.fence_after(1) + given.timing.clock_margin);
+        if arrived {
+            given.look_for(found(RemotePhase::Running));
+            assert_eq!(given.phase(), SessionPhase::Running);
+            continue;
+        }
+        for _ in 0..2 {
+            given.look_for(AdoptAnswer::Absent);
+            given.wait(given.timing.consistency_window);
+        }
+        for _ in 0..3 {
+            let plan = given.pass();
+            assert!(!matches!(plan.effect, Some(Effect::Launch(_))));
+        }
+        came_too_late(&given);
+    }
+}

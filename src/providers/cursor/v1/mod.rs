@@ -21,9 +21,9 @@ use crate::domain::ids::{RunId, SessionId};
 use crate::domain::marker::Marker;
 use crate::domain::snapshot::{RemotePhase, Snapshot};
 use crate::providers::contract::{
-    Account, AdoptAnswer, AdoptRequest, BaseProvider, CancelAnswer, Capability, Extended,
-    Extensions, ItemDetail, LaunchOutcome, LaunchRequest, Launched, ListItem, Listing, MAX_MODELS,
-    MarkedPage, MarkedRequest, Models, PageToken, SessionPage, SessionRef,
+    Account, AdoptAnswer, AdoptRequest, Archiving, BaseProvider, CancelAnswer, Capability,
+    Extended, Extensions, ItemDetail, LaunchOutcome, LaunchRequest, Launched, ListItem, Listing,
+    MAX_MODELS, MarkedPage, MarkedRequest, Models, PageToken, SessionPage, SessionRef,
 };
 use crate::providers::error::{ErrorClass, ProviderError};
 use crate::providers::http::{Operation, judge_launch};
@@ -43,13 +43,12 @@ pub(super) const CAPABILITIES: &[Capability] = &[
     Capability::Cost,
 ];
 
-/// Documented in October 2026: `prompt.images`, `repos[].prUrl`, `POST …/runs`, `…/archive`, `…/stream`, `…/artifacts`. Webhooks
+/// Documented in October 2026: `prompt.images`, `repos[].prUrl`, `POST …/runs`, `…/stream`, `…/artifacts`. Webhooks
 /// are announced there for later.
-pub(super) const OFFERED_LATER: [Capability; 7] = [
+pub(super) const OFFERED_LATER: [Capability; 6] = [
     Capability::Images,
     Capability::FromPullRequest,
     Capability::FollowUp,
-    Capability::Archive,
     Capability::Events,
     Capability::Streaming,
     Capability::Artifacts,
@@ -142,10 +141,20 @@ impl BaseProvider for CursorV1 {
 
 impl Extended for CursorV1 {
     const EXTENSIONS: Extensions<Self> = Extensions {
+        archiving: Some(|it| it),
         listing: Some(|it| it),
         models: Some(|it| it),
         ..Extensions::NONE
     };
+}
+
+#[async_trait]
+impl Archiving for CursorV1 {
+    /// Documented as idempotent. That Cursor refuses it while a run is active is not documented.
+    async fn archive(&self, session: &SessionId) -> Result<(), ProviderError> {
+        let path = ["v1", "agents", session.as_str(), "archive"];
+        self.api.post_empty(Operation::Archive, &path).await
+    }
 }
 
 #[async_trait]
