@@ -1,8 +1,8 @@
 //! A launched session: follow it, stop it when asked, and end it when the provider says so.
 
-use super::super::blocker::NotReady;
 use std::time::Duration;
 
+use super::super::blocker::NotReady;
 use super::super::remote::ErrorClass;
 use super::finish::{ended, silently_stopped};
 use super::observed::{Observed, Origin, Poll, Readiness};

@@ -13,11 +13,10 @@ use super::super::ids::AccountFingerprint;
 use super::super::remote::{Capability, ErrorClass, ProviderError, SessionRef};
 use super::super::status::{Draft, clip, whole_seconds};
 use super::super::timing::Timing;
-use super::ended::tell_end;
 use super::observed::{Observed, Origin, ProviderFacts, Readiness};
 use super::plan::{Effect, Event, Plan, Recorded};
 use super::stage::Over;
-use super::view::{draft, session_ref, store};
+use super::view::{draft, session_ref, store, tell_end};
 use crate::api::{
     ArchiveState, ArchiveStatus, CodeSessionSpec, CodeSessionStatus, ConditionStatus, DesiredState,
     Reason, SendRecord, SessionCondition, condition,

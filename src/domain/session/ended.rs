@@ -1,15 +1,14 @@
 //! After the end: what comes late is looked for, the finalizer goes, the session is archived where that is asked for, and the object
 //! goes when its time has come.
 
-use super::super::blocker::NotReady;
 use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::super::blocker::NotReady;
 use super::super::ids::{AccountFingerprint, SessionId};
 use super::super::remote::{Capability, ProviderError, SessionRef};
 use super::super::snapshot::{RemotePhase, Snapshot};
-use super::super::status::Draft;
 use super::super::timing::Timing;
 use super::archive;
 use super::launch::under_way;
@@ -17,8 +16,7 @@ use super::observed::{Observed, ProviderFacts, Readiness};
 use super::plan::{Effect, Event, Plan, Recorded};
 use super::progress::apply;
 use super::stage::{Outline, Over};
-use super::view::store;
-use super::view::{draft, session_ref, spec_asks_for_stop};
+use super::view::{draft, session_ref, store, tell_end};
 use crate::api::{
     CodeSessionStatus, ConditionStatus, Reason, SendState, SessionCondition, SessionPhase,
     condition,
@@ -115,37 +113,6 @@ fn follow_spec(o: &Observed<'_>, status: &CodeSessionStatus, over: Over<'_>) -> 
         tell_end(&mut draft, o, over);
     }
     Plan::store(o, draft.finish())
-}
-
-/// `Reconciling` and `Stalled` as the end left them: settled if it is what was asked for.
-pub(super) fn tell_end(draft: &mut Draft, o: &Observed<'_>, over: Over<'_>) {
-    let Some(status) = o.session.status else {
-        return;
-    };
-    let Some(end) = condition(&status.conditions, SessionCondition::Succeeded.as_str()) else {
-        return;
-    };
-    let wanted = match status.phase {
-        SessionPhase::Finished => true,
-        SessionPhase::Cancelled => match over {
-            Over::NeverLaunched | Over::Unknown(_) => true,
-            // Stopped by somebody else, unless that is what is asked for by now.
-            Over::Ended(_) | Over::Lost(_) => status.cancel.is_some() || spec_asks_for_stop(o),
-        },
-        SessionPhase::Error
-        | SessionPhase::Expired
-        | SessionPhase::Pending
-        | SessionPhase::Creating
-        | SessionPhase::Running => false,
-    };
-    let Some(reason) = Reason::named(&end.reason) else {
-        return;
-    };
-    if wanted {
-        draft.settled(reason, "");
-    } else {
-        draft.stalled(reason, &end.message);
-    }
 }
 
 /// How long the object is still kept; `None` where nothing removes it. One that a person may have to look at is kept: whose

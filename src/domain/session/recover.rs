@@ -1,9 +1,9 @@
 //! A launch without a known outcome: it may or may not have arrived. Look, adopt, and send again only when it is proven
 //! absent. What the next step is comes from [`OpenClaim`]; what is said and stored of it stands here.
 
-use super::super::blocker::NotReady;
 use std::time::Duration;
 
+use super::super::blocker::NotReady;
 use super::super::ids::{AccountFingerprint, SessionId};
 use super::super::remote::{AdoptAnswer, Found, ProviderError, Recovery, SessionRef};
 use super::super::send::baseline::Baseline;

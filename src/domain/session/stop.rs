@@ -4,11 +4,11 @@
 //! shows the session active makes the next one due. Where stops come to nothing, everything that a person needs stands in
 //! the conditions: the provider's words, how often it was tried, when it is tried next, and the session's page.
 
-use super::super::blocker::NotReady;
 use std::time::Duration;
 
 use jiff::SignedDuration;
 
+use super::super::blocker::NotReady;
 use super::super::remote::{CancelAnswer, Capability, ProviderError, SessionRef};
 use super::super::status::{Draft, clip, whole_seconds};
 use super::observed::{Observed, Readiness};

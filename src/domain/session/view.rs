@@ -8,9 +8,10 @@ use super::super::status::Draft;
 use super::super::timing::DeletionAge;
 use super::observed::{Connected, Observed, ProviderFacts, SessionView};
 use super::plan::{Guard, Plan, Recorded, StatusWrite};
+use super::stage::Over;
 use crate::api::{
     CancelReason, CodeSessionSpec, CodeSessionStatus, DeletionPolicy, DesiredState, Reason,
-    SendRecord, SendState, SessionPhase,
+    SendRecord, SendState, SessionCondition, SessionPhase, condition,
 };
 
 /// Whether the spec asks for the session's end as it stands now.
@@ -163,4 +164,35 @@ pub(super) fn keys(session: &SessionView<'_>, attempt: i32) -> Vec<LaunchKey> {
         }
     }
     keys
+}
+
+/// `Reconciling` and `Stalled` as the end left them: settled if it is what was asked for.
+pub(super) fn tell_end(draft: &mut Draft, o: &Observed<'_>, over: Over<'_>) {
+    let Some(status) = o.session.status else {
+        return;
+    };
+    let Some(end) = condition(&status.conditions, SessionCondition::Succeeded.as_str()) else {
+        return;
+    };
+    let wanted = match status.phase {
+        SessionPhase::Finished => true,
+        SessionPhase::Cancelled => match over {
+            Over::NeverLaunched | Over::Unknown(_) => true,
+            // Stopped by somebody else, unless that is what is asked for by now.
+            Over::Ended(_) | Over::Lost(_) => status.cancel.is_some() || spec_asks_for_stop(o),
+        },
+        SessionPhase::Error
+        | SessionPhase::Expired
+        | SessionPhase::Pending
+        | SessionPhase::Creating
+        | SessionPhase::Running => false,
+    };
+    let Some(reason) = Reason::named(&end.reason) else {
+        return;
+    };
+    if wanted {
+        draft.settled(reason, "");
+    } else {
+        draft.stalled(reason, &end.message);
+    }
 }

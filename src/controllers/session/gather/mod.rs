@@ -175,11 +175,10 @@ pub(super) async fn gather(scope: &Arc<Scope>, object: &CodeSession) -> Result<F
         // It keeps the template, and may not know yet that the key is another account's now.
         scope.look_at_agent(agent);
     }
-    let recovery = facts.as_ref().map(|facts| facts.recovery);
     let applies = Applies {
         agent: agent.as_deref(),
         view: &agent_view,
-        issue_tells: recovery == Some(Recovery::None),
+        issue_tells: facts.as_ref().map(|facts| facts.recovery) == Some(Recovery::None),
         able: !lacks_template && may_launch(&readiness, &agent_view),
     };
     let (slot, lock) = admission(scope, object, need, &applies);
