@@ -14,7 +14,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use url::Url;
 
-use self::wire::{Message, Session, Started};
+use self::wire::{Archived, Message, Session, Started};
 use super::contract::{
     API_KEY, Account, AdoptAnswer, AdoptRequest, Archiving, BaseProvider, CancelAnswer, Capability,
     Connection, Extended, Extensions, ItemDetail, LaunchOutcome, LaunchRequest, Launched, ListItem,
@@ -306,7 +306,14 @@ impl Archiving for Flapjack {
     async fn archive(&self, session: &SessionId) -> Result<(), ProviderError> {
         let [api, sessions] = SESSIONS;
         let path = [api, sessions, session.as_str(), "archive"];
-        self.api.post_empty(Operation::Archive, &path).await
+        let answer: Archived = self.api.post_for(Operation::Archive, &path).await?;
+        match answer.archived {
+            true => Ok(()),
+            false => Err(ProviderError::unreadable(
+                None,
+                "the answer does not say that the session is archived",
+            )),
+        }
     }
 }
 

@@ -27,6 +27,12 @@ pub(super) struct StartSession<'a> {
     pub(super) behaviour: Behaviour<'a>,
 }
 
+/// The answer to `POST /api/code-sessions/{id}/archive`.
+#[derive(Debug, Deserialize)]
+pub(super) struct Archived {
+    pub(super) archived: bool,
+}
+
 /// What sessions and templates have in common.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]

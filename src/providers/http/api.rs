@@ -180,13 +180,30 @@ impl Api {
         path: &[&str],
     ) -> Result<(), ProviderError> {
         self.observed(operation, async {
-            let request = self
-                .write(Method::POST, path)?
-                // hyper leaves it out without a body, and some servers insist on it.
-                .header(header::CONTENT_LENGTH, 0);
+            let request = self.post_without_body(path)?;
             self.call(operation, request, None).await.map(|_| ())
         })
         .await
+    }
+
+    /// A POST without a body whose success says something: whatever else answers with a 2xx at this address says it not.
+    pub(in crate::providers) async fn post_for<T: DeserializeOwned>(
+        &self,
+        operation: Operation,
+        path: &[&str],
+    ) -> Result<T, ProviderError> {
+        self.observed(operation, async {
+            let request = self.post_without_body(path)?;
+            parse(&self.call(operation, request, None).await?)
+        })
+        .await
+    }
+
+    fn post_without_body(&self, path: &[&str]) -> Result<RequestBuilder, ProviderError> {
+        Ok(self
+            .write(Method::POST, path)?
+            // hyper leaves it out without a body, and some servers insist on it.
+            .header(header::CONTENT_LENGTH, 0))
     }
 
     /// A POST or PATCH that costs nothing. Sent once, like every write; whoever sends it again bears the consequence.

@@ -14,7 +14,7 @@ use async_trait::async_trait;
 pub(super) use self::agents::CursorV1;
 use self::agents::{needs_agent, phase_of_run};
 use self::name::{agent_id, name_suffix};
-use self::wire::{Agent, Created, ListedModel, ModelList};
+use self::wire::{Agent, Archived, Created, ListedModel, ModelList};
 use super::account;
 use crate::api::CursorApiVersion;
 use crate::domain::ids::{RunId, SessionId};
@@ -153,7 +153,8 @@ impl Archiving for CursorV1 {
     /// Documented as idempotent. That Cursor refuses it while a run is active is not documented.
     async fn archive(&self, session: &SessionId) -> Result<(), ProviderError> {
         let path = ["v1", "agents", session.as_str(), "archive"];
-        self.api.post_empty(Operation::Archive, &path).await
+        let _: Archived = self.api.post_for(Operation::Archive, &path).await?;
+        Ok(())
     }
 }
 

@@ -52,7 +52,14 @@ pub(super) struct Repo<'a> {
     pub(super) starting_ref: Option<&'a str>,
 }
 
-/// The answer to it.
+/// The answer to `POST /v1/agents/{id}/archive`.
+#[derive(Debug, Deserialize)]
+pub(super) struct Archived {
+    #[serde(rename = "id")]
+    pub(super) _id: WireId,
+}
+
+/// The answer to `POST /v1/agents`.
 #[derive(Debug, Deserialize)]
 pub(super) struct Created {
     pub(super) agent: Agent,
