@@ -87,6 +87,8 @@ words! {
         WaitingForIssue,
         /// Waits for the end of another session that pushes to the same branch.
         WaitingForBranch,
+        /// The launch waits for its turn among the requests of its key.
+        WaitingForTurn,
         /// The Secret does not exist.
         SecretNotFound,
         /// The Secret lacks the label codeagents.dev/credential (of a prompt: codeagents.dev/prompt).

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 
 use crate::domain::remote::{Account, ErrorClass, ProviderError, Subject};
+use crate::domain::send::scope::LaunchScope;
 use crate::domain::timing::Timing;
 use crate::providers::contract::Provider;
 use crate::runtime::lock::lock;
@@ -36,9 +37,15 @@ pub enum CredentialState {
     },
 }
 
-/// Why no launch is tried with a key for now.
+/// Longest time until one launch tries again whether a refusal still holds that others wait for: a repository or a model is
+/// mended at the provider, of which nobody is told.
+const LONGEST_HOLD: Duration = Duration::from_secs(1800);
+
+/// Why a launch is not tried for now.
 #[derive(Clone, Debug)]
 pub struct Hold {
+    /// What the launches that wait have in common.
+    pub scope: LaunchScope,
     /// The provider's words.
     pub error: ProviderError,
     /// How long until one launch tries again.
@@ -80,13 +87,27 @@ struct Entry {
     worked: Option<Instant>,
     /// Whether something happened since that the last check does not know of.
     doubted: bool,
-    /// A refusal of launches that is about the account, and how many there were in a row.
-    hold: Option<Failure>,
-    refused_launches: i32,
-    /// The session that tries whether the hold is over.
-    prober: Option<String>,
+    /// Refusals of launches that others would meet as well.
+    holds: HashMap<LaunchScope, Refused>,
     /// The CodeAgents, with their generations, that had a launch to try.
     agents: HashSet<String>,
+}
+
+/// Launches that have something in common were refused because of it.
+#[derive(Clone, Debug)]
+struct Refused {
+    failure: Failure,
+    /// How many in a row.
+    count: i32,
+    /// The session that tries whether that is over.
+    prober: Option<String>,
+}
+
+impl Refused {
+    /// Whether this session may try, now or because it does so already.
+    fn admits(&self, uid: &str) -> bool {
+        self.failure.left().is_zero() || self.prober.as_deref() == Some(uid)
+    }
 }
 
 impl Entry {
@@ -98,9 +119,7 @@ impl Entry {
             checked: None,
             worked: None,
             doubted: false,
-            hold: None,
-            refused_launches: 0,
-            prober: None,
+            holds: HashMap::new(),
             agents: HashSet::new(),
         }
     }
@@ -275,37 +294,53 @@ impl Accounts {
         }
     }
 
-    /// A launch was refused for a reason that every launch with this key would meet: they wait, and one tries again.
-    pub fn hold_launches(&self, key: &ConnectionKey, error: ProviderError) {
+    /// A launch was refused for a reason that others of this scope would meet: they wait, and one tries again.
+    pub fn hold_launches(&self, key: &ConnectionKey, scope: LaunchScope, error: ProviderError) {
         let mut entries = lock(&self.entries);
         let now = Instant::now();
         let entry = entries.entry(key.clone()).or_insert_with(Entry::new);
-        let stands = entry.hold.as_ref().is_some_and(|hold| hold.until > now);
-        if !stands {
-            entry.refused_launches = entry.refused_launches.saturating_add(1);
-        }
-        let wait = self.timing.refusal_wait(entry.refused_launches);
+        let before = entry.holds.get(&scope);
+        let stands = before.is_some_and(|hold| hold.failure.until > now);
+        let count = before.map_or(0, |hold| hold.count);
+        let count = if stands {
+            count
+        } else {
+            count.saturating_add(1)
+        };
+        let wait = self.timing.refusal_wait(count).min(LONGEST_HOLD);
         let wait = wait.max(error.retry_after.unwrap_or_default());
-        entry.hold = Some(Failure::new(error, wait, now));
-        entry.prober = None;
+        let refused = Refused {
+            failure: Failure::new(error, wait, now),
+            count,
+            prober: None,
+        };
+        entry.holds.insert(scope, refused);
     }
 
-    /// A launch was not refused.
-    pub fn release_launches(&self, key: &ConnectionKey) {
-        if let Some(entry) = lock(&self.entries).get_mut(key) {
-            entry.hold = None;
-            entry.refused_launches = 0;
-        }
+    /// A launch of these scopes was not refused; answers whether others waited.
+    pub fn release_launches(&self, key: &ConnectionKey, scopes: &[LaunchScope]) -> bool {
+        let mut entries = lock(&self.entries);
+        let Some(entry) = entries.get_mut(key) else {
+            return false;
+        };
+        let before = entry.holds.len();
+        entry.holds.retain(|scope, _| !scopes.contains(scope));
+        entry.holds.len() < before
     }
 
-    /// Why launches with this key wait, if they do.
-    pub fn held(&self, key: &ConnectionKey) -> Option<Hold> {
+    /// Why a launch of these scopes waits, if it does: what it waits for longest.
+    pub fn held(&self, key: &ConnectionKey, scopes: &[LaunchScope]) -> Option<Hold> {
         let entries = lock(&self.entries);
-        let hold = entries.get(key)?.hold.as_ref()?;
+        let holds = &entries.get(key)?.holds;
+        let (scope, hold) = scopes
+            .iter()
+            .filter_map(|scope| holds.get_key_value(scope))
+            .max_by_key(|(_, hold)| hold.failure.until)?;
         Some(Hold {
-            error: hold.error.clone(),
-            again: hold.left(),
-            again_at: hold.until_at,
+            scope: scope.clone(),
+            error: hold.failure.error.clone(),
+            again: hold.failure.left(),
+            again_at: hold.failure.until_at,
         })
     }
 
@@ -314,28 +349,36 @@ impl Accounts {
     pub fn note_agent(&self, key: &ConnectionKey, agent: String) {
         let mut entries = lock(&self.entries);
         let entry = entries.entry(key.clone()).or_insert_with(Entry::new);
-        if entry.agents.insert(agent)
-            && let Some(hold) = &mut entry.hold
-        {
-            hold.until = Instant::now();
+        if entry.agents.insert(agent) {
+            for hold in entry.holds.values_mut() {
+                hold.failure.until = Instant::now();
+            }
         }
     }
 
-    /// Whether the session with this uid may try a launch although they are held: one does when the wait is over, over as many
-    /// passes as its launch takes. If nothing comes of it, another may after [`Timing::recheck`].
-    pub fn may_probe(&self, key: &ConnectionKey, uid: &str) -> bool {
+    /// Whether the session with this uid may try a launch of these scopes although they are held: one does when the wait is over,
+    /// over as many passes as its launch takes. If nothing comes of it, another may after [`Timing::recheck`].
+    pub fn may_probe(&self, key: &ConnectionKey, scopes: &[LaunchScope], uid: &str) -> bool {
         let mut entries = lock(&self.entries);
         let Some(entry) = entries.get_mut(key) else {
             return true;
         };
-        let Some(hold) = entry.hold.as_mut() else {
-            return true;
+        let holding = |scope: &&LaunchScope| {
+            let hold = entry.holds.get(*scope);
+            hold.is_some_and(|hold| !hold.admits(uid))
         };
-        if hold.left().is_zero() {
-            hold.until = Instant::now() + self.timing.recheck;
-            entry.prober = Some(uid.to_owned());
+        if scopes.iter().any(|scope| holding(&scope)) {
+            return false;
         }
-        entry.prober.as_deref() == Some(uid)
+        for scope in scopes {
+            if let Some(hold) = entry.holds.get_mut(scope)
+                && hold.failure.left().is_zero()
+            {
+                hold.failure.until = Instant::now() + self.timing.recheck;
+                hold.prober = Some(uid.to_owned());
+            }
+        }
+        true
     }
 
     /// Forgets a key that nobody uses any more.
@@ -359,7 +402,7 @@ pub fn refuses(error: &ProviderError) -> bool {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::panic)]
+    #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
     use std::sync::atomic::Ordering;
 
     use super::*;
@@ -474,30 +517,62 @@ mod tests {
             refusal_wait_min: Duration::from_millis(20),
             ..Timing::default()
         });
-        assert!(accounts.may_probe(&key(), "a"));
-        assert!(accounts.may_probe(&key(), "b"));
+        let all = [LaunchScope::Account];
+        let probe = |uid: &str| accounts.may_probe(&key(), &all, uid);
+        let refuse =
+            || accounts.hold_launches(&key(), all[0].clone(), error(ErrorClass::QuotaExhausted));
+        assert!(probe("a"));
+        assert!(probe("b"));
         for _ in 0..10 {
-            accounts.hold_launches(&key(), error(ErrorClass::QuotaExhausted));
+            refuse();
         }
-        assert!(!accounts.may_probe(&key(), "a"));
+        assert!(!probe("a"));
         std::thread::sleep(Duration::from_millis(25));
-        let probes = (0..100).filter(|n| accounts.may_probe(&key(), &n.to_string()));
-        assert_eq!(probes.count(), 1);
-        assert!(
-            accounts.may_probe(&key(), "0"),
-            "its launch takes several passes"
-        );
+        assert_eq!((0..100).filter(|n| probe(&n.to_string())).count(), 1);
+        assert!(probe("0"), "its launch takes several passes");
         // A CodeAgent that is made or changed lets one try at once.
-        accounts.hold_launches(&key(), error(ErrorClass::QuotaExhausted));
+        refuse();
         accounts.note_agent(&key(), "uid/1".to_owned());
         accounts.note_agent(&key(), "uid/1".to_owned());
-        let probes = (0..100).filter(|n| accounts.may_probe(&key(), &n.to_string()));
-        assert_eq!(probes.count(), 1);
-        assert!(
-            accounts.may_probe(&key(), "0"),
-            "its launch takes several passes"
+        assert_eq!((0..100).filter(|n| probe(&n.to_string())).count(), 1);
+        assert!(probe("0"), "its launch takes several passes");
+        assert!(accounts.release_launches(&key(), &all));
+        assert!(probe("a") && accounts.held(&key(), &all).is_none());
+        assert!(!accounts.release_launches(&key(), &all));
+    }
+
+    #[test]
+    fn a_refusal_holds_only_what_it_is_about_and_no_longer_than_half_an_hour() {
+        let accounts = accounts();
+        let repository = |name: &str| LaunchScope::Repository(name.to_owned());
+        let model = LaunchScope::Model("auto".to_owned());
+        let (mine, other) = (
+            [LaunchScope::Account, repository("app"), model.clone()],
+            [LaunchScope::Account, repository("web"), model],
         );
-        accounts.release_launches(&key());
-        assert!(accounts.may_probe(&key(), "a") && accounts.held(&key()).is_none());
+        let refuse =
+            || accounts.hold_launches(&key(), repository("app"), error(ErrorClass::InvalidRequest));
+        for change in 0..20 {
+            refuse();
+            // The CodeAgent changes each time, and one tries.
+            accounts.note_agent(&key(), format!("uid/{change}"));
+            assert!(accounts.held(&key(), &mine).unwrap().again.is_zero());
+        }
+        assert!(accounts.may_probe(&key(), &mine, "a"));
+        assert!(!accounts.may_probe(&key(), &mine, "b"));
+        assert!(accounts.may_probe(&key(), &other, "c"));
+        accounts.note_agent(&key(), "uid/20".to_owned());
+        refuse();
+        let again = accounts.held(&key(), &mine).unwrap().again;
+        assert!(
+            again <= LONGEST_HOLD && again > LONGEST_HOLD / 2,
+            "{again:?}"
+        );
+        let hold = accounts.held(&key(), &mine).unwrap();
+        assert_eq!(hold.scope, repository("app"));
+        assert!(accounts.held(&key(), &other).is_none());
+        // A launch elsewhere proves nothing of this one.
+        assert!(!accounts.release_launches(&key(), &other));
+        assert!(accounts.release_launches(&key(), &mine));
     }
 }

@@ -34,6 +34,8 @@ pub struct Remembered {
     pub baseline_read: Option<BaselineRead>,
     /// Whether a launch of this session is under way in this process.
     pub in_flight: bool,
+    /// Since when, by uptime, its launch waits for a permit of its connection.
+    pub queued_since: Option<Duration>,
     /// The connection it uses.
     pub attached: Option<Linked>,
     /// Whether an effect of this session is under way outside of its passes, and whether a pass has come in vain meanwhile.
@@ -45,6 +47,8 @@ pub struct Remembered {
 pub struct UnderWay {
     /// Whether a pass has come meanwhile: there is something to look at afterwards.
     pub passed: bool,
+    /// Whether it stops the session, which records itself that this is wanted.
+    pub stops: bool,
 }
 
 /// The memory of all sessions, by uid.
@@ -83,25 +87,22 @@ impl Memory {
     }
 
     /// An effect of the session with this uid begins.
-    pub fn begin_effect(&self, uid: &str) {
+    pub fn begin_effect(&self, uid: &str, stops: bool) {
         self.change(uid, |remembered| {
-            remembered.under_way = Some(UnderWay::default());
+            remembered.queued_since = None;
+            remembered.under_way = Some(UnderWay {
+                passed: false,
+                stops,
+            });
         });
     }
 
-    /// Whether an effect of the session with this uid is under way; if so, its end remembers that somebody came.
-    pub fn passes_effect(&self, uid: &str) -> bool {
+    /// The effect of the session with this uid that is under way, if one is; its end remembers that somebody came.
+    pub fn passes_effect(&self, uid: &str) -> Option<UnderWay> {
         let mut sessions = self.lock();
-        match sessions
-            .get_mut(uid)
-            .and_then(|known| known.under_way.as_mut())
-        {
-            Some(under_way) => {
-                under_way.passed = true;
-                true
-            }
-            None => false,
-        }
+        let under_way = sessions.get_mut(uid)?.under_way.as_mut()?;
+        under_way.passed = true;
+        Some(*under_way)
     }
 
     /// The effect of the session with this uid has ended; whether somebody came meanwhile.

@@ -224,7 +224,8 @@ impl Timing {
     /// It has the bound, and this process has its chance to look and to stop, from when it saw the deletion: who comes back after
     /// hours tries before giving up, and an API server whose clock is behind takes nobody's chance. One whose clock is ahead
     /// prolongs nothing for a process that goes on. A process that never lives long enough for its chance must not hold an
-    /// object for ever: past three times the bound, a fifth of it is enough.
+    /// object for ever: past three times the bound, a fifth of it is enough. What is then still to be done once, it does
+    /// first: see [`Timing::until_deletion_ends`].
     pub fn until_deletion_bound(&self, age: DeletionAge) -> Duration {
         let DeletionAge {
             by_wall,
@@ -239,6 +240,19 @@ impl Timing {
             .saturating_sub(by_wall)
             .max((chance / 5).saturating_sub(since_seen));
         in_time.min(outer)
+    }
+
+    /// How long this process may still hold a deletion that is past its bound because its first stop has not been sent.
+    ///
+    /// By its own clock alone: what another clock says can take nobody's first stop. The bound and the chance together are
+    /// enough for the longest queue of stops that the bound was chosen for.
+    pub fn until_deletion_ends(&self, age: DeletionAge) -> Duration {
+        (self.deletion_bound + self.deletion_slack).saturating_sub(age.since_seen)
+    }
+
+    /// Whether a process that saw the deletion this long ago has had its chance to look and to stop.
+    pub fn had_its_chance(&self, age: DeletionAge) -> bool {
+        age.since_seen >= self.deletion_slack
     }
 }
 

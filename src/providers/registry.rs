@@ -124,6 +124,7 @@ mod tests {
                         | Capability::Events
                         | Capability::Streaming
                         | Capability::Webhooks
+                        | Capability::Result
                         | Capability::Usage
                         | Capability::Cost
                         | Capability::Artifacts => false,

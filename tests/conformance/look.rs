@@ -136,7 +136,7 @@ async fn a_finished_session_tells_what_the_capabilities_promise(subject: Subject
         subject.can(Capability::AutoCreatePullRequest)
     );
     let said = snapshot.result.as_deref();
-    assert_eq!(said, subject.can(Capability::Prompt).then_some("Done ✓"));
+    assert_eq!(said, subject.can(Capability::Result).then_some("Done ✓"));
     assert_eq!(snapshot.usage.is_some(), subject.can(Capability::Usage));
     let cost = snapshot.usage.and_then(|usage| usage.cost_cents);
     assert_eq!(cost.is_some(), subject.can(Capability::Cost));

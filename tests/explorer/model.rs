@@ -220,6 +220,7 @@ impl World {
                 !matches!(
                     capability,
                     Capability::AutoCreatePullRequest
+                        | Capability::Result
                         | Capability::Usage
                         | Capability::Cost
                         | Capability::Artifacts

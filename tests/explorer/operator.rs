@@ -10,7 +10,7 @@ use codeagent_operator::api::{DeletionPolicy, SendState};
 use codeagent_operator::domain::ids::ClaimId;
 use codeagent_operator::domain::remote::{CancelAnswer, Capability, ErrorClass, Recovery, Sent};
 use codeagent_operator::domain::send::Clock;
-use codeagent_operator::domain::send::recording::{self, Do, Recording, Saw, StoredSend};
+use codeagent_operator::domain::send::recording::{self, Do, Recording, Saw, Shown, StoredSend};
 use codeagent_operator::domain::session::Effect;
 
 use crate::check::Violation;
@@ -960,6 +960,7 @@ impl State {
             claim: &claim,
             accepted: id_text.as_ref().map(|id| id.as_str()),
             policy: DeletionPolicy::Cancel,
+            cancel_visibility: world.facts.cancel_visibility,
         };
         let timing = world.believed_timing();
         let clock = Clock {
@@ -1003,8 +1004,11 @@ impl State {
                     let over = self
                         .own_sessions()
                         .find(|s| Some(s.id) == accepted && s.site == decided.sight.site())
-                        .map(|s| s.work != Work::Running);
-                    recording.next(sent, Saw::Over(over), clock)
+                        .map(|s| match s.work {
+                            Work::Running => Shown::Changed,
+                            _ => Shown::Over,
+                        });
+                    recording.next(sent, Saw::Polled(over), clock)
                 }
                 Do::Report(_) => {
                     self.tell(uid, true);

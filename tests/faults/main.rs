@@ -1,4 +1,5 @@
-//! Single faults at every call of the operator, on a real API server: nothing that docs/reliability.md promises is broken by any of them.
+//! Single faults at every call of the operator, and crowds, on a real API server: nothing that docs/reliability.md promises is broken by any
+//! of them.
 //!
 //! Each run draws another sample, and says with which seed; `FAULTS_SEED` draws that one again. A row that failed is replayed by the command
 //! that is printed with it. `FAULTS_LIMIT` takes more rows, or all. `cargo run --release --example faults -- --help` runs parts of them, and
@@ -23,6 +24,10 @@ use codeagent_boundary::{Fault, Lifecycle, provider};
 /// Rows that are run unless `FAULTS_LIMIT` says otherwise: a row takes a quarter to a third of a second of one core.
 const ROWS: usize = 500;
 
+/// Lives that fifty sessions have at once, without further faults.
+const CROWDS: usize = 2;
+const CROWD: usize = 50;
+
 /// A number from the environment.
 fn from_environment<T: FromStr>(name: &str) -> Option<T> {
     let value = std::env::var(name).ok()?;
@@ -36,16 +41,21 @@ fn parallel() -> usize {
     from_environment("FAULTS_PARALLEL").unwrap_or(cores * 8)
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn single_faults_leave_every_promise_kept() {
-    let cluster = Cluster::start().await.unwrap();
-    let all = Selection {
+/// Every life at every provider, with so many sessions at once.
+fn everything(crowd: usize) -> Selection {
+    Selection {
         providers: provider::ALL.iter().collect(),
         lifecycles: Lifecycle::ALL.to_vec(),
         faults: Fault::ALL.to_vec(),
         boundary: None,
-        crowd: 1,
-    };
+        crowd,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn single_faults_leave_every_promise_kept() {
+    let cluster = Cluster::start().await.unwrap();
+    let all = everything(1);
     let begun = Instant::now();
     let mut report = Report::default();
     let rows = learn(&cluster, &all, parallel(), |row, outcome| {
@@ -65,6 +75,13 @@ async fn single_faults_leave_every_promise_kept() {
     assert!(rows.len() >= 10_000, "{} rows", rows.len());
     let rows = sample(rows, limit, seed);
     run_all(&cluster, rows, parallel(), |row, outcome| {
+        report.add(row, outcome);
+    })
+    .await
+    .unwrap();
+    let crowds = sample(everything(CROWD).lessons(), CROWDS, seed);
+    run_all(&cluster, crowds, 1, |row, outcome| {
+        println!("{row}: {:?}", outcome.took);
         report.add(row, outcome);
     })
     .await
@@ -89,10 +106,12 @@ async fn single_faults_leave_every_promise_kept() {
 }
 
 /// Rows in which a promise was once not kept.
-const BROKEN_BEFORE: [&str; 3] = [
+const BROKEN_BEFORE: [&str; 5] = [
     // A deletion's time is the API server's: it seemed to be long past its bound, and the session was let go without a stop.
     "cursor-v1|delete-running|LIST codesessions #1|server-behind",
     "flapjack|delete-running|LIST codesessions #1|server-behind",
+    "firebender|delete-launching|LIST codesessions #1|server-behind",
+    "cursor-v1|delete-launching|LIST codesessions #1|server-behind",
     // The outcome of a launch was recorded on a newer version of the object as if its spec were the old one.
     "cursor-v0|cancel-launching|GET codesessions #1|never-answered",
 ];

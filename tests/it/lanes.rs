@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use codeagent_operator::api::SessionPhase;
+use codeagent_operator::api::{CodeSession, SessionPhase};
 use codeagent_simulator::{Fault, FaultKind, Matcher, OperationClass, Provider};
 use serde_json::json;
 
@@ -132,6 +132,52 @@ async fn an_exhausted_quota_is_found_out_once_for_all_that_wait() {
     world.change_agent(Provider::Cursor, settings).await;
     world.until_phase("first", SessionPhase::Running).await;
 }
+
+/// While calls hang, what can be said and recorded is: why a launch has not begun, and that a stop was asked for.
+#[tokio::test]
+async fn while_launches_hang_who_waits_says_why_and_a_request_to_stop_is_recorded() {
+    /// Launches of one key that may be under way at once.
+    const MOST: usize = 32;
+    let world = World::new().await;
+    world.agent(Provider::Cursor).await;
+    let arguments = Arguments::calm()
+        .with("--post-timeout", "10m")
+        .with("--deletion-bound", "30m");
+    let operator = world.operator_with(arguments).await;
+    world.simulator.inject(Fault::always(
+        Matcher::class(OperationClass::Launch),
+        FaultKind::Hang {
+            duration: Duration::from_secs(600),
+        },
+    ));
+    for number in 0..MOST {
+        let name = format!("hangs-{number}");
+        world.session(Provider::Cursor, &name, ENDLESS).await;
+    }
+    world
+        .until_true("every launch hangs", || {
+            requests(&world, OperationClass::Launch) == MOST
+        })
+        .await;
+    world.session(Provider::Cursor, "late", ENDLESS).await;
+    let cancelled = json!({"desiredState": "Cancelled"});
+    world.change_session("hangs-0", cancelled).await;
+    let is_recorded = |session: &CodeSession| {
+        let status = session.status.as_ref();
+        status.is_some_and(|status| status.cancel.is_some())
+    };
+    world
+        .until("hangs-0", "its stop recorded", is_recorded)
+        .await;
+    let waiting = world
+        .until_reason("late", "Reconciling", "WaitingForTurn")
+        .await;
+    assert_eq!(waiting.status.unwrap().phase, SessionPhase::Pending);
+    assert_eq!(requests(&world, OperationClass::Launch), MOST);
+    // It need not wait for the requests that hang.
+    operator.crash().await;
+}
+
 /// Each stop is sent once, or once more if its answer crossed with a look, and nothing is given up.
 #[tokio::test]
 async fn a_crowd_of_one_key_that_is_deleted_is_stopped_without_repetition() {

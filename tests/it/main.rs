@@ -29,6 +29,7 @@ mod outages;
 mod proxy;
 mod races;
 mod rebirth;
+mod refused_launches;
 mod secrecy;
 mod support;
 mod templates;

@@ -123,13 +123,14 @@ fn in_itself(object: &Value) -> Vec<String> {
         }
     }
     if object["kind"] == "CodeSession" {
-        wrong.extend(end_of_session(status));
+        let archived = object["spec"]["desiredState"] == "Archived";
+        wrong.extend(end_of_session(status, archived));
     }
     wrong
 }
 
 /// Phase, `Succeeded` and `Completed` tell the same.
-fn end_of_session(status: &Value) -> Option<String> {
+fn end_of_session(status: &Value, archived: bool) -> Option<String> {
     let (succeeded, completed) = match status["phase"].as_str() {
         Some("Finished") => ("True", "True"),
         Some("Error" | "Cancelled" | "Expired") => ("False", "True"),
@@ -139,7 +140,11 @@ fn end_of_session(status: &Value) -> Option<String> {
     // A finished session is neither in progress nor failed.
     let current = status["phase"] != "Finished"
         || (holds(status, "Reconciling", "False") && holds(status, "Stalled", "False"));
-    (!agree || !current).then(|| format!("is {} with other conditions", status["phase"]))
+    // One that failed is failed, unless its user has put it away: a deployment that waits must not take it for done.
+    let failed = !matches!(status["phase"].as_str(), Some("Error" | "Expired"))
+        || archived
+        || holds(status, "Stalled", "True");
+    (!agree || !current || !failed).then(|| format!("is {} with other conditions", status["phase"]))
 }
 
 /// What is wrong with the step from one version to the next.
@@ -220,12 +225,14 @@ fn a_sound_history_gives_no_cause_for_complaint() {
     let history = [sound("Running", RUNNING), next];
     assert_eq!(complaints(&history, &["secret"]), [""; 0]);
     assert_eq!(lagging(&history), [""; 0]);
+    let failed = ["True", "False", "True", "False", "False", "False", "True"];
+    assert_eq!(complaints(&[sound("Error", failed)], &[]), [""; 0]);
 }
 
 #[test]
 fn each_broken_promise_is_found() {
     type Breaks = fn(&mut Value);
-    let cases: [(&str, Breaks); 10] = [
+    let cases: [(&str, Breaks); 11] = [
         ("Reconciling and Stalled at once", |o| {
             o["status"]["conditions"][6]["status"] = json!("True")
         }),
@@ -247,6 +254,10 @@ fn each_broken_promise_is_found() {
         }),
         ("with other conditions", |o| {
             o["status"]["phase"] = json!("Error")
+        }),
+        ("is \"Error\" with other conditions", |o| {
+            let settled = ["True", "False", "True", "False", "False", "False", "False"];
+            *o = sound("Error", settled);
         }),
         ("without a word", |o| {
             o["status"]["conditions"][5]["status"] = json!("False");

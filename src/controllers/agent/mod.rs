@@ -30,6 +30,7 @@ use crate::domain::agent::{Findings, Health, deleting_status, status};
 use crate::domain::blocker::NotReady;
 use crate::domain::remote::{Capability, ProviderError};
 use crate::domain::requeue::jittered;
+use crate::domain::send::scope::LaunchScope;
 use crate::domain::status::whole_seconds;
 use crate::domain::template::{Place, Site, TemplateHealth};
 use crate::providers::contract::ProviderType;
@@ -256,7 +257,7 @@ async fn examine(
             if lists_models && (!fresh || !known_models) && context.may_begin() {
                 findings.models = list_models(&linked).await;
             }
-            if let Some(hold) = context.accounts.held(&linked.key) {
+            if let Some(hold) = context.accounts.held(&linked.key, &scopes(agent)) {
                 again = hold.again.max(context.timing().recheck).min(recheck);
                 let blocker = held(&hold);
                 findings.launches_held = Some((blocker.reason, blocker.message));
@@ -363,6 +364,16 @@ fn place(provider: &dyn ProviderType, agent: &CodeAgent, findings: &Findings) ->
         })),
         Health::Unreachable { .. } | Health::Refused { .. } | Health::Unusable { .. } => None,
     }
+}
+
+/// What launches of this CodeAgent have in common with those that may have been refused, but for what a session sets itself.
+fn scopes(agent: &CodeAgent) -> Vec<LaunchScope> {
+    let repository = agent.spec.repository.as_ref();
+    LaunchScope::of_settings(
+        repository.and_then(|repository| repository.url.as_deref()),
+        repository.and_then(|repository| repository.reference.as_deref()),
+        &agent.spec.model,
+    )
 }
 
 /// Models are a comfort: a provider that does not list them now is asked again at the next check.

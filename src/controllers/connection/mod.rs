@@ -207,13 +207,15 @@ pub fn why_unreachable(error: &ProviderError) -> String {
     }
 }
 
-/// What it means that launches with a key are held.
+/// What it means that launches are held.
 pub fn held(hold: &Hold) -> Blocker {
+    let said = hold.error.to_string();
     Blocker {
-        reason: Reason::QuotaExhausted,
+        reason: hold.scope.reason(),
         message: format!(
-            "the provider refuses launches with this key: {}. One launch tries again at {}, or sooner if the CodeAgent changes",
-            hold.error,
+            "the provider refuses launches {}: {}. One launch tries again at {}, or sooner if the CodeAgent or its credentials change",
+            hold.scope.described(),
+            said.trim_end_matches('.'),
             whole_seconds(hold.again_at)
         ),
         cause: Cause::Environment,

@@ -3,8 +3,6 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use kube::ResourceExt;
-
 use super::super::error::PassError;
 use super::super::scope::Scope;
 use super::calls;
@@ -53,6 +51,10 @@ pub(super) async fn execute(
     if let Some(before) = plan.before {
         match store(scope, &object, &before).await {
             Ok(newer) => object = newer,
+            // What the API server does not let us record costs money all the same, and a stop may be sent twice.
+            Err(WriteError::Refused(said)) if matches!(plan.effect, Some(Effect::Cancel(_))) => {
+                tracing::warn!(said, "a stop cannot be recorded and is sent all the same");
+            }
             Err(error) => return not_stored("the status", error),
         }
     }
@@ -105,7 +107,7 @@ pub(super) async fn execute(
     let (Some(outcome), Some(linked)) = (outcome, &facts.linked) else {
         return Ok(without_connection(scope));
     };
-    note_failure(scope, &linked.key, &outcome, object.namespace().as_deref());
+    note_failure(scope, &linked.key, &outcome, &object);
     let recorded = record(&facts.observed(&object), &effect, &outcome);
     remember(scope, &facts, &effect, &recorded);
     conclude(scope, object, recorded).await

@@ -14,13 +14,18 @@ use super::super::error::{Chain, PassError};
 use super::super::scope::Scope;
 use super::execute::execute;
 use super::gather::Facts;
+use super::record::not_stored;
 use super::settle::rest;
 use super::step::Step;
+use super::writes::store;
 use crate::api::CodeSession;
 use crate::domain::requeue::jittered;
-use crate::domain::session::{Effect, Plan};
+use crate::domain::session::{Effect, Plan, waits_for_turn};
 use crate::providers::http::Lane;
 use crate::runtime::panics::broken_off;
+
+/// How long a launch waits for its turn before that is worth a write: a burst that goes out within some seconds costs none.
+const SAID_AFTER: Duration = Duration::from_secs(10);
 
 /// The lane of an effect; `None` if it calls no provider. The look that confirms a stop goes with the stop.
 fn lane(effect: &Effect, object: &CodeSession) -> Option<Lane> {
@@ -60,13 +65,42 @@ pub(super) async fn carry_out(
     let (queue, reference) = (scope.session_queue.clone(), ObjectRef::from_obj(&**object));
     let wake = move || queue.push(reference.clone());
     let Some(mut permit) = linked.lanes.enter(lane, &facts.uid, wake) else {
-        return Ok(Step::Queued { due: plan.deadline });
+        return match plan.effect {
+            Some(Effect::Launch(_)) => wait_for_turn(scope, object, &facts, plan.deadline).await,
+            _ => Ok(Step::Queued { due: plan.deadline }),
+        };
     };
     linked.provider = Arc::clone(linked.lanes.provider(lane));
     permit.hand_to_launch();
     let due = plan.deadline;
     hand_over(scope, object, facts, plan, permit);
     Ok(Step::Handed { due })
+}
+
+/// A launch that waits for its permit: if that takes long, it is said.
+async fn wait_for_turn(
+    scope: &Scope,
+    object: &Arc<CodeSession>,
+    facts: &Facts,
+    due: Option<Duration>,
+) -> Result<Step, PassError> {
+    let now = scope.context.uptime();
+    let memory = &scope.context.memory;
+    let since = memory.change(&facts.uid, |remembered| {
+        *remembered.queued_since.get_or_insert(now)
+    });
+    let left = (since + SAID_AFTER).saturating_sub(now);
+    if !left.is_zero() {
+        let due = due.map_or(left, |due| due.min(left));
+        return Ok(Step::Queued { due: Some(due) });
+    }
+    if let Some(write) = waits_for_turn(&facts.observed(object)).before
+        && scope.context.may_begin()
+        && let Err(error) = store(scope, object, &write).await
+    {
+        return not_stored("the status", error);
+    }
+    Ok(Step::Queued { due })
 }
 
 fn hand_over(
@@ -78,7 +112,8 @@ fn hand_over(
 ) {
     let tasks = &scope.context.tasks;
     let uid = facts.uid.clone();
-    scope.context.memory.begin_effect(&uid);
+    let stops = matches!(plan.effect, Some(Effect::Cancel(_)));
+    scope.context.memory.begin_effect(&uid, stops);
     let refusals = scope.context.lead.refusals();
     let (task_scope, task_object) = (Arc::clone(scope), Arc::clone(object));
     let work = async move {
@@ -159,7 +194,9 @@ fn finish(
 /// The session needs nothing of its connection now, or something else than it waited for.
 pub(super) fn leave_lane(scope: &Scope, object: &CodeSession) {
     let uid = object.uid().unwrap_or_default();
-    if let Some(attached) = scope.context.memory.attached(&uid) {
+    let memory = &scope.context.memory;
+    memory.change(&uid, |remembered| remembered.queued_since = None);
+    if let Some(attached) = memory.attached(&uid) {
         attached.lanes.leave(&uid);
     }
 }

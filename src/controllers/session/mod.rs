@@ -26,7 +26,7 @@ use super::metrics::{Controller, PassOutcome};
 use super::scope::Scope;
 use crate::api::CodeSession;
 use crate::domain::requeue::{Again, jittered};
-use crate::domain::session::Effect;
+use crate::domain::session::{Effect, Guard, StatusWrite, requested};
 use crate::runtime::cache::Kept;
 
 /// Passes in a row over one object before it goes back into the queue: a life has fewer.
@@ -154,19 +154,45 @@ async fn passes(
 async fn pass(scope: &Arc<Scope>, object: &Arc<CodeSession>) -> Result<Step, PassError> {
     let uid = object.uid().unwrap_or_default();
     let under_way = scope.context.memory.passes_effect(&uid);
-    if under_way && object.metadata.deletion_timestamp.is_none() {
-        return Ok(Step::Handed { due: None });
+    if let Some(effect) = under_way
+        && object.metadata.deletion_timestamp.is_none()
+    {
+        return match effect.stops {
+            true => Ok(Step::Handed { due: None }),
+            false => record_request(scope, object).await,
+        };
     }
     let facts = gather::gather(scope, object).await?;
     let plan = crate::domain::session::decide(&facts.observed(object));
     // Only the end of a deletion waits for no call that hangs, and only once a stop was sent: the first one is sent when it is
     // stored, for which the object must still be there.
     let over = plan.effect == Some(Effect::ReleaseFinalizer) && stop_was_sent(object);
-    if under_way && !over {
+    if under_way.is_some() && !over {
         return Ok(Step::Handed { due: plan.deadline });
     }
     tracing::debug!(effect = ?plan.effect.as_ref().map(execute::name), writes = plan.before.is_some(), "decided");
     handover::carry_out(scope, object, facts, plan).await
+}
+
+/// While a call is under way nothing is decided, but that a stop is asked for is recorded: it may be taken back before the call ends.
+async fn record_request(scope: &Scope, object: &Arc<CodeSession>) -> Result<Step, PassError> {
+    let generation = object.metadata.generation.unwrap_or(0);
+    let stored = object
+        .status
+        .as_ref()
+        .filter(|status| status.observed_generation >= 0);
+    let now = jiff::Timestamp::now();
+    let asked = requested(&object.spec, stored, generation, now);
+    if let Some(status) = asked.filter(|_| scope.context.may_begin()) {
+        let write = StatusWrite {
+            status: Box::new(status),
+            guard: Guard::Unchanged,
+        };
+        if let Err(error) = writes::store(scope, object, &write).await {
+            return record::not_stored("the request to stop", error);
+        }
+    }
+    Ok(Step::Handed { due: None })
 }
 
 fn stop_was_sent(object: &CodeSession) -> bool {

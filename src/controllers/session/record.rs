@@ -15,6 +15,7 @@ use crate::api::{CodeSession, Reason};
 use crate::domain::remote::{ErrorClass, ProviderError, Subject};
 use crate::domain::requeue::Again;
 use crate::domain::send::answer::LaunchOutcome;
+use crate::domain::send::scope::LaunchScope;
 use crate::domain::session::{Effect, Outcome, Recorded, session_ref};
 use crate::runtime::write::WriteError;
 
@@ -96,13 +97,17 @@ fn is_of_the_account(error: &&ProviderError) -> bool {
     error.code.is_none() || error.class == ErrorClass::Unauthorized
 }
 
-/// A failure that says something about the key or the provider is known to every session of that key.
+/// A failure that says something about the key or the provider is known to every session of that key, and a refused launch to
+/// those that would meet the same.
 pub(super) fn note_failure(
     scope: &Scope,
     key: &ConnectionKey,
     outcome: &Outcome,
-    namespace: Option<&str>,
+    object: &CodeSession,
 ) {
+    let namespace = object.metadata.namespace.as_deref();
+    let status = object.status.as_ref();
+    let effective = status.and_then(|status| status.effective.as_ref());
     let error: Option<&ProviderError> = match outcome {
         Outcome::Launched(LaunchOutcome::Accepted(_)) => None,
         Outcome::Launched(LaunchOutcome::Rejected(error) | LaunchOutcome::Unknown(error)) => {
@@ -125,16 +130,19 @@ pub(super) fn note_failure(
         if !failed {
             accounts.worked(key);
         }
-        if matches!(outcome, Outcome::Launched(LaunchOutcome::Accepted(_))) {
-            accounts.release_launches(key);
+        let accepted = matches!(outcome, Outcome::Launched(LaunchOutcome::Accepted(_)));
+        if let Some(effective) = effective.filter(|_| accepted)
+            && accounts.release_launches(key, &LaunchScope::of_launch(effective))
+        {
+            scope.recheck_agents(namespace);
         }
         return;
     };
-    if let (ErrorClass::QuotaExhausted, Outcome::Launched(LaunchOutcome::Rejected(_))) =
-        (error.class, outcome)
+    if let (Outcome::Launched(LaunchOutcome::Rejected(_)), Some(effective)) = (outcome, effective)
+        && let Some(launches) = LaunchScope::of_refusal(error, &object.spec, effective)
     {
-        // It is about the account: the others need not find out one by one.
-        accounts.hold_launches(key, error.clone());
+        // The others need not find out one by one.
+        accounts.hold_launches(key, launches, error.clone());
         scope.recheck_agents(namespace);
     }
     if error.subject == Some(Subject::CodingAgent) {

@@ -18,12 +18,13 @@ use super::record::note_failure;
 use super::step::Step;
 use super::writes::{api, emit, emit_to_agent, store};
 use crate::api::{AUTO_MODEL, CodeSession, ProviderKind, Reason};
-use crate::domain::remote::{ErrorClass, Launched, SessionRef};
+use crate::domain::remote::{CancelVisibility, ErrorClass, Launched, SessionRef};
 use crate::domain::requeue::Again;
 use crate::domain::send::Clock;
 use crate::domain::send::answer::LaunchOutcome;
-use crate::domain::send::recording::{Do, Loss, Recording, Saw, Sent, StoredSend};
+use crate::domain::send::recording::{Do, Loss, Recording, Saw, Sent, Shown, StoredSend};
 use crate::domain::session::{Effect, Event, LaunchPlan, Outcome, deletion_policy_of, record};
+use crate::domain::snapshot::Snapshot;
 use crate::providers::contract::{LaunchRequest, Provider, SendWindow};
 use crate::runtime::write::WriteError;
 
@@ -125,7 +126,7 @@ async fn send(
         &outcome,
     );
     let told = Outcome::Launched(outcome.clone());
-    note_failure(scope, &linked.key, &told, object.namespace().as_deref());
+    note_failure(scope, &linked.key, &told, object);
     let template_gone = matches!(
         &outcome,
         LaunchOutcome::Rejected(error)
@@ -202,6 +203,18 @@ struct Recorder<'a> {
     provider: &'a dyn Provider,
 }
 
+/// What a look shows, after the one before.
+fn shown(before: Option<&Snapshot>, look: Option<&Snapshot>) -> Option<Shown> {
+    let look = look?;
+    Some(if look.phase.is_terminal() {
+        Shown::Over
+    } else if before == Some(look) {
+        Shown::Unchanged
+    } else {
+        Shown::Changed
+    })
+}
+
 impl Recorder<'_> {
     async fn record(&self) -> Result<Step, PassError> {
         let Effect::Launch(plan) = self.effect else {
@@ -215,10 +228,18 @@ impl Recorder<'_> {
             claim: &plan.claim_id,
             accepted: self.accepted().map(|launched| launched.session_id.as_str()),
             policy: deletion_policy_of(&self.claimed.spec, self.claimed.status.as_ref()),
+            cancel_visibility: self
+                .facts
+                .provider
+                .as_ref()
+                .map_or(CancelVisibility::InStatus, |provider| {
+                    provider.cancel_visibility
+                }),
         };
         let mut recording = Recording::default();
         let mut object = Some(Arc::clone(&self.claimed));
         let mut step = Step::Gone;
+        let mut last = None;
         let mut next = recording.next(sent, Saw::Begun, self.clock());
         loop {
             let saw = match (next, &session) {
@@ -254,8 +275,9 @@ impl Recorder<'_> {
                 }
                 (Do::Stop, Some(session)) => Saw::Stop(self.provider.cancel(session).await.ok()),
                 (Do::Poll, Some(session)) => {
-                    let look = self.provider.get(session).await;
-                    Saw::Over(look.ok().map(|look| look.phase.is_terminal()))
+                    let look = self.provider.get(session).await.ok();
+                    let before = std::mem::replace(&mut last, look);
+                    Saw::Polled(shown(before.as_ref(), last.as_ref()))
                 }
                 (Do::Report(loss), _) => {
                     self.report(loss, object.as_deref()).await;

@@ -54,6 +54,8 @@ pub enum Capability {
     ListModels,
     /// Templates are kept at the provider, one for each CodeAgent.
     Templates,
+    /// What the agent says of its work in the end is reported.
+    Result,
     /// Tokens are reported.
     Usage,
     /// The price is reported.
@@ -64,7 +66,7 @@ pub enum Capability {
 
 impl Capability {
     /// Every capability, in the order of the documentation.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 26] = [
         Self::Prompt,
         Self::Issue,
         Self::Images,
@@ -87,6 +89,7 @@ impl Capability {
         Self::List,
         Self::ListModels,
         Self::Templates,
+        Self::Result,
         Self::Usage,
         Self::Cost,
         Self::Artifacts,
@@ -117,6 +120,7 @@ impl Capability {
             Self::List => "List",
             Self::ListModels => "ListModels",
             Self::Templates => "Templates",
+            Self::Result => "Result",
             Self::Usage => "Usage",
             Self::Cost => "Cost",
             Self::Artifacts => "Artifacts",
@@ -148,6 +152,7 @@ impl Capability {
             Self::List => "list sessions",
             Self::ListModels => "list models",
             Self::Templates => "keep a template for each CodeAgent",
+            Self::Result => "tell the result",
             Self::Usage => "report tokens",
             Self::Cost => "report the price",
             Self::Artifacts => "link to recordings, traces and previews",

@@ -10,6 +10,7 @@
 //! seen        what this process has seen of a send: scans that found nothing, a baseline
 //! baseline    what was there before, where a lost send can only be found by comparing
 //! refusal     what a refusal comes to, and when it is worth another try
+//! scope       which other launches a refusal concerns
 //! recording   storing the outcome until it is stored, or undoing it (rule 9), without I/O
 //! ```
 
@@ -18,6 +19,7 @@ pub mod baseline;
 pub mod judge;
 pub mod recording;
 pub mod refusal;
+pub mod scope;
 pub mod seen;
 
 use std::time::Duration;

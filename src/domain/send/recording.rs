@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::Clock;
 use crate::api::{CodeSessionStatus, DeletionPolicy, SendRecord, SendState};
 use crate::domain::ids::ClaimId;
-use crate::domain::remote::CancelAnswer;
+use crate::domain::remote::{CancelAnswer, CancelVisibility};
 
 /// The request whose outcome is recorded.
 #[derive(Clone, Copy, Debug)]
@@ -20,6 +20,8 @@ pub struct Sent<'a> {
     pub accepted: Option<&'a str>,
     /// What the deletion of its object does at the provider.
     pub policy: DeletionPolicy,
+    /// Where the provider shows that a session was stopped.
+    pub cancel_visibility: CancelVisibility,
 }
 
 /// Where a recording stands.
@@ -31,6 +33,8 @@ pub struct Recording {
     undoing_since: Option<Duration>,
     /// Whether the provider has taken a stop.
     stop_taken: bool,
+    /// When, by uptime, the first of the looks came in that have shown the same since the provider took a stop.
+    silent_since: Option<Duration>,
     /// Whether the last write ended without an answer: writes may fail where reads go on, as when the store is full.
     write_failed: bool,
 }
@@ -77,10 +81,21 @@ pub enum Saw<'a> {
     Fresh(Option<StoredSend<'a>>),
     /// The provider's answer to a stop; `None` if it failed.
     Stop(Option<CancelAnswer>),
-    /// Whether a look shows that the session is over; `None` if the look failed.
-    Over(Option<bool>),
+    /// What a look shows; `None` if it failed.
+    Polled(Option<Shown>),
     /// People were told.
     Reported,
+}
+
+/// What a look shows of a session that is being stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shown {
+    /// It is over.
+    Over,
+    /// It is not, and nothing of it has moved since the look before.
+    Unchanged,
+    /// It is not, and something has, or there was no look before.
+    Changed,
 }
 
 /// What to do next.
@@ -147,8 +162,9 @@ impl Recording {
                 Do::Poll
             }
             // It is over: by our stop, or by itself.
-            Saw::Over(Some(true)) => Do::Done,
-            Saw::Over(Some(false) | None) => {
+            Saw::Polled(Some(Shown::Over)) => Do::Done,
+            Saw::Polled(look) if self.silently_stopped(sent, look, clock) => Do::Done,
+            Saw::Polled(_) => {
                 let overdue = self.undoing_since.is_some_and(|since| {
                     clock.uptime.saturating_sub(since) >= clock.timing.deletion_bound
                 });
@@ -170,6 +186,23 @@ impl Recording {
     #[must_use]
     pub fn without_tries(self) -> Self {
         Self { tries: 0, ..self }
+    }
+
+    /// Whether the session counts as stopped at a provider that shows that nowhere: as for a session whose object is there, a
+    /// stop was taken, and looks since then have shown that nothing moves for long enough.
+    fn silently_stopped(&mut self, sent: Sent<'_>, look: Option<Shown>, clock: Clock<'_>) -> bool {
+        if sent.cancel_visibility != CancelVisibility::Unobservable || !self.stop_taken {
+            return false;
+        }
+        let since = match look {
+            Some(Shown::Unchanged) => *self.silent_since.get_or_insert(clock.uptime),
+            Some(Shown::Changed | Shown::Over) => *self.silent_since.insert(clock.uptime),
+            None => {
+                self.silent_since = None;
+                return false;
+            }
+        };
+        clock.uptime.saturating_sub(since) >= clock.timing.stop_silence
     }
 
     fn pause(&mut self, clock: Clock<'_>) -> Do {
@@ -246,6 +279,7 @@ mod tests {
         claim: ClaimId,
         accepted: Option<&'static str>,
         policy: DeletionPolicy,
+        cancel_visibility: CancelVisibility,
         timing: Timing,
         uptime: Duration,
     }
@@ -257,6 +291,7 @@ mod tests {
                 claim: ClaimId::new("ours"),
                 accepted,
                 policy: DeletionPolicy::Cancel,
+                cancel_visibility: CancelVisibility::InStatus,
                 timing: Timing::default(),
                 uptime: Duration::ZERO,
             }
@@ -267,6 +302,7 @@ mod tests {
                 claim: &self.claim,
                 accepted: self.accepted,
                 policy: self.policy,
+                cancel_visibility: self.cancel_visibility,
             };
             let clock = Clock {
                 now: Timestamp::UNIX_EPOCH,
@@ -356,12 +392,13 @@ mod tests {
             let mut tape = Tape::new(Some("bc-1"));
             assert_eq!(tape.sees(Saw::Fresh(None)), Do::Stop);
             assert_eq!(tape.sees(Saw::Stop(answer.clone())), Do::Poll);
-            for look in [Some(false), None] {
-                assert!(matches!(tape.sees(Saw::Over(look)), Do::Pause(_)));
+            for look in [Some(Shown::Changed), Some(Shown::Unchanged), None] {
+                assert!(matches!(tape.sees(Saw::Polled(look)), Do::Pause(_)));
                 assert_eq!(tape.sees(Saw::Paused), Do::Stop, "a stop is repeated");
                 assert_eq!(tape.sees(Saw::Stop(answer.clone())), Do::Poll);
             }
-            assert_eq!(tape.sees(Saw::Over(Some(true))), Do::Done, "{answer:?}");
+            let over = Saw::Polled(Some(Shown::Over));
+            assert_eq!(tape.sees(over), Do::Done, "{answer:?}");
         }
     }
 
@@ -373,7 +410,7 @@ mod tests {
         loop {
             rounds += 1;
             assert_eq!(tape.sees(Saw::Stop(Some(CancelAnswer::Accepted))), Do::Poll);
-            match tape.sees(Saw::Over(Some(false))) {
+            match tape.sees(Saw::Polled(Some(Shown::Unchanged))) {
                 Do::Pause(_) => assert_eq!(tape.sees(Saw::Paused), Do::Stop),
                 next => {
                     assert_eq!(next, Do::Report(Loss::NotStopped));
@@ -384,6 +421,45 @@ mod tests {
         assert!((5..60).contains(&rounds), "{rounds}");
         assert!(tape.uptime >= tape.timing.deletion_bound);
         assert_eq!(tape.sees(Saw::Reported), Do::Done);
+    }
+
+    /// Where no status says that a session was stopped, silence after a stop that was taken does, as while the object is there.
+    #[test]
+    fn where_a_stop_shows_nowhere_silence_after_it_counts_as_stopped() {
+        for taken in [true, false] {
+            let mut tape = Tape {
+                cancel_visibility: CancelVisibility::Unobservable,
+                ..Tape::new(Some("bc-1"))
+            };
+            let answer = || taken.then_some(CancelAnswer::Accepted);
+            // It moves on for a while after the first stop.
+            let moves = tape.timing.stop_silence * 2;
+            let mut moved = Duration::ZERO;
+            assert_eq!(tape.sees(Saw::Fresh(None)), Do::Stop);
+            let next = loop {
+                assert_eq!(tape.sees(Saw::Stop(answer())), Do::Poll);
+                let shown = match tape.uptime < moves {
+                    true => Shown::Changed,
+                    false => Shown::Unchanged,
+                };
+                if shown == Shown::Changed {
+                    moved = tape.uptime;
+                }
+                match tape.sees(Saw::Polled(Some(shown))) {
+                    Do::Pause(_) => assert_eq!(tape.sees(Saw::Paused), Do::Stop),
+                    next => break next,
+                }
+            };
+            let still = tape.uptime - moved;
+            if taken {
+                assert_eq!(next, Do::Done);
+                let (least, longest) = (tape.timing.stop_silence, tape.timing.fault_wait_max);
+                assert!(still >= least && still <= least + longest * 2, "{still:?}");
+            } else {
+                assert_eq!(next, Do::Report(Loss::NotStopped));
+                assert!(tape.uptime >= tape.timing.deletion_bound);
+            }
+        }
     }
 
     #[test]

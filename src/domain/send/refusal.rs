@@ -79,7 +79,7 @@ pub fn next_look(refusal: &RefusalRecord, clock: Clock<'_>) -> Duration {
 }
 
 /// What a refusal comes to. Who set what it is about decides: only what the session itself set can end it.
-fn verdict(own: &Own<'_>, error: &ProviderError) -> (Reason, MendedBy) {
+pub(super) fn verdict(own: &Own<'_>, error: &ProviderError) -> (Reason, MendedBy) {
     match (error.class, error.subject) {
         (ErrorClass::RateLimited, _) => (Reason::RateLimited, MendedBy::Time),
         (ErrorClass::Unavailable | ErrorClass::Intermediary | ErrorClass::Timeout, _) => {

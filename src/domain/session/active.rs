@@ -9,7 +9,10 @@ use super::observed::{Observed, Origin, Poll, Readiness};
 use super::plan::{Effect, Plan};
 use super::progress::{progress, store_if_seen};
 use super::stop;
-use super::view::{deletion_overdue, deletion_policy, draft, session_ref, until_deletion_bound};
+use super::view::{
+    deletion_overdue, deletion_policy, draft, session_ref, until_deletion_bound,
+    until_deletion_ends,
+};
 use crate::api::{DeletionPolicy, Reason, SendRecord};
 
 pub(super) fn decide(o: &Observed<'_>, record: &SendRecord) -> Plan {
@@ -33,7 +36,9 @@ pub(super) fn decide(o: &Observed<'_>, record: &SendRecord) -> Plan {
                 "left running at the provider, as deletionPolicy: Orphan asks",
             );
         }
-        if deletion_overdue(o) {
+        // A deletion may be past its bound before anybody could do anything, by another clock than this process's. One stop is
+        // sent first; that it was is recorded before, so that it holds the object only once.
+        if deletion_overdue(o) && !stop::first_is_due(o) {
             return stop::orphan(
                 &session,
                 "deleted without a confirmed stop: it may still be running at the provider",
@@ -51,6 +56,7 @@ pub(super) fn decide(o: &Observed<'_>, record: &SendRecord) -> Plan {
     };
     plan.due(stop::until_deadline(o))
         .due(until_deletion_bound(o))
+        .due(until_deletion_ends(o))
 }
 
 /// Stores what a user can see; a change of the provider's own words alone is not worth a write.

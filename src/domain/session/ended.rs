@@ -144,10 +144,16 @@ pub(super) fn missing(status: &CodeSessionStatus, provider: &ProviderFacts) -> V
         .as_ref()
         .and_then(|found| found.url.as_ref());
     let cost = status.usage.and_then(|usage| usage.cost_cents);
+    let newest = status.messages.last();
+    let result = newest.and_then(|message| message.result.as_ref());
     [
         (
             finished && asked && tells(Capability::AutoCreatePullRequest) && url.is_none(),
             "a pull request",
+        ),
+        (
+            finished && tells(Capability::Result) && result.is_none(),
+            "the result",
         ),
         (
             tells(Capability::Usage) && status.usage.is_none(),

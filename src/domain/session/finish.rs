@@ -7,6 +7,7 @@ use super::ended::missing;
 use super::observed::{Observed, Poll, Readiness};
 use super::plan::{Effect, Event, Plan};
 use super::progress::{PullRequestWish, apply, pull_request_wish};
+use super::stop;
 use super::view::{draft, stop_wanted};
 use crate::api::{
     CancelReason, ConditionStatus, Reason, SendRecord, SendState, SessionCondition, SessionPhase,
@@ -100,7 +101,7 @@ fn end(o: &Observed<'_>, snapshot: &Snapshot) -> Plan {
     let stopped = match snapshot.phase {
         RemotePhase::Cancelled => true,
         RemotePhase::Finished => {
-            cancel.is_some_and(|cancel| cancel.accepted_at.is_some() || o.stop_taken)
+            o.stop_taken || cancel.is_some_and(|cancel| cancel.accepted_at.is_some())
         }
         RemotePhase::Error
         | RemotePhase::Expired
@@ -153,7 +154,10 @@ fn verdict(
     stopped: bool,
 ) -> (SessionPhase, bool, Reason, String) {
     let cancel = o.session.status.and_then(|status| status.cancel.as_ref());
-    let reason = cancel.map(|cancel| cancel.reason);
+    // A stop that the provider took is ours, also where the API server did not let us record it.
+    let reason = cancel
+        .map(|cancel| cancel.reason)
+        .or_else(|| stop::reason(o).filter(|_| o.stop_taken));
     let pull_request = snapshot.pull_request_url.as_deref();
     let said = snapshot
         .error

@@ -9,7 +9,7 @@ use super::super::blocker::{Blocker, Cause, NotReady};
 use super::super::send::refusal;
 use super::observed::{AgentView, Lock, Observed, Readiness, Slot};
 use super::plan::Effect;
-use super::view::{recorded, template_missing};
+use super::view::{recorded, stop_wanted, template_missing};
 use crate::api::{DesiredState, QueueResource, Reason, RefusalRecord};
 
 /// What a gate has to say of a session that is not launched.
@@ -89,9 +89,15 @@ pub(super) fn open(o: &Observed<'_>) -> bool {
     GATES.iter().all(|gate| matches!(gate(o), Gate::Pass))
 }
 
-/// The spec may ask for the end before there was a beginning.
+/// The spec may ask for the end before there was a beginning, or may have asked for it once.
 fn wanted<'a>(o: &Observed<'a>) -> Gate<'a> {
     match o.session.spec.desired_state() {
+        DesiredState::Running | DesiredState::Suspended if stop_wanted(o) => {
+            Gate::Cancel(Hold::new(
+                Reason::CancelledBeforeLaunch,
+                "cancelled before it was launched, as spec.desiredState once asked",
+            ))
+        }
         DesiredState::Cancelled => Gate::Cancel(Hold::new(
             Reason::CancelledBeforeLaunch,
             "cancelled before it was launched",

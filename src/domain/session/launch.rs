@@ -245,8 +245,15 @@ fn look_first(o: &Observed<'_>, provider: &ProviderFacts) -> bool {
         Recovery::ClientId | Recovery::Marker => true,
         Recovery::None => false,
     };
+    let own_account = |record: &SendRecord| match &o.readiness {
+        Readiness::Ready(connected) => connected.account.as_str() == record.target.account,
+        Readiness::NotGathered | Readiness::Unverified | Readiness::NotReady(_) => true,
+    };
     let doubtful = match recorded(o) {
-        Some(record) => record.state == SendState::Absent || was_rate_limited(record),
+        // What a rate limit may have hidden is at the account that was asked: another one sees nothing of it (rule 4).
+        Some(record) => {
+            record.state == SendState::Absent || (was_rate_limited(record) && own_account(record))
+        }
         None => o.session.older_than_process || o.since(o.session.created_at) >= o.timing.stale_age,
     };
     let looked = o

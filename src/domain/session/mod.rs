@@ -44,7 +44,9 @@ pub use plan::{
     StatusWrite,
 };
 pub use stage::{Outline, Over, Stage, wall_clock};
+pub use stop::requested;
 pub use view::{deletion_policy_of, session_ref, template_missing};
+pub use waiting::waits_for_turn;
 pub use write_refused::write_refused;
 
 /// The next step of a session.

@@ -27,7 +27,9 @@ pub fn needs(o: &Outline<'_>) -> Needs {
         Stage::Open(_) if o.in_flight => Needs::Nothing,
         Stage::Open(_) => Needs::Launch,
         Stage::Waiting => {
+            let cancelled = o.status.is_some_and(|status| status.cancel.is_some());
             let idle = o.deleting
+                || cancelled
                 || match o.spec.desired_state() {
                     DesiredState::Running => false,
                     DesiredState::Suspended | DesiredState::Cancelled | DesiredState::Archived => {

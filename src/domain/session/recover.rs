@@ -17,8 +17,9 @@ use super::observed::{AgentView, Connected, Inputs, Observed, Origin, ProviderFa
 use super::plan::{Effect, Event, LookupPlan, Owner, Plan, Recorded};
 use super::progress::apply;
 use super::view::{
-    IF_FOUND, deletion_overdue, deletion_policy, draft, keys, observed_long_enough,
-    recorded as stored_record, set_state, stop_wanted, store, until_deletion_bound,
+    IF_FOUND, deletion_observed_long_enough, deletion_overdue, deletion_policy, draft, keys,
+    observed_long_enough, recorded as stored_record, set_state, stop_wanted, store,
+    until_deletion_bound,
 };
 use crate::api::{
     ConditionStatus, DeletionPolicy, Effective, OnUnknownLaunch, ProviderKind, ProviderStatus,
@@ -27,10 +28,11 @@ use crate::api::{
 
 pub(super) fn decide(o: &Observed<'_>, open: &SendRecord) -> Plan {
     // Before everything that may wait for an answer: a deletion is bounded, whatever hangs.
-    if deletion_overdue(o)
-        || (o.session.deleting.is_some() && deletion_policy(o) == DeletionPolicy::Orphan)
-    {
+    if o.session.deleting.is_some() && deletion_policy(o) == DeletionPolicy::Orphan {
         return orphan();
+    }
+    if deletion_overdue(o) {
+        return only_look(o, open).unwrap_or_else(orphan);
     }
     if o.in_flight {
         // Our own request is still under way; its outcome is recorded by whoever holds it.
@@ -59,6 +61,28 @@ pub(super) fn decide(o: &Observed<'_>, open: &SendRecord) -> Plan {
         Next::LookUp => Plan::act(lookup(o, open, effective)),
     };
     plan.no_later_than(until_deletion_bound(o))
+}
+
+/// The one look of a process that finds the deletion past its bound when it has hardly seen it. What it finds is taken over,
+/// and then stopped.
+fn only_look(o: &Observed<'_>, open: &SendRecord) -> Option<Plan> {
+    let looked = o.lookups.last.is_some();
+    if looked || o.in_flight || o.stopping || deletion_observed_long_enough(o) {
+        return None;
+    }
+    let effective = o.session.status?.effective.as_ref()?;
+    match (open_claim(o, open).next(), &o.readiness) {
+        (Next::NotConnected, Readiness::Unverified) => Some(Plan::act(Effect::VerifyCredentials)),
+        (Next::LookUp, _) => Some(Plan::act(lookup(o, open, effective))),
+        (
+            Next::NotConnected
+            | Next::OutOfPatience
+            | Next::Absent
+            | Next::Unknowable
+            | Next::Wait(_),
+            _,
+        ) => None,
+    }
 }
 
 /// The open claim, with what this process knows of it.

@@ -6,17 +6,19 @@
 
 use std::time::Duration;
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 
 use super::super::blocker::NotReady;
 use super::super::remote::{CancelAnswer, Capability, ProviderError, SessionRef};
 use super::super::status::{Draft, clip, whole_seconds};
-use super::observed::{Observed, Readiness};
+use super::observed::{Observed, Readiness, SessionView};
 use super::plan::{Effect, Event, Guard, Plan, Recorded, StatusWrite};
 use super::progress::{show_progress, store_if_seen};
-use super::view::{draft, spec_asks_for_stop, store};
+use super::stage::Stage;
+use super::view::{asks_for_stop, draft, spec_asks_for_stop, store, until_deletion_ends};
 use crate::api::{
-    CancelReason, CancelRecord, CancelState, CodeSessionStatus, DesiredState, Reason,
+    CancelReason, CancelRecord, CancelState, CodeSessionSpec, CodeSessionStatus, DesiredState,
+    Reason,
 };
 
 /// Stops in a row that came to nothing after which somebody should know.
@@ -51,24 +53,65 @@ pub(super) fn until_deadline(o: &Observed<'_>) -> Option<Duration> {
     Some(o.until(deadline))
 }
 
-/// Stores that the spec asks for the end of a session whose launch is not settled yet; `None` where that is known already.
+/// Stores that the spec asks for the session's end, where no stop is sent in the same pass; `None` where that is known already.
 pub(super) fn remember_wish(o: &Observed<'_>) -> Option<Plan> {
-    if recorded(o).is_some() || !spec_asks_for_stop(o) {
+    let SessionView {
+        spec,
+        status,
+        generation,
+        ..
+    } = o.session;
+    requested(spec, status, generation, o.now).map(|status| Plan::store(o, status))
+}
+
+/// The status in which it is recorded that the spec asks for the session's end; `None` where there is nothing to record. Also while
+/// a call is under way and nothing else can be decided: whoever drops the wish from the spec meanwhile does not take it back.
+pub fn requested(
+    spec: &CodeSessionSpec,
+    status: Option<&CodeSessionStatus>,
+    generation: i64,
+    now: Timestamp,
+) -> Option<CodeSessionStatus> {
+    let known = status.is_some_and(|status| status.cancel.is_some());
+    let over = match Stage::of(status) {
+        Stage::Waiting | Stage::Open(_) | Stage::Running(_) => false,
+        Stage::Over(_) => true,
+    };
+    if known || over || !asks_for_stop(spec) {
         return None;
     }
-    let mut draft = draft(o);
+    let mut draft = Draft::new(status, generation, now);
     request(&mut draft, CancelReason::User, CancelState::Requested);
-    Some(Plan::store(o, draft.finish()))
+    Some(draft.finish())
+}
+
+/// Whether the session can be stopped.
+fn is_possible(o: &Observed<'_>) -> bool {
+    let can = o
+        .provider
+        .as_ref()
+        .is_some_and(|provider| provider.capabilities.contains(&Capability::Cancel));
+    let unsupported = |cancel: &CancelRecord| cancel.state == CancelState::Unsupported;
+    can && !recorded(o).is_some_and(unsupported)
+}
+
+/// Whether a stop of a deletion that is past its bound can be sent, and none was: then it is, before the object is let go. It
+/// holds the object no longer than that: once one was sent, whatever became of it, or where nothing can be sent, the bound
+/// counts, and in the end this process's own clock.
+pub(super) fn first_is_due(o: &Observed<'_>) -> bool {
+    let sent = o.last_stop.is_some() || recorded(o).is_some_and(|cancel| cancel.sent_at.is_some());
+    let connected = match &o.readiness {
+        // A key that nobody has asked about is asked about first.
+        Readiness::Ready(_) | Readiness::Unverified => true,
+        Readiness::NotGathered | Readiness::NotReady(_) => false,
+    };
+    let in_time = until_deletion_ends(o).is_some_and(|left| !left.is_zero());
+    !sent && connected && in_time && is_possible(o)
 }
 
 /// The next step of a session that is to be stopped.
 pub(super) fn decide(o: &Observed<'_>, session: SessionRef, reason: CancelReason) -> Plan {
-    let possible = o
-        .provider
-        .as_ref()
-        .is_some_and(|provider| provider.capabilities.contains(&Capability::Cancel));
-    let state = recorded(o).map(|cancel| cancel.state);
-    if !possible || state == Some(CancelState::Unsupported) {
+    if !is_possible(o) {
         if o.session.deleting.is_some() {
             return orphan(&session, "its provider cannot stop it: left running");
         }
@@ -86,15 +129,22 @@ pub(super) fn decide(o: &Observed<'_>, session: SessionRef, reason: CancelReason
             );
             return Plan::store(o, draft.finish()).again(*again).due(left);
         }
-        Readiness::Unverified if !o.stopping => return Plan::act(Effect::VerifyCredentials),
-        Readiness::NotGathered | Readiness::Unverified => return Plan::wait(o.timing.recheck),
+        Readiness::NotGathered | Readiness::Unverified => {
+            if let Some(recorded) = remember_wish(o) {
+                return recorded;
+            }
+            return match o.readiness {
+                Readiness::Unverified if !o.stopping => Plan::act(Effect::VerifyCredentials),
+                _ => Plan::wait(o.timing.recheck),
+            };
+        }
     }
     if o.stopping {
         return Plan::nothing();
     }
     match recorded(o) {
-        None => first(o, session, reason),
-        Some(cancel) if cancel.state == CancelState::Requested => first(o, session, cancel.reason),
+        None => begin(o, session, reason),
+        Some(cancel) if cancel.state == CancelState::Requested => begin(o, session, cancel.reason),
         Some(cancel) => match until_next(o, cancel) {
             None => Plan::act(Effect::Cancel(session)),
             Some(wait) => {
@@ -104,6 +154,19 @@ pub(super) fn decide(o: &Observed<'_>, session: SessionRef, reason: CancelReason
                 Plan::store(o, draft.finish()).again(wait)
             }
         },
+    }
+}
+
+/// The first stop, or one after others that the API server did not let us record: those keep their distance as well.
+fn begin(o: &Observed<'_>, session: SessionRef, reason: CancelReason) -> Plan {
+    let pace = pace(o, CancelState::Sent, 0);
+    let wait = o
+        .last_stop
+        .map(|last| (last + pace).saturating_sub(o.uptime))
+        .filter(|wait| !wait.is_zero());
+    match wait {
+        Some(wait) => Plan::wait(wait),
+        None => first(o, session, reason),
     }
 }
 

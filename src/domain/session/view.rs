@@ -16,7 +16,11 @@ use crate::api::{
 
 /// Whether the spec asks for the session's end as it stands now.
 pub(super) fn spec_asks_for_stop(o: &Observed<'_>) -> bool {
-    match o.session.spec.desired_state() {
+    asks_for_stop(o.session.spec)
+}
+
+pub(super) fn asks_for_stop(spec: &CodeSessionSpec) -> bool {
+    match spec.desired_state() {
         DesiredState::Cancelled | DesiredState::Archived => true,
         DesiredState::Running | DesiredState::Suspended => false,
     }
@@ -55,13 +59,27 @@ pub(super) fn deletion_overdue(o: &Observed<'_>) -> bool {
 
 /// How long a deletion may still take; `None` where the object is not being deleted.
 pub(super) fn until_deletion_bound(o: &Observed<'_>) -> Option<Duration> {
-    let age = DeletionAge {
+    Some(o.timing.until_deletion_bound(deletion_age(o)?))
+}
+
+/// How long a deletion that is past its bound may still wait for its first stop to be sent.
+pub(super) fn until_deletion_ends(o: &Observed<'_>) -> Option<Duration> {
+    Some(o.timing.until_deletion_ends(deletion_age(o)?))
+}
+
+/// Whether this process has seen the deletion for long enough to have looked and stopped. One that has not may find it past
+/// its bound all the same: by another clock, or because no process before it lived long enough.
+pub(super) fn deletion_observed_long_enough(o: &Observed<'_>) -> bool {
+    deletion_age(o).is_none_or(|age| o.timing.had_its_chance(age))
+}
+
+fn deletion_age(o: &Observed<'_>) -> Option<DeletionAge> {
+    Some(DeletionAge {
         by_wall: o.since(o.session.deleting?),
         since_seen: o
             .deletion_first_seen
             .map_or(Duration::ZERO, |seen| o.uptime.saturating_sub(seen)),
-    };
-    Some(o.timing.until_deletion_bound(age))
+    })
 }
 
 /// Whether this process has had the session long enough to have looked for it and stopped it. Time that passed while

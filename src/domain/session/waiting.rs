@@ -5,8 +5,8 @@ use super::gates::{GATES, Gate, Hold, until_launch_deadline};
 use super::launch::{self, waits_after_refusal};
 use super::observed::Observed;
 use super::plan::{Effect, Event, Plan};
-use super::stage::Over;
-use super::view::{IF_FOUND, earlier_attempt_open, pending_draft, waiting};
+use super::stage::{Over, Stage};
+use super::view::{IF_FOUND, draft, earlier_attempt_open, pending_draft, waiting};
 use crate::api::{
     ConditionStatus, QueueResource, QueueStatus, Reason, RefusalRecord, SessionCondition,
     SessionPhase,
@@ -21,6 +21,20 @@ pub(super) fn decide(o: &Observed<'_>) -> Plan {
         .find_map(|gate| held(o, gate(o)))
         .unwrap_or_else(|| launch::decide(o))
         .due(until_launch_deadline(o))
+}
+
+/// What is said of a session whose launch waits for its turn among the requests of its key. One that is sent again is not taken
+/// back to where it was before its first launch.
+pub fn waits_for_turn(o: &Observed<'_>) -> Plan {
+    let message = "waits for its turn: the key's rate limit, or the number of launches that may be under way at once, lets others go first";
+    match Stage::of(o.session.status) {
+        Stage::Waiting => waiting(o, Reason::WaitingForTurn, message),
+        Stage::Open(_) | Stage::Running(_) | Stage::Over(_) => {
+            let mut draft = draft(o);
+            draft.reconciling(Reason::WaitingForTurn, message);
+            Plan::store(o, draft.finish())
+        }
+    }
 }
 
 /// What a gate comes to; `None` where it lets the session pass.

@@ -34,6 +34,7 @@ const CAPABILITIES: &[Capability] = &[
     Capability::BranchName,
     Capability::AutoCreatePullRequest,
     Capability::Cancel,
+    Capability::Result,
     Capability::Artifacts,
 ];
 

@@ -40,6 +40,7 @@ const CAPABILITIES: &[Capability] = &[
     Capability::AutoCreatePullRequest,
     Capability::SkipReviewerRequest,
     Capability::Cancel,
+    Capability::Result,
 ];
 
 /// Documented in 2026: `…/messages`, `…/events` (read again and again, not streamed), `webhookUrl`.

@@ -314,6 +314,8 @@ fn budget(sight: &Sight<'_>) -> Option<String> {
     let further = claims.collect::<BTreeSet<_>>().len().saturating_sub(1);
     let most = sight.row.lifecycle.promise().writes
         + usize::from(sight.row.provider.has_templates)
+        // In a crowd a launch may wait for its turn for long enough that it is said.
+        + usize::from(sight.row.crowd > 1)
         + WRITES_PER_FAULT * sight.row.faults.len()
         + WRITES_PER_CLAIM * further.min(MOST_CLAIMS);
     (written > most).then(|| {

@@ -9,7 +9,8 @@ use crate::controllers::scope::Scope;
 use crate::domain::blocker::{Blocker, Cause, NotReady};
 use crate::domain::ids::AccountFingerprint;
 use crate::domain::remote::ErrorClass;
-use crate::domain::session::{Connected, Inputs, Readiness};
+use crate::domain::send::scope::LaunchScope;
+use crate::domain::session::{AgentView, Connected, Inputs, Readiness};
 
 /// Whether the credential that a session has used so far may not be the right one any more.
 pub(super) fn doubted(scope: &Scope, remembered: &Remembered, kept: &Linked) -> bool {
@@ -78,8 +79,14 @@ fn unreachable(mut not_ready: NotReady, launched_at: Option<&str>) -> NotReady {
     not_ready
 }
 
-/// What keeps every launch with this key back: the provider wants no requests, or refuses them for the account's sake.
-fn launches_held(scope: &Scope, linked: &Linked, uid: &str) -> Option<NotReady> {
+/// What keeps a launch with these settings back, and others like it: the provider wants no requests, or refuses them for the sake of
+/// the account, the repository or the model.
+pub(super) fn launches_held(
+    scope: &Scope,
+    linked: &Linked,
+    agent: &AgentView,
+    uid: &str,
+) -> Option<NotReady> {
     let context = &scope.context;
     if let Some(pause) = linked.lanes.silent_for() {
         return Some(NotReady {
@@ -92,8 +99,20 @@ fn launches_held(scope: &Scope, linked: &Linked, uid: &str) -> Option<NotReady> 
             again: pause,
         });
     }
-    let hold = context.accounts.held(&linked.key)?;
-    (!context.accounts.may_probe(&linked.key, uid)).then(|| NotReady {
+    // Whoever does not launch for another reason must not be the one that tries.
+    let AgentView::Present {
+        effective,
+        suspended: false,
+        blocker: None,
+        ..
+    } = agent
+    else {
+        return None;
+    };
+    let launches = LaunchScope::of_launch(effective);
+    let hold = context.accounts.held(&linked.key, &launches)?;
+    let may_probe = context.accounts.may_probe(&linked.key, &launches, uid);
+    (!may_probe).then(|| NotReady {
         blocker: held(&hold),
         transient: false,
         again: hold.again.min(context.timing().fault_wait_max),
@@ -118,9 +137,6 @@ pub(super) fn readiness(
         return (Readiness::NotReady(not_ready), Some(linked));
     }
     let accounts = &scope.context.accounts;
-    if let Some(not_ready) = launches_held(scope, &linked, uid).filter(|_| !launched) {
-        return (Readiness::NotReady(not_ready), Some(linked));
-    }
     let state = accounts.state_of(&linked.key);
     let account = match &state {
         Some(CredentialState::Accepted(account)) => Some(account.clone()),

@@ -12,7 +12,7 @@ use kube::ResourceExt;
 use kube_runtime::reflector::ObjectRef;
 
 use self::agent::view_agent;
-use self::credentials::{connect, doubted, readiness};
+use self::credentials::{connect, doubted, launches_held, readiness};
 use self::inputs::{InputsError, inputs};
 use super::super::connection::links::Linked;
 use super::super::error::{Chain, PassError};
@@ -161,13 +161,18 @@ pub(super) async fn gather(scope: &Arc<Scope>, object: &CodeSession) -> Result<F
     if let (false, Needs::Launch, Some(linked), Some(agent)) = (launched, need, usable, &agent) {
         note_agent(scope, linked, agent);
     }
+    let blocked = match &linked {
+        _ if launched => None,
+        Some(Ok(linked)) => blocked.or_else(|| launches_held(scope, linked, &agent_view, &uid)),
+        Some(Err(_)) | None => blocked,
+    };
     let (readiness, linked) = readiness(
         scope,
         &uid,
         linked,
         secret.as_ref(),
         inputs,
-        blocked.filter(|_| !launched),
+        blocked,
         launched,
     );
     let lacks_template = lacks_template(&readiness, facts.as_ref());

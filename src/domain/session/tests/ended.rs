@@ -83,6 +83,18 @@ fn outcome_unknown() -> Given {
     given
 }
 
+/// Its Event asks a person to annotate it: it must still be there then.
+#[test]
+fn a_session_of_unknown_outcome_is_kept_whatever_its_time_to_live() {
+    let mut given = outcome_unknown();
+    given.spec.ttl_seconds_after_finished = Some(0);
+    for _ in 0..30 {
+        given.wait(seconds(86_400));
+        assert_eq!(given.decide().effect, None);
+        given.pass();
+    }
+}
+
 #[test]
 fn a_session_that_the_user_found_is_taken_over() {
     let mut given = outcome_unknown();

@@ -6,7 +6,7 @@ use crate::domain::remote::{PageToken, ScanState};
 
 impl Given {
     /// Passes the fence and proves the launch absent by two looks.
-    fn proves_absent(&mut self) {
+    pub(super) fn proves_absent(&mut self) {
         let posts = self.record().unwrap().posts;
         self.wait(self.timing.fence_after(posts));
         self.look_for(AdoptAnswer::Absent);
@@ -813,6 +813,42 @@ fn a_deletion_ends_within_its_bound_and_says_what_it_does_not_know() {
         let plan = given.pass();
         assert_eq!(plan.effect, Some(Effect::ReleaseFinalizer));
         assert_eq!(plan.events[0].reason, Reason::LaunchOutcomeUnknown);
+    }
+}
+
+/// An API server whose clock is behind, or processes of which none lived long: the first thing a process does is to look.
+#[test]
+fn a_deletion_past_its_bound_is_let_go_only_after_one_look() {
+    let overdue = || {
+        let mut given = Given::lost(Recovery::Marker);
+        given.deleting = Some(given.now - SignedDuration::from_hours(1));
+        given.deletion_first_seen = Some(given.uptime);
+        given.wait(given.timing.deletion_slack - seconds(1));
+        given
+    };
+    let mut given = overdue();
+    given.readiness = Readiness::Unverified;
+    assert_eq!(given.decide().effect, Some(Effect::VerifyCredentials));
+    // What it finds is stopped before the object goes.
+    given.readiness = Readiness::Ready(connected("ours"));
+    given.look_for(found(RemotePhase::Running));
+    assert!(matches!(given.pass().effect, Some(Effect::Cancel(_))));
+    assert_eq!(given.pass().effect, Some(Effect::ReleaseFinalizer));
+    // One that finds nothing is the only one.
+    let mut given = overdue();
+    given.look_for(AdoptAnswer::Absent);
+    let plan = given.pass();
+    assert_eq!(plan.effect, Some(Effect::ReleaseFinalizer));
+    assert_eq!(plan.events[0].reason, Reason::LaunchOutcomeUnknown);
+    // Where nobody can look, or this process had its time, it goes at once.
+    for cannot in [
+        |given: &mut Given| given.readiness = blocked(Reason::SecretNotFound, false),
+        |given: &mut Given| given.provider = None,
+        |given: &mut Given| given.wait(seconds(1)),
+    ] {
+        let mut given = overdue();
+        cannot(&mut given);
+        assert_eq!(given.pass().effect, Some(Effect::ReleaseFinalizer));
     }
 }
 

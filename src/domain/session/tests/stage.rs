@@ -292,19 +292,61 @@ fn what_comes_after_the_end_is_looked_for_at_one_five_and_fifteen_minutes() {
     assert!(said.contains("/pull/8"), "{said}");
 }
 
+/// Each of them alone: what a provider can tell and has not told yet.
+#[test]
+fn whatever_is_missing_is_looked_for_until_it_is_there() {
+    let cases: [(&str, fn(&mut Snapshot)); 5] = [
+        ("a pull request", |seen| seen.pull_request_url = None),
+        ("the result", |seen| seen.result = None),
+        ("the tokens used", |seen| seen.usage = None),
+        ("the cost", |seen| {
+            seen.usage.as_mut().unwrap().cost_cents = None;
+        }),
+        ("links", |seen| seen.links = Links::default()),
+    ];
+    for (what, without) in cases {
+        let mut given = Given::running();
+        let mut seen = everything();
+        without(&mut seen);
+        given.sees(seen);
+        given.pass();
+        let said = &given.condition(SessionCondition::Completed).message;
+        assert!(said.contains(what), "{what:?} in {said:?}");
+        given.pass();
+        given.wait(seconds(60));
+        let effect = given.pass().effect.unwrap();
+        assert!(matches!(effect, Effect::PollAgain(_)), "{what}: {effect:?}");
+        given.outcome(
+            &effect,
+            &Outcome::Examined {
+                owner: None,
+                account: account("ours"),
+                result: Ok(everything()),
+            },
+        );
+        assert_eq!(given.condition(SessionCondition::Completed).message, "");
+        given.wait(seconds(300));
+        given.rests();
+    }
+}
+
+/// An end at which nothing is missing.
+fn everything() -> Snapshot {
+    let mut seen = snapshot(RemotePhase::Finished);
+    seen.pull_request_url = Some("https://github.com/acme/app/pull/8".into());
+    seen.usage = Some(crate::domain::snapshot::Usage {
+        input_tokens: 1,
+        output_tokens: 1,
+        cost_cents: Some(4),
+    });
+    seen.links.trace = Some("https://example.com/trace".into());
+    seen.result = Some("The check is right now.".into());
+    seen
+}
+
 #[test]
 fn nothing_is_looked_for_where_nothing_is_missing_or_nothing_was_asked_for() {
-    let full = || {
-        let mut seen = snapshot(RemotePhase::Finished);
-        seen.pull_request_url = Some("https://github.com/acme/app/pull/8".into());
-        seen.usage = Some(crate::domain::snapshot::Usage {
-            input_tokens: 1,
-            output_tokens: 1,
-            cost_cents: Some(4),
-        });
-        seen.links.trace = Some("https://example.com/trace".into());
-        seen
-    };
+    let full = everything;
     let mut given = Given::running();
     given.sees(full());
     given.pass();

@@ -238,19 +238,101 @@ fn the_deletion_bound_wakes_the_pass_by_itself_whatever_becomes_of_the_stop() {
     }
 }
 
-/// A process that never lives for long must not hold the object for ever.
+/// A process that never lives for long must not hold the object for ever, and none lets it go before a stop was sent.
 #[test]
 fn a_deletion_ends_also_where_no_process_lives_long() {
-    let mut given = Given::running();
-    given.deleting = Some(given.now);
-    let mut minutes = 0;
-    loop {
+    for dies_before_it_stores in [0, 3] {
+        let mut given = Given::running();
+        given.deleting = Some(given.now);
+        // Nobody could send anything until long after the bound.
+        given.wait(given.timing.deletion_bound * 4);
+        for _ in 0..dies_before_it_stores {
+            given.restart();
+            given.wait(seconds(120));
+            let plan = given.decide();
+            assert!(matches!(plan.effect, Some(Effect::Cancel(_))), "{plan:?}");
+        }
+        // This one stores that it sends the stop, and dies before the answer.
         given.restart();
         given.wait(seconds(120));
-        minutes += 2;
-        if given.decide().effect == Some(Effect::ReleaseFinalizer) {
-            break;
-        }
-        assert!(minutes <= 30, "{minutes} minutes");
+        let plan = given.pass();
+        assert!(matches!(plan.effect, Some(Effect::Cancel(_))), "{plan:?}");
+        assert!(cancel(&given).sent_at.is_some());
+        // The next one owes it nothing more.
+        given.restart();
+        given.wait(seconds(120));
+        let plan = given.pass();
+        assert_eq!(plan.effect, Some(Effect::ReleaseFinalizer));
+        assert_eq!(warned(&plan), [Reason::Orphaned]);
     }
+}
+
+fn warned(plan: &Plan) -> Vec<Reason> {
+    plan.events.iter().map(|event| event.reason).collect()
+}
+
+/// An API server whose clock is behind makes a deletion look long past every bound, which takes nobody's first stop.
+#[test]
+fn a_deletion_past_its_bound_is_let_go_only_after_its_first_stop() {
+    let overdue = || {
+        let mut given = Given::running();
+        given.timing.deletion_slack = seconds(1);
+        given.deleting = Some(given.now - SignedDuration::from_hours(1));
+        given.deletion_first_seen = Some(given.uptime);
+        given.wait(seconds(60));
+        given
+    };
+    // A key that was not asked about yet is asked about.
+    let mut given = overdue();
+    given.readiness = Readiness::Unverified;
+    assert_eq!(given.decide().effect, Some(Effect::VerifyCredentials));
+    given.readiness = Readiness::Ready(connected("ours"));
+    let stop = given.pass();
+    assert!(matches!(stop.effect, Some(Effect::Cancel(_))), "{stop:?}");
+    // It was sent: whether it is answered or hangs, it holds up nothing more.
+    assert_eq!(given.decide().effect, Some(Effect::ReleaseFinalizer));
+    let effect = stop.effect.unwrap();
+    given.outcome(&effect, &Outcome::Stopped(Err(error(ErrorClass::Timeout))));
+    assert_eq!(given.pass().effect, Some(Effect::ReleaseFinalizer));
+    // Where none can be sent, the bound counts.
+    for cannot in [
+        |given: &mut Given| given.readiness = blocked(Reason::SecretNotFound, false),
+        |given: &mut Given| given.lacks(Capability::Cancel),
+        // It was sent, and the API server did not let us record it.
+        |given: &mut Given| given.last_stop = Some(given.uptime),
+        // It waited for its turn until the very end, by this process's own clock.
+        |given: &mut Given| given.wait(given.timing.deletion_bound),
+    ] {
+        let mut given = overdue();
+        cannot(&mut given);
+        let plan = given.pass();
+        assert_eq!(plan.effect, Some(Effect::ReleaseFinalizer));
+        assert_eq!(warned(&plan), [Reason::Orphaned]);
+    }
+    // The end wakes the pass by itself.
+    let given = overdue();
+    let left = given.timing.deletion_bound + given.timing.deletion_slack - seconds(60);
+    assert_eq!(given.decide().deadline, Some(left));
+}
+
+/// A policy that refuses every status of ours must not keep a session running: it is stopped, at a distance, and its end is ours.
+#[test]
+fn a_stop_that_cannot_be_recorded_keeps_its_distance_and_counts() {
+    let mut given = stopping(CancelReason::User);
+    let stop = given.decide();
+    assert!(matches!(stop.effect, Some(Effect::Cancel(_))));
+    given.last_stop = Some(given.uptime);
+    given.stop_taken = true;
+    given.faults = 1;
+    given.rests();
+    given.wait(given.timing.fault_wait(1).max(given.timing.poll_min));
+    assert!(matches!(given.decide().effect, Some(Effect::Cancel(_))));
+    given.sees(snapshot(RemotePhase::Finished));
+    given.pass();
+    assert_eq!(given.phase(), SessionPhase::Cancelled);
+    given.is(
+        SessionCondition::Stalled,
+        ConditionStatus::False,
+        Reason::Cancelled,
+    );
 }

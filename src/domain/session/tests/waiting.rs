@@ -540,6 +540,104 @@ fn a_template_that_is_gone_is_waited_for_and_another_one_launches_at_once() {
     assert_eq!((record.attempt, record.posts), (1, 1));
 }
 
+/// What the old account may have hidden, and how long it wants no requests, says nothing of the new one.
+#[test]
+fn a_rate_limit_of_the_old_account_holds_no_launch_of_the_new_one() {
+    for recovery in [Recovery::ClientId, Recovery::Marker] {
+        let mut given = Given::launchable(recovery);
+        given.launch(&LaunchOutcome::Rejected(ProviderError {
+            retry_after: Some(seconds(3600)),
+            ..error(ErrorClass::RateLimited)
+        }));
+        given.pass();
+        given.rests();
+        // Another key of the same account: what the limit may have hidden would show, so it is looked for first.
+        given.readiness = Readiness::Ready(Connected {
+            credential: "another key".into(),
+            ..connected("ours")
+        });
+        let effect = given.decide().effect;
+        assert!(matches!(effect, Some(Effect::Lookup(_))), "{effect:?}");
+        given.readiness = Readiness::Ready(connected("theirs"));
+        assert!(matches!(given.send(), Effect::Launch(_)));
+        assert_eq!(given.record().unwrap().target.account, "theirs");
+    }
+}
+
+/// It says why, once, and a further request is not taken back to before the first.
+#[test]
+fn a_launch_that_waits_for_its_turn_says_so_once() {
+    let mut lost = Given::lost(Recovery::Marker);
+    lost.proves_absent();
+    for mut given in [Given::ready(), lost] {
+        let phase = given.phase();
+        let write = given.observed(waits_for_turn).before.unwrap();
+        given.store(&write);
+        given.holds(SessionCondition::Reconciling, Reason::WaitingForTurn);
+        assert_eq!(given.phase(), phase);
+        assert_eq!(given.observed(waits_for_turn).before, None);
+        // Its turn comes.
+        assert!(matches!(given.send(), Effect::Launch(_)));
+        given.holds(SessionCondition::Reconciling, Reason::Launching);
+    }
+}
+
+/// The wish may be gone before anything else is decided: a call is under way, or the key is being checked.
+#[test]
+fn a_stop_that_is_asked_for_in_any_stage_is_recorded_and_stays_wanted() {
+    let waiting = Given::ready();
+    let open = Given::lost(Recovery::Marker);
+    let running = Given::running();
+    for (mut given, end) in [
+        (waiting, SessionPhase::Cancelled),
+        (open, SessionPhase::Creating),
+        (running, SessionPhase::Running),
+    ] {
+        let asked = |given: &Given| {
+            requested(
+                &given.spec,
+                given.status.as_ref(),
+                given.generation,
+                given.now,
+            )
+        };
+        assert_eq!(asked(&given), None);
+        given.desires(DesiredState::Cancelled);
+        let status = asked(&given).unwrap();
+        given.store(&StatusWrite {
+            status: Box::new(status),
+            guard: Guard::Unchanged,
+        });
+        assert_eq!(asked(&given), None, "once");
+        given.desires(DesiredState::Running);
+        let plan = given.pass();
+        assert!(!matches!(plan.effect, Some(Effect::Launch(_))), "{plan:?}");
+        assert_eq!(given.phase(), end);
+        let cancel = given.status.as_ref().unwrap().cancel.as_ref().unwrap();
+        assert_eq!(cancel.reason, crate::api::CancelReason::User);
+    }
+    // Of what is over nothing is asked any more.
+    let mut given = Given::running();
+    given.sees(snapshot(RemotePhase::Finished));
+    given.pass();
+    given.desires(DesiredState::Cancelled);
+    let status = given.status.as_ref();
+    assert_eq!(
+        requested(&given.spec, status, given.generation, given.now),
+        None
+    );
+    // While the key is being checked.
+    let mut given = Given::running();
+    given.readiness = Readiness::Unverified;
+    given.desires(DesiredState::Cancelled);
+    let plan = given.pass();
+    assert!(plan.before.is_some() && plan.effect.is_none());
+    assert_eq!(given.pass().effect, Some(Effect::VerifyCredentials));
+    given.desires(DesiredState::Running);
+    given.readiness = Readiness::Ready(connected("ours"));
+    assert!(matches!(given.pass().effect, Some(Effect::Cancel(_))));
+}
+
 /// A session that waits for its CodeAgent and may be launched for five minutes from its creation.
 fn with_launch_deadline() -> Given {
     let mut given = Given::ready();

@@ -31,6 +31,7 @@ pub(super) const CAPABILITIES: &[Capability] = &[
     Capability::AutoCreatePullRequest,
     Capability::SkipReviewerRequest,
     Capability::Cancel,
+    Capability::Result,
 ];
 
 /// In the OpenAPI of March 2026: `prompt.images`, `source.prUrl` and, with it alone, `target.autoBranch`; `…/followup`,

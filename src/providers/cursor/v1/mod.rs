@@ -39,6 +39,7 @@ pub(super) const CAPABILITIES: &[Capability] = &[
     Capability::AutoCreatePullRequest,
     Capability::SkipReviewerRequest,
     Capability::Cancel,
+    Capability::Result,
     Capability::Usage,
     Capability::Cost,
 ];
