@@ -138,13 +138,8 @@ pub(super) async fn gather(scope: &Arc<Scope>, object: &CodeSession) -> Result<F
     let (spec, secret) = settings(object, agent.as_deref(), launched);
     let facts = spec.as_ref().and_then(|spec| context.facts(spec));
     let need = needs_of(scope, object, facts.as_ref(), &remembered);
-    let linked = match (need, &spec, &secret) {
-        (Needs::Launch | Needs::Connection, Some(spec), Some(secret)) => {
-            let fresh = need == Needs::Launch;
-            Some(connection(scope, object, &remembered, spec, secret, (launched, fresh)).await)
-        }
-        _ => None,
-    };
+    let target = spec.as_ref().zip(secret.as_ref());
+    let linked = connection(scope, object, &remembered, target, need, launched).await;
     let usable = linked.as_ref().and_then(|linked| linked.as_ref().ok());
     let mut agent_view = match &agent {
         None => AgentView::Missing,
@@ -236,23 +231,29 @@ fn lacks_template(readiness: &Readiness, facts: Option<&ProviderFacts>) -> bool 
     }
 }
 
-/// The connection of a session: before the launch the Secret decides, and a session that is `launched` keeps the one it has, unless
-/// it has to be a `fresh` one or its credential is doubted.
+/// The connection of a session, if it needs one: before the launch the Secret decides, and a session that is `launched` keeps the one
+/// it has, unless it is to be launched again or its credential is doubted.
 async fn connection(
     scope: &Scope,
     object: &CodeSession,
     remembered: &Remembered,
-    spec: &ProviderSpec,
-    secret: &KeyReference,
-    (launched, fresh): (bool, bool),
-) -> Result<Linked, NotReady> {
+    target: Option<(&ProviderSpec, &KeyReference)>,
+    need: Needs,
+    launched: bool,
+) -> Option<Result<Linked, NotReady>> {
+    let (spec, secret) = target?;
     let kept = remembered.attached.as_ref().filter(|_| launched);
-    if let Some(kept) = kept.filter(|kept| !fresh && !doubted(scope, remembered, kept)) {
-        return Ok(kept.clone());
+    let keeps = match need {
+        Needs::Nothing => return None,
+        Needs::Launch => None,
+        Needs::Connection => kept.filter(|kept| !doubted(scope, remembered, kept)),
+    };
+    if let Some(kept) = keeps {
+        return Some(Ok(kept.clone()));
     }
     let namespace = object.namespace().unwrap_or_default();
     let uid = object.uid().unwrap_or_default();
-    connect(scope, &namespace, &uid, spec, secret, kept, launched).await
+    Some(connect(scope, &namespace, &uid, spec, secret, kept, launched).await)
 }
 
 /// Remembers which CodeAgent, in which generation, launches with a key: a key that is held is tried again when that changes.
