@@ -5,6 +5,7 @@
 
 pub mod cache;
 pub mod client;
+pub mod deserialize_guard;
 pub mod dispatch;
 pub mod events;
 pub mod heartbeat;

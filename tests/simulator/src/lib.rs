@@ -231,6 +231,23 @@ impl Handle {
         self.world.state().log.requests().cloned().collect()
     }
 
+    /// Requests from number `first` on, oldest first: those that came since [`Self::next_request`] said so.
+    pub fn requests_since(&self, first: u64) -> Vec<RequestRecord> {
+        let state = self.world.state();
+        let requests = state.log.requests().rev();
+        let mut since: Vec<_> = requests
+            .take_while(|request| request.sequence >= first)
+            .cloned()
+            .collect();
+        since.reverse();
+        since
+    }
+
+    /// The number of the request that comes next.
+    pub fn next_request(&self) -> u64 {
+        self.world.state().log.next()
+    }
+
     /// Requests that are no longer in the log because it is full.
     pub fn forgotten_requests(&self) -> u64 {
         self.world.state().log.forgotten()

@@ -191,8 +191,13 @@ impl Log {
         self.on_connection.remove(&connection);
     }
 
-    pub(crate) fn requests(&self) -> impl Iterator<Item = &RequestRecord> {
+    pub(crate) fn requests(&self) -> impl DoubleEndedIterator<Item = &RequestRecord> {
         self.requests.iter()
+    }
+
+    /// The number of the request that comes next.
+    pub(crate) fn next(&self) -> u64 {
+        self.next
     }
 
     /// How many requests are no longer in the log.

@@ -156,20 +156,12 @@ pub(super) async fn gather(scope: &Arc<Scope>, object: &CodeSession) -> Result<F
     if let (false, Needs::Launch, Some(linked), Some(agent)) = (launched, need, usable, &agent) {
         note_agent(scope, linked, agent);
     }
-    let blocked = match &linked {
-        _ if launched => None,
-        Some(Ok(linked)) => blocked.or_else(|| launches_held(scope, linked, &agent_view, &uid)),
-        Some(Err(_)) | None => blocked,
+    let blocked = match launched {
+        true => None,
+        false => blocked.or_else(|| launches_held(scope, usable?, &agent_view, &uid)),
     };
-    let (readiness, linked) = readiness(
-        scope,
-        &uid,
-        linked,
-        secret.as_ref(),
-        inputs,
-        blocked,
-        launched,
-    );
+    let secret = secret.as_ref();
+    let (readiness, linked) = readiness(scope, &uid, linked, secret, inputs, blocked, launched);
     let lacks_template = lacks_template(&readiness, facts.as_ref());
     if let (true, Some(agent)) = (lacks_template && !launched, &agent) {
         // It keeps the template, and may not know yet that the key is another account's now.

@@ -52,6 +52,15 @@ impl ProcessUsage {
     }
 }
 
+/// The most that a process has in memory is counted anew, from what it has now.
+///
+/// # Errors
+/// If there is no such process.
+pub fn forget_peak(pid: u32) -> Result<(), Trouble> {
+    // proc_pid_clear_refs(5): 5 resets VmHWM.
+    Ok(fs::write(format!("/proc/{pid}/clear_refs"), "5")?)
+}
+
 /// Requests that the API server has answered, by what they did. Those of the bench itself are counted apart by what only it does.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ApiRequests {
@@ -61,8 +70,10 @@ pub struct ApiRequests {
     pub session_reads: f64,
     /// Events.
     pub events: f64,
-    /// GET of Secrets, ConfigMaps and namespaces.
+    /// GET of what a session is made from: CodeAgents, Secrets, ConfigMaps and namespaces.
     pub source_reads: f64,
+    /// Pages of lists of sessions.
+    pub session_pages: f64,
 }
 
 impl ApiRequests {
@@ -81,10 +92,11 @@ impl ApiRequests {
             session_reads: count(&[sessions, r#"verb="GET""#]),
             events: count(&[r#"resource="events""#, r#"verb="POST""#])
                 + count(&[r#"resource="events""#, r#"verb="PATCH""#]),
-            source_reads: ["secrets", "configmaps", "namespaces"]
+            source_reads: ["codeagents", "secrets", "configmaps", "namespaces"]
                 .map(|resource| count(&[&format!("resource=\"{resource}\""), r#"verb="GET""#]))
                 .iter()
                 .sum(),
+            session_pages: count(&[sessions, r#"verb="LIST""#]),
         })
     }
 
@@ -96,6 +108,7 @@ impl ApiRequests {
             session_reads: self.session_reads - before.session_reads,
             events: self.events - before.events,
             source_reads: self.source_reads - before.source_reads,
+            session_pages: self.session_pages - before.session_pages,
         }
     }
 }
@@ -120,23 +133,4 @@ pub fn load_per_core() -> Result<f64, Trouble> {
     let cores = std::thread::available_parallelism()?.get();
     // Cores are few: the conversion is exact.
     Ok(load / f64::from(u32::try_from(cores)?))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn series_are_chosen_by_name_and_labels() {
-        let text = "a_total{verb=\"GET\",resource=\"x\"} 2\na_total{verb=\"PUT\",resource=\"x\"} 3\na_total_other 9\nb 4\na_total 1\n";
-        assert!((sum_of(text, "a_total", &[]) - 6.0).abs() < f64::EPSILON);
-        assert!((sum_of(text, "a_total", &["verb=\"PUT\""]) - 3.0).abs() < f64::EPSILON);
-        assert!((sum_of(text, "b", &[]) - 4.0).abs() < f64::EPSILON);
-    }
-
-    #[test]
-    fn this_process_has_used_memory() {
-        let usage = ProcessUsage::of(std::process::id());
-        assert!(usage.is_ok_and(|usage| usage.resident > 0 && usage.peak >= usage.resident));
-    }
 }

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use crate::Trouble;
-use crate::contestant::{self, Profile};
-use crate::scenario::{self, Row};
+use crate::contestant;
+use crate::report::Row;
+use crate::scenario::{deletion, life, queue};
 use crate::world::World;
 
 /// What a count must not exceed.
@@ -61,14 +62,14 @@ const DELETION: &[Limit] = &[
 /// # Errors
 /// If a count is too high, or something does not work.
 pub async fn run() -> Result<(), Trouble> {
-    let (current, _) = contestant::build(Profile::Dev).await?;
+    let current = contestant::current();
     let mut world = World::start(Duration::from_millis(300)).await?;
     let mut exceeded = Vec::new();
-    let row = scenario::life(&mut world, &current, 200, 60).await?;
+    let row = life::run(&mut world, &current, 200, 60).await?;
     exceeded.extend(check(&row, LIFE));
-    let row = scenario::queue(&mut world, &current, 2, 40).await?;
+    let row = queue::run(&mut world, &current, 2, 40).await?;
     exceeded.extend(check(&row, QUEUE));
-    let row = scenario::deletion(&mut world, &current, 40).await?;
+    let row = deletion::run(&mut world, &current, 40).await?;
     exceeded.extend(check(&row, DELETION));
     if exceeded.is_empty() {
         Ok(())

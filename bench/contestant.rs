@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use tokio::process::{Child, Command};
 
 use crate::Trouble;
-use crate::measure::ProcessUsage;
+use crate::measure::{self, ProcessUsage};
 
 /// How long a program may take to get ready, or to end when it is told to.
 const PATIENCE: Duration = Duration::from_secs(180);
@@ -20,7 +20,7 @@ pub enum Kind {
     Current,
     /// The operator of an earlier commit.
     Earlier,
-    /// The plain controller in `bench/baseline`.
+    /// The plain controller in `bench/baseline.rs`.
     Baseline,
 }
 
@@ -43,73 +43,23 @@ pub struct Contestant {
     pub program: PathBuf,
 }
 
-/// How Cargo builds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Profile {
-    /// Optimized: for figures of CPU and memory.
-    Release,
-    /// As the tests build it: for counts.
-    Dev,
-}
-
-impl Profile {
-    fn directory(self) -> &'static str {
-        match self {
-            Self::Release => "release",
-            Self::Dev => "debug",
-        }
+/// The operator of this checkout, which Cargo has built beside the bench.
+pub fn current() -> Contestant {
+    Contestant {
+        kind: Kind::Current,
+        program: PathBuf::from(env!("CARGO_BIN_EXE_codeagent-operator")),
     }
 }
 
-/// The root of this checkout.
-pub fn checkout() -> &'static Path {
-    let bench = Path::new(env!("CARGO_MANIFEST_DIR"));
-    bench.parent().unwrap_or(bench)
-}
-
-/// Builds the operator of this checkout and the baseline.
+/// The plain controller, which is this very program.
 ///
 /// # Errors
-/// If Cargo fails.
-pub async fn build(profile: Profile) -> Result<(Contestant, Contestant), Trouble> {
-    let root = checkout();
-    let target =
-        std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
-    cargo(
-        root,
-        &target,
-        profile,
-        &[
-            "--package",
-            "codeagent-operator",
-            "--bin",
-            "codeagent-operator",
-        ],
-    )
-    .await?;
-    cargo(
-        root,
-        &target,
-        profile,
-        &[
-            "--package",
-            "codeagent-bench",
-            "--bin",
-            "baseline-controller",
-        ],
-    )
-    .await?;
-    let programs = target.join(profile.directory());
-    Ok((
-        Contestant {
-            kind: Kind::Current,
-            program: programs.join("codeagent-operator"),
-        },
-        Contestant {
-            kind: Kind::Baseline,
-            program: programs.join("baseline-controller"),
-        },
-    ))
+/// If the system does not tell where it is.
+pub fn baseline() -> Result<Contestant, Trouble> {
+    Ok(Contestant {
+        kind: Kind::Baseline,
+        program: std::env::current_exe()?,
+    })
 }
 
 /// Builds the operator of `commit`, from a copy of that commit under `target/bench`; an earlier build of it is used again.
@@ -117,7 +67,7 @@ pub async fn build(profile: Profile) -> Result<(Contestant, Contestant), Trouble
 /// # Errors
 /// If git or Cargo fail.
 pub async fn build_commit(commit: &str) -> Result<Contestant, Trouble> {
-    let root = checkout();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let directory = root.join("target").join("bench").join(commit);
     let source = directory.join("source");
     let target = directory.join("target");
@@ -138,40 +88,22 @@ pub async fn build_commit(commit: &str) -> Result<Contestant, Trouble> {
             .arg(&source))
         .await?;
     }
-    cargo(
-        &source,
-        &target,
-        Profile::Release,
-        &[
+    run(Command::new("cargo")
+        .current_dir(&source)
+        .env("CARGO_TARGET_DIR", &target)
+        .args(["build", "--locked", "--quiet", "--release"])
+        .args([
             "--package",
             "codeagent-operator",
             "--bin",
             "codeagent-operator",
-        ],
-    )
+        ]))
     .await?;
     let program = target.join("release").join("codeagent-operator");
     Ok(Contestant {
         kind: Kind::Earlier,
         program,
     })
-}
-
-async fn cargo(
-    source: &Path,
-    target: &Path,
-    profile: Profile,
-    what: &[&str],
-) -> Result<(), Trouble> {
-    let mut cargo = Command::new("cargo");
-    cargo
-        .current_dir(source)
-        .env("CARGO_TARGET_DIR", target)
-        .args(["build", "--locked", "--quiet"]);
-    if profile == Profile::Release {
-        cargo.arg("--release");
-    }
-    run(cargo.args(what)).await
 }
 
 async fn run(command: &mut Command) -> Result<(), Trouble> {
@@ -214,7 +146,7 @@ impl Contestant {
         let mut command = Command::new(&self.program);
         let address = match self.kind {
             Kind::Baseline => {
-                command.args(["--endpoint", &site.cursor]);
+                command.args(["baseline", "--endpoint", &site.cursor]);
                 None
             }
             Kind::Current | Kind::Earlier => {
@@ -296,6 +228,14 @@ impl Running {
         ProcessUsage::of(self.pid)
     }
 
+    /// The most memory that it takes is counted anew from what it takes now.
+    ///
+    /// # Errors
+    /// If it has ended.
+    pub fn forget_peak(&self) -> Result<(), Trouble> {
+        measure::forget_peak(self.pid)
+    }
+
     /// Sum of a counter's series whose labels contain `labels`; 0 for a program without metrics.
     ///
     /// # Errors
@@ -308,7 +248,7 @@ impl Running {
             .await?
             .text()
             .await?;
-        Ok(crate::measure::sum_of(&text, name, &[labels]))
+        Ok(measure::sum_of(&text, name, &[labels]))
     }
 
     /// Stops it as a Pod is stopped.

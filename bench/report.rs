@@ -5,7 +5,20 @@ use std::fmt::Write;
 
 use serde::Serialize;
 
-use crate::scenario::Row;
+/// A row of the report.
+#[derive(Clone, Debug, Serialize)]
+pub struct Row {
+    /// Which scenario.
+    pub scenario: &'static str,
+    /// Which program.
+    pub program: String,
+    /// Finished sessions in the store before.
+    pub store: usize,
+    /// Sessions of this round.
+    pub sessions: usize,
+    /// Figures by name; the unit is in the name.
+    pub figures: BTreeMap<&'static str, f64>,
+}
 
 /// Everything that one run has measured.
 #[derive(Debug, Serialize)]
@@ -84,36 +97,4 @@ fn mean(values: &[f64]) -> Option<f64> {
         .ok()
         .filter(|count| *count > 0)?;
     Some(values.iter().sum::<f64>() / f64::from(count))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn programs_stand_side_by_side_and_rounds_are_averaged() {
-        let row = |program: &str, value: f64| Row {
-            scenario: "life",
-            program: program.to_owned(),
-            store: 500,
-            sessions: 10,
-            figures: BTreeMap::from([("writes_per_session", value)]),
-        };
-        let report = Report {
-            earlier: None,
-            load_per_core: [0.0, 0.0],
-            rows: vec![
-                row("current", 5.0),
-                row("baseline", 6.0),
-                row("current", 7.0),
-            ],
-        };
-        let expected = "| finished in the store | sessions | figure | current | baseline |";
-        let text = report.markdown();
-        assert!(text.contains(expected), "{text}");
-        assert!(
-            text.contains("| 500 | 10 | writes per session | 6.00 | 6.00 |"),
-            "{text}"
-        );
-    }
 }

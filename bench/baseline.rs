@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use clap::Parser;
+use clap::Args;
 use codeagent_operator::api::{CodeAgent, CodeSession};
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::Secret;
@@ -19,11 +19,13 @@ use kube_runtime::watcher;
 use serde::Deserialize;
 use serde_json::json;
 
+use crate::Trouble;
+
 const FINALIZER: &str = "codeagents.dev/baseline";
 
-/// A plain controller of CodeSessions.
-#[derive(Debug, Parser)]
-struct Options {
+/// Options of the plain controller.
+#[derive(Debug, Args)]
+pub struct Options {
     /// Base URL of Cursor's API.
     #[arg(long)]
     endpoint: String,
@@ -234,16 +236,11 @@ fn on_error(session: Arc<CodeSession>, error: &Error, _: Arc<Context>) -> Action
     Action::requeue(Duration::from_secs(1))
 }
 
-#[tokio::main]
-async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    // Without a provider installed reqwest's rustls panics.
-    if rustls::crypto::ring::default_provider()
-        .install_default()
-        .is_err()
-    {
-        return Err("a TLS provider is installed already".into());
-    }
-    let options = Options::parse();
+/// Runs it for ever.
+///
+/// # Errors
+/// If there is no cluster.
+pub async fn run(options: Options) -> Result<(), Trouble> {
     let client = Client::try_default().await?;
     let context = Arc::new(Context {
         client: client.clone(),
