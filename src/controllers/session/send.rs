@@ -41,7 +41,7 @@ pub(super) async fn launch(
     plan: Box<LaunchPlan>,
     opened: Instant,
 ) -> Result<Step, PassError> {
-    let Some(linked) = facts.linked.clone() else {
+    let (Some(linked), Some(prompt)) = (facts.linked.clone(), facts.prompt.clone()) else {
         return Ok(Step::Rest(Again::soon(Duration::ZERO)));
     };
     let held = InFlight::new(scope, &facts.uid);
@@ -51,7 +51,8 @@ pub(super) async fn launch(
     let span = tracing::Span::current();
     let work = async move {
         let scope = task_scope;
-        let outcome = send(&scope, &object, &facts, &linked, &plan, opened).await;
+        let request = launch_request(&object, &plan, prompt, opened, send_window(&scope, opened));
+        let outcome = send(&scope, &object, &facts, &linked, &request).await;
         // Nobody waits any more if the pass was dropped.
         answered.send(()).ok();
         let effect = Effect::Launch(plan);
@@ -116,11 +117,9 @@ async fn send(
     object: &CodeSession,
     facts: &Facts,
     linked: &Linked,
-    plan: &LaunchPlan,
-    opened: Instant,
+    request: &LaunchRequest,
 ) -> LaunchOutcome {
-    let request = launch_request(object, plan, opened, send_window(scope, opened));
-    let outcome = linked.provider.launch(&request).await;
+    let outcome = linked.provider.launch(request).await;
     count(
         scope,
         facts.provider.as_ref().map(|provider| provider.kind),
@@ -131,7 +130,7 @@ async fn send(
     let template_gone = matches!(
         &outcome,
         LaunchOutcome::Rejected(error)
-            if plan.template_id.is_some() && error.class == ErrorClass::NotFound
+            if request.template_id.is_some() && error.class == ErrorClass::NotFound
     );
     if template_gone {
         let namespace = object.namespace().unwrap_or_default();
@@ -152,6 +151,7 @@ fn send_window(scope: &Scope, opened: Instant) -> Duration {
 fn launch_request(
     object: &CodeSession,
     plan: &LaunchPlan,
+    prompt: String,
     opened: Instant,
     length: Duration,
 ) -> LaunchRequest {
@@ -165,7 +165,7 @@ fn launch_request(
             object.namespace().unwrap_or_default(),
             object.name_any()
         ),
-        prompt: plan.prompt.clone(),
+        prompt,
         repository: effective.repository.clone().unwrap_or_default(),
         reference: effective.reference.clone(),
         model,

@@ -161,8 +161,6 @@ pub struct LaunchPlan {
     pub not_after: Timestamp,
     /// The settings.
     pub effective: Effective,
-    /// Preamble, prompt and marker line.
-    pub prompt: String,
     /// The issue, where the provider takes issues.
     pub issue: Option<String>,
     /// The person on whose behalf it runs.

@@ -17,7 +17,7 @@ pub(super) enum InputsError {
     Source(NotReady),
 }
 
-/// What a launch sends.
+/// What a launch sends: what a decision reads of it, and the prompt itself.
 pub(super) async fn inputs(
     scope: &Scope,
     object: &CodeSession,
@@ -25,7 +25,7 @@ pub(super) async fn inputs(
     linked: Option<&Linked>,
     namespace: &str,
     uid: &str,
-) -> Result<Inputs, InputsError> {
+) -> Result<(Inputs, String), InputsError> {
     let context = &scope.context;
     let spec = &object.spec;
     let text = match (&spec.prompt, &spec.prompt_from) {
@@ -65,10 +65,9 @@ pub(super) async fn inputs(
             again: context.timing().recheck,
         }),
     })?;
-    let digest = hex(&Sha256::digest(prompt.as_bytes()), 16);
-    Ok(Inputs {
-        prompt,
-        digest,
+    let inputs = Inputs {
+        digest: hex(&Sha256::digest(prompt.as_bytes()), 16),
         template_id: linked.and_then(|linked| template_id(scope, agent, linked)),
-    })
+    };
+    Ok((inputs, prompt))
 }
