@@ -10,7 +10,7 @@
 #   agrees with the reference on all of these.
 # Versions: npm docker-parse-image 3.0.1; PyPI oras 0.2.43, docker-image-py 0.2.0; judge: Go
 #   github.com/distribution/reference 0.6.0.
-# What it means: a policy, mirror or scanner that reads the images of agent Pods with them looks at another image
+# What it means: a mirror, a pull-through cache or an inventory of the images of agent Pods made with them has another image
 #   than the kubelet pulls (kind and podman users do have localhost/…; pinned Pods do have tag@digest).
 set -euo pipefail
 work=$(mktemp -d)

@@ -70,7 +70,7 @@ impl Scripted {
 }
 
 #[async_trait]
-impl Provider for Scripted {
+impl BaseProvider for Scripted {
     async fn verify(&self) -> Result<Account, ProviderError> {
         self.verified.fetch_add(1, Ordering::SeqCst);
         tokio::time::sleep(self.verify.1).await;
@@ -97,10 +97,13 @@ impl Provider for Scripted {
     async fn cancel(&self, _: &SessionRef) -> Result<CancelAnswer, ProviderError> {
         no()
     }
+}
 
-    fn listing(&self) -> Option<&dyn Listing> {
-        Some(self)
-    }
+impl Extended for Scripted {
+    const EXTENSIONS: Extensions<Self> = Extensions {
+        listing: Some(|it| it),
+        ..Extensions::NONE
+    };
 }
 
 #[async_trait]

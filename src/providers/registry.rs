@@ -57,6 +57,8 @@ pub fn capabilities_of(provider: &dyn ProviderType, spec: &ProviderSpec) -> Prov
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::domain::remote::Capability;
+
     #[test]
     fn each_kind_stands_there_once_and_is_found() {
         for provider in Registry::all() {
@@ -89,6 +91,47 @@ mod tests {
                 let used = provider.capabilities(&spec);
                 let later = provider.not_yet_used(&spec);
                 assert!(used.is_disjoint(&later), "{}", provider.kind());
+            }
+        }
+    }
+
+    /// What an adapter implements says what it can do; a list of its own beside that could contradict it.
+    #[test]
+    fn what_follows_from_an_adapter_is_in_no_list() {
+        for provider in Registry::all() {
+            for spec in provider.variants() {
+                for listed in provider.settings(&spec) {
+                    let follows = match listed {
+                        Capability::Archive
+                        | Capability::FollowUp
+                        | Capability::List
+                        | Capability::ListModels
+                        | Capability::Templates
+                        | Capability::RecoverLaunch => true,
+                        Capability::Prompt
+                        | Capability::Issue
+                        | Capability::Images
+                        | Capability::Model
+                        | Capability::ModelParameters
+                        | Capability::Repository
+                        | Capability::FromPullRequest
+                        | Capability::BranchName
+                        | Capability::WorkOnCurrentBranch
+                        | Capability::AutoCreatePullRequest
+                        | Capability::SkipReviewerRequest
+                        | Capability::OnBehalfOf
+                        | Capability::MessageModel
+                        | Capability::Cancel
+                        | Capability::Events
+                        | Capability::Streaming
+                        | Capability::Webhooks
+                        | Capability::Result
+                        | Capability::Usage
+                        | Capability::Cost
+                        | Capability::Artifacts => false,
+                    };
+                    assert!(!follows, "{}: {}", provider.kind(), listed.as_str());
+                }
             }
         }
     }

@@ -1,18 +1,72 @@
-//! Lists and conversations of agents as Cursor's API v0 tells them, and Firebender's, which is made after it.
+//! What Cursor's API v0 and Firebender's, which is made after it, have in common: the parts of an agent, lists and conversations.
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::contract::{ItemDetail, ListItem, MessageRequest, Messaged, PageToken, SessionPage};
+use super::contract::{
+    ItemDetail, LaunchRequest, Launched, ListItem, MessageRequest, Messaged, PageToken, SessionPage,
+};
 use super::error::ProviderError;
 use super::http::{Api, Operation};
 use super::recovery::marker::{Message as Said, Speaker};
 use super::recovery::prompts::{Conversation as Told, Snapshots};
 use super::wire::{Items, WireId, lenient, next_page};
+use crate::api::AUTO_MODEL;
 use crate::domain::ids::SessionId;
 use crate::domain::snapshot::{RemotePhase, Snapshot};
 
 const PAGE_SIZE: &str = "100";
+
+/// The text of a message.
+#[derive(Debug, Serialize)]
+pub(super) struct Prompt<'a> {
+    pub(super) text: &'a str,
+}
+
+/// Where an agent starts.
+#[derive(Debug, Serialize)]
+pub(super) struct Source<'a> {
+    pub(super) repository: &'a str,
+    #[serde(rename = "ref", skip_serializing_if = "Option::is_none")]
+    pub(super) reference: Option<&'a str>,
+}
+
+/// Where an agent started.
+#[derive(Debug, Deserialize)]
+pub(super) struct AgentSource {
+    #[serde(default, deserialize_with = "lenient")]
+    pub(super) repository: Option<String>,
+}
+
+/// Where an agent's work goes.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct AgentTarget {
+    #[serde(default, deserialize_with = "lenient")]
+    pub(super) branch_name: Option<String>,
+    #[serde(default, deserialize_with = "lenient")]
+    pub(super) url: Option<String>,
+    #[serde(default, deserialize_with = "lenient")]
+    pub(super) pr_url: Option<String>,
+}
+
+/// The model to ask for. "auto" is the absence of a choice: the provider then takes the user's, the team's or its own default.
+pub(super) fn chosen_model(request: &LaunchRequest) -> Option<&str> {
+    let model = request.model.as_ref()?;
+    (model.id != AUTO_MODEL).then_some(model.id.as_str())
+}
+
+/// What the agent that a launch is answered with says. Neither provider takes an id of ours or has runs.
+pub(super) fn launched(agent: Snapshot) -> Launched {
+    Launched {
+        id_honoured: None,
+        session_id: agent.session_id,
+        run_id: None,
+        url: agent.url,
+        phase: agent.phase,
+        raw_status: agent.raw_status,
+    }
+}
 
 /// `GET /v0/agents`.
 #[derive(Debug, Deserialize)]
@@ -41,11 +95,6 @@ struct Message {
 #[derive(Debug, Serialize)]
 struct FollowUp<'a> {
     prompt: Prompt<'a>,
-}
-
-#[derive(Debug, Serialize)]
-struct Prompt<'a> {
-    text: &'a str,
 }
 
 /// The answer to it: the agent that works on it.

@@ -15,7 +15,7 @@ use codeagent_operator::domain::marker::Marker;
 use codeagent_operator::domain::snapshot::RemotePhase;
 use codeagent_operator::providers::contract::{
     AdoptAnswer, AdoptRequest, CancelAnswer, Connection, Found, ItemDetail, LaunchOutcome,
-    LaunchRequest, ListDetail, PageToken, Provider, ProviderType, Recovery, SessionRef,
+    LaunchRequest, PageToken, Provider, ProviderType, Recovery, SessionRef,
 };
 use codeagent_operator::providers::error::ErrorClass;
 use codeagent_operator::providers::registry::Registry;
@@ -120,7 +120,6 @@ fn the_spec_selects_the_version_and_what_follows_from_it() {
     let cursor = registered();
     assert_eq!(cursor.api_version(&v0()), "v0");
     assert_eq!(cursor.recovery(&v0()), Recovery::Marker);
-    assert_eq!(cursor.list_detail(&v0()), ListDetail::Full);
     assert_eq!(
         cursor.api_version(&spec(ProviderKind::Cursor)),
         "v1",

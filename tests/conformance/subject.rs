@@ -112,6 +112,15 @@ impl Subject {
             .contains(&capability)
     }
 
+    /// Whether its list tells everything of every session, so that nothing is left to ask for.
+    pub fn lists_everything(self) -> bool {
+        match self {
+            Self::CursorV0 | Self::Firebender => true,
+            // Of a session that has ended Flapjack's list tells neither result nor error.
+            Self::CursorV1 | Self::Flapjack | Self::Firetiger => false,
+        }
+    }
+
     pub fn recovery(self) -> Recovery {
         self.registered().recovery(&self.spec())
     }

@@ -993,17 +993,8 @@ impl State {
                 }
                 Do::Stop => {
                     let Some(id) = accepted else { break };
-                    if !world.facts.capabilities.contains(&Capability::Cancel) {
-                        let saw = Saw::Stop(Some(CancelAnswer::Unsupported));
-                        next = recording.next(sent, saw, clock);
-                        continue;
-                    }
-                    let luck = luck.take().unwrap_or(Luck::Good);
-                    let answer = match self.stop(world, id, decided.sight.site(), luck)? {
-                        Answer::Stopped => Some(CancelAnswer::Accepted),
-                        Answer::NotCancellable => Some(CancelAnswer::NotCancellable(None)),
-                        _ => None,
-                    };
+                    let site = decided.sight.site();
+                    let answer = self.stop_surplus(world, id, site, &mut luck)?;
                     if answer == Some(CancelAnswer::Accepted) && world.is(Mutant::StopBelieved) {
                         break;
                     }
@@ -1036,6 +1027,25 @@ impl State {
             };
         }
         Ok(writes)
+    }
+
+    /// Stops a session that was launched although its claim is not the recorded one any more.
+    fn stop_surplus(
+        &mut self,
+        world: &World,
+        id: IdNo,
+        site: Site,
+        luck: &mut Option<Luck>,
+    ) -> Result<Option<CancelAnswer>, Violation> {
+        if !world.facts.capabilities.contains(&Capability::Cancel) {
+            return Ok(Some(CancelAnswer::Unsupported));
+        }
+        let luck = luck.take().unwrap_or(Luck::Good);
+        Ok(match self.stop(world, id, site, luck)? {
+            Answer::Stopped => Some(CancelAnswer::Accepted),
+            Answer::NotCancellable => Some(CancelAnswer::NotCancellable(None)),
+            _ => None,
+        })
     }
 
     /// Concludes from an answer on a version of the object, and stores that if it is the newest.

@@ -18,10 +18,11 @@ use codeagent_operator::domain::remote::{
 };
 use codeagent_operator::domain::send::answer::LaunchOutcome;
 use codeagent_operator::domain::session::{
-    BaselineRead, Connected, Effect, Event, Guard, Inputs, Level, Lock, Lookups, Observed, Origin,
-    Outcome, Plan, Poll, Readiness, SessionView, Slot, decide, record,
+    AgentView, BaselineRead, Connected, Effect, Event, Guard, Inputs, Level, Lock, Lookups,
+    Observed, Origin, Outcome, Plan, Poll, Readiness, SessionView, Slot, decide, record,
 };
 use codeagent_operator::domain::snapshot::{Links, RemotePhase, Snapshot};
+use codeagent_operator::domain::timing::Timing;
 
 use crate::model::{
     ENDPOINTS, Key, Mixer, Mutant, NAMESPACE_UID, Object, SUSPENDED, TICK, Work, World, at,
@@ -496,74 +497,11 @@ impl World {
         let account = fingerprint(sight.key.account());
         let uptime = TICK * u32::from(sight.tick);
         let timing = self.believed_timing();
-        let mut lookups = Lookups {
-            account: sight.looked_up_by.map(fingerprint),
-            absent: (0..u128::BITS)
-                .filter(|tick| sight.absent >> tick & 1 == 1)
-                .map(|tick| TICK * tick)
-                .collect(),
-            begun: None,
-            resume: None,
-            // Waits are one tick long, however many rounds ended without a verdict.
-            inconclusive: 0,
-            fruitless: sight.fruitless.map(|tick| TICK * u32::from(tick)),
-            last: sight.last_lookup.map(|tick| TICK * u32::from(tick)),
-        };
-        let mut status = stored.status.clone();
-        if self.is(Mutant::LooksOfAnyAccount) || self.is(Mutant::AccountPinDropped) {
-            lookups.account = Some(account.clone());
-        }
-        if let Some(launch) = status.as_mut().and_then(|s| s.launch.as_mut()) {
-            if self.is(Mutant::AccountPinDropped) && launch.state != SendState::Confirmed {
-                launch.target.account = account.as_str().to_owned();
-            }
-            if self.is(Mutant::RefusalSettles) && answers {
-                launch.posts = 1;
-            }
-        }
-        if self.is(Mutant::LooksBeforeTheFence) && lookups.absent.len() > 1 {
-            lookups.absent = vec![uptime.saturating_sub(TICK), uptime];
-        }
-        if self.is(Mutant::OneLook)
-            && let Some(last) = lookups.absent.last().copied()
-        {
-            lookups.absent.push(last + timing.consistency_window);
-        }
-        let poll = sight.poll.map(|seen| Poll {
-            begun: uptime,
-            result: match seen {
-                Seen::There(id, work) => Ok(self.snapshot(id, work)),
-                Seen::Missing(_) => Err(error(ErrorClass::NotFound, Sent::Possibly)),
-            },
-            account: account.clone(),
-            unchanged_since: match seen {
-                Seen::There(..) => uptime,
-                Seen::Missing(since) => TICK * u32::from(since),
-            },
-        });
-        let readiness = if sight.key == Key::Gone {
-            Readiness::NotReady(NotReady {
-                blocker: Blocker {
-                    reason: Reason::SecretNotFound,
-                    message: "there is no Secret".into(),
-                    cause: Cause::Environment,
-                },
-                transient: false,
-                again: timing.recheck,
-            })
-        } else {
-            Readiness::Ready(Connected {
-                // Asked anew whenever that matters.
-                verified: Some(Duration::MAX),
-                credential: format!("{:?}", sight.key),
-                account,
-                inputs: (sight.agent > 0).then(|| Inputs {
-                    prompt: "Fix it".into(),
-                    digest: "digest".into(),
-                    template_id: None,
-                }),
-            })
-        };
+        let lookups = self.lookups_seen(sight, &account, &timing);
+        let status = self.status_seen(stored.status.clone(), &account, answers);
+        let poll = sight
+            .poll
+            .map(|seen| self.poll_seen(seen, &account, uptime));
         let baseline_read = sight.baseline_read.map(|links| BaselineRead {
             account: fingerprint(links.account),
             begun: TICK * u32::from(links.begun),
@@ -573,10 +511,6 @@ impl World {
                 .ok_or_else(|| error(ErrorClass::Unavailable, Sent::Possibly)),
         });
         let claim_id = ClaimId::new(format!("claim-{}", sight.claims + 1));
-        let mut agent = self.agents[usize::from(sight.default)][usize::from(sight.agent)].clone();
-        if self.is(Mutant::SuspendedOnlyAtFirst) && sight.agent == SUSPENDED && stored.claim > 0 {
-            agent = self.agents[usize::from(sight.default)][2].clone();
-        }
         with(&Observed {
             now: at(sight.wall),
             uptime,
@@ -599,9 +533,9 @@ impl World {
                 status: status.as_ref(),
                 older_than_process: sight.restarted,
             },
-            agent,
+            agent: self.agent_seen(sight, stored.claim),
             provider: Some(self.facts.clone()),
-            readiness,
+            readiness: readiness(sight, &account, &timing),
             slot: Slot::Free,
             // One session at a time: its turn is never another's.
             lock: Lock::Unneeded,
@@ -625,6 +559,85 @@ impl World {
             timing: &timing,
             stopping: false,
         })
+    }
+
+    /// What is remembered of the lookups. Mutants remember too much.
+    fn lookups_seen(
+        &self,
+        sight: &Sight,
+        account: &AccountFingerprint,
+        timing: &Timing,
+    ) -> Lookups {
+        let uptime = TICK * u32::from(sight.tick);
+        let mut lookups = Lookups {
+            account: sight.looked_up_by.map(fingerprint),
+            absent: (0..u128::BITS)
+                .filter(|tick| sight.absent >> tick & 1 == 1)
+                .map(|tick| TICK * tick)
+                .collect(),
+            begun: None,
+            resume: None,
+            // Waits are one tick long, however many rounds ended without a verdict.
+            inconclusive: 0,
+            fruitless: sight.fruitless.map(|tick| TICK * u32::from(tick)),
+            last: sight.last_lookup.map(|tick| TICK * u32::from(tick)),
+        };
+        if self.is(Mutant::LooksOfAnyAccount) || self.is(Mutant::AccountPinDropped) {
+            lookups.account = Some(account.clone());
+        }
+        if self.is(Mutant::LooksBeforeTheFence) && lookups.absent.len() > 1 {
+            lookups.absent = vec![uptime.saturating_sub(TICK), uptime];
+        }
+        if self.is(Mutant::OneLook)
+            && let Some(last) = lookups.absent.last().copied()
+        {
+            lookups.absent.push(last + timing.consistency_window);
+        }
+        lookups
+    }
+
+    /// The stored status, as a mutant misreads it.
+    fn status_seen(
+        &self,
+        mut status: Option<CodeSessionStatus>,
+        account: &AccountFingerprint,
+        answers: bool,
+    ) -> Option<CodeSessionStatus> {
+        if let Some(launch) = status.as_mut().and_then(|s| s.launch.as_mut()) {
+            if self.is(Mutant::AccountPinDropped) && launch.state != SendState::Confirmed {
+                launch.target.account = account.as_str().to_owned();
+            }
+            if self.is(Mutant::RefusalSettles) && answers {
+                launch.posts = 1;
+            }
+        }
+        status
+    }
+
+    fn poll_seen(&self, seen: Seen, account: &AccountFingerprint, uptime: Duration) -> Poll {
+        Poll {
+            begun: uptime,
+            result: match seen {
+                Seen::There(id, work) => Ok(self.snapshot(id, work)),
+                Seen::Missing(_) => Err(error(ErrorClass::NotFound, Sent::Possibly)),
+            },
+            account: account.clone(),
+            unchanged_since: match seen {
+                Seen::There(..) => uptime,
+                Seen::Missing(since) => TICK * u32::from(since),
+            },
+        }
+    }
+
+    fn agent_seen(&self, sight: &Sight, claim: u8) -> AgentView {
+        let overlooked =
+            self.is(Mutant::SuspendedOnlyAtFirst) && sight.agent == SUSPENDED && claim > 0;
+        let agent = if overlooked {
+            2
+        } else {
+            usize::from(sight.agent)
+        };
+        self.agents[usize::from(sight.default)][agent].clone()
     }
 
     fn snapshot(&self, id: IdNo, work: Work) -> Snapshot {
@@ -665,6 +678,31 @@ fn key(uid: u8, attempt: u8) -> LaunchKey {
 
 fn ticks(time: Duration) -> u8 {
     u8::try_from(time.as_secs() / TICK.as_secs()).unwrap()
+}
+
+/// What is there to talk to the provider with.
+fn readiness(sight: &Sight, account: &AccountFingerprint, timing: &Timing) -> Readiness {
+    if sight.key == Key::Gone {
+        return Readiness::NotReady(NotReady {
+            blocker: Blocker {
+                reason: Reason::SecretNotFound,
+                message: "there is no Secret".into(),
+                cause: Cause::Environment,
+            },
+            transient: false,
+            again: timing.recheck,
+        });
+    }
+    Readiness::Ready(Connected {
+        // Asked anew whenever that matters.
+        verified: Some(Duration::MAX),
+        credential: format!("{:?}", sight.key),
+        account: account.clone(),
+        inputs: (sight.agent > 0).then(|| Inputs {
+            digest: "digest".into(),
+            template_id: None,
+        }),
+    })
 }
 
 /// Whether people are told of a session that may cost money without an owner.

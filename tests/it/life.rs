@@ -1,7 +1,9 @@
 //! The life of a session in which nothing goes wrong.
 
-use codeagent_operator::api::{AgentCondition, SendState, SessionCondition, SessionPhase};
-use codeagent_simulator::Provider;
+use codeagent_operator::api::{
+    AgentCondition, CodeSessionStatus, SendState, SessionCondition, SessionPhase,
+};
+use codeagent_simulator::{Provider, SessionView};
 use kube::ResourceExt;
 use serde_json::json;
 
@@ -48,23 +50,60 @@ async fn a_session_is_launched_once_and_told_completely(provider: Provider) {
     let truth = world.at_provider(&done);
     let status = done.status.clone().unwrap();
     assert_eq!(status.phase, SessionPhase::Finished, "{}", pretty(&done));
-    let at = status.provider.unwrap();
+    tells_where_it_is(provider, &status, &truth);
+    tells_of_its_message(provider, &status, &truth);
+    tells_its_settings(&world, provider, &status);
+    tells_its_conditions(&status);
+
+    // Two events tell the story.
+    world.until_event(&done, "Finished").await;
+    let events = world.events(&done).await;
+    let normal = events.iter().filter(|event| event.0 == "Normal").count();
+    assert!((1..=2).contains(&normal), "{events:?}");
+    assert_eq!(normal, events.len(), "{events:?}");
+
+    is_printed(&world, provider, truth.pull_request.as_deref().unwrap()).await;
+
+    // Its end can be told without an operator: nothing holds the object any more.
+    assert_eq!(done.finalizers(), [""; 0]);
+    let agent = world
+        .until_agent(provider, "ready", |agent| {
+            agent_condition(agent, AgentCondition::Ready.as_str())
+                .is_some_and(|ready| ready.status.as_str() == "True")
+        })
+        .await;
+    assert_eq!(
+        agent.status.unwrap().provider.as_deref(),
+        Some(provider.name())
+    );
+}
+
+/// The session at the provider, and its pull request.
+fn tells_where_it_is(provider: Provider, status: &CodeSessionStatus, truth: &SessionView) {
+    let at = status.provider.as_ref().unwrap();
     assert_eq!(at.kind, provider.name());
     assert_eq!(at.session_id.as_deref(), Some(truth.id.as_str()));
     match provider {
         // Flapjack has no page for a session.
         Provider::Flapjack => assert_eq!(at.session_url, None),
         Provider::Cursor | Provider::Firebender | Provider::Firetiger => {
-            assert!(at.session_url.unwrap().starts_with("https://"));
+            assert!(at.session_url.as_ref().unwrap().starts_with("https://"));
         }
     }
     assert_eq!(at.raw_status.as_deref(), Some(truth.status.as_str()));
 
-    let pull_request = status.pull_request.unwrap();
+    let pull_request = status.pull_request.as_ref().unwrap();
     assert!(truth.pull_request.is_some());
     assert_eq!(pull_request.url, truth.pull_request);
-    assert!(pull_request.branch.is_some_and(|branch| !branch.is_empty()));
+    assert!(
+        pull_request
+            .branch
+            .as_ref()
+            .is_some_and(|branch| !branch.is_empty())
+    );
+}
 
+fn tells_of_its_message(provider: Provider, status: &CodeSessionStatus, truth: &SessionView) {
     let message = &status.messages[0];
     assert_eq!(message.name, "prompt");
     assert_eq!(message.phase, SessionPhase::Finished);
@@ -75,7 +114,7 @@ async fn a_session_is_launched_once_and_told_completely(provider: Provider) {
             assert_eq!(message.run_id, truth.prompts[0].run);
             assert!(message.run_id.is_some());
             assert!(message.duration_seconds.is_some());
-            let usage = status.usage.unwrap();
+            let usage = status.usage.as_ref().unwrap();
             assert!(usage.input_tokens > 0 && usage.output_tokens > 0);
         }
         // Firebender names no runs and tells no usage.
@@ -87,8 +126,11 @@ async fn a_session_is_launched_once_and_told_completely(provider: Provider) {
         }
         Provider::Firetiger => unreachable!("no life of {provider:?} is tested here"),
     }
+}
 
-    let effective = status.effective.unwrap();
+/// What the session was launched with, and how its launch went.
+fn tells_its_settings(world: &World, provider: Provider, status: &CodeSessionStatus) {
+    let effective = status.effective.as_ref().unwrap();
     assert_eq!(
         effective.repository.as_deref(),
         Some("https://github.com/acme/app")
@@ -100,12 +142,14 @@ async fn a_session_is_launched_once_and_told_completely(provider: Provider) {
     }
     assert_eq!(effective.credentials_ref.name, agent_name(provider));
     assert_eq!(effective.agent_generation, 1);
-    let launch = status.launch.unwrap();
+    let launch = status.launch.as_ref().unwrap();
     assert_eq!(launch.state, SendState::Confirmed);
     assert_eq!((launch.attempt, launch.posts), (1, 1));
     assert_eq!(launch.target.endpoint, world.simulator.url(provider));
     assert!(!launch.target.account.is_empty());
+}
 
+fn tells_its_conditions(status: &CodeSessionStatus) {
     let expected = [
         ("Launched", "True", "Accepted"),
         ("Succeeded", "True", "Finished"),
@@ -129,35 +173,23 @@ async fn a_session_is_launched_once_and_told_completely(provider: Provider) {
     assert!(status.started_at.unwrap() <= status.completed_at.unwrap());
     assert_eq!(status.error, None);
     // A live view is live only while the session is.
-    assert_eq!(status.links.and_then(|links| links.preview), None);
+    assert_eq!(
+        status
+            .links
+            .as_ref()
+            .and_then(|links| links.preview.as_ref()),
+        None
+    );
+}
 
-    // Two events tell the story.
-    world.until_event(&done, "Finished").await;
-    let events = world.events(&done).await;
-    let normal = events.iter().filter(|event| event.0 == "Normal").count();
-    assert!((1..=2).contains(&normal), "{events:?}");
-    assert_eq!(normal, events.len(), "{events:?}");
-
+/// What `kubectl get` prints of the one session there is.
+async fn is_printed(world: &World, provider: Provider, url: &str) {
     let table = world.kubectl(&["get", "csess"]).await;
     let mut lines = table.lines();
     let titles: Vec<&str> = lines.next().unwrap().split_whitespace().collect();
     assert_eq!(titles, ["NAME", "AGENT", "PHASE", "PR", "AGE"]);
     let row: Vec<&str> = lines.next().unwrap().split_whitespace().collect();
-    let url = truth.pull_request.as_deref().unwrap();
     assert_eq!(row[..4], ["fix", agent_name(provider), "Finished", url]);
-
-    // Its end can be told without an operator: nothing holds the object any more.
-    assert_eq!(done.finalizers(), [""; 0]);
-    let agent = world
-        .until_agent(provider, "ready", |agent| {
-            agent_condition(agent, AgentCondition::Ready.as_str())
-                .is_some_and(|ready| ready.status.as_str() == "True")
-        })
-        .await;
-    assert_eq!(
-        agent.status.unwrap().provider.as_deref(),
-        Some(provider.name())
-    );
 }
 
 for_each_provider!(what_the_provider_says_of_the_end_is_the_phase);

@@ -194,8 +194,17 @@ fn holds(status: &Value, kind: &str, value: &str) -> bool {
     condition_of(status, kind).is_some_and(|condition| condition["status"] == value)
 }
 
+/// Changes one member of a condition.
+fn set(object: &mut Value, kind: &str, member: &str, value: Value) {
+    let conditions = object["status"]["conditions"].as_array_mut().unwrap();
+    let mut of_kind = conditions
+        .iter_mut()
+        .filter(|condition| condition["type"] == kind);
+    of_kind.next().unwrap()[member] = value;
+}
+
 /// A session as it should be.
-fn sound(phase: &str, statuses: [&str; 7]) -> Value {
+fn sound(phase: &str, statuses: [&str; 8]) -> Value {
     let conditions: Vec<Value> = SessionCondition::ALL
         .iter()
         .zip(statuses)
@@ -213,19 +222,23 @@ fn sound(phase: &str, statuses: [&str; 7]) -> Value {
     })
 }
 
-const RUNNING: [&str; 7] = [
-    "True", "Unknown", "False", "False", "Unknown", "True", "False",
+const RUNNING: [&str; 8] = [
+    "True", "Unknown", "False", "False", "Unknown", "False", "True", "False",
 ];
 
 #[test]
 fn a_sound_history_gives_no_cause_for_complaint() {
-    let finished = ["True", "True", "True", "False", "True", "False", "False"];
+    let finished = [
+        "True", "True", "True", "False", "True", "False", "False", "False",
+    ];
     let mut next = sound("Finished", finished);
     next["metadata"]["resourceVersion"] = json!("2");
     let history = [sound("Running", RUNNING), next];
     assert_eq!(complaints(&history, &["secret"]), [""; 0]);
     assert_eq!(lagging(&history), [""; 0]);
-    let failed = ["True", "False", "True", "False", "False", "False", "True"];
+    let failed = [
+        "True", "False", "True", "False", "False", "False", "False", "True",
+    ];
     assert_eq!(complaints(&[sound("Error", failed)], &[]), [""; 0]);
 }
 
@@ -234,7 +247,7 @@ fn each_broken_promise_is_found() {
     type Breaks = fn(&mut Value);
     let cases: [(&str, Breaks); 11] = [
         ("Reconciling and Stalled at once", |o| {
-            o["status"]["conditions"][6]["status"] = json!("True")
+            set(o, "Stalled", "status", json!("True"))
         }),
         ("has the conditions", |o| {
             o["status"]["conditions"].as_array_mut().unwrap().swap(0, 1);
@@ -256,13 +269,15 @@ fn each_broken_promise_is_found() {
             o["status"]["phase"] = json!("Error")
         }),
         ("is \"Error\" with other conditions", |o| {
-            let settled = ["True", "False", "True", "False", "False", "False", "False"];
+            let settled = [
+                "True", "False", "True", "False", "False", "False", "False", "False",
+            ];
             *o = sound("Error", settled);
         }),
         ("without a word", |o| {
-            o["status"]["conditions"][5]["status"] = json!("False");
-            o["status"]["conditions"][6]["status"] = json!("True");
-            o["status"]["conditions"][6]["message"] = json!("");
+            set(o, "Reconciling", "status", json!("False"));
+            set(o, "Stalled", "status", json!("True"));
+            set(o, "Stalled", "message", json!(""));
         }),
         ("holds the key", |o| {
             o["status"]["rest"] = json!("a secret in it")

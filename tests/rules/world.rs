@@ -3,11 +3,9 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use clap::Parser;
+use codeagent_boundary::operator::{Arguments, Operator};
 use codeagent_harness::Namespace;
 use codeagent_operator::api::{CodeAgent, CodeSession, Condition, Reason, SessionPhase, condition};
-use codeagent_operator::cli::{Cli, Command};
-use codeagent_operator::operator;
 use codeagent_simulator::{
     Fault, FaultKind, Key, Launch, LaunchFilter, Matcher, OperationClass, Outcome, Provider,
     RequestRecord, Script, Simulator, SimulatorOptions,
@@ -18,7 +16,6 @@ use kube::api::{Api, DynamicObject};
 use kube_runtime::watcher::{self, Event, watcher};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
 
 use crate::cluster::{Kind, cluster, namespace, yaml};
 use crate::kstatus;
@@ -75,11 +72,6 @@ pub struct World {
     watches: Vec<JoinHandle<()>>,
 }
 
-struct Operator {
-    stop: CancellationToken,
-    task: JoinHandle<()>,
-}
-
 impl World {
     /// With the usual settings.
     pub async fn start(prefix: &str) -> Self {
@@ -87,7 +79,6 @@ impl World {
     }
 
     pub async fn start_with(prefix: &str, setup: Setup) -> Self {
-        log();
         let namespace = namespace(prefix).await;
         let simulator = Simulator::start(setup.simulator).await.unwrap();
         let history = Arc::new(Mutex::new(Vec::new()));
@@ -109,66 +100,40 @@ impl World {
     /// Starts the operator; one that runs is stopped first.
     pub async fn start_operator(&mut self, allow_http: bool, flags: &[String]) {
         self.stop_operator().await;
-        let mut arguments: Vec<String> = [
-            "codeagent-operator",
-            "run",
-            "--bind-address=127.0.0.1:0",
-            "--agent-recheck=1s",
-            "--counts-interval=200ms",
-            "--recheck=200ms",
-            "--fault-wait=100ms",
-            "--refusal-wait=2s",
-            "--poll-min=50ms",
-            "--poll-max=500ms",
-            "--send-window=1s",
-            "--post-timeout=2s",
-            "--settle-time=1s",
-            "--consistency-window=200ms",
-            "--clock-margin=200ms",
-            "--deletion-bound=12s",
-            "--deletion-slack=1s",
-            "--stop-silence=1s",
-            "--stalled-after=0s",
-            "--lost-after=2s",
-        ]
-        .map(str::to_owned)
-        .into();
-        if allow_http {
-            arguments.push("--allow-http-endpoints".to_owned());
+        let mut arguments = Arguments::impatient()
+            .with("--leader-election", "true")
+            .with("--agent-recheck", "1s")
+            .with("--send-window", "1s")
+            .with("--post-timeout", "2s")
+            .with("--poll-max", "500ms")
+            .with("--deletion-bound", "12s")
+            .with("--namespace", self.namespace.name())
+            .with("--operator-namespace", self.namespace.name())
+            .and(
+                "--provider-endpoint",
+                &format!("cursor={}", self.simulator.cursor_url()),
+            )
+            .and(
+                "--provider-endpoint",
+                &format!("firebender={}", self.simulator.firebender_url()),
+            );
+        if !allow_http {
+            arguments = arguments.without("--allow-http-endpoints");
         }
         for given in flags {
-            // The command line takes each flag once.
-            let name = given.split('=').next().unwrap();
-            arguments.retain(|flag| flag.split('=').next() != Some(name));
-            arguments.push(given.clone());
+            let (name, value) = given.split_once('=').unwrap();
+            arguments = arguments.with(name, value);
         }
-        arguments.extend([
-            format!("--namespace={}", self.namespace.name()),
-            format!("--operator-namespace={}", self.namespace.name()),
-            format!("--provider-endpoint=cursor={}", self.simulator.cursor_url()),
-            format!(
-                "--provider-endpoint=firebender={}",
-                self.simulator.firebender_url()
-            ),
-        ]);
-        let Command::Run(options) = Cli::try_parse_from(arguments).unwrap().command else {
-            panic!("not a run");
-        };
         let config = cluster().await.admin().config();
-        let stop = CancellationToken::new();
-        let token = stop.clone();
-        let task = tokio::spawn(async move {
-            if let Err(error) = operator::run_with(config, *options, token).await {
-                panic!("the operator did not run: {error}");
-            }
-        });
-        self.operator = Some(Operator { stop, task });
+        self.operator = Some(Operator::start(config, arguments.parse().unwrap()).unwrap());
     }
 
     pub async fn stop_operator(&mut self) {
-        if let Some(operator) = self.operator.take() {
-            operator.stop.cancel();
-            operator.task.await.unwrap();
+        if let Some(mut operator) = self.operator.take() {
+            operator.ask_to_stop();
+            if let Err(why) = operator.ended().await {
+                panic!("the operator did not run: {why}: {}", operator.log());
+            }
         }
     }
 
@@ -406,16 +371,6 @@ async fn keep_history(api: Api<DynamicObject>, history: Arc<Mutex<Vec<Value>>>) 
                 .push(object);
         }
     }
-}
-
-/// The operator's log, for who asks for it with RUST_LOG.
-fn log() {
-    let filter = tracing_subscriber::EnvFilter::from_default_env();
-    // Only the first call installs it.
-    let _ = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_test_writer()
-        .try_init();
 }
 
 /// A Secret as the operator accepts it.

@@ -51,7 +51,7 @@ pub(super) async fn send(
     paid: Paid,
     opened: Instant,
 ) -> Result<Step, PassError> {
-    let Some(linked) = facts.linked.clone() else {
+    let (Some(linked), Some(prompt)) = (facts.linked.clone(), facts.prompt.clone()) else {
         return Ok(Step::Rest(Again::soon(Duration::ZERO)));
     };
     let held = InFlight::new(scope, &facts.uid);
@@ -66,6 +66,7 @@ pub(super) async fn send(
             object: &object,
             facts: &facts,
             linked: &linked,
+            prompt: &prompt,
             opened,
         };
         let (effect, outcome) = match paid {
@@ -141,6 +142,7 @@ struct Sending<'a> {
     object: &'a CodeSession,
     facts: &'a Facts,
     linked: &'a Linked,
+    prompt: &'a str,
     opened: Instant,
 }
 
@@ -148,7 +150,7 @@ impl Sending<'_> {
     /// Sends a launch, and tells everybody whom a failure concerns.
     async fn launch(&self, plan: &LaunchPlan) -> LaunchOutcome {
         let window = self.window(plan.not_after);
-        let request = launch_request(self.object, plan, window);
+        let request = launch_request(self.object, plan, self.prompt.to_owned(), window);
         let outcome = self.linked.provider.launch(&request).await;
         if let Some(kind) = self.kind() {
             let metrics = &self.scope.context.metrics;
@@ -178,7 +180,7 @@ impl Sending<'_> {
         };
         let request = MessageRequest {
             session: plan.session.clone(),
-            prompt: plan.prompt.clone(),
+            prompt: self.prompt.to_owned(),
             model: plan.model.clone(),
             window: self.window(plan.not_after),
         };
@@ -225,7 +227,12 @@ fn send_window(scope: &Scope, opened: Instant) -> Duration {
     }
 }
 
-fn launch_request(object: &CodeSession, plan: &LaunchPlan, window: SendWindow) -> LaunchRequest {
+fn launch_request(
+    object: &CodeSession,
+    plan: &LaunchPlan,
+    prompt: String,
+    window: SendWindow,
+) -> LaunchRequest {
     let effective = &plan.effective;
     let model = &effective.model;
     let model = (model.id != AUTO_MODEL || !model.params.is_empty()).then(|| model.clone());
@@ -236,7 +243,7 @@ fn launch_request(object: &CodeSession, plan: &LaunchPlan, window: SendWindow) -
             object.namespace().unwrap_or_default(),
             object.name_any()
         ),
-        prompt: plan.prompt.clone(),
+        prompt,
         repository: effective.repository.clone().unwrap_or_default(),
         reference: effective.reference.clone(),
         model,

@@ -18,7 +18,7 @@ const REACH: SignedDuration = SignedDuration::from_hours(7 * 24);
 /// How far back sessions are looked at that have ended: of them only a second launch is of interest.
 const REACH_ENDED: SignedDuration = SignedDuration::from_hours(24);
 
-/// Calls of [`Provider::marked`] in one round; the next round goes on where the last one stopped.
+/// Calls of [`Listing::marked`](crate::providers::contract::Listing::marked) in one round; the next round goes on where the last one stopped.
 const CALLS_PER_ROUND: usize = 5;
 
 /// Looks in one round at sessions that were found before, to see whether they still run.

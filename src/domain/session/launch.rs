@@ -206,7 +206,6 @@ pub(super) fn claim(
             claim_id: o.fresh_claim_id.clone(),
             not_after,
             effective: effective.clone(),
-            prompt: inputs.prompt.clone(),
             issue: spec.issue.clone(),
             on_behalf_of: spec.on_behalf_of.clone(),
             template_id,

@@ -200,12 +200,10 @@ pub struct Connected {
     pub inputs: Option<Inputs>,
 }
 
-/// What a launch sends, read from its sources.
+/// What a decision reads of what a launch sends. The text itself stays with who sends it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Inputs {
-    /// Preamble, prompt and marker line.
-    pub prompt: String,
-    /// Digest of the request.
+    /// Digest of the prompt as it is sent: preamble, prompt and marker line.
     pub digest: String,
     /// The provider's template to launch from, where it has templates.
     pub template_id: Option<String>,

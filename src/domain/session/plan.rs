@@ -175,8 +175,6 @@ pub struct MessagePlan {
     pub claim_id: ClaimId,
     /// When it must not be sent any more.
     pub not_after: Timestamp,
-    /// Text and marker line.
-    pub prompt: String,
     /// The model that is to work on it; `None` leaves it.
     pub model: Option<ModelSpec>,
 }
@@ -192,8 +190,6 @@ pub struct LaunchPlan {
     pub not_after: Timestamp,
     /// The settings.
     pub effective: Effective,
-    /// Preamble, prompt and marker line.
-    pub prompt: String,
     /// The issue, where the provider takes issues.
     pub issue: Option<String>,
     /// The person on whose behalf it runs.

@@ -23,8 +23,8 @@ pub struct AdoptRequest {
     pub repository: String,
     /// The template that was launched from, as pinned in the claim.
     pub template_id: Option<String>,
-    /// What [`Provider::baseline`](super::Provider::baseline) said before the launch, or [`FollowUps::newest`](super::FollowUps::newest)
-    /// before the message, as recorded in the claim.
+    /// What [`BaseProvider::baseline`](super::BaseProvider::baseline) said before the launch, or
+    /// [`FollowUps::newest`](super::FollowUps::newest) before the message, as recorded in the claim.
     pub baseline: Option<String>,
     /// The prompt as it was sent, marker and all, if it can still be composed: a session that shows no marker is compared with it.
     pub sent: Option<String>,
@@ -60,7 +60,7 @@ pub struct MarkedRequest {
     pub resume: Option<ScanState<Marked>>,
 }
 
-/// What one call of [`Provider::marked`](super::Provider::marked) came to.
+/// What one call of [`Listing::marked`](super::Listing::marked) came to.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct MarkedPage {
     /// Sessions of this installation.

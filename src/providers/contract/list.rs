@@ -4,25 +4,14 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 
 use super::find::{MarkedPage, MarkedRequest};
-
 use crate::domain::ids::SessionId;
 use crate::domain::remote::{PageToken, ProviderError};
 use crate::domain::snapshot::Snapshot;
 
-/// What a list page tells of each session.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ListDetail {
-    /// Everything a [`Snapshot`] has but the live view, which may be told alone: a page of the list replaces that many single looks.
-    Full,
-    /// Of some or all sessions only whether something moved; what it is takes a [`Provider::get`](super::Provider::get).
-    Hint,
-}
-
 /// Lists the sessions of one account. Reads only.
 #[async_trait]
 pub trait Listing: Send + Sync {
-    /// One page of the account's sessions. See [`ProviderType::list_detail`](super::ProviderType::list_detail) for what an item
-    /// holds.
+    /// One page of the account's sessions.
     ///
     /// A session that is in no page is not gone: it may be too new, or archived. A look of its own tells.
     async fn list(&self, page: Option<&PageToken>) -> Result<SessionPage, ProviderError>;
@@ -62,8 +51,10 @@ pub struct ListItem {
 /// What a list tells of a session.
 #[derive(Clone, Debug, PartialEq)]
 pub enum ItemDetail {
-    /// Everything (boxed: it is much larger than a hint).
+    /// Everything a [`Snapshot`] has but the live view, which may be told alone: no look of its own is needed (boxed: it is much
+    /// larger than a hint).
     Full(Box<Snapshot>),
-    /// A text that changes when something about the session may have changed.
+    /// A text that changes when something about the session may have changed; what it is takes a
+    /// [`BaseProvider::get`](super::BaseProvider::get).
     Hint(String),
 }

@@ -1,9 +1,9 @@
 //! The contract between the operator and a provider.
 //!
 //! A [`ProviderType`] is what is known of a provider without talking to it (one per line of the registry), a [`Provider`]
-//! is a connection of one account to it, and [`Archiving`], [`FollowUps`], [`Models`], [`Listing`] and [`Templates`] are what a
-//! connection can do besides, where the provider can. The documentation of each method is the contract that the conformance tests
-//! hold every adapter to. Events become a further trait like these.
+//! is a connection of one account to it: a [`BaseProvider`] with [`Extensions`], the optional traits
+//! ([`Archiving`], [`FollowUps`], [`Listing`], [`Models`], [`Templates`]) for what only some providers can do. The documentation of each method is the
+//! contract that the conformance tests hold every adapter to. Events become a further extension.
 
 mod archiving;
 mod find;
@@ -23,7 +23,7 @@ pub use self::archiving::Archiving;
 pub use self::find::{AdoptRequest, MarkedPage, MarkedRequest};
 pub use self::follow_ups::{FollowUps, MessageRequest};
 pub use self::launch::LaunchRequest;
-pub use self::list::{ItemDetail, ListDetail, ListItem, Listing, SessionPage};
+pub use self::list::{ItemDetail, ListItem, Listing, SessionPage};
 pub use self::models::{MAX_MODELS, Models};
 pub use self::templates::{FoundTemplates, StoredTemplate, Template, TemplateMark, Templates};
 use super::credential::Credential;
@@ -50,8 +50,25 @@ pub trait ProviderType: Send + Sync {
     /// always handed over as [`API_KEY`]. Fixed and documented.
     fn further_secret_keys(&self) -> &'static [&'static str];
 
+    /// What can be asked of the provider under these settings beside what follows from its extensions and its recovery.
+    fn settings(&self, spec: &ProviderSpec) -> &'static [Capability];
+
+    /// What follows from the extensions of its connections under these settings: [`Extensions::capabilities`] of the type that
+    /// [`ProviderType::connect`] makes.
+    fn extensions(&self, spec: &ProviderSpec) -> Vec<Capability>;
+
     /// What the provider can do under these settings, with this version of the operator.
-    fn capabilities(&self, spec: &ProviderSpec) -> BTreeSet<Capability>;
+    fn capabilities(&self, spec: &ProviderSpec) -> BTreeSet<Capability> {
+        let recovers = match self.recovery(spec) {
+            Recovery::ClientId | Recovery::Marker => Some(Capability::RecoverLaunch),
+            Recovery::None => None,
+        };
+        let settings = self.settings(spec).iter().copied();
+        settings
+            .chain(self.extensions(spec))
+            .chain(recovers)
+            .collect()
+    }
 
     /// What the provider's documentation offers beyond that: the operator does not use it yet. Nothing depends on it but the
     /// documentation.
@@ -87,9 +104,6 @@ pub trait ProviderType: Send + Sync {
         CancelVisibility::InStatus
     }
 
-    /// What `GET`s of the whole list tell of a session.
-    fn list_detail(&self, spec: &ProviderSpec) -> ListDetail;
-
     /// Connects an account. Nothing is sent.
     ///
     /// # Errors
@@ -113,13 +127,13 @@ pub struct Connection {
     pub http: super::http::HttpStack,
 }
 
-/// A connection of one account to a provider.
+/// What every connection of one account to a provider can do.
 ///
 /// Every method bounds its own time, reads at most a few megabytes and a bounded number of pages, follows no redirect,
 /// treats every answer as untrusted, and puts nothing of the credential into an error. Dropping a future stops the call;
 /// whether a POST under way arrived is then unknown.
 #[async_trait]
-pub trait Provider: Send + Sync {
+pub trait BaseProvider: Send + Sync {
     /// Who the key belongs to. The cheapest call that proves that the key is accepted; starts nothing.
     async fn verify(&self) -> Result<Account, ProviderError>;
 
@@ -150,7 +164,7 @@ pub trait Provider: Send + Sync {
     /// cannot be told apart makes the answer `Inconclusive`. Whoever asks decides when an `Absent` counts (the fence, two scans).
     async fn adopt(&self, request: &AdoptRequest) -> Result<AdoptAnswer, ProviderError>;
 
-    /// Whether `session`, which was launched for the CodeSession with `uid`, shows the marker where [`Provider::adopt`] looks for
+    /// Whether `session`, which was launched for the CodeSession with `uid`, shows the marker where [`BaseProvider::adopt`] looks for
     /// it: the evidence that "exactly once" stands on with [`Recovery::Marker`]. Reads only. `None` while nothing shows yet, and
     /// with every other kind of recovery.
     async fn shows_marker(
@@ -170,31 +184,100 @@ pub trait Provider: Send + Sync {
 
     /// Stops the newest message of a session. Safe to repeat.
     ///
-    /// A stop is confirmed only by a later [`Provider::get`] that shows a terminal phase.
+    /// A stop is confirmed only by a later [`BaseProvider::get`] that shows a terminal phase.
     async fn cancel(&self, session: &SessionRef) -> Result<CancelAnswer, ProviderError>;
+}
 
-    /// Sending further messages to a session; `Some` exactly with [`Capability::FollowUp`].
-    fn follow_ups(&self) -> Option<&dyn FollowUps> {
-        None
+/// The optional traits that a connection of type `P` implements. It is said here and nowhere else: the accessors of [`Provider`] and the
+/// provider's capabilities follow from it, so that they cannot contradict each other.
+///
+/// An adapter writes `Extensions { listing: Some(|it| it), ..Extensions::NONE }`.
+pub struct Extensions<P: ?Sized> {
+    /// Puts ended sessions away: [`Capability::Archive`].
+    pub archiving: Option<fn(&P) -> &dyn Archiving>,
+    /// Sends further messages to a session: [`Capability::FollowUp`].
+    pub follow_ups: Option<fn(&P) -> &dyn FollowUps>,
+    /// Lists the account's sessions: [`Capability::List`].
+    pub listing: Option<fn(&P) -> &dyn Listing>,
+    /// Lists the account's models: [`Capability::ListModels`].
+    pub models: Option<fn(&P) -> &dyn Models>,
+    /// Keeps templates at the provider: [`Capability::Templates`].
+    pub templates: Option<fn(&P) -> &dyn Templates>,
+}
+
+impl<P: ?Sized> Extensions<P> {
+    /// None of them.
+    pub const NONE: Self = Self {
+        archiving: None,
+        follow_ups: None,
+        listing: None,
+        models: None,
+        templates: None,
+    };
+
+    /// What can be done with them.
+    pub fn capabilities(&self) -> Vec<Capability> {
+        let Self {
+            archiving,
+            follow_ups,
+            listing,
+            models,
+            templates,
+        } = self;
+        let all = [
+            (archiving.is_some(), Capability::Archive),
+            (follow_ups.is_some(), Capability::FollowUp),
+            (listing.is_some(), Capability::List),
+            (models.is_some(), Capability::ListModels),
+            (templates.is_some(), Capability::Templates),
+        ];
+        let there = all.into_iter().filter(|(there, _)| *there);
+        there.map(|(_, capability)| capability).collect()
     }
+}
 
-    /// Where ended sessions are put away; `Some` exactly with [`Capability::Archive`].
+/// The connection of an adapter, with its extensions.
+pub trait Extended: BaseProvider + Sized {
+    /// The optional traits that it implements.
+    const EXTENSIONS: Extensions<Self>;
+}
+
+/// A connection of one account to a provider: what every connection can do, and what this one can do besides.
+pub trait Provider: BaseProvider {
+    /// Where ended sessions are put away.
+    fn archiving(&self) -> Option<&dyn Archiving>;
+
+    /// Where further messages are sent to a session.
+    fn follow_ups(&self) -> Option<&dyn FollowUps>;
+
+    /// The sessions of this account.
+    fn listing(&self) -> Option<&dyn Listing>;
+
+    /// The models of this account.
+    fn models(&self) -> Option<&dyn Models>;
+
+    /// The templates that this account keeps at the provider.
+    fn templates(&self) -> Option<&dyn Templates>;
+}
+
+impl<P: Extended> Provider for P {
     fn archiving(&self) -> Option<&dyn Archiving> {
-        None
+        P::EXTENSIONS.archiving.map(|of| of(self))
     }
 
-    /// The models of this account; `Some` exactly with [`Capability::ListModels`].
-    fn models(&self) -> Option<&dyn Models> {
-        None
+    fn follow_ups(&self) -> Option<&dyn FollowUps> {
+        P::EXTENSIONS.follow_ups.map(|of| of(self))
     }
 
-    /// The sessions of this account; `Some` exactly with [`Capability::List`].
     fn listing(&self) -> Option<&dyn Listing> {
-        None
+        P::EXTENSIONS.listing.map(|of| of(self))
     }
 
-    /// The templates that this account keeps at the provider; `Some` exactly with [`Capability::Templates`].
+    fn models(&self) -> Option<&dyn Models> {
+        P::EXTENSIONS.models.map(|of| of(self))
+    }
+
     fn templates(&self) -> Option<&dyn Templates> {
-        None
+        P::EXTENSIONS.templates.map(|of| of(self))
     }
 }

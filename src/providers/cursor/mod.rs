@@ -11,7 +11,7 @@ use std::sync::Arc;
 use url::Url;
 
 use super::contract::{
-    CancelVisibility, Capability, Connection, ListDetail, MessageRecovery, Provider, ProviderType,
+    CancelVisibility, Capability, Connection, Extended, MessageRecovery, Provider, ProviderType,
     Recovery,
 };
 use super::error::ProviderError;
@@ -52,10 +52,17 @@ impl ProviderType for Cursor {
         &[]
     }
 
-    fn capabilities(&self, spec: &ProviderSpec) -> BTreeSet<Capability> {
+    fn settings(&self, spec: &ProviderSpec) -> &'static [Capability] {
         match version(spec) {
-            CursorApiVersion::V1 => v1::CAPABILITIES.into(),
-            CursorApiVersion::V0 => v0::CAPABILITIES.into(),
+            CursorApiVersion::V1 => v1::CAPABILITIES,
+            CursorApiVersion::V0 => v0::CAPABILITIES,
+        }
+    }
+
+    fn extensions(&self, spec: &ProviderSpec) -> Vec<Capability> {
+        match version(spec) {
+            CursorApiVersion::V1 => v1::CursorV1::EXTENSIONS.capabilities(),
+            CursorApiVersion::V0 => v0::CursorV0::EXTENSIONS.capabilities(),
         }
     }
 
@@ -105,13 +112,6 @@ impl ProviderType for Cursor {
         match version(spec) {
             CursorApiVersion::V1 => CancelVisibility::InStatus,
             CursorApiVersion::V0 => CancelVisibility::Unobservable,
-        }
-    }
-
-    fn list_detail(&self, spec: &ProviderSpec) -> ListDetail {
-        match version(spec) {
-            CursorApiVersion::V1 => ListDetail::Hint,
-            CursorApiVersion::V0 => ListDetail::Full,
         }
     }
 

@@ -13,10 +13,10 @@ use url::Url;
 
 use self::wire::Agent;
 use super::contract::{
-    API_KEY, Account, AdoptAnswer, AdoptRequest, CancelAnswer, Capability, Connection, FollowUps,
-    LaunchOutcome, LaunchRequest, Launched, ListDetail, Listing, MarkedPage, MarkedRequest,
-    MessageOutcome, MessageRecovery, MessageRequest, PageToken, Provider, ProviderType, Recovery,
-    SessionPage, SessionRef,
+    API_KEY, Account, AdoptAnswer, AdoptRequest, BaseProvider, CancelAnswer, Capability,
+    Connection, Extended, Extensions, FollowUps, LaunchOutcome, LaunchRequest, Listing, MarkedPage,
+    MarkedRequest, MessageOutcome, MessageRecovery, MessageRequest, PageToken, Provider,
+    ProviderType, Recovery, SessionPage, SessionRef,
 };
 use super::error::ProviderError;
 use super::http::{Api, Auth, Operation, judge_launch, refuses_stop};
@@ -28,16 +28,13 @@ use crate::domain::ids::{AccountFingerprint, InstallationId, SessionId};
 use crate::domain::snapshot::{Links, RemotePhase, Snapshot};
 
 /// `ListModels` is not among them: the documentation mentions such a list but neither its path nor its shape.
-const CAPABILITIES: [Capability; 11] = [
+const CAPABILITIES: &[Capability] = &[
     Capability::Prompt,
     Capability::Model,
     Capability::Repository,
     Capability::BranchName,
     Capability::AutoCreatePullRequest,
-    Capability::RecoverLaunch,
-    Capability::FollowUp,
     Capability::Cancel,
-    Capability::List,
     Capability::Result,
     Capability::Artifacts,
 ];
@@ -75,8 +72,12 @@ impl ProviderType for Firebender {
         &[]
     }
 
-    fn capabilities(&self, _: &ProviderSpec) -> BTreeSet<Capability> {
-        CAPABILITIES.into()
+    fn settings(&self, _: &ProviderSpec) -> &'static [Capability] {
+        CAPABILITIES
+    }
+
+    fn extensions(&self, _: &ProviderSpec) -> Vec<Capability> {
+        FirebenderV0::EXTENSIONS.capabilities()
     }
 
     fn not_yet_used(&self, _: &ProviderSpec) -> BTreeSet<Capability> {
@@ -94,10 +95,6 @@ impl ProviderType for Firebender {
 
     fn message_recovery(&self, _: &ProviderSpec) -> Option<MessageRecovery> {
         Some(MessageRecovery::Marker)
-    }
-
-    fn list_detail(&self, _: &ProviderSpec) -> ListDetail {
-        ListDetail::Full
     }
 
     fn connect(&self, connection: Connection) -> Result<Arc<dyn Provider>, ProviderError> {
@@ -161,19 +158,14 @@ impl FirebenderV0 {
 
     fn create_agent<'a>(&self, request: &'a LaunchRequest) -> wire::CreateAgent<'a> {
         wire::CreateAgent {
-            prompt: wire::Prompt {
+            prompt: v0_agents::Prompt {
                 text: &request.prompt,
             },
-            source: wire::Source {
+            source: v0_agents::Source {
                 repository: &request.repository,
                 reference: request.reference.as_deref(),
             },
-            // "auto" is the absence of a choice.
-            model: request
-                .model
-                .as_ref()
-                .map(|model| model.id.as_str())
-                .filter(|id| *id != "auto"),
+            model: v0_agents::chosen_model(request),
             // Defaults are left out: servers of 2025 know neither.
             mode: self
                 .settings
@@ -204,7 +196,7 @@ impl PromptSource for FirebenderV0 {
 }
 
 #[async_trait]
-impl Provider for FirebenderV0 {
+impl BaseProvider for FirebenderV0 {
     /// Firebender does not say whose a key is, so the key itself makes the fingerprint: a rotated key is another account.
     async fn verify(&self) -> Result<Account, ProviderError> {
         // Whatever else answers with a 200 at this address does not know the key.
@@ -228,17 +220,7 @@ impl Provider for FirebenderV0 {
                 request.window,
             )
             .await
-            .map(|agent: Agent| {
-                let snapshot = self.snapshot(agent);
-                Launched {
-                    id_honoured: None,
-                    session_id: snapshot.session_id,
-                    run_id: None,
-                    url: snapshot.url,
-                    phase: snapshot.phase,
-                    raw_status: snapshot.raw_status,
-                }
-            });
+            .map(|agent: Agent| v0_agents::launched(self.snapshot(agent)));
         judge_launch(answer, &REFUSING_CONFLICTS)
     }
 
@@ -273,14 +255,14 @@ impl Provider for FirebenderV0 {
             Err(error) => Err(error),
         }
     }
+}
 
-    fn follow_ups(&self) -> Option<&dyn FollowUps> {
-        Some(self)
-    }
-
-    fn listing(&self) -> Option<&dyn Listing> {
-        Some(self)
-    }
+impl Extended for FirebenderV0 {
+    const EXTENSIONS: Extensions<Self> = Extensions {
+        follow_ups: Some(|it| it),
+        listing: Some(|it| it),
+        ..Extensions::NONE
+    };
 }
 
 #[async_trait]

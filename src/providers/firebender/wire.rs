@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::api::FirebenderMode;
+use crate::providers::v0_agents::{AgentSource, AgentTarget, Prompt, Source};
 use crate::providers::wire::{WireId, lenient};
 
 /// `POST /v0/agents`.
@@ -22,18 +23,6 @@ pub(super) struct CreateAgent<'a> {
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub(super) skip_gradle_sync: bool,
     pub(super) target: Target<'a>,
-}
-
-#[derive(Debug, Serialize)]
-pub(super) struct Prompt<'a> {
-    pub(super) text: &'a str,
-}
-
-#[derive(Debug, Serialize)]
-pub(super) struct Source<'a> {
-    pub(super) repository: &'a str,
-    #[serde(rename = "ref", skip_serializing_if = "Option::is_none")]
-    pub(super) reference: Option<&'a str>,
 }
 
 #[derive(Debug, Serialize)]
@@ -65,21 +54,4 @@ pub(super) struct Agent {
     pub(super) recording_url: Option<String>,
     #[serde(default, deserialize_with = "lenient")]
     pub(super) trace_url: Option<String>,
-}
-
-#[derive(Debug, Deserialize)]
-pub(super) struct AgentSource {
-    #[serde(default, deserialize_with = "lenient")]
-    pub(super) repository: Option<String>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct AgentTarget {
-    #[serde(default, deserialize_with = "lenient")]
-    pub(super) branch_name: Option<String>,
-    #[serde(default, deserialize_with = "lenient")]
-    pub(super) url: Option<String>,
-    #[serde(default, deserialize_with = "lenient")]
-    pub(super) pr_url: Option<String>,
 }

@@ -16,8 +16,9 @@ use url::Url;
 use self::coding_agent::Firetiger;
 use self::wire::Answer;
 use super::contract::{
-    Account, AdoptAnswer, AdoptRequest, CancelAnswer, Capability, Connection, LaunchOutcome,
-    LaunchRequest, Launched, ListDetail, Provider, ProviderType, Recovery, SessionRef,
+    Account, AdoptAnswer, AdoptRequest, BaseProvider, CancelAnswer, Capability, Connection,
+    Extended, Extensions, LaunchOutcome, LaunchRequest, Launched, Provider, ProviderType, Recovery,
+    SessionRef,
 };
 use super::error::{ErrorClass, ProviderError};
 use super::http::{Auth, judge_launch};
@@ -26,7 +27,7 @@ use crate::domain::ids::{AccountFingerprint, SessionId};
 use crate::domain::snapshot::Snapshot;
 
 /// What the external agent can do beyond this cannot be asked for through Firetiger.
-const CAPABILITIES: [Capability; 2] = [Capability::Issue, Capability::OnBehalfOf];
+const CAPABILITIES: &[Capability] = &[Capability::Issue, Capability::OnBehalfOf];
 
 /// The keys of the Secret.
 const USERNAME: &str = "username";
@@ -59,8 +60,12 @@ impl ProviderType for FiretigerType {
         &[USERNAME, PASSWORD]
     }
 
-    fn capabilities(&self, _: &ProviderSpec) -> BTreeSet<Capability> {
-        CAPABILITIES.into()
+    fn settings(&self, _: &ProviderSpec) -> &'static [Capability] {
+        CAPABILITIES
+    }
+
+    fn extensions(&self, _: &ProviderSpec) -> Vec<Capability> {
+        Firetiger::EXTENSIONS.capabilities()
     }
 
     /// Launching and looking is all that there is.
@@ -70,10 +75,6 @@ impl ProviderType for FiretigerType {
 
     fn recovery(&self, _: &ProviderSpec) -> Recovery {
         Recovery::None
-    }
-
-    fn list_detail(&self, _: &ProviderSpec) -> ListDetail {
-        ListDetail::Hint
     }
 
     fn connect(&self, connection: Connection) -> Result<Arc<dyn Provider>, ProviderError> {
@@ -105,7 +106,7 @@ impl ProviderType for FiretigerType {
 }
 
 #[async_trait]
-impl Provider for Firetiger {
+impl BaseProvider for Firetiger {
     /// The account is a user and one coding agent: sessions of another agent are as unknown to it as those of another user.
     async fn verify(&self) -> Result<Account, ProviderError> {
         let agent = self.coding_agent().await?;
@@ -171,4 +172,8 @@ impl Provider for Firetiger {
     async fn cancel(&self, _: &SessionRef) -> Result<CancelAnswer, ProviderError> {
         Ok(CancelAnswer::Unsupported)
     }
+}
+
+impl Extended for Firetiger {
+    const EXTENSIONS: Extensions<Self> = Extensions::NONE;
 }

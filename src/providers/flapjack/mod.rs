@@ -16,12 +16,11 @@ use url::Url;
 
 use self::wire::{Archived, Message, Session, Started};
 use super::contract::{
-    API_KEY, Account, AdoptAnswer, AdoptRequest, CancelAnswer, Capability, Connection, FollowUps,
-    ItemDetail, LaunchOutcome, LaunchRequest, Launched, ListDetail, ListItem, Listing, MarkedPage,
-    MarkedRequest, MessageOutcome, MessageRecovery, MessageRequest, Messaged, PageToken, Provider,
-    ProviderType, Recovery, SessionPage, SessionRef,
+    API_KEY, Account, AdoptAnswer, AdoptRequest, Archiving, BaseProvider, CancelAnswer, Capability,
+    Connection, Extended, Extensions, FollowUps, ItemDetail, LaunchOutcome, LaunchRequest,
+    Launched, ListItem, Listing, MarkedPage, MarkedRequest, MessageOutcome, MessageRecovery,
+    MessageRequest, Messaged, PageToken, Provider, ProviderType, Recovery, SessionPage, SessionRef,
 };
-use super::contract::{Archiving, Templates};
 use super::credential::Credential;
 use super::error::{ErrorClass, ProviderError, Subject};
 use super::http::{Api, Auth, Operation, judge_launch, refuses_stop};
@@ -32,7 +31,7 @@ use crate::domain::ids::{AccountFingerprint, InstallationId, RunId, SessionId};
 use crate::domain::snapshot::{Links, RemotePhase, Snapshot};
 
 /// `Events` are what Flapjack offers and this adapter does not use yet.
-const CAPABILITIES: [Capability; 14] = [
+const CAPABILITIES: &[Capability] = &[
     Capability::Prompt,
     Capability::Model,
     Capability::ModelParameters,
@@ -40,12 +39,7 @@ const CAPABILITIES: [Capability; 14] = [
     Capability::WorkOnCurrentBranch,
     Capability::AutoCreatePullRequest,
     Capability::SkipReviewerRequest,
-    Capability::RecoverLaunch,
-    Capability::FollowUp,
     Capability::Cancel,
-    Capability::Archive,
-    Capability::List,
-    Capability::Templates,
     Capability::Result,
 ];
 
@@ -91,8 +85,12 @@ impl ProviderType for FlapjackType {
         &[CURSOR_API_KEY]
     }
 
-    fn capabilities(&self, _: &ProviderSpec) -> BTreeSet<Capability> {
-        CAPABILITIES.into()
+    fn settings(&self, _: &ProviderSpec) -> &'static [Capability] {
+        CAPABILITIES
+    }
+
+    fn extensions(&self, _: &ProviderSpec) -> Vec<Capability> {
+        Flapjack::EXTENSIONS.capabilities()
     }
 
     fn not_yet_used(&self, _: &ProviderSpec) -> BTreeSet<Capability> {
@@ -105,11 +103,6 @@ impl ProviderType for FlapjackType {
 
     fn message_recovery(&self, _: &ProviderSpec) -> Option<MessageRecovery> {
         Some(MessageRecovery::Marker)
-    }
-
-    /// All there is to know of an active session; of one that has ended the list tells neither result nor error.
-    fn list_detail(&self, _: &ProviderSpec) -> ListDetail {
-        ListDetail::Hint
     }
 
     fn connect(&self, connection: Connection) -> Result<Arc<dyn Provider>, ProviderError> {
@@ -232,7 +225,7 @@ impl Flapjack {
 }
 
 #[async_trait]
-impl Provider for Flapjack {
+impl BaseProvider for Flapjack {
     /// Flapjack does not say whose a key is, so the key itself makes the fingerprint: a rotated key is another account.
     async fn verify(&self) -> Result<Account, ProviderError> {
         // Whatever else answers with a 200 at this address does not know the key.
@@ -300,22 +293,16 @@ impl Provider for Flapjack {
             Err(error) => Err(error),
         }
     }
+}
 
-    fn follow_ups(&self) -> Option<&dyn FollowUps> {
-        Some(self)
-    }
-
-    fn archiving(&self) -> Option<&dyn Archiving> {
-        Some(self)
-    }
-
-    fn templates(&self) -> Option<&dyn Templates> {
-        Some(self)
-    }
-
-    fn listing(&self) -> Option<&dyn Listing> {
-        Some(self)
-    }
+impl Extended for Flapjack {
+    const EXTENSIONS: Extensions<Self> = Extensions {
+        archiving: Some(|it| it),
+        follow_ups: Some(|it| it),
+        listing: Some(|it| it),
+        templates: Some(|it| it),
+        ..Extensions::NONE
+    };
 }
 
 #[async_trait]

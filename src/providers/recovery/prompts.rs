@@ -44,7 +44,7 @@ pub(in crate::providers) struct Conversation {
     pub(in crate::providers) snapshot: Option<Snapshot>,
 }
 
-/// What [`Provider::adopt`](crate::providers::contract::Provider::adopt) owes.
+/// What [`BaseProvider::adopt`](crate::providers::contract::BaseProvider::adopt) owes.
 pub(in crate::providers) async fn adopt(
     provider: &impl PromptSource,
     query: &AdoptRequest,
@@ -52,7 +52,7 @@ pub(in crate::providers) async fn adopt(
     scan(&ByMarker::new(provider, query)).await
 }
 
-/// What [`Provider::marked`](crate::providers::contract::Provider::marked) owes.
+/// What [`Listing::marked`](crate::providers::contract::Listing::marked) owes.
 pub(in crate::providers) async fn marked(
     provider: &impl PromptSource,
     query: &MarkedRequest,
@@ -60,7 +60,7 @@ pub(in crate::providers) async fn marked(
     search(&ByMarker::new(provider, query)).await
 }
 
-/// What [`Provider::shows_marker`](crate::providers::contract::Provider::shows_marker) owes.
+/// What [`BaseProvider::shows_marker`](crate::providers::contract::BaseProvider::shows_marker) owes.
 pub(in crate::providers) async fn shows_marker(
     provider: &impl PromptSource,
     session: &SessionId,

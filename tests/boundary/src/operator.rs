@@ -83,6 +83,13 @@ impl Arguments {
         self
     }
 
+    /// Takes an option away.
+    #[must_use]
+    pub fn without(mut self, name: &str) -> Self {
+        self.0.remove(name);
+        self
+    }
+
     /// The words of the command line, after the program's name.
     pub fn words(&self) -> Vec<String> {
         let mut words = vec!["run".to_owned()];
@@ -247,6 +254,9 @@ impl Operator {
 
 impl Drop for Operator {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("---- the operator's log ----\n{}----", self.log());
+        }
         self.end_at_once();
     }
 }

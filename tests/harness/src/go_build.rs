@@ -186,18 +186,7 @@ impl Cache<'_> {
             },
         )?;
 
-        for program in programs {
-            let built = output.join(program.built_name);
-            if !built.is_file() {
-                return Err(BinariesError::NotBuilt {
-                    program: program.name,
-                });
-            }
-            // Atomic: a program that is there is complete.
-            fs::rename(&built, destination.join(program.name)).map_err(BinariesError::io(
-                format!("moving {} to its place", program.name),
-            ))?;
-        }
+        move_to(destination, programs, &output)?;
         progress.finish(&format!("built {names}"));
         Ok(())
     }
@@ -219,6 +208,23 @@ impl Cache<'_> {
 fn missing(directory: &Path, needed: &[Program]) -> Vec<Program> {
     let lacks = |program: &Program| !directory.join(program.name).is_file();
     needed.iter().copied().filter(lacks).collect()
+}
+
+/// Moves what was built in `output` to its place. Atomic for each program: one that is there is complete.
+fn move_to(destination: &Path, programs: &[Program], output: &Path) -> Result<(), BinariesError> {
+    for program in programs {
+        let built = output.join(program.built_name);
+        if !built.is_file() {
+            return Err(BinariesError::NotBuilt {
+                program: program.name,
+            });
+        }
+        fs::rename(&built, destination.join(program.name)).map_err(BinariesError::io(format!(
+            "moving {} to its place",
+            program.name
+        )))?;
+    }
+    Ok(())
 }
 
 /// Go reports each package that it compiles by its import path, alone on a line.

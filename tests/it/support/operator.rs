@@ -65,11 +65,3 @@ impl Operator {
             .expect("the runtime ends");
     }
 }
-
-impl Drop for Operator {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            eprintln!("---- the operator's log ----\n{}----", self.0.log());
-        }
-    }
-}

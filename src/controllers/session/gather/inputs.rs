@@ -19,7 +19,7 @@ pub(super) enum InputsError {
     Source(NotReady),
 }
 
-/// What a launch sends.
+/// What a launch sends: what a decision reads of it, and the prompt itself.
 pub(super) async fn inputs(
     scope: &Scope,
     object: &CodeSession,
@@ -27,7 +27,7 @@ pub(super) async fn inputs(
     linked: Option<&Linked>,
     namespace: &str,
     uid: &str,
-) -> Result<Inputs, InputsError> {
+) -> Result<(Inputs, String), InputsError> {
     let context = &scope.context;
     let spec = &object.spec;
     let text = match (&spec.prompt, &spec.prompt_from) {
@@ -65,22 +65,21 @@ pub(super) async fn inputs(
             again: context.timing().recheck,
         }),
     })?;
-    let digest = hex(&Sha256::digest(prompt.as_bytes()), 16);
-    Ok(Inputs {
-        prompt,
-        digest,
+    let inputs = Inputs {
+        digest: hex(&Sha256::digest(prompt.as_bytes()), 16),
         template_id: linked.and_then(|linked| template_id(scope, agent, linked)),
-    })
+    };
+    Ok((inputs, prompt))
 }
 
-/// What the next message sends, or the one whose sending is open; `None` where there is none.
+/// What the next message sends, or the one whose sending is open, and its text; `None` where there is none.
 pub(super) async fn message_inputs(
     scope: &Scope,
     object: &CodeSession,
     provider: Option<&ProviderSpec>,
     namespace: &str,
     uid: &str,
-) -> Option<Result<Inputs, NotReady>> {
+) -> Option<Result<(Inputs, String), NotReady>> {
     let context = &scope.context;
     let message = message_of(object)?;
     let refuse = |blocker: Blocker| NotReady {
@@ -113,11 +112,13 @@ pub(super) async fn message_inputs(
         subject: MarkerSubject::Message(message.name.clone()),
     };
     Some(match compose_prompt(None, &text, of_prompt, &marker) {
-        Ok(prompt) => Ok(Inputs {
-            digest: hex(&Sha256::digest(prompt.as_bytes()), 16),
-            prompt,
-            template_id: None,
-        }),
+        Ok(prompt) => {
+            let inputs = Inputs {
+                digest: hex(&Sha256::digest(prompt.as_bytes()), 16),
+                template_id: None,
+            };
+            Ok((inputs, prompt))
+        }
         Err(blocker) => Err(refuse(blocker)),
     })
 }

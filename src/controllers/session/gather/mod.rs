@@ -46,6 +46,8 @@ pub(super) struct Facts {
     agent: AgentView,
     pub provider: Option<ProviderFacts>,
     readiness: Readiness,
+    /// The prompt as a launch sends it, where one is in sight.
+    pub prompt: Option<String>,
     slot: Slot,
     lock: Lock,
     pub remembered: Remembered,
@@ -114,10 +116,11 @@ pub(super) fn sent_prompt(facts: &Facts, object: &CodeSession) -> Option<String>
         return None;
     };
     let inputs = connected.inputs.as_ref()?;
+    let prompt = facts.prompt.as_ref()?;
     let recorded = newest_send(object.stored_status());
     recorded
         .is_none_or(|record| record.request_digest == inputs.digest)
-        .then(|| inputs.prompt.clone())
+        .then(|| prompt.clone())
 }
 
 /// Gathers what a decision about `object` needs; reads nothing that it does not need.
@@ -133,32 +136,27 @@ pub(super) async fn gather(scope: &Arc<Scope>, object: &CodeSession) -> Result<F
     let (spec, secret) = settings(object, agent.as_deref(), launched);
     let facts = spec.as_ref().and_then(|spec| context.facts(spec));
     let need = needs_of(scope, object, facts.as_ref(), &remembered);
-    let linked = match (need, &spec, &secret) {
-        (Needs::Launch | Needs::Message | Needs::Connection, Some(spec), Some(secret)) => {
-            let fresh = need != Needs::Connection;
-            Some(connection(scope, object, &remembered, spec, secret, (launched, fresh)).await)
-        }
-        _ => None,
-    };
+    let target = spec.as_ref().zip(secret.as_ref());
+    let linked = connection(scope, object, &remembered, target, need, launched).await;
     let usable = linked.as_ref().and_then(|linked| linked.as_ref().ok());
     let mut agent_view = match &agent {
         None => AgentView::Missing,
         Some(agent) => view_agent(scope, object, agent, usable),
     };
-    let (inputs, blocked) = match (need, &agent) {
+    let (inputs, prompt, blocked) = match (need, &agent) {
         (Needs::Launch, Some(agent)) => {
             let found = inputs(scope, object, agent, usable, &namespace, &uid).await;
             sorted(found, &mut agent_view)
         }
         (Needs::Message, _) => {
             match message_inputs(scope, object, spec.as_ref(), &namespace, &uid).await {
-                Some(Ok(inputs)) => (Some(inputs), None),
-                Some(Err(obstacle)) => (None, Some(obstacle)),
-                None => (None, None),
+                Some(Ok((inputs, prompt))) => (Some(inputs), Some(prompt), None),
+                Some(Err(obstacle)) => (None, None, Some(obstacle)),
+                None => (None, None, None),
             }
         }
         // Without its CodeAgent a prompt has no preamble: it would be another one.
-        (Needs::Launch, None) | (Needs::Nothing | Needs::Connection, _) => (None, None),
+        (Needs::Launch, None) | (Needs::Nothing | Needs::Connection, _) => (None, None, None),
     };
     // Something paid is about to be sent that nobody may have: then every obstacle counts.
     let sends = match need {
@@ -212,6 +210,7 @@ pub(super) async fn gather(scope: &Arc<Scope>, object: &CodeSession) -> Result<F
         agent: agent_view,
         provider: facts,
         readiness,
+        prompt,
         slot,
         lock,
         remembered: context.memory.of(&uid),
@@ -255,23 +254,29 @@ fn lacks_template(readiness: &Readiness, facts: Option<&ProviderFacts>) -> bool 
     }
 }
 
-/// The connection of a session: before the launch the Secret decides, and a session that is `launched` keeps the one it has, unless
-/// it has to be a `fresh` one or its credential is doubted.
+/// The connection of a session, if it needs one: before the launch the Secret decides, and a session that is `launched` keeps the one
+/// it has, unless something paid is to be sent or its credential is doubted.
 async fn connection(
     scope: &Scope,
     object: &CodeSession,
     remembered: &Remembered,
-    spec: &ProviderSpec,
-    secret: &KeyReference,
-    (launched, fresh): (bool, bool),
-) -> Result<Linked, NotReady> {
+    target: Option<(&ProviderSpec, &KeyReference)>,
+    need: Needs,
+    launched: bool,
+) -> Option<Result<Linked, NotReady>> {
+    let (spec, secret) = target?;
     let kept = remembered.attached.as_ref().filter(|_| launched);
-    if let Some(kept) = kept.filter(|kept| !fresh && !doubted(scope, remembered, kept)) {
-        return Ok(kept.clone());
+    let keeps = match need {
+        Needs::Nothing => return None,
+        Needs::Launch | Needs::Message => None,
+        Needs::Connection => kept.filter(|kept| !doubted(scope, remembered, kept)),
+    };
+    if let Some(kept) = keeps {
+        return Some(Ok(kept.clone()));
     }
     let namespace = object.namespace().unwrap_or_default();
     let uid = object.uid().unwrap_or_default();
-    connect(scope, &namespace, &uid, spec, secret, kept, launched).await
+    Some(connect(scope, &namespace, &uid, spec, secret, kept, launched).await)
 }
 
 /// Remembers which CodeAgent, in which generation, launches with a key: a key that is held is tried again when that changes.
@@ -337,23 +342,23 @@ fn needs_of(
     })
 }
 
-/// What is found of a launch's inputs: themselves, or what stands in their way. What the session itself has wrong is an objection
-/// to its settings.
+/// What is found of a launch's inputs: themselves, or what stands in their way. What is wrong in the session itself blocks its
+/// settings.
 fn sorted(
-    found: Result<Inputs, InputsError>,
+    found: Result<(Inputs, String), InputsError>,
     agent: &mut AgentView,
-) -> (Option<Inputs>, Option<NotReady>) {
+) -> (Option<Inputs>, Option<String>, Option<NotReady>) {
     match found {
-        Ok(inputs) => (Some(inputs), None),
+        Ok((inputs, prompt)) => (Some(inputs), Some(prompt), None),
         Err(InputsError::Blocker(found)) => {
             if let AgentView::Present { blocker, .. } = agent
                 && blocker.is_none()
             {
                 *blocker = Some(found);
             }
-            (None, None)
+            (None, None, None)
         }
-        Err(InputsError::Source(not_ready)) => (None, Some(not_ready)),
+        Err(InputsError::Source(not_ready)) => (None, None, Some(not_ready)),
     }
 }
 

@@ -179,7 +179,6 @@ pub(super) fn claim(
             session,
             claim_id: o.fresh_claim_id.clone(),
             not_after,
-            prompt: inputs.prompt.clone(),
             model,
         }))),
         ..Plan::default()

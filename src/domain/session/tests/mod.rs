@@ -108,7 +108,6 @@ fn connected(name: &str) -> Connected {
         verified: None,
         credential: format!("credential of {name}"),
         inputs: Some(Inputs {
-            prompt: "Fix the login bug".into(),
             digest: "digest".into(),
             template_id: None,
         }),

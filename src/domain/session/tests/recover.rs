@@ -567,18 +567,18 @@ fn a_launch_proven_absent_is_sent_again_with_what_its_sources_say_now() {
     given.proves_absent();
     let mut changed = connected("ours");
     changed.inputs = Some(Inputs {
-        prompt: "Something else".into(),
         digest: "another digest".into(),
         template_id: None,
     });
     given.readiness = Readiness::Ready(changed);
     let plan = given.pass();
-    let Some(Effect::Launch(launch)) = plan.effect else {
+    let Some(Effect::Launch(_)) = plan.effect else {
         panic!(
             "nothing of the first request is left at the provider, so a new one may say something else"
         )
     };
-    assert_eq!(launch.prompt, "Something else");
+    let claimed = plan.before.unwrap().status.launch.unwrap();
+    assert_eq!(claimed.request_digest, "another digest");
 }
 
 #[test]

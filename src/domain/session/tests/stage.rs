@@ -292,11 +292,13 @@ fn what_comes_after_the_end_is_looked_for_at_one_five_and_fifteen_minutes() {
     assert!(said.contains("/pull/8"), "{said}");
 }
 
+/// Takes something out of what a provider shows.
+type Omission = fn(&mut Snapshot);
+
 /// Each of them alone: what a provider can tell and has not told yet.
 #[test]
 fn whatever_is_missing_is_looked_for_until_it_is_there() {
-    type Case = (&'static str, fn(&mut Snapshot));
-    let cases: [Case; 5] = [
+    let cases: [(&str, Omission); 5] = [
         ("a pull request", |seen| seen.pull_request_url = None),
         ("the result", |seen| seen.result = None),
         ("the tokens used", |seen| seen.usage = None),

@@ -12,9 +12,10 @@ use crate::api::{CursorApiVersion, ProviderKind};
 use crate::domain::ids::{InstallationId, SessionId};
 use crate::domain::snapshot::{Links, RemotePhase, Snapshot};
 use crate::providers::contract::{
-    API_KEY, Account, AdoptAnswer, AdoptRequest, CancelAnswer, Capability, Connection, FollowUps,
-    LaunchOutcome, LaunchRequest, Launched, Listing, MAX_MODELS, MarkedPage, MarkedRequest,
-    MessageOutcome, MessageRequest, Models, PageToken, Provider, SessionPage, SessionRef,
+    API_KEY, Account, AdoptAnswer, AdoptRequest, BaseProvider, CancelAnswer, Capability,
+    Connection, Extended, Extensions, FollowUps, LaunchOutcome, LaunchRequest, Listing, MAX_MODELS,
+    MarkedPage, MarkedRequest, MessageOutcome, MessageRequest, Models, PageToken, SessionPage,
+    SessionRef,
 };
 use crate::providers::error::{ErrorClass, ProviderError, Subject};
 use crate::providers::http::{Api, Auth, Operation, judge_launch};
@@ -23,18 +24,14 @@ use crate::providers::v0_agents::{self, told_by_list};
 use crate::providers::wire::{branch, link, raw_status, repository};
 
 /// `WorkOnCurrentBranch` is not among them: v0 pushes to an existing branch only when it starts from a pull request.
-pub(super) const CAPABILITIES: [Capability; 12] = [
+pub(super) const CAPABILITIES: &[Capability] = &[
     Capability::Prompt,
     Capability::Model,
     Capability::Repository,
     Capability::BranchName,
     Capability::AutoCreatePullRequest,
     Capability::SkipReviewerRequest,
-    Capability::RecoverLaunch,
-    Capability::FollowUp,
     Capability::Cancel,
-    Capability::List,
-    Capability::ListModels,
     Capability::Result,
 ];
 
@@ -119,7 +116,7 @@ impl PromptSource for CursorV0 {
 }
 
 #[async_trait]
-impl Provider for CursorV0 {
+impl BaseProvider for CursorV0 {
     async fn verify(&self) -> Result<Account, ProviderError> {
         account::verify(&self.api, CursorApiVersion::V0).await
     }
@@ -129,17 +126,7 @@ impl Provider for CursorV0 {
             .api
             .launch(&["v0", "agents"], &create_agent(request), request.window)
             .await
-            .map(|agent: Agent| {
-                let snapshot = self.snapshot(agent);
-                Launched {
-                    id_honoured: None,
-                    session_id: snapshot.session_id,
-                    run_id: None,
-                    url: snapshot.url,
-                    phase: snapshot.phase,
-                    raw_status: snapshot.raw_status,
-                }
-            });
+            .map(|agent: Agent| v0_agents::launched(self.snapshot(agent)));
         judge_launch(answer, &REFUSING_CONFLICTS)
     }
 
@@ -185,18 +172,15 @@ impl Provider for CursorV0 {
             Err(error) => Err(error),
         }
     }
+}
 
-    fn follow_ups(&self) -> Option<&dyn FollowUps> {
-        Some(self)
-    }
-
-    fn models(&self) -> Option<&dyn Models> {
-        Some(self)
-    }
-
-    fn listing(&self) -> Option<&dyn Listing> {
-        Some(self)
-    }
+impl Extended for CursorV0 {
+    const EXTENSIONS: Extensions<Self> = Extensions {
+        follow_ups: Some(|it| it),
+        listing: Some(|it| it),
+        models: Some(|it| it),
+        ..Extensions::NONE
+    };
 }
 
 #[async_trait]
@@ -258,16 +242,11 @@ fn create_agent(request: &LaunchRequest) -> wire::CreateAgent<'_> {
     // Cursor skips the request only for pull requests that its GitHub app opens, so that one comes with the other.
     let by_app = policy.auto_create && policy.skip_reviewer_request;
     wire::CreateAgent {
-        prompt: wire::Prompt {
+        prompt: v0_agents::Prompt {
             text: &request.prompt,
         },
-        // "auto" is the absence of a choice: Cursor then takes the user's, the team's or its own default.
-        model: request
-            .model
-            .as_ref()
-            .map(|model| model.id.as_str())
-            .filter(|id| *id != "auto"),
-        source: wire::Source {
+        model: v0_agents::chosen_model(request),
+        source: v0_agents::Source {
             repository: &request.repository,
             reference: request.reference.as_deref(),
         },

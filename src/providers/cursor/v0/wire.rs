@@ -6,6 +6,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::providers::v0_agents::{AgentSource, AgentTarget, Prompt, Source};
 use crate::providers::wire::{Items, WireId, lenient};
 
 /// `POST /v0/agents`.
@@ -16,18 +17,6 @@ pub(super) struct CreateAgent<'a> {
     pub(super) model: Option<&'a str>,
     pub(super) source: Source<'a>,
     pub(super) target: Target<'a>,
-}
-
-#[derive(Debug, Serialize)]
-pub(super) struct Prompt<'a> {
-    pub(super) text: &'a str,
-}
-
-#[derive(Debug, Serialize)]
-pub(super) struct Source<'a> {
-    pub(super) repository: &'a str,
-    #[serde(rename = "ref", skip_serializing_if = "Option::is_none")]
-    pub(super) reference: Option<&'a str>,
 }
 
 #[derive(Debug, Serialize)]
@@ -57,23 +46,6 @@ pub(super) struct Agent {
     pub(super) summary: Option<String>,
     #[serde(default, deserialize_with = "lenient")]
     pub(super) created_at: Option<Timestamp>,
-}
-
-#[derive(Debug, Deserialize)]
-pub(super) struct AgentSource {
-    #[serde(default, deserialize_with = "lenient")]
-    pub(super) repository: Option<String>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct AgentTarget {
-    #[serde(default, deserialize_with = "lenient")]
-    pub(super) branch_name: Option<String>,
-    #[serde(default, deserialize_with = "lenient")]
-    pub(super) url: Option<String>,
-    #[serde(default, deserialize_with = "lenient")]
-    pub(super) pr_url: Option<String>,
 }
 
 /// `GET /v0/models`.

@@ -22,16 +22,16 @@ use crate::domain::ids::{RunId, SessionId};
 use crate::domain::marker::Marker;
 use crate::domain::snapshot::{RemotePhase, Snapshot};
 use crate::providers::contract::{
-    Account, AdoptAnswer, AdoptRequest, Archiving, CancelAnswer, Capability, FollowUps, ItemDetail,
-    LaunchOutcome, LaunchRequest, Launched, ListItem, Listing, MAX_MODELS, MarkedPage,
-    MarkedRequest, Models, PageToken, Provider, SessionPage, SessionRef,
+    Account, AdoptAnswer, AdoptRequest, Archiving, BaseProvider, CancelAnswer, Capability,
+    Extended, Extensions, ItemDetail, LaunchOutcome, LaunchRequest, Launched, ListItem, Listing,
+    MAX_MODELS, MarkedPage, MarkedRequest, Models, PageToken, SessionPage, SessionRef,
 };
 use crate::providers::error::{ErrorClass, ProviderError};
 use crate::providers::http::{Operation, judge_launch};
 use crate::providers::wire::{hint, link, next_page, raw_status};
 
 /// `BranchName` is not among them: Cursor's documentation dropped it between April and October 2026.
-pub(super) const CAPABILITIES: [Capability; 17] = [
+pub(super) const CAPABILITIES: &[Capability] = &[
     Capability::Prompt,
     Capability::Model,
     Capability::ModelParameters,
@@ -39,13 +39,8 @@ pub(super) const CAPABILITIES: [Capability; 17] = [
     Capability::WorkOnCurrentBranch,
     Capability::AutoCreatePullRequest,
     Capability::SkipReviewerRequest,
-    Capability::RecoverLaunch,
-    Capability::FollowUp,
     Capability::MessageModel,
     Capability::Cancel,
-    Capability::Archive,
-    Capability::List,
-    Capability::ListModels,
     Capability::Result,
     Capability::Usage,
     Capability::Cost,
@@ -66,7 +61,7 @@ const REFUSING_CONFLICTS: [&str; 0] = [];
 /// The most that Cursor takes, in characters.
 const LONGEST_NAME: usize = 100;
 #[async_trait]
-impl Provider for CursorV1 {
+impl BaseProvider for CursorV1 {
     async fn verify(&self) -> Result<Account, ProviderError> {
         account::verify(&self.api, CursorApiVersion::V1).await
     }
@@ -144,22 +139,16 @@ impl Provider for CursorV1 {
             None => Ok(CancelAnswer::NotCancellable(None)),
         }
     }
+}
 
-    fn follow_ups(&self) -> Option<&dyn FollowUps> {
-        Some(self)
-    }
-
-    fn archiving(&self) -> Option<&dyn Archiving> {
-        Some(self)
-    }
-
-    fn models(&self) -> Option<&dyn Models> {
-        Some(self)
-    }
-
-    fn listing(&self) -> Option<&dyn Listing> {
-        Some(self)
-    }
+impl Extended for CursorV1 {
+    const EXTENSIONS: Extensions<Self> = Extensions {
+        archiving: Some(|it| it),
+        follow_ups: Some(|it| it),
+        listing: Some(|it| it),
+        models: Some(|it| it),
+        ..Extensions::NONE
+    };
 }
 
 #[async_trait]
