@@ -6,7 +6,8 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use codeagent_operator::api::{
-    CodeAgent, CodeSession, ConditionStatus, SessionCondition, SessionPhase, condition,
+    CodeAgent, CodeSession, ConditionStatus, MessageStatus, SessionCondition, SessionPhase,
+    condition,
 };
 use codeagent_simulator::{Key, Simulator};
 use k8s_openapi::api::core::v1::Secret;
@@ -39,6 +40,8 @@ pub enum Lifecycle {
     SecretRotated,
     /// It is archived when it has finished.
     Archive,
+    /// It is sent another message while it runs.
+    FollowUp,
 }
 
 /// What becomes of the object in the end.
@@ -63,7 +66,7 @@ pub struct Promise {
 
 impl Lifecycle {
     /// Every life.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Run,
         Self::CancelPending,
         Self::CancelLaunching,
@@ -73,6 +76,7 @@ impl Lifecycle {
         Self::AgentDeleted,
         Self::SecretRotated,
         Self::Archive,
+        Self::FollowUp,
     ];
 
     /// Its name in tables and on command lines.
@@ -87,6 +91,7 @@ impl Lifecycle {
             Self::AgentDeleted => "agent-deleted",
             Self::SecretRotated => "secret-rotated",
             Self::Archive => "archive",
+            Self::FollowUp => "follow-up",
         }
     }
 
@@ -106,6 +111,7 @@ impl Lifecycle {
             | Self::CancelRunning
             | Self::DeleteLaunching
             | Self::DeleteRunning => provider.stops,
+            Self::FollowUp => provider.takes_messages,
         }
     }
 
@@ -118,7 +124,9 @@ impl Lifecycle {
             Self::CancelLaunching | Self::DeleteLaunching => "latency=150ms outcome=never",
             Self::CancelRunning | Self::DeleteRunning => "creating=20ms outcome=never",
             // Long enough for the user to act meanwhile.
-            Self::AgentDeleted | Self::SecretRotated => "creating=20ms setup=10ms running=450ms",
+            Self::AgentDeleted | Self::SecretRotated | Self::FollowUp => {
+                "creating=20ms setup=10ms running=450ms"
+            }
         }
     }
 
@@ -139,6 +147,9 @@ impl Lifecycle {
             Self::Run | Self::AgentDeleted => promise(End::Phase(SessionPhase::Finished), 1..=1, 6),
             // That it is archived; and one in vain, if the user's change of the object overtakes it.
             Self::Archive => promise(End::Phase(SessionPhase::Finished), 1..=1, 8),
+            // The same again for the message, but for its end's finalizer, which may go once for both; the session's page, where it is
+            // another one; and one in vain, if the user's change of the object overtakes it.
+            Self::FollowUp => promise(End::Phase(SessionPhase::Finished), 1..=1, 14),
             // That the key is refused, and that it no longer is: two more.
             Self::SecretRotated => promise(End::Phase(SessionPhase::Finished), 1..=1, 8),
             // Suspended, cancelled, and one in vain.
@@ -186,6 +197,13 @@ impl Lifecycle {
                 stage.until("running", at_least_running).await?;
                 stage.rotate_key().await?;
             }
+            Self::FollowUp => {
+                stage.until("running", at_least_running).await?;
+                stage.add_message().await?;
+                stage
+                    .until("through with its message", message_is_over)
+                    .await?;
+            }
             Self::Archive => {
                 stage.until("over", is_over).await?;
                 stage.desire("Archived").await?;
@@ -194,6 +212,19 @@ impl Lifecycle {
         }
         Ok(())
     }
+}
+
+/// The name of the message that is sent to a running session.
+pub(crate) const MESSAGE: &str = "more";
+
+/// What became of the message, once there is something.
+pub(crate) fn message_of(session: &CodeSession) -> Option<&MessageStatus> {
+    let mut messages = session.status.as_ref()?.messages.iter();
+    messages.find(|message| message.name == MESSAGE)
+}
+
+fn message_is_over(session: &CodeSession) -> bool {
+    message_of(session).is_some_and(|message| message.phase.is_terminal())
 }
 
 fn is_over(session: &CodeSession) -> bool {
@@ -285,6 +316,18 @@ impl Stage<'_> {
     async fn desire(&self, state: &str) -> Result<(), Trouble> {
         let sessions: Api<CodeSession> = self.api();
         let patch = Patch::Merge(json!({"spec": {"desiredState": state}}));
+        let parameters = PatchParams::default();
+        for (name, _) in self.sessions {
+            sessions.patch(name, &parameters, &patch).await?;
+        }
+        Ok(())
+    }
+
+    async fn add_message(&self) -> Result<(), Trouble> {
+        let sessions: Api<CodeSession> = self.api();
+        let prompt = format!("sim: {}\nGo on", Lifecycle::Run.directive());
+        let patch =
+            Patch::Merge(json!({"spec": {"messages": [{"name": MESSAGE, "prompt": prompt}]}}));
         let parameters = PatchParams::default();
         for (name, _) in self.sessions {
             sessions.patch(name, &parameters, &patch).await?;

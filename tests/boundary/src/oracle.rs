@@ -11,7 +11,7 @@ use kube::ResourceExt;
 use crate::boundary::{Boundary, Side};
 use crate::fault::Fault;
 use crate::history::Versions;
-use crate::lifecycle::{End, NEW_KEY, is_archived, phase_of};
+use crate::lifecycle::{End, Lifecycle, NEW_KEY, is_archived, message_of, phase_of};
 use crate::proxy::{Made, Published};
 use crate::run::{Row, deletion_bound};
 
@@ -40,6 +40,8 @@ pub(crate) struct Evidence<'a> {
     pub made: &'a [Made],
     pub published: &'a [Published],
     pub launches: &'a [Launch],
+    /// Further messages that the provider took.
+    pub messages: &'a [Launch],
     pub sessions: &'a [SessionView],
     /// Faults that were handed to the simulated provider and hit nothing.
     pub unmet_at_provider: usize,
@@ -53,6 +55,7 @@ struct Sight<'a> {
     versions: &'a Versions,
     made: &'a [Made],
     launches: Vec<&'a Launch>,
+    messages: Vec<&'a Launch>,
     sessions: &'a [SessionView],
 }
 
@@ -71,6 +74,7 @@ impl<'a> Sight<'a> {
             versions,
             made: evidence.made,
             launches: evidence.launches.iter().filter(own).collect(),
+            messages: evidence.messages.iter().filter(own).collect(),
             sessions: evidence.sessions,
         }
     }
@@ -83,6 +87,7 @@ pub(crate) fn judge(evidence: &Evidence<'_>) -> Vec<String> {
         let sight = Sight::new(evidence, name, versions);
         let mut own = Vec::new();
         own.extend(paid(&sight));
+        own.extend(message(&sight));
         own.extend(end(&sight));
         own.extend(budget(&sight));
         own.extend(forward_only(versions));
@@ -133,6 +138,28 @@ fn paid(sight: &Sight<'_>) -> Option<String> {
         .then(|| format!("launched {paid} times where {promised:?} was promised: {ids:?}"))
 }
 
+/// The further message is sent once and ends, and is told.
+fn message(sight: &Sight<'_>) -> Vec<String> {
+    let asked = usize::from(sight.row.lifecycle == Lifecycle::FollowUp);
+    let told = sight.versions.newest().and_then(|it| message_of(it));
+    let unknown = told.is_some_and(|message| {
+        let error = message.error.as_ref();
+        error.is_some_and(|error| error.reason == "MessageOutcomeUnknown")
+    });
+    let sent = sight.messages.len();
+    let mut violations = Vec::new();
+    if sent > asked || (sent < asked && !(unknown && hidden(sight.row))) {
+        violations.push(format!(
+            "{sent} messages were sent where {asked} was promised"
+        ));
+    }
+    let ended = told.is_some_and(|message| message.phase == SessionPhase::Finished);
+    if asked > 0 && !ended && !(unknown && hidden(sight.row)) {
+        violations.push(format!("the message ended as {told:?}"));
+    }
+    violations
+}
+
 /// The final status, and the provider's truth.
 fn end(sight: &Sight<'_>) -> Vec<String> {
     let mut violations = Vec::new();
@@ -157,7 +184,12 @@ fn end(sight: &Sight<'_>) -> Vec<String> {
             why.unwrap_or_default()
         ));
     }
-    let recorded = recorded(session);
+    // Where another session goes on with a message, the launch's is an earlier one of it.
+    let chain = session
+        .status
+        .as_ref()
+        .and_then(|status| status.provider.as_ref()?.chain.first());
+    let recorded = chain.map(String::as_str).or(recorded(session));
     let launched = sight.launches.first().map(|launch| &launch.session);
     if recorded != launched.map(String::as_str) && !said {
         violations.push(format!(
@@ -311,7 +343,16 @@ fn budget(sight: &Sight<'_>) -> Option<String> {
         let launch = session.status.as_ref()?.launch.as_ref()?;
         Some(launch.claim_id.as_str())
     });
-    let further = claims.collect::<BTreeSet<_>>().len().saturating_sub(1);
+    let of_messages = sight.versions.stored.iter().flat_map(|session| {
+        let messages = session.status.iter().flat_map(|status| &status.messages);
+        messages.filter_map(|message| Some(message.send.as_ref()?.claim_id.as_str()))
+    });
+    let first = 1 + usize::from(sight.row.lifecycle == Lifecycle::FollowUp);
+    let further = claims
+        .chain(of_messages)
+        .collect::<BTreeSet<_>>()
+        .len()
+        .saturating_sub(first);
     let most = sight.row.lifecycle.promise().writes
         + usize::from(sight.row.provider.has_templates)
         // In a crowd a launch may wait for its turn for long enough that it is said.
@@ -340,6 +381,16 @@ fn step_back(before: &CodeSession, after: &CodeSession) -> Vec<String> {
         let launch = session.status.as_ref()?.launch.as_ref()?;
         Some(launch.state)
     };
+    // Documented: a message that is claimed re-opens the session.
+    let claims = |session: &CodeSession| -> BTreeSet<String> {
+        let messages = session.status.iter().flat_map(|status| &status.messages);
+        messages
+            .filter_map(|message| Some(message.send.as_ref()?.claim_id.clone()))
+            .collect()
+    };
+    if !claims(after).is_subset(&claims(before)) {
+        return Vec::new();
+    }
     // Documented: a refused launch waits again.
     let refused = state(after) == Some(SendState::Rejected);
     if was.is_terminal() && is != was {
@@ -355,7 +406,12 @@ fn step_back(before: &CodeSession, after: &CodeSession) -> Vec<String> {
         let provider = session.status.as_ref()?.provider.as_ref()?;
         provider.session_id.clone()
     };
-    if id(before).is_some() && id(before) != id(after) {
+    let chain = |session: &CodeSession| {
+        let provider = session.status.as_ref()?.provider.as_ref()?;
+        Some(provider.chain.len())
+    };
+    let goes_on_elsewhere = chain(after) > chain(before);
+    if id(before).is_some() && id(before) != id(after) && !goes_on_elsewhere {
         violations.push(format!(
             "the session's id changed from {:?} to {:?}",
             id(before),
@@ -512,6 +568,7 @@ mod tests {
             made: &[],
             published,
             launches: UNPAID,
+            messages: UNPAID,
             sessions,
             unmet_at_provider: 0,
             log,

@@ -30,6 +30,8 @@ pub struct UnderTest {
     pub stops: bool,
     /// Whether it archives sessions.
     pub archives: bool,
+    /// Whether it takes further messages.
+    pub takes_messages: bool,
     /// Whether a session that was stopped says so, instead of being finished.
     pub says_stopped: bool,
     /// Whether it shows in any way that a stop had an effect.
@@ -71,6 +73,7 @@ pub static ALL: &[UnderTest] = &[
         other_conflict: "run_not_cancellable",
         stops: true,
         archives: true,
+        takes_messages: true,
         says_stopped: true,
         shows_stops: true,
         pages: true,
@@ -92,6 +95,7 @@ pub static ALL: &[UnderTest] = &[
         other_conflict: "conflict",
         stops: true,
         archives: false,
+        takes_messages: true,
         says_stopped: false,
         shows_stops: false,
         pages: true,
@@ -113,6 +117,7 @@ pub static ALL: &[UnderTest] = &[
         other_conflict: "conflict",
         stops: true,
         archives: false,
+        takes_messages: true,
         says_stopped: false,
         shows_stops: true,
         pages: true,
@@ -137,6 +142,7 @@ pub static ALL: &[UnderTest] = &[
         other_conflict: "conflict",
         stops: true,
         archives: true,
+        takes_messages: true,
         says_stopped: true,
         shows_stops: true,
         pages: false,
@@ -161,6 +167,7 @@ pub static ALL: &[UnderTest] = &[
         other_conflict: "conflict",
         stops: false,
         archives: false,
+        takes_messages: false,
         says_stopped: false,
         shows_stops: false,
         pages: false,

@@ -282,6 +282,10 @@ pub async fn run(cluster: &Cluster, namespace: &Namespace, row: &Row) -> Result<
         kind: Some(LaunchKind::Session),
         ..LaunchFilter::default()
     });
+    let messages = simulator.launches(&LaunchFilter {
+        kind: Some(LaunchKind::Message),
+        ..LaunchFilter::default()
+    });
     let made = exchange.made();
     let all = sessions.iter().map(|(name, history)| {
         let versions = history.versions();
@@ -294,6 +298,7 @@ pub async fn run(cluster: &Cluster, namespace: &Namespace, row: &Row) -> Result<
         made: &made,
         published: &exchange.published(),
         launches: &launches,
+        messages: &messages,
         sessions: &simulator.sessions(),
         unmet_at_provider: simulator.faults().len(),
         log: &log,
