@@ -131,7 +131,8 @@ pub(super) fn decide(o: &Observed<'_>, session: SessionRef, reason: CancelReason
         }
         Readiness::NotGathered | Readiness::Unverified => {
             if let Some(recorded) = remember_wish(o) {
-                return recorded;
+                // The stop itself is still to be sent, and our own write wakes nobody.
+                return recorded.again(Duration::ZERO);
             }
             return match o.readiness {
                 Readiness::Unverified if !o.stopping => Plan::act(Effect::VerifyCredentials),

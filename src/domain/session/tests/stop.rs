@@ -336,3 +336,18 @@ fn a_stop_that_cannot_be_recorded_keeps_its_distance_and_counts() {
         Reason::Cancelled,
     );
 }
+
+/// The request is stored, and the stop is not: what waits for the deadline, hours away, would wait for it with the stop.
+#[test]
+fn a_request_that_is_recorded_before_the_key_is_known_is_followed_by_the_stop_at_once() {
+    let mut given = Given::running();
+    given.readiness = Readiness::Unverified;
+    given.desires(DesiredState::Cancelled);
+    let plan = given.pass();
+    assert!(plan.before.is_some() && plan.effect.is_none());
+    assert_eq!(plan.again, Some(Duration::ZERO));
+    assert_eq!(given.pass().effect, Some(Effect::VerifyCredentials));
+    given.readiness = Readiness::Ready(connected("ours"));
+    let effect = given.pass().effect.unwrap();
+    assert!(matches!(effect, Effect::Cancel(_)), "{effect:?}");
+}
