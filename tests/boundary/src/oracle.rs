@@ -20,7 +20,7 @@ use crate::run::{Row, deletion_bound};
 const WRITES_PER_FAULT: usize = 4;
 /// Writes that another claim costs: itself, its outcome, and what is said of it.
 const WRITES_PER_CLAIM: usize = 3;
-/// Tries to archive that a fault makes fail while it lasts, each of which is recorded with the time of the next one.
+/// Further tries to archive or to stop that a fault makes fail while it lasts, each of which is recorded with the time of the next one.
 const FAILED_TRIES: usize = 4;
 /// Claims beyond the first, whatever goes wrong: the window of one may close on a busy machine before it is used.
 const MOST_CLAIMS: usize = 4;
@@ -314,11 +314,13 @@ fn budget(sight: &Sight<'_>) -> Option<String> {
         Some(launch.claim_id.as_str())
     });
     let further = claims.collect::<BTreeSet<_>>().len().saturating_sub(1);
+    let refused = |(_, fault): &(Boundary, Fault)| *fault == Fault::StopRefused;
+    let tries = sight.row.lifecycle == Lifecycle::Archive || sight.row.faults.iter().any(refused);
     let most = sight.row.lifecycle.promise().writes
         + usize::from(sight.row.provider.has_templates)
         // In a crowd a launch may wait for its turn for long enough that it is said.
         + usize::from(sight.row.crowd > 1)
-        + FAILED_TRIES * usize::from(sight.row.lifecycle == Lifecycle::Archive)
+        + FAILED_TRIES * usize::from(tries)
         + WRITES_PER_FAULT * sight.row.faults.len()
         + WRITES_PER_CLAIM * further.min(MOST_CLAIMS);
     (written > most).then(|| {
