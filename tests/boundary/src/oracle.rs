@@ -314,8 +314,9 @@ fn budget(sight: &Sight<'_>) -> Option<String> {
         Some(launch.claim_id.as_str())
     });
     let further = claims.collect::<BTreeSet<_>>().len().saturating_sub(1);
-    let refused = |(_, fault): &(Boundary, Fault)| *fault == Fault::StopRefused;
-    let tries = sight.row.lifecycle == Lifecycle::Archive || sight.row.faults.iter().any(refused);
+    let lasts =
+        |(_, fault): &(Boundary, Fault)| matches!(fault, Fault::StopRefused | Fault::Firewall);
+    let tries = sight.row.lifecycle == Lifecycle::Archive || sight.row.faults.iter().any(lasts);
     let most = sight.row.lifecycle.promise().writes
         + usize::from(sight.row.provider.has_templates)
         // In a crowd a launch may wait for its turn for long enough that it is said.
