@@ -16,10 +16,9 @@ use super::observed::{Observed, ProviderFacts, Readiness};
 use super::plan::{Effect, Event, Plan, Recorded};
 use super::progress::apply;
 use super::stage::{Outline, Over};
-use super::view::{draft, session_ref, store, tell_end};
+use super::view::{draft, nothing_more_comes, session_ref, store, tell_end};
 use crate::api::{
     CodeSessionStatus, ConditionStatus, Reason, SendState, SessionCondition, SessionPhase,
-    condition,
 };
 
 /// How long, in longest waits after the end, a lost session is looked for.
@@ -315,18 +314,8 @@ fn complete(o: &Observed<'_>, snapshot: &Snapshot) -> Recorded {
         .provider
         .as_ref()
         .is_some_and(|provider| missing(draft.status(), provider).is_empty());
-    let completed = condition(
-        &draft.status().conditions,
-        SessionCondition::Completed.as_str(),
-    )
-    .and_then(|completed| Reason::named(&completed.reason));
-    if let (true, Some(reason)) = (nothing_missing, completed) {
-        draft.set(
-            SessionCondition::Completed,
-            ConditionStatus::True,
-            reason,
-            "",
-        );
+    if nothing_missing {
+        nothing_more_comes(&mut draft);
     }
     Recorded {
         again: Some(Duration::ZERO),

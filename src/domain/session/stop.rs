@@ -6,16 +6,18 @@
 
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
 use super::super::blocker::NotReady;
 use super::super::remote::{CancelAnswer, Capability, ProviderError, SessionRef};
-use super::super::status::{Draft, clip, whole_seconds};
+use super::super::status::{Draft, clip};
 use super::observed::{Observed, Readiness, SessionView};
 use super::plan::{Effect, Event, Guard, Plan, Recorded, StatusWrite};
 use super::progress::{show_progress, store_if_seen};
 use super::stage::Stage;
-use super::view::{asks_for_stop, draft, spec_asks_for_stop, store, until_deletion_ends};
+use super::view::{
+    after, asks_for_stop, draft, next_try, spec_asks_for_stop, store, tries, until_deletion_ends,
+};
 use crate::api::{
     CancelReason, CancelRecord, CancelState, CodeSessionSpec, CodeSessionStatus, DesiredState,
     Reason,
@@ -290,14 +292,10 @@ fn sentence(
     } else {
         String::new()
     };
-    let next = cancel
-        .next_at
-        .map(|at| format!(", next try at {at}"))
-        .unwrap_or_default();
-    let said = cancel.error.as_deref().unwrap_or("no reason");
-    let said = said.trim_end_matches('.');
     match cancel.state {
         CancelState::Refused => {
+            let said = cancel.error.as_deref().unwrap_or("no reason");
+            let (said, next) = (said.trim_end_matches('.'), next_try(cancel.next_at));
             let reason = if stalled {
                 Reason::CancelRefused
             } else {
@@ -314,13 +312,8 @@ fn sentence(
             } else {
                 Reason::Cancelling
             };
-            let times = if failures == 1 {
-                "once".to_owned()
-            } else {
-                format!("{failures} times")
-            };
-            let message =
-                format!("{why}; the provider answered: {said}; tried {times}{next}{advice}");
+            let tries = tries(cancel.error.as_deref(), failures, cancel.next_at);
+            let message = format!("{why}; {tries}{advice}");
             (stalled, reason, message)
         }
         CancelState::Accepted if stalled => (
@@ -508,13 +501,12 @@ fn failed(
     at_least: Duration,
 ) -> Recorded {
     let wait = pace(o, state, failures).max(at_least);
-    let next = o.now + SignedDuration::try_from(wait).unwrap_or(SignedDuration::ZERO);
     let mut draft = draft(o);
     if let Some(cancel) = draft.status().cancel.as_mut() {
         cancel.state = state;
         cancel.failures = failures;
         cancel.error = Some(clip(said, 512));
-        cancel.next_at = Some(whole_seconds(next));
+        cancel.next_at = Some(after(o, wait));
     }
     say(&mut draft, o);
     let mut recorded = Recorded {
