@@ -16,7 +16,9 @@ use super::super::timing::Timing;
 use super::observed::{Observed, Origin, ProviderFacts, Readiness};
 use super::plan::{Effect, Event, Plan, Recorded};
 use super::stage::Over;
-use super::view::{after, draft, nothing_more_comes, session_ref, store, tell_end, tries};
+use super::view::{
+    after, draft, nothing_more_comes, session_ref, store, tell_end, tries, until_next_try,
+};
 use crate::api::{
     ArchiveState, ArchiveStatus, CodeSessionSpec, CodeSessionStatus, ConditionStatus, DesiredState,
     Reason, SendRecord, SessionCondition,
@@ -59,11 +61,7 @@ pub(super) fn until_due(
         return None;
     }
     let next = status.archive.as_ref().and_then(|archive| archive.next_at);
-    let wait = next.map_or(Duration::ZERO, |next| {
-        Duration::try_from(next.duration_since(now)).unwrap_or_default()
-    });
-    // A clock that was set back makes nobody wait for longer than two tries are ever apart.
-    Some(wait.min(timing.fault_wait_max))
+    Some(until_next_try(next, now, timing))
 }
 
 /// Why nothing of the session can be archived at a provider; `None` if it can.

@@ -17,6 +17,7 @@ use super::progress::{show_progress, store_if_seen};
 use super::stage::Stage;
 use super::view::{
     after, asks_for_stop, draft, next_try, spec_asks_for_stop, store, tries, until_deletion_ends,
+    until_next_try,
 };
 use crate::api::{
     CancelReason, CancelRecord, CancelState, CodeSessionSpec, CodeSessionStatus, DesiredState,
@@ -215,12 +216,11 @@ fn request(draft: &mut Draft, reason: CancelReason, state: CancelState) {
 /// How long until the next stop; `None` if it is due.
 fn until_next(o: &Observed<'_>, cancel: &CancelRecord) -> Option<Duration> {
     let pace = pace(o, cancel.state, cancel.failures);
-    let wait = match (o.last_stop, cancel.next_at) {
-        (Some(last), _) => (last + pace).saturating_sub(o.uptime),
-        // Another process sent the last one.
-        (None, Some(next)) => o.until(next),
-        (None, None) => Duration::ZERO,
-    };
+    let paced = o.last_stop.map_or(Duration::ZERO, |last| {
+        (last + pace).saturating_sub(o.uptime)
+    });
+    // Another process may have sent the last one, and the provider may have asked for a longer wait.
+    let wait = paced.max(until_next_try(cancel.next_at, o.now, o.timing));
     if !wait.is_zero() {
         return Some(wait);
     }

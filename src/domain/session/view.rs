@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::super::ids::{LaunchKey, RunId, SessionId};
 use super::super::remote::{Capability, SessionRef};
 use super::super::status::{Draft, whole_seconds};
-use super::super::timing::DeletionAge;
+use super::super::timing::{DeletionAge, Timing};
 use super::observed::{Connected, Observed, ProviderFacts, SessionView};
 use super::plan::{Guard, Plan, Recorded, StatusWrite};
 use super::stage::Over;
@@ -121,9 +121,27 @@ pub(super) fn next_try(next_at: Option<Timestamp>) -> String {
         .unwrap_or_default()
 }
 
-/// The moment after `wait`, as it is stored.
+/// The moment after `wait`, as it is stored: not before it, since a provider may have asked for that wait.
 pub(super) fn after(o: &Observed<'_>, wait: Duration) -> Timestamp {
-    whole_seconds(o.now + SignedDuration::try_from(wait).unwrap_or(SignedDuration::ZERO))
+    let exact = o.now + SignedDuration::try_from(wait).unwrap_or(SignedDuration::ZERO);
+    let whole = whole_seconds(exact);
+    if whole < exact {
+        whole + SignedDuration::from_secs(1)
+    } else {
+        whole
+    }
+}
+
+/// How long until the next try, as it was stored. A clock that was set back makes nobody wait for longer than two tries are ever
+/// apart: a provider's `Retry-After` is believed for as long as the longest wait after a refusal.
+pub(super) fn until_next_try(
+    next_at: Option<Timestamp>,
+    now: Timestamp,
+    timing: &Timing,
+) -> Duration {
+    let left = next_at.map_or(SignedDuration::ZERO, |next| next.duration_since(now));
+    let left = Duration::try_from(left).unwrap_or_default();
+    left.min(timing.refusal_wait_max.max(timing.fault_wait_max))
 }
 
 /// Nothing is looked for any more of a session that is over, and `Completed` says no more that something is.
