@@ -120,8 +120,6 @@ enum Beside {
     Earlier,
     /// The plain controller.
     Baseline,
-    /// This checkout's operator runs alone.
-    Nothing,
 }
 
 #[tokio::main]

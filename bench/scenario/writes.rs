@@ -22,8 +22,6 @@ pub enum How {
     MergePatch,
     /// A JSON patch that tests uid and version.
     JsonPatch,
-    /// The same, and the API server need not say which fields it does not know.
-    JsonPatchUnchecked,
     /// A replacement of the status that names uid and version, without the spec, which it cannot change.
     Replacement,
     /// The same, of which only the metadata is answered.
@@ -44,10 +42,9 @@ pub struct Cost {
 
 impl How {
     /// Every way.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 5] = [
         Self::MergePatch,
         Self::JsonPatch,
-        Self::JsonPatchUnchecked,
         Self::Replacement,
         Self::ReplacementAnsweredShort,
         Self::Event,
@@ -57,7 +54,6 @@ impl How {
         match self {
             Self::MergePatch => "merge patch",
             Self::JsonPatch => "JSON patch with tests",
-            Self::JsonPatchUnchecked => "JSON patch with tests, unknown fields ignored",
             Self::Replacement => "replacement",
             Self::ReplacementAnsweredShort => "replacement, answered with metadata",
             Self::Event => "Event",
@@ -162,11 +158,7 @@ async fn write(
             let patch = Patch::Merge(json!({"status": status}));
             sessions.patch_status(name, &parameters, &patch).await?
         }
-        How::JsonPatch | How::JsonPatchUnchecked => {
-            let parameters = match how {
-                How::JsonPatchUnchecked => parameters.validation_ignore(),
-                _ => parameters,
-            };
+        How::JsonPatch => {
             let operations = json!([
                 {"op": "test", "path": "/metadata/uid", "value": uid},
                 {"op": "test", "path": "/metadata/resourceVersion", "value": version},

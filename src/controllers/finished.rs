@@ -181,13 +181,13 @@ impl Cached for CodeAgent {
 mod tests {
     #![allow(clippy::unwrap_used)]
 
+    use kube::core::DeserializeGuard;
     use kube_runtime::watcher::Event;
     use serde_json::json;
 
     use super::*;
     use crate::controllers::owners::Owners;
     use crate::runtime::cache::{Cache, Change};
-    use crate::runtime::deserialize_guard::DeserializeGuard;
 
     /// A finished session as the API server lists it.
     fn finished(number: u32) -> CodeSession {

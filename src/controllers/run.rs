@@ -7,6 +7,7 @@ use std::time::Duration;
 use futures::{Stream, StreamExt};
 use kube::Client;
 use kube::api::Api;
+use kube::core::DeserializeGuard;
 use kube_runtime::reflector::ObjectRef;
 use tokio_util::sync::CancellationToken;
 
@@ -14,7 +15,6 @@ use super::context::Context;
 use super::scope::Scope;
 use super::{agent, session, sweep};
 use crate::api::{CodeAgent, CodeSession};
-use crate::runtime::deserialize_guard::DeserializeGuard;
 use crate::runtime::dispatch::Dispatch;
 use crate::runtime::heartbeat;
 use crate::runtime::queue::Queue;

@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use futures::StreamExt;
 use kube::api::{Api, ObjectMeta};
+use kube::core::DeserializeGuard;
 use kube::{Resource, ResourceExt};
 use kube_runtime::WatchStreamExt;
 use kube_runtime::reflector::ObjectRef;
@@ -18,7 +19,6 @@ use kube_runtime::watcher::{self, Event, InitialListStrategy, watcher};
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 
-use super::deserialize_guard::DeserializeGuard;
 use super::lock::lock;
 
 /// Objects of one page of a list: as many are in memory as they came.
@@ -575,10 +575,10 @@ fn version<K: Resource>(object: &K) -> u64 {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::panic)]
 
-    use crate::runtime::deserialize_guard::InvalidObject;
     use jiff::Timestamp;
     use k8s_openapi::api::core::v1::ConfigMap;
     use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ManagedFieldsEntry, Time};
+    use kube::core::error_boundary::InvalidObject;
 
     use super::*;
 

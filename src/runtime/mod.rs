@@ -5,7 +5,6 @@
 
 pub mod cache;
 pub mod client;
-pub mod deserialize_guard;
 pub mod dispatch;
 pub mod events;
 pub mod heartbeat;

@@ -137,6 +137,7 @@ async fn a_session_on_an_issue_is_launched_once_and_told_completely() {
         ("Completed", "True", "Finished"),
         ("Blocked", "False", "NotBlocked"),
         ("PullRequestCreated", "Unknown", "NotReported"),
+        ("Archived", "False", "NotArchived"),
         ("Reconciling", "False", "Finished"),
         ("Stalled", "False", "Finished"),
     ];

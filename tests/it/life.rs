@@ -156,6 +156,7 @@ fn tells_its_conditions(status: &CodeSessionStatus) {
         ("Completed", "True", "Finished"),
         ("Blocked", "False", "NotBlocked"),
         ("PullRequestCreated", "True", "Created"),
+        ("Archived", "False", "NotArchived"),
         ("Reconciling", "False", "Finished"),
         ("Stalled", "False", "Finished"),
     ];

@@ -137,7 +137,7 @@ impl Process {
 
     /// Waits until it leads.
     pub async fn until_leading(&mut self) -> Instant {
-        self.until_logged(": leads").await
+        self.until_logged("acquired leadership").await
     }
 
     /// Everything it has logged until now.

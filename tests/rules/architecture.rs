@@ -263,6 +263,7 @@ fn uses(module: &Module, text: &str, modules: &BTreeSet<Module>) -> BTreeSet<Mod
 
 /// `text` without the scopes of its visibilities (`pub(in crate::api)`): they use nothing.
 fn without_scopes(text: &str) -> String {
+    let text = text.replace("pub(super)", "pub");
     let mut parts = text.split("pub(in ");
     let first = parts.next().unwrap_or_default().to_owned();
     parts.fold(first, |kept, part| {

@@ -177,12 +177,8 @@ async fn pass(scope: &Arc<Scope>, object: &Arc<CodeSession>) -> Result<Step, Pas
 /// While a call is under way nothing is decided, but that a stop is asked for is recorded: it may be taken back before the call ends.
 async fn record_request(scope: &Scope, object: &Arc<CodeSession>) -> Result<Step, PassError> {
     let generation = object.metadata.generation.unwrap_or(0);
-    let stored = object
-        .status
-        .as_ref()
-        .filter(|status| status.observed_generation >= 0);
     let now = jiff::Timestamp::now();
-    let asked = requested(&object.spec, stored, generation, now);
+    let asked = requested(&object.spec, object.stored_status(), generation, now);
     if let Some(status) = asked.filter(|_| scope.context.may_begin()) {
         let write = StatusWrite {
             status: Box::new(status),

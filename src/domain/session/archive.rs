@@ -6,20 +6,22 @@
 
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
 use super::super::blocker::NotReady;
 use super::super::ids::AccountFingerprint;
 use super::super::remote::{Capability, ErrorClass, ProviderError, SessionRef};
-use super::super::status::{Draft, clip, whole_seconds};
+use super::super::status::{Draft, clip};
 use super::super::timing::Timing;
 use super::observed::{Observed, Origin, ProviderFacts, Readiness};
 use super::plan::{Effect, Event, Plan, Recorded};
 use super::stage::Over;
-use super::view::{draft, session_ref, store, tell_end};
+use super::view::{
+    after, draft, nothing_more_comes, session_ref, store, tell_end, tries, until_next_try,
+};
 use crate::api::{
     ArchiveState, ArchiveStatus, CodeSessionSpec, CodeSessionStatus, ConditionStatus, DesiredState,
-    Reason, SendRecord, SessionCondition, condition,
+    Reason, SendRecord, SessionCondition,
 };
 
 /// Tries in a row that came to nothing after which somebody should know.
@@ -59,11 +61,7 @@ pub(super) fn until_due(
         return None;
     }
     let next = status.archive.as_ref().and_then(|archive| archive.next_at);
-    let wait = next.map_or(Duration::ZERO, |next| {
-        Duration::try_from(next.duration_since(now)).unwrap_or_default()
-    });
-    // A clock that was set back makes nobody wait for longer than two tries are ever apart.
-    Some(wait.min(timing.fault_wait_max))
+    Some(until_next_try(next, now, timing))
 }
 
 /// Why nothing of the session can be archived at a provider; `None` if it can.
@@ -130,19 +128,7 @@ fn put_away(draft: &mut Draft, reason: Reason, message: &str) {
         reason,
         message,
     );
-    let completed = condition(
-        &draft.status().conditions,
-        SessionCondition::Completed.as_str(),
-    )
-    .and_then(|completed| Reason::named(&completed.reason));
-    if let Some(completed) = completed {
-        draft.set(
-            SessionCondition::Completed,
-            ConditionStatus::True,
-            completed,
-            "",
-        );
-    }
+    nothing_more_comes(draft);
 }
 
 /// The next step of a session that the provider is to archive after `wait`.
@@ -219,19 +205,8 @@ fn not_yet(
 }
 
 fn sentence(archive: &ArchiveStatus) -> String {
-    let said = archive.error.as_deref().unwrap_or("no reason");
-    let times = match archive.failures {
-        1 => "once".to_owned(),
-        failures => format!("{failures} times"),
-    };
-    let next = archive
-        .next_at
-        .map(|at| format!(", next try at {at}"))
-        .unwrap_or_default();
-    format!(
-        "not archived yet; the provider answered: {}; tried {times}{next}",
-        said.trim_end_matches('.')
-    )
+    let tries = tries(archive.error.as_deref(), archive.failures, archive.next_at);
+    format!("not archived yet; {tries}")
 }
 
 /// What archiving comes to.
@@ -264,9 +239,8 @@ pub(super) fn archived(
         .timing
         .fault_wait(archive.failures)
         .max(error.retry_after.unwrap_or_default());
-    let next = o.now + SignedDuration::try_from(wait).unwrap_or(SignedDuration::ZERO);
     archive.error = Some(clip(&said, 512));
-    archive.next_at = Some(whole_seconds(next));
+    archive.next_at = Some(after(o, wait));
     let archive = archive.clone();
     failing(&mut draft, o, Over::Ended(launch), &archive);
     let notes = (archive.failures == FAILURES_BEFORE_STALLED)

@@ -21,10 +21,10 @@ use super::plan::{Effect, Event, Plan, Recorded};
 use super::progress::apply;
 use super::stage::{Outline, Over, newest_message_send};
 use super::stop;
-use super::view::{draft, session_ref, store, tell_end};
+use super::view::{draft, nothing_more_comes, session_ref, store, tell_end};
 use crate::api::{
     CancelReason, CancelState, CodeSessionStatus, ConditionStatus, DesiredState, MessageStatus,
-    Reason, SendState, SessionCondition, SessionPhase, condition,
+    Reason, SendState, SessionCondition, SessionPhase,
 };
 
 /// How long, in longest waits after the end, a lost session is looked for.
@@ -357,18 +357,8 @@ fn complete(o: &Observed<'_>, snapshot: &Snapshot) -> Recorded {
         .provider
         .as_ref()
         .is_some_and(|provider| missing(draft.status(), provider).is_empty());
-    let completed = condition(
-        &draft.status().conditions,
-        SessionCondition::Completed.as_str(),
-    )
-    .and_then(|completed| Reason::named(&completed.reason));
-    if let (true, Some(reason)) = (nothing_missing, completed) {
-        draft.set(
-            SessionCondition::Completed,
-            ConditionStatus::True,
-            reason,
-            "",
-        );
+    if nothing_missing {
+        nothing_more_comes(&mut draft);
     }
     Recorded {
         again: Some(Duration::ZERO),

@@ -6,17 +6,20 @@
 
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
 use super::super::blocker::NotReady;
 use super::super::remote::{CancelAnswer, Capability, ProviderError, SessionRef};
-use super::super::status::{Draft, clip, newest_message, whole_seconds};
+use super::super::status::{Draft, clip, newest_message};
 use super::observed::{Observed, Readiness, SessionView};
 use super::pending::spec_of;
 use super::plan::{Effect, Event, Guard, Plan, Recorded, StatusWrite};
 use super::progress::{show_progress, store_if_seen};
 use super::stage::Stage;
-use super::view::{asks_for_stop, draft, spec_asks_for_stop, store, until_deletion_ends};
+use super::view::{
+    after, asks_for_stop, draft, next_try, spec_asks_for_stop, store, tries, until_deletion_ends,
+    until_next_try,
+};
 use crate::api::{
     CancelReason, CancelRecord, CancelState, CodeSessionSpec, CodeSessionStatus, DesiredState,
     MessageSpec, MessageStatus, Reason,
@@ -147,7 +150,8 @@ pub(super) fn decide(o: &Observed<'_>, session: SessionRef, reason: CancelReason
         }
         Readiness::NotGathered | Readiness::Unverified => {
             if let Some(recorded) = remember_wish(o) {
-                return recorded;
+                // The stop itself is still to be sent, and our own write wakes nobody.
+                return recorded.again(Duration::ZERO);
             }
             return match o.readiness {
                 Readiness::Unverified if !o.stopping => Plan::act(Effect::VerifyCredentials),
@@ -230,12 +234,11 @@ pub(super) fn request(draft: &mut Draft, reason: CancelReason, state: CancelStat
 /// How long until the next stop; `None` if it is due.
 fn until_next(o: &Observed<'_>, cancel: &CancelRecord) -> Option<Duration> {
     let pace = pace(o, cancel.state, cancel.failures);
-    let wait = match (o.last_stop, cancel.next_at) {
-        (Some(last), _) => (last + pace).saturating_sub(o.uptime),
-        // Another process sent the last one.
-        (None, Some(next)) => o.until(next),
-        (None, None) => Duration::ZERO,
-    };
+    let paced = o.last_stop.map_or(Duration::ZERO, |last| {
+        (last + pace).saturating_sub(o.uptime)
+    });
+    // Another process may have sent the last one, and the provider may have asked for a longer wait.
+    let wait = paced.max(until_next_try(cancel.next_at, o.now, o.timing));
     if !wait.is_zero() {
         return Some(wait);
     }
@@ -307,14 +310,10 @@ fn sentence(
     } else {
         String::new()
     };
-    let next = cancel
-        .next_at
-        .map(|at| format!(", next try at {at}"))
-        .unwrap_or_default();
-    let said = cancel.error.as_deref().unwrap_or("no reason");
-    let said = said.trim_end_matches('.');
     match cancel.state {
         CancelState::Refused => {
+            let said = cancel.error.as_deref().unwrap_or("no reason");
+            let (said, next) = (said.trim_end_matches('.'), next_try(cancel.next_at));
             let reason = if stalled {
                 Reason::CancelRefused
             } else {
@@ -331,13 +330,8 @@ fn sentence(
             } else {
                 Reason::Cancelling
             };
-            let times = if failures == 1 {
-                "once".to_owned()
-            } else {
-                format!("{failures} times")
-            };
-            let message =
-                format!("{why}; the provider answered: {said}; tried {times}{next}{advice}");
+            let tries = tries(cancel.error.as_deref(), failures, cancel.next_at);
+            let message = format!("{why}; {tries}{advice}");
             (stalled, reason, message)
         }
         CancelState::Accepted if stalled => (
@@ -529,13 +523,12 @@ fn failed(
     at_least: Duration,
 ) -> Recorded {
     let wait = pace(o, state, failures).max(at_least);
-    let next = o.now + SignedDuration::try_from(wait).unwrap_or(SignedDuration::ZERO);
     let mut draft = draft(o);
     if let Some(cancel) = draft.status().cancel.as_mut() {
         cancel.state = state;
         cancel.failures = failures;
         cancel.error = Some(clip(said, 512));
-        cancel.next_at = Some(whole_seconds(next));
+        cancel.next_at = Some(after(o, wait));
     }
     say(&mut draft, o);
     let mut recorded = Recorded {

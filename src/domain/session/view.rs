@@ -2,16 +2,18 @@
 
 use std::time::Duration;
 
+use jiff::{SignedDuration, Timestamp};
+
 use super::super::ids::{LaunchKey, RunId, SessionId};
 use super::super::remote::{Capability, SessionRef};
-use super::super::status::{Draft, newest_message};
-use super::super::timing::DeletionAge;
+use super::super::status::{Draft, newest_message, whole_seconds};
+use super::super::timing::{DeletionAge, Timing};
 use super::observed::{Connected, Observed, ProviderFacts, SessionView};
 use super::plan::{Guard, Plan, Recorded, StatusWrite};
 use super::stage::Over;
 use crate::api::{
-    CancelReason, CodeSessionSpec, CodeSessionStatus, DeletionPolicy, DesiredState, Reason,
-    SendRecord, SendState, SessionCondition, SessionPhase, condition,
+    CancelReason, CodeSessionSpec, CodeSessionStatus, ConditionStatus, DeletionPolicy,
+    DesiredState, Reason, SendRecord, SendState, SessionCondition, SessionPhase, condition,
 };
 
 /// Whether the spec asks for the session's end as it stands now.
@@ -96,6 +98,67 @@ pub fn template_missing(provider: &ProviderFacts, connected: &Connected) -> bool
             .inputs
             .as_ref()
             .is_some_and(|inputs| inputs.template_id.is_none())
+}
+
+/// What the provider said to tries that came to nothing, how many there were, and when the next one is.
+pub(super) fn tries(error: Option<&str>, failures: i32, next_at: Option<Timestamp>) -> String {
+    let said = error.unwrap_or("no reason");
+    let times = match failures {
+        1 => "once".to_owned(),
+        failures => format!("{failures} times"),
+    };
+    format!(
+        "the provider answered: {}; tried {times}{}",
+        said.trim_end_matches('.'),
+        next_try(next_at)
+    )
+}
+
+/// When the next try is, as the end of a sentence.
+pub(super) fn next_try(next_at: Option<Timestamp>) -> String {
+    next_at
+        .map(|at| format!(", next try at {at}"))
+        .unwrap_or_default()
+}
+
+/// The moment after `wait`, as it is stored: not before it, since a provider may have asked for that wait.
+pub(super) fn after(o: &Observed<'_>, wait: Duration) -> Timestamp {
+    let exact = o.now + SignedDuration::try_from(wait).unwrap_or(SignedDuration::ZERO);
+    let whole = whole_seconds(exact);
+    if whole < exact {
+        whole + SignedDuration::from_secs(1)
+    } else {
+        whole
+    }
+}
+
+/// How long until the next try, as it was stored. A clock that was set back makes nobody wait for longer than two tries are ever
+/// apart: a provider's `Retry-After` is believed for as long as the longest wait after a refusal.
+pub(super) fn until_next_try(
+    next_at: Option<Timestamp>,
+    now: Timestamp,
+    timing: &Timing,
+) -> Duration {
+    let left = next_at.map_or(SignedDuration::ZERO, |next| next.duration_since(now));
+    let left = Duration::try_from(left).unwrap_or_default();
+    left.min(timing.refusal_wait_max.max(timing.fault_wait_max))
+}
+
+/// Nothing is looked for any more of a session that is over, and `Completed` says no more that something is.
+pub(super) fn nothing_more_comes(draft: &mut Draft) {
+    let completed = condition(
+        &draft.status().conditions,
+        SessionCondition::Completed.as_str(),
+    )
+    .and_then(|completed| Reason::named(&completed.reason));
+    if let Some(reason) = completed {
+        draft.set(
+            SessionCondition::Completed,
+            ConditionStatus::True,
+            reason,
+            "",
+        );
+    }
 }
 
 /// The session at the provider, from what is recorded.

@@ -1,13 +1,27 @@
-//! Whose a key is: `GET /vN/me`.
+//! The account behind a key: how it signs in, and whose it is (`GET /vN/me`).
 
 use serde::Deserialize;
 
-use crate::api::CursorApiVersion;
+use crate::api::{CursorApiVersion, ProviderKind};
 use crate::domain::ids::AccountFingerprint;
-use crate::providers::contract::Account;
+use crate::providers::contract::{API_KEY, Account, Connection};
 use crate::providers::error::ProviderError;
-use crate::providers::http::{Api, Operation};
+use crate::providers::http::{Api, Auth, Operation};
 use crate::providers::wire::lenient;
+
+/// The API of either version with the key of a connection, which is the user of basic authentication. Nothing is sent.
+pub(super) fn sign_in(connection: &Connection) -> Result<Api, ProviderError> {
+    let auth = Auth::Basic {
+        user: connection.credential.require(API_KEY)?,
+        password: "",
+    };
+    connection.http.api(
+        ProviderKind::Cursor,
+        &connection.endpoint,
+        &connection.credential,
+        auth,
+    )
+}
 
 /// The answer. Keys of service accounts have no user.
 #[derive(Debug, Deserialize)]

@@ -20,6 +20,8 @@ use crate::run::{Row, deletion_bound};
 const WRITES_PER_FAULT: usize = 4;
 /// Writes that another claim costs: itself, its outcome, and what is said of it.
 const WRITES_PER_CLAIM: usize = 3;
+/// Further tries to archive or to stop that a fault makes fail while it lasts, each of which is recorded with the time of the next one.
+const FAILED_TRIES: usize = 4;
 /// Claims beyond the first, whatever goes wrong: the window of one may close on a busy machine before it is used.
 const MOST_CLAIMS: usize = 4;
 /// Stops for each session of a crowd.
@@ -353,10 +355,14 @@ fn budget(sight: &Sight<'_>) -> Option<String> {
         .collect::<BTreeSet<_>>()
         .len()
         .saturating_sub(first);
+    let lasts =
+        |(_, fault): &(Boundary, Fault)| matches!(fault, Fault::StopRefused | Fault::Firewall);
+    let tries = sight.row.lifecycle == Lifecycle::Archive || sight.row.faults.iter().any(lasts);
     let most = sight.row.lifecycle.promise().writes
         + usize::from(sight.row.provider.has_templates)
         // In a crowd a launch may wait for its turn for long enough that it is said.
         + usize::from(sight.row.crowd > 1)
+        + FAILED_TRIES * usize::from(tries)
         + WRITES_PER_FAULT * sight.row.faults.len()
         + WRITES_PER_CLAIM * further.min(MOST_CLAIMS);
     (written > most).then(|| {

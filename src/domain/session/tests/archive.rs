@@ -155,7 +155,21 @@ fn a_clock_that_was_set_back_keeps_nobody_waiting() {
     let archive = given.status.as_mut().unwrap().archive.as_mut().unwrap();
     archive.next_at = Some(given.now + SignedDuration::from_hours(24));
     let plan = given.pass();
-    assert!(plan.again.unwrap() <= given.timing.fault_wait_max);
+    assert!(plan.again.unwrap() <= given.timing.refusal_wait_max);
+}
+
+#[test]
+fn the_provider_s_own_waiting_time_is_kept_before_it_is_asked_again() {
+    let mut given = finished();
+    let limited = ProviderError {
+        retry_after: Some(seconds(900)),
+        ..error(ErrorClass::RateLimited)
+    };
+    to_archive(&mut given).answers("ours", Err(limited));
+    given.wait(seconds(899));
+    assert_eq!(given.pass().effect, None);
+    given.wait(seconds(1));
+    to_archive(&mut given).answers("ours", Ok(()));
 }
 
 #[test]

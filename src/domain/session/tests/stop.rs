@@ -100,6 +100,37 @@ fn a_stop_that_fails_again_and_again_is_said_with_everything_a_person_needs() {
 }
 
 #[test]
+fn the_provider_s_own_waiting_time_is_kept_before_a_stop() {
+    for reason in REASONS {
+        let mut given = stopping(reason);
+        let limited = ProviderError {
+            retry_after: Some(seconds(90)),
+            ..error(ErrorClass::RateLimited)
+        };
+        send(&mut given, Err(limited));
+        let (begun, writes) = (given.uptime, given.writes);
+        // Whatever wakes a pass meanwhile: nothing is sent, counted or written.
+        while given.uptime - begun < seconds(90) {
+            let plan = given.pass();
+            assert_eq!(plan.effect, None, "after {:?}", given.uptime - begun);
+            assert!(plan.again.is_some_and(|again| again <= seconds(90)));
+            given.wait(seconds(1));
+        }
+        assert_eq!((cancel(&given).failures, given.writes), (1, writes));
+        send(&mut given, Ok(CancelAnswer::Accepted));
+    }
+}
+
+#[test]
+fn a_clock_that_was_set_back_keeps_no_stop_waiting() {
+    let mut given = stopping(CancelReason::User);
+    send(&mut given, Err(error(ErrorClass::Unavailable)));
+    given.now -= SignedDuration::from_hours(24);
+    let wait = given.decide().again.unwrap();
+    assert!(wait <= given.timing.refusal_wait_max, "{wait:?}");
+}
+
+#[test]
 fn a_stop_that_is_refused_again_and_again_is_said_and_backs_off() {
     for reason in REASONS {
         let mut given = stopping(reason);
@@ -337,4 +368,19 @@ fn a_stop_that_cannot_be_recorded_keeps_its_distance_and_counts() {
         ConditionStatus::False,
         Reason::Cancelled,
     );
+}
+
+/// The request is stored, and the stop is not: what waits for the deadline, hours away, would wait for it with the stop.
+#[test]
+fn a_request_that_is_recorded_before_the_key_is_known_is_followed_by_the_stop_at_once() {
+    let mut given = Given::running();
+    given.readiness = Readiness::Unverified;
+    given.desires(DesiredState::Cancelled);
+    let plan = given.pass();
+    assert!(plan.before.is_some() && plan.effect.is_none());
+    assert_eq!(plan.again, Some(Duration::ZERO));
+    assert_eq!(given.pass().effect, Some(Effect::VerifyCredentials));
+    given.readiness = Readiness::Ready(connected("ours"));
+    let effect = given.pass().effect.unwrap();
+    assert!(matches!(effect, Effect::Cancel(_)), "{effect:?}");
 }

@@ -8,17 +8,16 @@ use async_trait::async_trait;
 
 use self::wire::{Agent, ModelList};
 use super::account;
-use crate::api::{CursorApiVersion, ProviderKind};
+use crate::api::CursorApiVersion;
 use crate::domain::ids::{InstallationId, SessionId};
 use crate::domain::snapshot::{Links, RemotePhase, Snapshot};
 use crate::providers::contract::{
-    API_KEY, Account, AdoptAnswer, AdoptRequest, BaseProvider, CancelAnswer, Capability,
-    Connection, Extended, Extensions, FollowUps, LaunchOutcome, LaunchRequest, Listing, MAX_MODELS,
-    MarkedPage, MarkedRequest, MessageOutcome, MessageRequest, Models, PageToken, SessionPage,
-    SessionRef,
+    Account, AdoptAnswer, AdoptRequest, BaseProvider, CancelAnswer, Capability, Connection,
+    Extended, Extensions, FollowUps, LaunchOutcome, LaunchRequest, Listing, MAX_MODELS, MarkedPage,
+    MarkedRequest, MessageOutcome, MessageRequest, Models, PageToken, SessionPage, SessionRef,
 };
 use crate::providers::error::{ErrorClass, ProviderError, Subject};
-use crate::providers::http::{Api, Auth, Operation, judge_launch};
+use crate::providers::http::{Api, Operation, judge_launch};
 use crate::providers::recovery::prompts::{self, Conversation, PromptSource, Snapshots};
 use crate::providers::v0_agents::{self, told_by_list};
 use crate::providers::wire::{branch, link, raw_status, repository};
@@ -61,17 +60,7 @@ pub(super) struct CursorV0 {
 
 impl CursorV0 {
     pub(super) fn connect(connection: &Connection) -> Result<Self, ProviderError> {
-        let key = connection.credential.require(API_KEY)?;
-        let auth = Auth::Basic {
-            user: key,
-            password: "",
-        };
-        let api = connection.http.api(
-            ProviderKind::Cursor,
-            &connection.endpoint,
-            &connection.credential,
-            auth,
-        )?;
+        let api = account::sign_in(connection)?;
         Ok(Self { api })
     }
 

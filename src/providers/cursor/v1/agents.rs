@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::super::account;
 use super::wire::{Agent, AgentList, Run, RunError, RunList, UsageReport};
-use crate::api::ProviderKind;
 use crate::domain::ids::{RunId, SessionId};
 use crate::domain::snapshot::{Links, RemotePhase, Snapshot, Usage};
-use crate::providers::contract::{API_KEY, CancelAnswer, Connection, PageToken};
+use crate::providers::contract::{CancelAnswer, Connection, PageToken};
 use crate::providers::error::{ErrorClass, ProviderError};
-use crate::providers::http::{Api, Auth, Operation};
+use crate::providers::http::{Api, Operation};
 use crate::providers::recovery::scan::{Candidate, Page};
 use crate::providers::repository::same_repository;
 use crate::providers::wire::{branch, link, next_page, raw_status, repository};
@@ -30,17 +30,7 @@ impl CursorV1 {
     pub(in crate::providers::cursor) fn connect(
         connection: &Connection,
     ) -> Result<Self, ProviderError> {
-        let key = connection.credential.require(API_KEY)?;
-        let auth = Auth::Basic {
-            user: key,
-            password: "",
-        };
-        let api = connection.http.api(
-            ProviderKind::Cursor,
-            &connection.endpoint,
-            &connection.credential,
-            auth,
-        )?;
+        let api = account::sign_in(connection)?;
         Ok(Self { api })
     }
 
