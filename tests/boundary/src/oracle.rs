@@ -144,9 +144,15 @@ fn paid(sight: &Sight<'_>) -> Option<String> {
 fn message(sight: &Sight<'_>) -> Vec<String> {
     let asked = usize::from(sight.row.lifecycle == Lifecycle::FollowUp);
     let told = sight.versions.newest().and_then(|it| message_of(it));
+    // Documented: nothing is sent to a session of which nobody knows whether it was launched.
     let unknown = told.is_some_and(|message| {
         let error = message.error.as_ref();
-        error.is_some_and(|error| error.reason == "MessageOutcomeUnknown")
+        error.is_some_and(|error| {
+            matches!(
+                error.reason.as_str(),
+                "MessageOutcomeUnknown" | "LaunchOutcomeUnknown"
+            )
+        })
     });
     let sent = sight.messages.len();
     let mut violations = Vec::new();
@@ -387,19 +393,12 @@ fn step_back(before: &CodeSession, after: &CodeSession) -> Vec<String> {
         let launch = session.status.as_ref()?.launch.as_ref()?;
         Some(launch.state)
     };
-    // Documented: a message that is claimed re-opens the session.
-    let claims = |session: &CodeSession| -> BTreeSet<String> {
-        let messages = session.status.iter().flat_map(|status| &status.messages);
-        messages
-            .filter_map(|message| Some(message.send.as_ref()?.claim_id.clone()))
-            .collect()
-    };
-    if !claims(after).is_subset(&claims(before)) {
-        return Vec::new();
-    }
+    let reopened = is_reopened(before, after);
     // Documented: a refused launch waits again.
     let refused = state(after) == Some(SendState::Rejected);
-    if was.is_terminal() && is != was {
+    if reopened {
+        // Its phase is that of the message from here on.
+    } else if was.is_terminal() && is != was {
         violations.push(format!("left the terminal phase {was:?} for {is:?}"));
     } else if rank(is) < rank(was) && !refused {
         violations.push(format!("the phase went back from {was:?} to {is:?}"));
@@ -424,16 +423,21 @@ fn step_back(before: &CodeSession, after: &CodeSession) -> Vec<String> {
             id(after)
         ));
     }
+    // Documented: a session with a message that waits, or is claimed, has not completed.
+    let lasting: &[&str] = match reopened || has_message_to_send(after) {
+        true => &["Launched"],
+        false => &["Launched", "Completed", "Succeeded"],
+    };
     let (Some(before), Some(after)) = (&before.status, &after.status) else {
         return violations;
     };
     if after.observed_generation < before.observed_generation {
         violations.push("observedGeneration went back".to_owned());
     }
-    if before.completed_at.is_some() && after.completed_at != before.completed_at {
+    if before.completed_at.is_some() && after.completed_at != before.completed_at && !reopened {
         violations.push("completedAt changed".to_owned());
     }
-    for kind in ["Launched", "Completed", "Succeeded"] {
+    for kind in lasting {
         let of = |status: &[_]| condition(status, kind).cloned();
         let (Some(before), Some(after)) = (of(&before.conditions), of(&after.conditions)) else {
             continue;
@@ -446,6 +450,27 @@ fn step_back(before: &CodeSession, after: &CodeSession) -> Vec<String> {
         }
     }
     violations
+}
+
+/// Documented: a message that is claimed re-opens the session.
+fn is_reopened(before: &CodeSession, after: &CodeSession) -> bool {
+    let claims = |session: &CodeSession| -> BTreeSet<String> {
+        let messages = session.status.iter().flat_map(|status| &status.messages);
+        messages
+            .filter_map(|message| Some(message.send.as_ref()?.claim_id.clone()))
+            .collect()
+    };
+    !claims(after).is_subset(&claims(before))
+}
+
+/// Whether the spec has a message that nothing became of yet.
+fn has_message_to_send(session: &CodeSession) -> bool {
+    let asked = session
+        .spec
+        .messages
+        .as_ref()
+        .is_some_and(|it| !it.is_empty());
+    asked && !message_of(session).is_some_and(|message| message.phase.is_terminal())
 }
 
 fn rank(phase: SessionPhase) -> u8 {
