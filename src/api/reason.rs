@@ -101,6 +101,8 @@ words! {
         InsecureEndpoint,
         /// The source of the prompt does not exist or is unusable.
         PromptUnavailable,
+        /// The source of an image does not exist, or holds no image that can be sent.
+        ImageUnavailable,
         /// Neither agent nor session names a repository, or the place to start from where the provider must be told.
         RepositoryMissing,
         /// The key has not been checked yet.

@@ -5,7 +5,7 @@ use super::marker::Marker;
 use super::remote::{Capability, ProviderCapabilities, unsupported_message};
 use crate::api::{
     AUTO_MODEL, CodeAgentSpec, CodeSessionSpec, Credentials, Effective, EffectiveProvider,
-    MessageSpec, ModelSpec, PullRequestSpec, Reason,
+    ImageSource, MessageSpec, ModelSpec, PullRequestSpec, Reason,
 };
 
 /// Which Secret a session takes its credentials from.
@@ -169,32 +169,14 @@ pub fn reference_missing(
     })
 }
 
-/// Fields whose behaviour is still to come. They are refused rather than ignored.
+/// A field whose behaviour is still to come. It is refused rather than ignored.
 fn not_supported_yet(session: &CodeSessionSpec) -> Option<Blocker> {
-    let refuse = |field: &str, cause| {
-        Some(Blocker {
-            reason: Reason::NotSupportedYet,
-            message: format!(
-                "spec.{field} is not supported by this version of the operator: {}",
-                match cause {
-                    Cause::Spec => "create a CodeSession without it",
-                    Cause::Environment => "remove it",
-                }
-            ),
-            cause,
-        })
-    };
-    if session
-        .images
-        .as_ref()
-        .is_some_and(|images| !images.is_empty())
-    {
-        refuse("images", Cause::Spec)
-    } else if session.webhook.is_some() {
-        refuse("webhook", Cause::Environment)
-    } else {
-        None
-    }
+    session.webhook.as_ref().map(|_| Blocker {
+        reason: Reason::NotSupportedYet,
+        message: "spec.webhook is not supported by this version of the operator: remove it"
+            .to_owned(),
+        cause: Cause::Environment,
+    })
 }
 
 /// What speaks against sending a follow-up message, from the manifest alone. `asked` and `installed` as in [`blocker`].
@@ -213,24 +195,27 @@ pub fn message_blocker(
             cause: Cause::Spec,
         })
     };
-    if !asked.can(Capability::FollowUp) {
-        return refuse(Capability::FollowUp);
-    }
-    if message
-        .images
-        .as_ref()
-        .is_some_and(|images| !images.is_empty())
-    {
-        return Some(Blocker {
-            reason: Reason::NotSupportedYet,
-            message: "images of a message are not supported by this version of the operator: add a message without them".to_owned(),
-            cause: Cause::Spec,
-        });
-    }
-    match &message.model {
-        Some(_) if !asked.can(Capability::MessageModel) => refuse(Capability::MessageModel),
-        Some(_) | None => None,
-    }
+    let wanted = [
+        (Capability::FollowUp, true),
+        (Capability::Images, has_images(message.images.as_ref())),
+        (
+            Capability::ImageUrls,
+            has_image_urls(message.images.as_ref()),
+        ),
+        (Capability::MessageModel, message.model.is_some()),
+    ];
+    let (unmet, _) = wanted
+        .into_iter()
+        .find(|(needs, wanted)| *wanted && !asked.can(*needs))?;
+    refuse(unmet)
+}
+
+fn has_images(images: Option<&Vec<ImageSource>>) -> bool {
+    images.is_some_and(|images| !images.is_empty())
+}
+
+fn has_image_urls(images: Option<&Vec<ImageSource>>) -> bool {
+    images.is_some_and(|images| images.iter().any(|image| image.url.is_some()))
 }
 
 /// Something that was asked for, and by whom.
@@ -247,7 +232,7 @@ fn requirements(
     session: &CodeSessionSpec,
     agent: &CodeAgentSpec,
     effective: &Effective,
-) -> [Requirement; 12] {
+) -> [Requirement; 13] {
     let own = session.pull_request.clone().unwrap_or_default();
     let own_model = session.model.clone().unwrap_or_default();
     let pull_request = &effective.pull_request;
@@ -258,10 +243,7 @@ fn requirements(
         field,
     };
     let has_prompt = session.prompt.is_some() || session.prompt_from.is_some();
-    let has_images = session
-        .images
-        .as_ref()
-        .is_some_and(|images| !images.is_empty());
+    let images = session.images.as_ref();
     let has_messages = session
         .messages
         .as_ref()
@@ -273,7 +255,13 @@ fn requirements(
     [
         requires("prompt", Capability::Prompt, has_prompt, true),
         requires("issue", Capability::Issue, session.issue.is_some(), true),
-        requires("images", Capability::Images, has_images, true),
+        requires("images", Capability::Images, has_images(images), true),
+        requires(
+            "images[].url",
+            Capability::ImageUrls,
+            has_image_urls(images),
+            true,
+        ),
         requires("messages", Capability::FollowUp, has_messages, true),
         // It is put before a prompt, and an issue is none.
         requires("preamble", Capability::Prompt, has_preamble, false),

@@ -13,7 +13,7 @@ use super::super::connection::Linked;
 use super::super::error::{Chain, PassError};
 use super::super::metrics::LaunchResult;
 use super::super::scope::Scope;
-use super::gather::Facts;
+use super::gather::{Content, Facts};
 use super::record::note_failure;
 use super::step::Step;
 use super::writes::{api, emit, emit_to_agent, store};
@@ -48,10 +48,10 @@ pub(super) async fn send(
     scope: &Arc<Scope>,
     object: Arc<CodeSession>,
     facts: Facts,
-    paid: Paid,
+    (paid, content): (Paid, Option<Content>),
     opened: Instant,
 ) -> Result<Step, PassError> {
-    let (Some(linked), Some(prompt)) = (facts.linked.clone(), facts.prompt.clone()) else {
+    let (Some(linked), Some(content)) = (facts.linked.clone(), content) else {
         return Ok(Step::Rest(Again::soon(Duration::ZERO)));
     };
     let held = InFlight::new(scope, &facts.uid);
@@ -66,16 +66,15 @@ pub(super) async fn send(
             object: &object,
             facts: &facts,
             linked: &linked,
-            prompt: &prompt,
             opened,
         };
         let (effect, outcome) = match paid {
             Paid::Launch(plan) => {
-                let outcome = sending.launch(&plan).await;
+                let outcome = sending.launch(&plan, content).await;
                 (Effect::Launch(plan), Outcome::Launched(outcome))
             }
             Paid::Message(plan) => {
-                let outcome = sending.message(&plan).await;
+                let outcome = sending.message(&plan, content).await;
                 (Effect::Message(plan), Outcome::Messaged(outcome))
             }
         };
@@ -142,16 +141,17 @@ struct Sending<'a> {
     object: &'a CodeSession,
     facts: &'a Facts,
     linked: &'a Linked,
-    prompt: &'a str,
     opened: Instant,
 }
 
 impl Sending<'_> {
     /// Sends a launch, and tells everybody whom a failure concerns.
-    async fn launch(&self, plan: &LaunchPlan) -> LaunchOutcome {
+    async fn launch(&self, plan: &LaunchPlan, content: Content) -> LaunchOutcome {
         let window = self.window(plan.not_after);
-        let request = launch_request(self.object, plan, self.prompt.to_owned(), window);
+        let request = launch_request(self.object, plan, content, window);
         let outcome = self.linked.provider.launch(&request).await;
+        // Its images take more room than all else, and the record may take long.
+        drop(request);
         if let Some(kind) = self.kind() {
             let metrics = &self.scope.context.metrics;
             metrics.launch(kind, result_of(&outcome));
@@ -171,7 +171,7 @@ impl Sending<'_> {
     }
 
     /// Sends a follow-up message, and tells everybody whom a failure concerns.
-    async fn message(&self, plan: &MessagePlan) -> MessageOutcome {
+    async fn message(&self, plan: &MessagePlan, content: Content) -> MessageOutcome {
         let Some(follow_ups) = self.linked.provider.follow_ups() else {
             return MessageOutcome::Rejected(ProviderError::unsent(
                 ErrorClass::InvalidRequest,
@@ -180,11 +180,13 @@ impl Sending<'_> {
         };
         let request = MessageRequest {
             session: plan.session.clone(),
-            prompt: self.prompt.to_owned(),
+            prompt: content.prompt,
+            images: content.images,
             model: plan.model.clone(),
             window: self.window(plan.not_after),
         };
         let outcome = follow_ups.send(&request).await;
+        drop(request);
         if let Some(kind) = self.kind() {
             let metrics = &self.scope.context.metrics;
             metrics.message(kind, result_of(&outcome));
@@ -230,7 +232,7 @@ fn send_window(scope: &Scope, opened: Instant) -> Duration {
 fn launch_request(
     object: &CodeSession,
     plan: &LaunchPlan,
-    prompt: String,
+    content: Content,
     window: SendWindow,
 ) -> LaunchRequest {
     let effective = &plan.effective;
@@ -243,7 +245,8 @@ fn launch_request(
             object.namespace().unwrap_or_default(),
             object.name_any()
         ),
-        prompt,
+        prompt: content.prompt,
+        images: content.images,
         repository: effective.repository.clone().unwrap_or_default(),
         reference: effective.reference.clone(),
         model,

@@ -2,6 +2,7 @@
 
 use crate::api::{ModelSpec, PullRequestSpec};
 use crate::domain::ids::LaunchKey;
+use crate::domain::image::Image;
 use crate::providers::http::SendWindow;
 
 /// What a launch sends.
@@ -14,6 +15,9 @@ pub struct LaunchRequest {
     pub name: String,
     /// Preamble, prompt and marker line, as they are to be sent.
     pub prompt: String,
+    /// Images beside the prompt, in order, at most 5: given only with [`Capability::Images`](super::Capability::Images), by URL only with
+    /// [`Capability::ImageUrls`](super::Capability::ImageUrls).
+    pub images: Vec<Image>,
     /// URL of the repository.
     pub repository: String,
     /// Branch, tag or commit to start from; the repository's default branch if absent.
