@@ -91,7 +91,7 @@ words! {
         WaitingForTurn,
         /// The Secret does not exist.
         SecretNotFound,
-        /// The Secret lacks the label codeagents.dev/credential (of a prompt: codeagents.dev/prompt).
+        /// The Secret lacks the label codeagents.dev/credential (of a prompt or an image: codeagents.dev/prompt).
         SecretNotLabelled,
         /// The Secret lacks a key.
         SecretKeyMissing,

@@ -388,9 +388,10 @@ mod tests {
     use crate::api::ProviderKind;
 
     /// Can do whatever a field can ask for, except for working on an issue.
-    const ABLE: [Capability; 9] = [
+    const ABLE: [Capability; 10] = [
         Capability::Prompt,
         Capability::Images,
+        Capability::ImageUrls,
         Capability::Model,
         Capability::ModelParameters,
         Capability::Repository,
@@ -534,6 +535,56 @@ mod tests {
                 merge(&mut with_repository, agent);
                 let answer = said(on_prompt, with_repository, &able());
                 assert!(answer.is_none_or(|other| other.reason == Reason::RepositoryMissing));
+            }
+        }
+    }
+
+    #[test]
+    fn images_are_refused_where_none_are_taken_and_urls_where_none_are_read() {
+        let picture = json!([{"configMapKeyRef": {"name": "shots", "key": "a.png"}}]);
+        let at_url = json!([{"url": "https://acme.com/a.png"}]);
+        let content_only = ProviderCapabilities {
+            capabilities: [Capability::Prompt, Capability::FollowUp, Capability::Images].into(),
+            ..able()
+        };
+        let none = ProviderCapabilities {
+            capabilities: [Capability::Prompt, Capability::FollowUp].into(),
+            ..able()
+        };
+        let all = ProviderCapabilities {
+            capabilities: Capability::ALL.into(),
+            ..able()
+        };
+        for (images, asked, refused) in [
+            (&picture, &none, Some("take images")),
+            (&at_url, &none, Some("take images")),
+            (&json!([]), &none, None),
+            (&picture, &content_only, None),
+            (&at_url, &content_only, Some("read images from a URL")),
+            (&picture, &all, None),
+            (&at_url, &all, None),
+        ] {
+            let of_session = said(
+                json!({"prompt": "Fix it", "images": images}),
+                json!({"pullRequest": {"autoCreate": true}}),
+                asked,
+            );
+            let message = json!({"name": "more", "prompt": "Look", "images": images});
+            let message: MessageSpec = serde_json::from_value(message).unwrap();
+            let of_message = message_blocker(&message, asked, &[able(), issues()]);
+            for blocker in [of_session, of_message] {
+                let blocker = blocker.filter(|it| it.reason == Reason::CapabilityMissing);
+                let told = |ability| {
+                    let blocker = blocker.as_ref()?;
+                    let said = blocker.message.contains(&format!("cannot {ability}"));
+                    Some((blocker.cause, said))
+                };
+                match refused {
+                    Some(ability) => {
+                        assert_eq!(told(ability), Some((Cause::Spec, true)), "{images}")
+                    }
+                    None => assert_eq!(blocker, None, "{images}"),
+                }
             }
         }
     }

@@ -18,6 +18,7 @@ use super::record::note_failure;
 use super::step::Step;
 use super::writes::{api, emit, emit_to_agent, store};
 use crate::api::{AUTO_MODEL, CodeSession, ProviderKind, Reason};
+use crate::domain::image::Image;
 use crate::domain::remote::{CancelVisibility, ErrorClass, ProviderError, SessionRef};
 use crate::domain::requeue::Again;
 use crate::domain::send::Clock;
@@ -148,10 +149,10 @@ impl Sending<'_> {
     /// Sends a launch, and tells everybody whom a failure concerns.
     async fn launch(&self, plan: &LaunchPlan, content: Content) -> LaunchOutcome {
         let window = self.window(plan.not_after);
-        let request = launch_request(self.object, plan, content, window);
+        let Content { prompt, images } = content;
+        let _room = images.room;
+        let request = launch_request(self.object, plan, (prompt, images.images), window);
         let outcome = self.linked.provider.launch(&request).await;
-        // Its images take more room than all else, and the record may take long.
-        drop(request);
         if let Some(kind) = self.kind() {
             let metrics = &self.scope.context.metrics;
             metrics.launch(kind, result_of(&outcome));
@@ -181,12 +182,12 @@ impl Sending<'_> {
         let request = MessageRequest {
             session: plan.session.clone(),
             prompt: content.prompt,
-            images: content.images,
+            images: content.images.images,
             model: plan.model.clone(),
             window: self.window(plan.not_after),
         };
+        let _room = content.images.room;
         let outcome = follow_ups.send(&request).await;
-        drop(request);
         if let Some(kind) = self.kind() {
             let metrics = &self.scope.context.metrics;
             metrics.message(kind, result_of(&outcome));
@@ -232,7 +233,7 @@ fn send_window(scope: &Scope, opened: Instant) -> Duration {
 fn launch_request(
     object: &CodeSession,
     plan: &LaunchPlan,
-    content: Content,
+    (prompt, images): (String, Vec<Image>),
     window: SendWindow,
 ) -> LaunchRequest {
     let effective = &plan.effective;
@@ -245,8 +246,8 @@ fn launch_request(
             object.namespace().unwrap_or_default(),
             object.name_any()
         ),
-        prompt: content.prompt,
-        images: content.images,
+        prompt,
+        images,
         repository: effective.repository.clone().unwrap_or_default(),
         reference: effective.reference.clone(),
         model,

@@ -4,10 +4,11 @@ use super::agent::template_id;
 use crate::api::{CodeAgent, CodeSession, ImageSource, MessageSpec, ProviderSpec};
 use crate::controllers::connection::links::Linked;
 use crate::controllers::connection::without;
+use crate::controllers::images::HeldImages;
 use crate::controllers::scope::Scope;
 use crate::domain::blocker::{Blocker, Cause, NotReady};
 use crate::domain::effective::{compose_prompt, message_blocker};
-use crate::domain::image::{Image, ImageDigest, request_digest};
+use crate::domain::image::{ImageDigest, request_digest};
 use crate::domain::marker::{Marker, MarkerSubject};
 use crate::domain::session::{Inputs, OpenSend, Stage, next_message};
 use crate::providers::registry::capabilities_of;
@@ -56,9 +57,9 @@ impl Payload {
     }
 
     /// Its images, to be sent now; `None` if they are not what they were when it was composed, or cannot be read.
-    pub async fn read_images(&self, scope: &Scope, namespace: &str) -> Option<Vec<Image>> {
+    pub async fn read_images(&self, scope: &Scope, namespace: &str) -> Option<HeldImages> {
         if self.images.is_empty() {
-            return Some(Vec::new());
+            return Some(HeldImages::default());
         }
         let context = &scope.context;
         context

@@ -16,6 +16,7 @@ use self::credentials::{connect, doubted, launches_held, readiness};
 use self::inputs::{InputsError, Payload, inputs, message_inputs};
 use super::super::connection::links::Linked;
 use super::super::error::{Chain, PassError};
+use super::super::images::HeldImages;
 use super::super::memory::Remembered;
 use super::super::scope::Scope;
 use super::admit::{Applies, admit};
@@ -26,7 +27,6 @@ use crate::api::{
 use crate::domain::blocker::NotReady;
 use crate::domain::effective::credentials as credentials_of;
 use crate::domain::ids::{ClaimId, InstallationId};
-use crate::domain::image::Image;
 use crate::domain::remote::Recovery;
 use crate::domain::session::{
     AgentView, Inputs, Lock, Needs, Observed, Origin, Outline, ProviderFacts, Readiness,
@@ -116,7 +116,7 @@ pub(super) struct Content {
     /// Preamble, prompt and marker line.
     pub prompt: String,
     /// The images beside it.
-    pub images: Vec<Image>,
+    pub images: HeldImages,
 }
 
 impl Facts {
