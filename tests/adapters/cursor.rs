@@ -178,7 +178,7 @@ async fn a_launch_from_a_pull_request_names_it_beside_its_repository() {
             sent["repos"],
             json!([{"url": REPOSITORY, "prUrl": PULL_REQUEST}])
         );
-        let expected = on_current.then(|| json!(true));
+        let expected = on_current.then_some(json!(true));
         assert_eq!(sent.get("workOnCurrentBranch").cloned(), expected);
     }
 }
