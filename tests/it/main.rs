@@ -28,6 +28,7 @@ mod messages;
 mod orphans;
 mod outages;
 mod proxy;
+mod queue;
 mod races;
 mod rebirth;
 mod refused_launches;

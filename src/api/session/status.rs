@@ -431,14 +431,16 @@ pub enum QueueResource {
     /// A slot among the sessions of its CodeAgent (maxConcurrentSessions).
     #[default]
     Capacity,
+    /// A slot among the sessions of its account, over all namespaces (--max-concurrent-per-credential of the operator).
+    Account,
     /// The issue it works on, on which one launch at a time may be open.
     Issue,
     /// The branch it would push to, on which one session at a time may work.
     Branch,
 }
 
-words_schema!(QueueResource: Capacity, Issue, Branch);
-open_words!(QueueResource, or Capacity: Capacity, Issue, Branch);
+words_schema!(QueueResource: Capacity, Account, Issue, Branch);
+open_words!(QueueResource, or Capacity: Capacity, Account, Issue, Branch);
 
 /// The place among the sessions that wait.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -447,6 +449,10 @@ pub struct QueueStatus {
     /// What it waits for. Default: Capacity.
     #[serde(default)]
     pub of: QueueResource,
+    /// Digest of the account and its endpoint, where it waits for one of the account's slots.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub account: Option<String>,
     /// Position when this was written, 1 is next; only for the first ten, and at most once a minute. Absent where there is no order.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]

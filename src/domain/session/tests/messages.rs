@@ -400,7 +400,7 @@ fn the_deadline_counts_anew_from_each_message() {
 #[test]
 fn what_holds_a_message_back_is_said_and_nothing_is_claimed() {
     type Case = (Reason, fn(&mut Given));
-    let cases: [Case; 5] = [
+    let cases: [Case; 7] = [
         (Reason::Suspended, |it| it.desires(DesiredState::Suspended)),
         (Reason::AgentSuspended, |it| {
             if let AgentView::Present { suspended, .. } = &mut it.agent {
@@ -408,7 +408,21 @@ fn what_holds_a_message_back_is_said_and_nothing_is_claimed() {
             }
         }),
         (Reason::WaitingForCapacity, |it| {
-            it.slot = Slot::Taken { position: Some(1) };
+            it.slot = Slot::Taken {
+                of: SlotOwner::Agent,
+                position: Some(1),
+            };
+        }),
+        (Reason::WaitingForAccountCapacity, |it| {
+            it.slot = Slot::Taken {
+                of: SlotOwner::Account {
+                    digest: "0123456789abcdef".to_owned(),
+                },
+                position: Some(1),
+            };
+        }),
+        (Reason::WaitingForAccountCapacity, |it| {
+            it.slot = Slot::Uncounted;
         }),
         (Reason::CredentialsChanged, |it| {
             it.readiness = Readiness::Ready(connected("another"));
