@@ -18,8 +18,8 @@ use crate::api::{CodeSession, Effective, QueueResource, SendTarget, SessionPhase
 use crate::domain::effective::pushed_branch;
 use crate::domain::ids::AccountFingerprint;
 use crate::domain::queue::{Line, Rank};
+use crate::domain::repository::canonical;
 use crate::domain::session::{OpenSend, Stage, newest_send, next_message};
-use crate::providers::repository::canonical;
 use crate::runtime::lock::lock;
 use crate::runtime::queue::Queue;
 
@@ -92,7 +92,7 @@ impl BranchKey {
         Some(Self {
             namespace: namespace.to_owned(),
             repository: canonical(effective.repository.as_deref()?),
-            branch: pushed_branch(effective)?.to_owned(),
+            branch: pushed_branch(effective)?.into_owned(),
         })
     }
 }
