@@ -16,8 +16,8 @@ use kube_runtime::reflector::ObjectRef;
 use crate::api::{CodeSession, Effective, QueueResource, SessionPhase};
 use crate::domain::effective::pushed_branch;
 use crate::domain::queue::{Line, Rank};
+use crate::domain::repository::canonical;
 use crate::domain::session::{OpenSend, Stage, next_message};
-use crate::providers::repository::canonical;
 use crate::runtime::lock::lock;
 use crate::runtime::queue::Queue;
 
@@ -57,7 +57,7 @@ impl BranchKey {
         Some(Self {
             namespace: namespace.to_owned(),
             repository: canonical(effective.repository.as_deref()?),
-            branch: pushed_branch(effective)?.to_owned(),
+            branch: pushed_branch(effective)?.into_owned(),
         })
     }
 }

@@ -28,6 +28,7 @@ mod messages;
 mod orphans;
 mod outages;
 mod proxy;
+mod pull_requests;
 mod races;
 mod rebirth;
 mod refused_launches;

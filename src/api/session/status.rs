@@ -171,6 +171,14 @@ pub struct Effective {
     #[serde(default, rename = "ref", skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 255))]
     pub reference: Option<String>,
+    /// The pull request that it starts from.
+    #[serde(
+        default,
+        rename = "pullRequestURL",
+        skip_serializing_if = "Option::is_none"
+    )]
+    #[schemars(length(max = 512))]
+    pub pull_request_url: Option<String>,
     /// The model.
     pub model: ModelSpec,
     /// Branch and pull request.
