@@ -361,6 +361,17 @@ pub enum CancelReason {
     Message,
 }
 
+impl CancelReason {
+    /// Whether nothing of the session is sent any more after a stop for this reason. The others end one message, and the next one is
+    /// sent.
+    pub fn ends_session(self) -> bool {
+        match self {
+            Self::User | Self::Delete => true,
+            Self::Deadline | Self::Duplicate | Self::Message => false,
+        }
+    }
+}
+
 words_schema!(CancelReason: User, Deadline, Delete, Duplicate, Message);
 open_words!(CancelReason, or User: User, Deadline, Delete, Duplicate, Message);
 
