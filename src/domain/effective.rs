@@ -1,11 +1,15 @@
 //! What agent and session together come to: settings resolved leaf by leaf, and what speaks against them.
 
+use std::borrow::Cow;
+
 use super::blocker::{Blocker, Cause};
 use super::marker::Marker;
+use super::pull_request::{PullRequestUrl, StartingPoint};
 use super::remote::{Capability, ProviderCapabilities, unsupported_message};
+use super::repository::same_repository;
 use crate::api::{
     AUTO_MODEL, CodeAgentSpec, CodeSessionSpec, Credentials, Effective, EffectiveProvider,
-    MessageSpec, ModelSpec, PullRequestSpec, Reason,
+    MessageSpec, ModelSpec, PullRequestOverride, PullRequestSpec, Reason, RepositorySpec,
 };
 
 /// Which Secret a session takes its credentials from.
@@ -20,13 +24,73 @@ const SESSION_PLACEHOLDER: &str = "{session}";
 const MAX_BRANCH: usize = 255;
 
 /// The branch that a session pushes to, where that is settled before it starts; an empty name is the repository's default branch.
-/// Two sessions on one branch would overwrite each other's work.
-pub fn pushed_branch(effective: &Effective) -> Option<&str> {
+/// Two sessions on one branch would overwrite each other's work. The branch of a pull request is named by its number: what it is
+/// called is known to nobody here.
+pub fn pushed_branch(effective: &Effective) -> Option<Cow<'_, str>> {
     let wanted = &effective.pull_request;
-    let current = wanted
-        .work_on_current_branch
-        .then(|| effective.reference.as_deref().unwrap_or_default());
-    current.or(wanted.branch_name.as_deref())
+    if !wanted.work_on_current_branch {
+        return wanted.branch_name.as_deref().map(Cow::Borrowed);
+    }
+    let url = effective.pull_request_url.as_deref();
+    Some(match url.and_then(PullRequestUrl::parse) {
+        Some(url) => Cow::Owned(url.head_ref()),
+        None => Cow::Borrowed(effective.reference.as_deref().unwrap_or_default()),
+    })
+}
+
+/// Where a session starts.
+///
+/// # Errors
+/// If the address of its pull request cannot be read, with that address.
+pub fn starting_point(effective: &Effective) -> Result<StartingPoint, &str> {
+    StartingPoint::new(
+        effective.reference.as_deref(),
+        effective.pull_request_url.as_deref(),
+    )
+}
+
+/// The repository and starting point that agent and session come to. The session's starting point takes the place of the agent's,
+/// whatever it is; another repository has other branches, so that the agent's holds for the agent's repository only. A pull request
+/// names its repository by itself.
+pub fn repository(own: Option<&RepositorySpec>, agent: Option<&RepositorySpec>) -> RepositorySpec {
+    let own = own.cloned().unwrap_or_default();
+    let agent = agent.cloned().unwrap_or_default();
+    let own_start = own.reference.is_some() || own.pull_request_url.is_some();
+    let (reference, pull_request_url) = if own_start {
+        (own.reference, own.pull_request_url)
+    } else if own.url.is_some() {
+        (None, None)
+    } else {
+        (agent.reference, agent.pull_request_url)
+    };
+    let named = || {
+        let url = PullRequestUrl::parse(pull_request_url.as_deref()?)?;
+        Some(url.repository().to_owned())
+    };
+    RepositorySpec {
+        url: own.url.or(agent.url).or_else(named),
+        reference,
+        pull_request_url,
+    }
+}
+
+/// What agent and session come to for branch and pull request. `branchName` and `workOnCurrentBranch` exclude each other, so that a
+/// session that sets one of them leaves the agent's other.
+fn pull_request(name: &str, own: PullRequestOverride, agent: &PullRequestSpec) -> PullRequestSpec {
+    let own_current = own.work_on_current_branch == Some(true);
+    let agents_branch = agent.branch_name.clone().filter(|_| !own_current);
+    let agents_current = agent.work_on_current_branch && own.branch_name.is_none();
+    PullRequestSpec {
+        auto_create: own.auto_create.unwrap_or(agent.auto_create),
+        work_on_current_branch: own.work_on_current_branch.unwrap_or(agents_current),
+        skip_reviewer_request: own
+            .skip_reviewer_request
+            .unwrap_or(agent.skip_reviewer_request),
+        branch_name: own
+            .branch_name
+            .or(agents_branch)
+            .map(|branch| branch.replace(SESSION_PLACEHOLDER, name)),
+    }
 }
 
 /// Resolves the settings of the session of this name. `endpoint` is the base URL that will be used.
@@ -38,16 +102,7 @@ pub fn resolve(
     endpoint: &str,
 ) -> Effective {
     let secret = &credentials(session, agent).secret_ref;
-    let repository = session.repository.as_ref();
-    let template = agent.repository.as_ref();
-    // Another repository has other branches: the agent's ref holds for the agent's repository only.
-    let own_url = repository.and_then(|own| own.url.clone());
-    let reference = repository
-        .and_then(|own| own.reference.clone())
-        .or_else(|| match own_url {
-            Some(_) => None,
-            None => template.and_then(|of_agent| of_agent.reference.clone()),
-        });
+    let repository = repository(session.repository.as_ref(), agent.repository.as_ref());
     let mut model = agent.model.clone();
     if let Some(own) = &session.model {
         if let Some(id) = &own.id
@@ -61,7 +116,6 @@ pub fn resolve(
         }
         model.params.extend(own.params.clone());
     }
-    let own = session.pull_request.clone().unwrap_or_default();
     let defaults = &agent.session_defaults;
     Effective {
         provider: EffectiveProvider {
@@ -69,22 +123,15 @@ pub fn resolve(
             endpoint: endpoint.to_owned(),
         },
         credentials_ref: secret.into(),
-        repository: own_url.or_else(|| template.and_then(|of_agent| of_agent.url.clone())),
-        reference,
+        repository: repository.url,
+        reference: repository.reference,
+        pull_request_url: repository.pull_request_url,
         model,
-        pull_request: PullRequestSpec {
-            auto_create: own.auto_create.unwrap_or(agent.pull_request.auto_create),
-            work_on_current_branch: own
-                .work_on_current_branch
-                .unwrap_or(agent.pull_request.work_on_current_branch),
-            skip_reviewer_request: own
-                .skip_reviewer_request
-                .unwrap_or(agent.pull_request.skip_reviewer_request),
-            branch_name: own
-                .branch_name
-                .or_else(|| agent.pull_request.branch_name.clone())
-                .map(|branch| branch.replace(SESSION_PLACEHOLDER, name)),
-        },
+        pull_request: pull_request(
+            name,
+            session.pull_request.clone().unwrap_or_default(),
+            &agent.pull_request,
+        ),
         active_deadline_seconds: session
             .active_deadline_seconds
             .unwrap_or(defaults.active_deadline_seconds),
@@ -115,6 +162,7 @@ pub fn blocker(
     not_supported_yet(session)
         .or_else(|| missing_capability(session, agent, effective, asked, installed))
         .or_else(|| branch_too_long(effective))
+        .or_else(|| wrong_pull_request(session, effective))
         .or_else(|| {
             let needed = asked.can(Capability::Repository) && effective.repository.is_none();
             needed.then(|| Blocker {
@@ -134,6 +182,47 @@ fn branch_too_long(effective: &Effective) -> Option<Blocker> {
         ),
         cause: Cause::Spec,
     })
+}
+
+/// A pull request of another repository than the one that is named, or something that is no pull request.
+fn wrong_pull_request(session: &CodeSessionSpec, effective: &Effective) -> Option<Blocker> {
+    let own = session.repository.as_ref();
+    let of_session = own.is_some_and(|own| own.pull_request_url.is_some());
+    let (whose, cause) = match of_session {
+        true => ("session", Cause::Spec),
+        false => ("CodeAgent", Cause::Environment),
+    };
+    let refuse = |message| {
+        Some(Blocker {
+            reason: Reason::InvalidRequest,
+            message,
+            cause,
+        })
+    };
+    let url = match starting_point(effective) {
+        Ok(StartingPoint::PullRequest(url)) => url,
+        Ok(StartingPoint::DefaultBranch | StartingPoint::Reference(_)) => return None,
+        Err(text) => {
+            return refuse(format!(
+                "spec.repository.pullRequestURL of the {whose} is not the address of a pull request, as https://github.com/acme/app/pull/42 is one: {text}"
+            ));
+        }
+    };
+    let repository = effective.repository.as_deref().unwrap_or_default();
+    if same_repository(url.repository(), repository) {
+        return None;
+    }
+    let advice = if own.is_some_and(|own| own.url.is_some()) {
+        "create a CodeSession in which both are of one repository, or without spec.repository.url"
+    } else if of_session {
+        "if that is meant, create a CodeSession that names the repository of the pull request as its spec.repository.url"
+    } else {
+        "remove spec.repository.url of the CodeAgent, or correct it"
+    };
+    refuse(format!(
+        "spec.repository.pullRequestURL of the {whose} is a pull request of {}, and spec.repository.url is {repository}: {advice}",
+        url.repository(),
+    ))
 }
 
 /// What speaks against launching where the provider must be told where to start, and nobody tells it.
@@ -247,7 +336,7 @@ fn requirements(
     session: &CodeSessionSpec,
     agent: &CodeAgentSpec,
     effective: &Effective,
-) -> [Requirement; 12] {
+) -> [Requirement; 13] {
     let own = session.pull_request.clone().unwrap_or_default();
     let own_model = session.model.clone().unwrap_or_default();
     let pull_request = &effective.pull_request;
@@ -290,6 +379,15 @@ fn requirements(
             !own_model.params.is_empty(),
         ),
         requires(
+            "repository.pullRequestURL",
+            Capability::FromPullRequest,
+            effective.pull_request_url.is_some(),
+            session
+                .repository
+                .as_ref()
+                .is_some_and(|own| own.pull_request_url.is_some()),
+        ),
+        requires(
             "repository",
             Capability::Repository,
             effective.repository.is_some() || effective.reference.is_some(),
@@ -303,7 +401,10 @@ fn requirements(
         ),
         requires(
             "pullRequest.workOnCurrentBranch",
-            Capability::WorkOnCurrentBranch,
+            match effective.pull_request_url {
+                Some(_) => Capability::WorkOnPullRequest,
+                None => Capability::WorkOnCurrentBranch,
+            },
             pull_request.work_on_current_branch,
             own.work_on_current_branch.is_some(),
         ),
@@ -400,14 +501,16 @@ mod tests {
     use crate::api::ProviderKind;
 
     /// Can do whatever a field can ask for, except for working on an issue.
-    const ABLE: [Capability; 9] = [
+    const ABLE: [Capability; 11] = [
         Capability::Prompt,
         Capability::Images,
         Capability::Model,
         Capability::ModelParameters,
         Capability::Repository,
+        Capability::FromPullRequest,
         Capability::BranchName,
         Capability::WorkOnCurrentBranch,
+        Capability::WorkOnPullRequest,
         Capability::AutoCreatePullRequest,
         Capability::SkipReviewerRequest,
     ];
@@ -504,6 +607,11 @@ mod tests {
                 json!({"repository": {"ref": "main"}}),
             ),
             (
+                "repository.pullRequestURL",
+                json!({"repository": {"pullRequestURL": "https://github.com/acme/app/pull/42"}}),
+                json!({"repository": {"pullRequestURL": "https://github.com/acme/app/pull/42"}}),
+            ),
+            (
                 "pullRequest.branchName",
                 json!({"pullRequest": {"branchName": "b"}}),
                 json!({"pullRequest": {"branchName": "b"}}),
@@ -550,29 +658,30 @@ mod tests {
         }
     }
 
+    /// What a session of this name and a CodeAgent with these fields come to.
+    fn of(name: &str, session: Value, agent: Value) -> Effective {
+        let mut spec = json!({"agentRef": {"name": "a"}, "prompt": "Fix it"});
+        merge(&mut spec, session);
+        let mut agent_spec =
+            json!({"provider": {"cursor": {}}, "credentials": {"secretRef": {"name": "s"}}});
+        merge(&mut agent_spec, agent);
+        let agent: CodeAgentSpec = serde_json::from_value(agent_spec).unwrap();
+        let spec = serde_json::from_value(spec).unwrap();
+        resolve(name, &spec, &agent, 1, "https://p")
+    }
+
     #[test]
     fn the_sessions_name_stands_in_for_its_placeholder() {
-        let of = |name: &str, session: Value, agent: Value| {
-            let mut spec = json!({"agentRef": {"name": "a"}, "prompt": "Fix it"});
-            merge(&mut spec, session);
-            let mut agent_spec =
-                json!({"provider": {"cursor": {}}, "credentials": {"secretRef": {"name": "s"}}});
-            merge(&mut agent_spec, agent);
-            let agent: CodeAgentSpec = serde_json::from_value(agent_spec).unwrap();
-            resolve(
-                name,
-                &serde_json::from_value(spec).unwrap(),
-                &agent,
-                1,
-                "https://p",
-            )
-        };
         let url = json!({"url": "https://github.com/acme/app"});
         let agent = json!({"repository": url, "pullRequest": {"branchName": "agent/{session}"}});
         let effective = of("fix-login", json!({}), agent.clone());
-        assert_eq!(pushed_branch(&effective), Some("agent/fix-login"));
+        assert_eq!(
+            pushed_branch(&effective).as_deref(),
+            Some("agent/fix-login")
+        );
         let own = json!({"pullRequest": {"branchName": "mine"}});
-        assert_eq!(pushed_branch(&of("fix", own, agent.clone())), Some("mine"));
+        let effective = of("fix", own, agent.clone());
+        assert_eq!(pushed_branch(&effective).as_deref(), Some("mine"));
         // 253 characters are allowed for the name of an object.
         let effective = of(&"n".repeat(253), json!({}), agent);
         let found = branch_too_long(&effective).unwrap();
@@ -582,12 +691,11 @@ mod tests {
         );
         // The starting branch, or the repository's default one.
         let current = json!({"repository": url, "pullRequest": {"workOnCurrentBranch": true}});
-        assert_eq!(
-            pushed_branch(&of("fix", json!({}), current.clone())),
-            Some("")
-        );
+        let effective = of("fix", json!({}), current.clone());
+        assert_eq!(pushed_branch(&effective).as_deref(), Some(""));
         let main = json!({"repository": {"ref": "main"}});
-        assert_eq!(pushed_branch(&of("fix", main, current)), Some("main"));
+        let effective = of("fix", main, current);
+        assert_eq!(pushed_branch(&effective).as_deref(), Some("main"));
         // The provider's own choice is another one for each session.
         assert_eq!(
             pushed_branch(&of("fix", json!({}), json!({"repository": url}))),
@@ -633,5 +741,204 @@ mod tests {
             json!({"issue": "issues/FT-42", "pullRequest": {"skipReviewerRequest": false}});
         let agent = json!({"pullRequest": {"skipReviewerRequest": true}});
         assert_eq!(said(session, agent, &issues()), None);
+    }
+
+    const PULL_REQUEST: &str = "https://github.com/acme/app/pull/42";
+
+    #[test]
+    fn a_session_starts_where_it_says_itself_and_else_where_its_agent_says() {
+        let app = "https://github.com/acme/app";
+        let web = "https://github.com/acme/web";
+        let another = "https://github.com/acme/app/pull/43";
+        for (own, agent, url, reference, pull_request) in [
+            // A pull request names its repository.
+            (
+                json!({"pullRequestURL": PULL_REQUEST}),
+                json!({}),
+                Some(app),
+                None,
+                Some(PULL_REQUEST),
+            ),
+            (
+                json!({}),
+                json!({"pullRequestURL": PULL_REQUEST}),
+                Some(app),
+                None,
+                Some(PULL_REQUEST),
+            ),
+            // One starting point takes the place of the other.
+            (
+                json!({"pullRequestURL": PULL_REQUEST}),
+                json!({"url": app, "ref": "main"}),
+                Some(app),
+                None,
+                Some(PULL_REQUEST),
+            ),
+            (
+                json!({"ref": "dev"}),
+                json!({"pullRequestURL": PULL_REQUEST}),
+                None,
+                Some("dev"),
+                None,
+            ),
+            (
+                json!({"ref": "dev"}),
+                json!({"url": app, "pullRequestURL": PULL_REQUEST}),
+                Some(app),
+                Some("dev"),
+                None,
+            ),
+            (
+                json!({"pullRequestURL": another}),
+                json!({"url": app, "pullRequestURL": PULL_REQUEST}),
+                Some(app),
+                None,
+                Some(another),
+            ),
+            // Another repository has other pull requests.
+            (
+                json!({"url": web}),
+                json!({"url": app, "pullRequestURL": PULL_REQUEST}),
+                Some(web),
+                None,
+                None,
+            ),
+            (
+                json!({"url": web}),
+                json!({"url": app, "ref": "main"}),
+                Some(web),
+                None,
+                None,
+            ),
+        ] {
+            let case = format!("{own} of {agent}");
+            let effective = of(
+                "fix",
+                json!({"repository": own}),
+                json!({"repository": agent}),
+            );
+            assert_eq!(effective.repository.as_deref(), url, "{case}");
+            assert_eq!(effective.reference.as_deref(), reference, "{case}");
+            assert_eq!(
+                effective.pull_request_url.as_deref(),
+                pull_request,
+                "{case}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_pull_request_of_another_repository_is_refused_where_it_stands() {
+        let agent = json!({"repository": {"url": "https://github.com/acme/web"}});
+        let own = |repository: Value| json!({"prompt": "Fix it", "repository": repository});
+        let refused = said(
+            own(json!({"pullRequestURL": PULL_REQUEST})),
+            agent.clone(),
+            &able(),
+        );
+        let refused = refused.unwrap();
+        assert_eq!(
+            (refused.reason, refused.cause),
+            (Reason::InvalidRequest, Cause::Spec)
+        );
+        assert_eq!(
+            refused.message,
+            "spec.repository.pullRequestURL of the session is a pull request of https://github.com/acme/app, and spec.repository.url is https://github.com/acme/web: if that is meant, create a CodeSession that names the repository of the pull request as its spec.repository.url"
+        );
+        for url in [
+            "https://github.com/Acme/App.git",
+            "https://github.com/acme/app/",
+        ] {
+            let both = json!({"url": url, "pullRequestURL": PULL_REQUEST});
+            assert_eq!(said(own(both), agent.clone(), &able()), None, "{url}");
+        }
+        let both = json!({"url": "https://github.com/acme/cli", "pullRequestURL": PULL_REQUEST});
+        assert_eq!(
+            said(own(both.clone()), json!({}), &able()).unwrap().cause,
+            Cause::Spec
+        );
+        let of_agent = said(
+            json!({"prompt": "Fix it"}),
+            json!({"repository": both}),
+            &able(),
+        );
+        assert_eq!(of_agent.unwrap().cause, Cause::Environment);
+        // What the API server would refuse today may have been stored by another version.
+        let odd = said(
+            own(json!({"pullRequestURL": "acme/app#42"})),
+            json!({}),
+            &able(),
+        );
+        let odd = odd.unwrap();
+        assert_eq!(
+            (odd.reason, odd.cause),
+            (Reason::InvalidRequest, Cause::Spec)
+        );
+    }
+
+    #[test]
+    fn sessions_that_push_to_one_pull_request_push_to_one_branch() {
+        let current = json!({"repository": {"pullRequestURL": PULL_REQUEST}, "pullRequest": {"workOnCurrentBranch": true}});
+        let effective = of("fix", json!({}), current.clone());
+        assert_eq!(
+            pushed_branch(&effective).as_deref(),
+            Some("refs/pull/42/head")
+        );
+        let own = json!({"repository": {"pullRequestURL": "https://github.com/acme/app/pull/43"}});
+        let effective = of("fix", own, current);
+        assert_eq!(
+            pushed_branch(&effective).as_deref(),
+            Some("refs/pull/43/head")
+        );
+        // A branch of its own is another one for each session.
+        let effective = of(
+            "fix",
+            json!({}),
+            json!({"repository": {"pullRequestURL": PULL_REQUEST}}),
+        );
+        assert_eq!(pushed_branch(&effective), None);
+    }
+
+    #[test]
+    fn a_session_that_sets_its_branch_leaves_what_its_agent_says_of_it() {
+        let named = json!({"pullRequest": {"branchName": "agent/{session}"}});
+        let current = json!({"pullRequest": {"workOnCurrentBranch": true}});
+        for (own, agent, branch, works_on_current) in [
+            (&current, &named, None, true),
+            (&named, &current, Some("agent/fix"), false),
+            (
+                &json!({"pullRequest": {"workOnCurrentBranch": false}}),
+                &named,
+                Some("agent/fix"),
+                false,
+            ),
+            (
+                &json!({"pullRequest": {"autoCreate": false}}),
+                &current,
+                None,
+                true,
+            ),
+            (&json!({}), &named, Some("agent/fix"), false),
+        ] {
+            let found = of("fix", own.clone(), agent.clone()).pull_request;
+            assert_eq!(found.branch_name.as_deref(), branch, "{own} of {agent}");
+            assert_eq!(
+                found.work_on_current_branch, works_on_current,
+                "{own} of {agent}"
+            );
+        }
+    }
+
+    /// Cursor's older API pushes to no branch that is there already, but for a pull request's.
+    #[test]
+    fn pushing_to_a_pull_request_is_another_ability_than_pushing_to_a_branch() {
+        let mut older = able();
+        older.capabilities.remove(&Capability::WorkOnCurrentBranch);
+        let session = |repository: Value| json!({"prompt": "Fix it", "repository": repository, "pullRequest": {"workOnCurrentBranch": true}});
+        let from_branch = session(json!({"url": "https://github.com/acme/app", "ref": "main"}));
+        let refused = said(from_branch, json!({}), &older).unwrap();
+        assert_eq!(refused.reason, Reason::CapabilityMissing);
+        let from_pull_request = session(json!({"pullRequestURL": PULL_REQUEST}));
+        assert_eq!(said(from_pull_request, json!({}), &older), None);
     }
 }

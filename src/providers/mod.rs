@@ -13,8 +13,5 @@ mod firebender;
 mod firetiger;
 mod flapjack;
 mod recovery;
-pub mod repository;
 mod v0_agents;
 mod wire;
-
-pub use repository::same_repository;

@@ -117,6 +117,7 @@ mod tests {
                         | Capability::FromPullRequest
                         | Capability::BranchName
                         | Capability::WorkOnCurrentBranch
+                        | Capability::WorkOnPullRequest
                         | Capability::AutoCreatePullRequest
                         | Capability::SkipReviewerRequest
                         | Capability::OnBehalfOf

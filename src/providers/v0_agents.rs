@@ -13,6 +13,7 @@ use super::recovery::prompts::{Conversation as Told, Snapshots};
 use super::wire::{Items, WireId, lenient, next_page};
 use crate::api::AUTO_MODEL;
 use crate::domain::ids::SessionId;
+use crate::domain::pull_request::PullRequestUrl;
 use crate::domain::snapshot::{RemotePhase, Snapshot};
 
 const PAGE_SIZE: &str = "100";
@@ -31,11 +32,25 @@ pub(super) struct Source<'a> {
     pub(super) reference: Option<&'a str>,
 }
 
-/// Where an agent started.
+/// Where an agent started. That `repository` is there beside `prUrl`, or `prUrl` at all, is not documented.
 #[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub(super) struct AgentSource {
     #[serde(default, deserialize_with = "lenient")]
-    pub(super) repository: Option<String>,
+    repository: Option<String>,
+    #[serde(default, deserialize_with = "lenient")]
+    pr_url: Option<String>,
+}
+
+impl AgentSource {
+    /// The repository that it works on.
+    pub(super) fn repository(self) -> Option<String> {
+        let of_pull_request = || {
+            let url = PullRequestUrl::parse(self.pr_url.as_deref()?)?;
+            Some(url.repository().to_owned())
+        };
+        self.repository.or_else(of_pull_request)
+    }
 }
 
 /// Where an agent's work goes.

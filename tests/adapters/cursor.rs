@@ -9,6 +9,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use codeagent_operator::api::{ModelSpec, ProviderKind, PullRequestSpec};
 use codeagent_operator::domain::ids::{RunId, SessionId};
+use codeagent_operator::domain::pull_request::StartingPoint;
 use codeagent_operator::domain::snapshot::{RemotePhase, Usage};
 use codeagent_operator::providers::contract::{
     AdoptAnswer, AdoptRequest, CancelAnswer, Found, ItemDetail, LaunchOutcome, LaunchRequest,
@@ -93,7 +94,7 @@ async fn a_plain_launch_sends_our_id_and_leaves_every_default_to_cursor() {
     })
     .await;
     let request = LaunchRequest {
-        reference: None,
+        start: StartingPoint::DefaultBranch,
         model: Some(ModelSpec {
             id: "auto".into(),
             params: BTreeMap::new(),
@@ -155,6 +156,52 @@ async fn a_launch_with_every_setting_sends_every_setting() {
             "skipReviewerRequest": true
         })
     );
+}
+
+const PULL_REQUEST: &str = "https://github.com/acme/app/pull/42";
+
+#[tokio::test]
+async fn a_launch_from_a_pull_request_names_it_beside_its_repository() {
+    let server = Server::start(|_| reply(201, json!({"agent": agent("bc-1")}))).await;
+    for on_current in [false, true] {
+        let request = LaunchRequest {
+            start: StartingPoint::new(None, Some(PULL_REQUEST)).unwrap(),
+            pull_request: PullRequestSpec {
+                work_on_current_branch: on_current,
+                ..no_pull_request()
+            },
+            ..launch_request()
+        };
+        cursor(&server).launch(&request).await;
+        let sent = server.seen().last().unwrap().json();
+        assert_eq!(
+            sent["repos"],
+            json!([{"url": REPOSITORY, "prUrl": PULL_REQUEST}])
+        );
+        let expected = on_current.then_some(json!(true));
+        assert_eq!(sent.get("workOnCurrentBranch").cloned(), expected);
+    }
+}
+
+/// That `url` is echoed beside `prUrl` is not documented: the pull request tells the repository as well.
+#[tokio::test]
+async fn an_agent_that_shows_only_its_pull_request_is_of_its_repository() {
+    for (pull_request, doubted) in [
+        (PULL_REQUEST, false),
+        ("https://github.com/acme/other/pull/42", true),
+    ] {
+        let server = Server::start(move |seen| {
+            if seen.target.contains("/runs") {
+                return reply(200, run("run-1", "RUNNING"));
+            }
+            let mut agent = agent(&ours());
+            agent["repos"] = json!([{"prUrl": pull_request}]);
+            reply(200, agent)
+        })
+        .await;
+        let found = found(cursor(&server).adopt(&adopt_request()).await.unwrap());
+        assert_eq!(found[0].doubt.is_some(), doubted, "{pull_request}");
+    }
 }
 
 #[tokio::test]

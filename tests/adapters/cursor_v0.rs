@@ -12,6 +12,7 @@ use codeagent_operator::api::{
 };
 use codeagent_operator::domain::ids::{InstallationId, SessionId};
 use codeagent_operator::domain::marker::Marker;
+use codeagent_operator::domain::pull_request::StartingPoint;
 use codeagent_operator::domain::snapshot::RemotePhase;
 use codeagent_operator::providers::contract::{
     AdoptAnswer, AdoptRequest, CancelAnswer, Connection, Found, ItemDetail, LaunchOutcome,
@@ -136,7 +137,7 @@ async fn a_plain_launch_leaves_every_default_to_cursor() {
     })
     .await;
     let request = LaunchRequest {
-        reference: None,
+        start: StartingPoint::DefaultBranch,
         model: Some(ModelSpec {
             id: "auto".into(),
             params: Default::default(),
@@ -203,6 +204,51 @@ async fn a_full_launch_sends_everything_that_was_asked_for() {
             }
         })
     );
+}
+
+/// `source.prUrl` excludes `repository` and `ref`, and `target.autoBranch` applies only beside it.
+#[tokio::test]
+async fn a_launch_from_a_pull_request_names_nothing_but_it() {
+    let server = Server::start(|_| reply(201, agent("bc_1", IN_WINDOW))).await;
+    let url = "https://github.com/acme/app/pull/42";
+    for (on_current, branch, target) in [
+        (
+            true,
+            None,
+            json!({"autoCreatePr": false, "autoBranch": false}),
+        ),
+        (
+            false,
+            Some("feature/x"),
+            json!({"autoCreatePr": false, "autoBranch": true, "branchName": "feature/x"}),
+        ),
+    ] {
+        let request = LaunchRequest {
+            start: StartingPoint::new(None, Some(url)).unwrap(),
+            pull_request: PullRequestSpec {
+                work_on_current_branch: on_current,
+                branch_name: branch.map(str::to_owned),
+                ..no_pull_request()
+            },
+            ..launch_request()
+        };
+        cursor(&server).launch(&request).await;
+        let sent = server.seen().last().unwrap().json();
+        assert_eq!(sent["source"], json!({"prUrl": url}));
+        assert_eq!(sent["target"], target);
+    }
+}
+
+#[tokio::test]
+async fn an_agent_that_shows_only_its_pull_request_is_of_its_repository() {
+    let server = Server::start(|_| {
+        let mut agent = agent("bc_1", IN_WINDOW);
+        agent["source"] = json!({"prUrl": "https://github.com/acme/app/pull/42"});
+        reply(200, agent)
+    })
+    .await;
+    let snapshot = cursor(&server).get(&session("bc_1")).await.unwrap();
+    assert_eq!(snapshot.repository.as_deref(), Some(REPOSITORY));
 }
 
 #[tokio::test]

@@ -10,6 +10,7 @@ use codeagent_operator::api::{
 };
 use codeagent_operator::domain::ids::{InstallationId, SessionId};
 use codeagent_operator::domain::marker::Marker;
+use codeagent_operator::domain::pull_request::StartingPoint;
 use codeagent_operator::domain::snapshot::RemotePhase;
 use codeagent_operator::providers::contract::{
     AdoptAnswer, AdoptRequest, CancelAnswer, Connection, Found, ItemDetail, LaunchOutcome,
@@ -172,7 +173,7 @@ async fn a_launch_with_every_setting_sends_every_setting() {
         )
     };
     let request = LaunchRequest {
-        reference: None,
+        start: StartingPoint::DefaultBranch,
         model: Some(ModelSpec {
             id: "claude-sonnet-4-5-20250929".into(),
             params: Default::default(),

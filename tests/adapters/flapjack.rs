@@ -11,6 +11,7 @@ use codeagent_operator::api::{
 };
 use codeagent_operator::domain::ids::{InstallationId, RunId, SessionId};
 use codeagent_operator::domain::marker::Marker;
+use codeagent_operator::domain::pull_request::StartingPoint;
 use codeagent_operator::domain::snapshot::RemotePhase;
 use codeagent_operator::providers::contract::{
     AdoptAnswer, AdoptRequest, CancelAnswer, Connection, Found, ItemDetail, LaunchOutcome,
@@ -168,7 +169,7 @@ async fn a_launch_names_template_key_and_everything_that_the_template_could_say_
 async fn a_full_launch_sends_everything_that_was_asked_for() {
     let server = Server::start(|_| reply(201, json!({"session_id": "cs-456"}))).await;
     let request = LaunchRequest {
-        reference: None,
+        start: StartingPoint::DefaultBranch,
         model: Some(ModelSpec {
             id: "composer-2".into(),
             params: [("effort".to_owned(), "high".to_owned())].into(),

@@ -28,6 +28,8 @@ mod messages;
 mod orphans;
 mod outages;
 mod proxy;
+mod pull_requests;
+mod queue;
 mod races;
 mod rebirth;
 mod refused_launches;

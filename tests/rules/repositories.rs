@@ -73,3 +73,55 @@ async fn an_address_copied_from_elsewhere_is_refused_with_the_one_to_write() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_pull_request_to_start_from_is_one_of_github_and_excludes_a_branch() {
+    let namespace = namespace("pull-requests").await;
+    let written = Refused("nothing behind its number, as in https://github.com/acme/app/pull/42");
+    let url = |url: &str| json!({"pullRequestURL": url});
+    let cases = [
+        (url("https://github.com/acme/app/pull/42"), Accepted),
+        (
+            url("https://git.acme.com:8443/acme/app.js/pull/1"),
+            Accepted,
+        ),
+        (
+            json!({"url": "https://github.com/acme/app", "pullRequestURL": "https://github.com/acme/app/pull/42"}),
+            Accepted,
+        ),
+        (
+            json!({"ref": "main", "pullRequestURL": "https://github.com/acme/app/pull/42"}),
+            Refused("ref and pullRequestURL exclude each other"),
+        ),
+        (url("http://github.com/acme/app/pull/42"), written),
+        (url("https://github.com/acme/app"), written),
+        (url("https://github.com/acme/app/pull/42/files"), written),
+        (url("https://github.com/acme/app/pull/42?w=1"), written),
+        (
+            url("https://github.com/acme/app/pull/42#discussion"),
+            written,
+        ),
+        (url("https://github.com/acme/app/pull/0"), written),
+        (url("https://github.com/acme/app/issues/42"), written),
+        (url("https://me@github.com/acme/app/pull/42"), written),
+        (
+            url("https://gitlab.com/acme/app/-/merge_requests/42"),
+            written,
+        ),
+        (url("acme/app#42"), written),
+    ];
+    let mut verdicts = Verdicts::default();
+    for (index, (repository, expected)) in cases.into_iter().enumerate() {
+        for kind in [Kind::Agent, Kind::Session] {
+            let mut spec = match kind {
+                Kind::Agent => {
+                    yaml("{provider: {cursor: {}}, credentials: {secretRef: {name: key}}}")
+                }
+                Kind::Session => yaml("{agentRef: {name: agent}, prompt: Fix the bug}"),
+            };
+            spec["repository"] = repository.clone();
+            let result = create(&namespace, kind, &format!("case-{index}"), &spec).await;
+            verdicts.check(&format!("{kind:?}: {repository}"), expected, &result);
+        }
+    }
+}

@@ -99,6 +99,18 @@ async fn what_the_provider_cannot_do_is_told_before_anything_is_sent() {
                 "remove it from the CodeAgent, or change its provider",
                 firebender(", pullRequest: {branchName: fix/login}"),
             ),
+            of_agent(
+                "agent-pull-request",
+                firebender(", repository: {pullRequestURL: 'https://github.com/acme/app/pull/42'}"),
+                "spec.repository.pullRequestURL of the CodeAgent: Firebender cannot start from a pull request; Cursor can: remove it from the CodeAgent, or change its provider",
+                "{repository: {pullRequestURL: 'https://github.com/acme/app/pull/42'}}".to_owned(),
+            ),
+            of_session(
+                "own-pull-request",
+                firebender(""),
+                "{repository: {pullRequestURL: 'https://github.com/acme/app/pull/42'}}",
+                "spec.repository.pullRequestURL of the session: Firebender cannot start from a pull request; Cursor can",
+            ),
             of_session(
                 "own-branch",
                 CURSOR.to_owned(),

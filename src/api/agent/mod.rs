@@ -164,6 +164,10 @@ fn default_secret_key() -> String {
 /// A repository and where to start in it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [{
+    "rule": "!(has(self.ref) && has(self.pullRequestURL))",
+    "message": "ref and pullRequestURL exclude each other, because a session that starts from a pull request starts from its branches: remove one"
+}]))]
 pub struct RepositorySpec {
     /// The repository's https address, such as https://github.com/acme/app, without user, query or page within it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -173,6 +177,16 @@ pub struct RepositorySpec {
     #[serde(default, rename = "ref", skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 255), regex(pattern = r"^[^\s]+$"))]
     pub reference: Option<String>,
+    /// The pull request to start from instead of a branch (Cursor), such as https://github.com/acme/app/pull/42. It names the
+    /// repository as well; url may be left out, and must not be another one. With pullRequest.workOnCurrentBranch the agent
+    /// pushes to the pull request itself, else to a new branch. Exactly one of ref and pullRequestURL may be set.
+    #[serde(
+        default,
+        rename = "pullRequestURL",
+        skip_serializing_if = "Option::is_none"
+    )]
+    #[schemars(length(min = 1, max = 512), extend("x-kubernetes-validations" = repository::pull_request_rules()))]
+    pub pull_request_url: Option<String>,
 }
 
 /// The model of a CodeAgent.

@@ -23,13 +23,21 @@ pub(in crate::api) fn url_rules() -> Value {
         },
         {
             "rule": "!self.matches('^https?://[^/]+/.+/(tree|blob|pull|commit)/.') && !self.contains('/-/')",
-            "message": "this is the address of a page within the repository: end it at the repository, as in https://github.com/acme/app, and put a branch or commit into ref"
+            "message": "this is the address of a page within the repository: end it at the repository, as in https://github.com/acme/app, and put a branch or commit into ref, a pull request into pullRequestURL"
         },
         {
             "rule": "self.matches('^(https?|ssh|git|git[+]ssh)://[^ \\t\\r\\n]+$') || self.matches('^[^/:@]+@[^/:@]+:')",
             "message": "write the https address of the repository, such as https://github.com/acme/app, without spaces"
         }
     ])
+}
+
+/// The address of a pull request as GitHub writes it, and nothing behind its number.
+pub(in crate::api) fn pull_request_rules() -> Value {
+    json!([{
+        "rule": "self.matches('^https://[-a-zA-Z0-9.]+(:[0-9]+)?/[-a-zA-Z0-9._]+/[-a-zA-Z0-9._]+/pull/[1-9][0-9]{0,9}$')",
+        "message": "write the https address of a pull request at GitHub and nothing behind its number, as in https://github.com/acme/app/pull/42"
+    }])
 }
 
 /// The name of a branch, with at most one kind of placeholder.

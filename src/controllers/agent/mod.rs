@@ -28,6 +28,7 @@ use crate::api::{
 };
 use crate::domain::agent::{Findings, Health, deleting_status, status};
 use crate::domain::blocker::NotReady;
+use crate::domain::effective::repository;
 use crate::domain::remote::{Capability, ProviderError};
 use crate::domain::requeue::jittered;
 use crate::domain::send::scope::LaunchScope;
@@ -370,12 +371,8 @@ fn place(provider: &dyn ProviderType, agent: &CodeAgent, findings: &Findings) ->
 
 /// What launches of this CodeAgent have in common with those that may have been refused, but for what a session sets itself.
 fn scopes(agent: &CodeAgent) -> Vec<LaunchScope> {
-    let repository = agent.spec.repository.as_ref();
-    LaunchScope::of_settings(
-        repository.and_then(|repository| repository.url.as_deref()),
-        repository.and_then(|repository| repository.reference.as_deref()),
-        &agent.spec.model,
-    )
+    let repository = repository(None, agent.spec.repository.as_ref());
+    LaunchScope::of_settings(&repository, &agent.spec.model)
 }
 
 /// Models are a comfort: a provider that does not list them now is asked again at the next check.

@@ -18,6 +18,7 @@ use super::record::note_failure;
 use super::step::Step;
 use super::writes::{api, emit, emit_to_agent, store};
 use crate::api::{AUTO_MODEL, CodeSession, ProviderKind, Reason};
+use crate::domain::effective::starting_point;
 use crate::domain::remote::{CancelVisibility, ErrorClass, ProviderError, SessionRef};
 use crate::domain::requeue::Again;
 use crate::domain::send::Clock;
@@ -150,8 +151,11 @@ impl Sending<'_> {
     /// Sends a launch, and tells everybody whom a failure concerns.
     async fn launch(&self, plan: &LaunchPlan) -> LaunchOutcome {
         let window = self.window(plan.not_after);
-        let request = launch_request(self.object, plan, self.prompt.to_owned(), window);
-        let outcome = self.linked.provider.launch(&request).await;
+        let prompt = self.prompt.to_owned();
+        let outcome = match launch_request(self.object, plan, prompt, window) {
+            Ok(request) => self.linked.provider.launch(&request).await,
+            Err(error) => LaunchOutcome::Rejected(error),
+        };
         if let Some(kind) = self.kind() {
             let metrics = &self.scope.context.metrics;
             metrics.launch(kind, result_of(&outcome));
@@ -232,11 +236,15 @@ fn launch_request(
     plan: &LaunchPlan,
     prompt: String,
     window: SendWindow,
-) -> LaunchRequest {
+) -> Result<LaunchRequest, ProviderError> {
     let effective = &plan.effective;
+    let start = starting_point(effective).map_err(|text| {
+        let message = format!("{text} is not the address of a pull request");
+        ProviderError::unsent(ErrorClass::InvalidRequest, message)
+    })?;
     let model = &effective.model;
     let model = (model.id != AUTO_MODEL || !model.params.is_empty()).then(|| model.clone());
-    LaunchRequest {
+    Ok(LaunchRequest {
         key: plan.key.clone(),
         name: format!(
             "{}/{}",
@@ -245,14 +253,14 @@ fn launch_request(
         ),
         prompt,
         repository: effective.repository.clone().unwrap_or_default(),
-        reference: effective.reference.clone(),
+        start,
         model,
         pull_request: effective.pull_request.clone(),
         on_behalf_of: plan.on_behalf_of.clone(),
         issue: plan.issue.clone(),
         template_id: plan.template_id.clone(),
         window,
-    }
+    })
 }
 
 /// What the provider accepted.

@@ -10,8 +10,9 @@ use super::super::metrics::Loose;
 use super::super::scope::Scope;
 use super::accounts::{AccountAgents, ReportingAgent};
 use crate::api::{CodeSession, MAX_ORPHANS, OrphanReason, OrphanStatus, Reason};
+use crate::domain::effective::repository;
 use crate::domain::orphan::{Ledger, Mark, Marked, Orphan, Stop};
-use crate::providers::same_repository;
+use crate::domain::repository::same_repository;
 use crate::runtime::cache::Kept;
 
 /// Tells people of an orphan, on its CodeAgent and, of a second launch, on its CodeSession.
@@ -151,9 +152,8 @@ pub(super) fn report_on<'a>(
         agents.find(|agent| test(agent))
     };
     let works_there = |reporting: &ReportingAgent| {
-        let own = reporting.agent.spec.repository.as_ref();
-        let own = own.and_then(|repository| repository.url.as_deref());
-        match (own, marked.snapshot.repository.as_deref()) {
+        let own = repository(None, reporting.agent.spec.repository.as_ref());
+        match (own.url.as_deref(), marked.snapshot.repository.as_deref()) {
             (Some(own), Some(theirs)) => same_repository(own, theirs),
             _ => false,
         }

@@ -27,6 +27,8 @@ pub enum Capability {
     BranchName,
     /// The agent can push to the starting branch itself.
     WorkOnCurrentBranch,
+    /// The agent can push to the branch of the pull request that it starts from.
+    WorkOnPullRequest,
     /// A pull request can be opened, or not, as asked.
     AutoCreatePullRequest,
     /// Reviewers can be left unasked.
@@ -68,7 +70,7 @@ pub enum Capability {
 
 impl Capability {
     /// Every capability, in the order of the documentation.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 28] = [
         Self::Prompt,
         Self::Issue,
         Self::Images,
@@ -78,6 +80,7 @@ impl Capability {
         Self::FromPullRequest,
         Self::BranchName,
         Self::WorkOnCurrentBranch,
+        Self::WorkOnPullRequest,
         Self::AutoCreatePullRequest,
         Self::SkipReviewerRequest,
         Self::OnBehalfOf,
@@ -110,6 +113,7 @@ impl Capability {
             Self::FromPullRequest => "FromPullRequest",
             Self::BranchName => "BranchName",
             Self::WorkOnCurrentBranch => "WorkOnCurrentBranch",
+            Self::WorkOnPullRequest => "WorkOnPullRequest",
             Self::AutoCreatePullRequest => "AutoCreatePullRequest",
             Self::SkipReviewerRequest => "SkipReviewerRequest",
             Self::OnBehalfOf => "OnBehalfOf",
@@ -143,6 +147,7 @@ impl Capability {
             Self::FromPullRequest => "start from a pull request",
             Self::BranchName => "choose the name of the branch",
             Self::WorkOnCurrentBranch => "push to the branch it starts from",
+            Self::WorkOnPullRequest => "push to the pull request it starts from",
             Self::AutoCreatePullRequest => "choose whether a pull request is opened",
             Self::SkipReviewerRequest => "leave reviewers unasked",
             Self::OnBehalfOf => "name the person behind a session",

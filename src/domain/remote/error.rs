@@ -84,6 +84,8 @@ pub enum Subject {
     Repository,
     /// The branch or reference to start from.
     Reference,
+    /// The pull request to start from: unknown, or the account has no access to it.
+    PullRequest,
     /// The id that we chose is taken.
     SessionId,
     /// The issue to work on: the provider does not know it.

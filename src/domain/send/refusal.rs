@@ -5,7 +5,9 @@ use std::time::Duration;
 use jiff::SignedDuration;
 
 use super::Clock;
-use crate::api::{AUTO_MODEL, CodeSessionSpec, Effective, MendedBy, Reason, RefusalRecord};
+use crate::api::{
+    AUTO_MODEL, CodeSessionSpec, Effective, MendedBy, Reason, RefusalRecord, RepositorySpec,
+};
 use crate::domain::remote::{ErrorClass, ProviderError, Sent, Subject};
 use crate::domain::status::clip;
 
@@ -90,7 +92,9 @@ pub fn verdict(own: &Own<'_>, error: &ProviderError) -> (Reason, MendedBy) {
         }
         (_, Some(Subject::Model)) if !own.model => (Reason::ModelUnavailable, MendedBy::Others),
         (_, Some(Subject::Model)) => (Reason::InvalidRequest, MendedBy::Nobody),
-        (_, Some(Subject::Repository)) => (Reason::RepositoryInaccessible, MendedBy::Others),
+        (_, Some(Subject::Repository | Subject::PullRequest)) => {
+            (Reason::RepositoryInaccessible, MendedBy::Others)
+        }
         (_, Some(Subject::Reference)) if own.reference || own.branch_name => {
             (Reason::InvalidRequest, MendedBy::Nobody)
         }
@@ -149,7 +153,9 @@ impl<'a> Own<'a> {
     pub fn of_launch(spec: &CodeSessionSpec, effective: Option<&'a Effective>) -> Self {
         let repository = spec.repository.as_ref();
         let url = repository.is_some_and(|own| own.url.is_some());
-        let reference = url || repository.is_some_and(|own| own.reference.is_some());
+        let start =
+            |own: &RepositorySpec| own.reference.is_some() || own.pull_request_url.is_some();
+        let reference = url || repository.is_some_and(start);
         let model = spec
             .model
             .as_ref()
@@ -162,6 +168,7 @@ impl<'a> Own<'a> {
             [
                 effective.repository.as_deref().filter(|_| !url),
                 effective.reference.as_deref().filter(|_| !reference),
+                effective.pull_request_url.as_deref().filter(|_| !reference),
                 Some(effective.model.id.as_str()).filter(|id| !model && *id != AUTO_MODEL),
                 effective
                     .pull_request

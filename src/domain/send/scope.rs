@@ -1,7 +1,7 @@
 //! Which launches a refusal concerns beside the one that it answers.
 
 use super::refusal::{Own, verdict};
-use crate::api::{CodeSessionSpec, Effective, MendedBy, ModelSpec, Reason};
+use crate::api::{CodeSessionSpec, Effective, MendedBy, ModelSpec, Reason, RepositorySpec};
 use crate::domain::remote::{ProviderError, Subject};
 
 /// What launches with one key have in common that all meet the same refusal.
@@ -18,34 +18,34 @@ pub enum LaunchScope {
         /// The branch, tag or commit.
         reference: String,
     },
+    /// A pull request, as it is written.
+    PullRequest(String),
     /// A model with its parameters, as people read it.
     Model(String),
 }
 
 impl LaunchScope {
     /// Every scope of a launch with these settings, the widest first.
-    pub fn of_settings(
-        repository: Option<&str>,
-        reference: Option<&str>,
-        model: &ModelSpec,
-    ) -> Vec<Self> {
+    pub fn of_settings(repository: &RepositorySpec, model: &ModelSpec) -> Vec<Self> {
         let mut scopes = vec![Self::Account, Self::Model(named(model))];
-        if let Some(repository) = repository {
-            scopes.push(Self::Repository(repository.to_owned()));
-            scopes.push(reference_of(repository, reference));
+        if let Some(url) = &repository.url {
+            scopes.push(Self::Repository(url.clone()));
+            scopes.push(match &repository.pull_request_url {
+                Some(pull_request) => Self::PullRequest(pull_request.clone()),
+                None => reference_of(url, repository.reference.as_deref()),
+            });
         }
         scopes
     }
 
     /// Every scope of a launch with what CodeAgent and session came to.
     pub fn of_launch(effective: &Effective) -> Vec<Self> {
-        let Effective {
-            repository,
-            reference,
-            model,
-            ..
-        } = effective;
-        Self::of_settings(repository.as_deref(), reference.as_deref(), model)
+        let repository = RepositorySpec {
+            url: effective.repository.clone(),
+            reference: effective.reference.clone(),
+            pull_request_url: effective.pull_request_url.clone(),
+        };
+        Self::of_settings(&repository, &effective.model)
     }
 
     /// The scope of a refusal; `None` where it concerns the refused launch alone, as what the session itself set does.
@@ -63,6 +63,10 @@ impl LaunchScope {
             ((Reason::ModelUnavailable, MendedBy::Others), _) => {
                 Some(Self::Model(named(&effective.model)))
             }
+            // Others on the repository start elsewhere.
+            (_, Some(Subject::PullRequest)) => {
+                effective.pull_request_url.clone().map(Self::PullRequest)
+            }
             ((Reason::RepositoryInaccessible, MendedBy::Others), _) => {
                 repository().map(Self::Repository)
             }
@@ -77,7 +81,7 @@ impl LaunchScope {
     pub fn reason(&self) -> Reason {
         match self {
             Self::Account => Reason::QuotaExhausted,
-            Self::Repository(_) => Reason::RepositoryInaccessible,
+            Self::Repository(_) | Self::PullRequest(_) => Reason::RepositoryInaccessible,
             Self::Reference { .. } => Reason::SettingsRefused,
             Self::Model(_) => Reason::ModelUnavailable,
         }
@@ -88,6 +92,7 @@ impl LaunchScope {
         match self {
             Self::Account => "with this key".to_owned(),
             Self::Repository(repository) => format!("on {repository}"),
+            Self::PullRequest(url) => format!("from {url}"),
             Self::Reference {
                 repository,
                 reference,
@@ -224,5 +229,20 @@ mod tests {
                 "{class:?} {subject:?} {own}"
             );
         }
+    }
+
+    #[test]
+    fn a_pull_request_that_is_refused_holds_only_those_that_start_from_it() {
+        let url = "https://github.com/acme/app/pull/42";
+        let mut from_pull_request = effective();
+        from_pull_request.reference = None;
+        from_pull_request.pull_request_url = Some(url.to_owned());
+        let mut error = ProviderError::unsent(ErrorClass::InvalidRequest, "cannot resolve it");
+        error.subject = Some(Subject::PullRequest);
+        let scope = LaunchScope::of_refusal(&error, &spec(json!({})), &from_pull_request).unwrap();
+        assert_eq!(scope, LaunchScope::PullRequest(url.to_owned()));
+        assert_eq!(scope.reason(), Reason::RepositoryInaccessible);
+        assert!(LaunchScope::of_launch(&from_pull_request).contains(&scope));
+        assert!(!LaunchScope::of_launch(&effective()).contains(&scope));
     }
 }

@@ -7,7 +7,7 @@ use super::conclusion;
 use super::ended::missing;
 use super::observed::{Observed, Poll, Readiness};
 use super::plan::{Effect, Event, Plan};
-use super::progress::{PullRequestWish, apply, pull_request_wish};
+use super::progress::{PullRequestWish, apply, pull_request_of, pull_request_wish};
 use super::stop;
 use super::view::{draft, stop_wanted};
 use crate::api::{
@@ -110,7 +110,7 @@ fn end(o: &Observed<'_>, snapshot: &Snapshot) -> Plan {
         | RemotePhase::Running
         | RemotePhase::Unrecognised => false,
     };
-    let pull_request = snapshot.pull_request_url.as_deref();
+    let pull_request = pull_request_of(snapshot, o.session.status);
     let (phase, wanted, reason, message) = verdict(o, snapshot, stopped);
     let (status, why) = match (pull_request.is_some(), pull_request_wish(o)) {
         (true, _) => (ConditionStatus::True, Reason::Created),
@@ -160,7 +160,7 @@ fn verdict(
     let reason = cancel
         .map(|cancel| cancel.reason)
         .or_else(|| stop::reason(o).filter(|_| o.stop_taken));
-    let pull_request = snapshot.pull_request_url.as_deref();
+    let pull_request = pull_request_of(snapshot, o.session.status);
     let said = snapshot
         .error
         .as_deref()

@@ -1,5 +1,6 @@
 //! What a look at a launched session shows, put into its status.
 
+use super::super::pull_request::PullRequestUrl;
 use super::super::remote::Capability;
 use super::super::snapshot::{RemotePhase, Snapshot};
 use super::super::status::{Draft, RESULT_BYTES, clip};
@@ -14,20 +15,37 @@ use crate::api::{
 /// Longest URL that is kept.
 const URL_BYTES: usize = 2048;
 
+/// The pull request that the work is in. Until the agent has opened one of its own, a provider may show the one that it starts from,
+/// which is the session's only if it pushes to it.
+pub(super) fn pull_request_of<'a>(
+    snapshot: &'a Snapshot,
+    status: Option<&CodeSessionStatus>,
+) -> Option<&'a str> {
+    let shown = snapshot.pull_request_url.as_deref()?;
+    let is_start = status
+        .and_then(|status| status.effective.as_ref())
+        .filter(|effective| !effective.pull_request.work_on_current_branch)
+        .and_then(|effective| PullRequestUrl::parse(effective.pull_request_url.as_deref()?))
+        .is_some_and(|start| start.is_same_as(shown));
+    (!is_start).then_some(shown)
+}
+
 /// Puts what a look shows into the status, but for phase and conditions.
 pub(super) fn apply(draft: &mut Draft, snapshot: &Snapshot) {
     let text = |value: &Option<String>| value.as_deref().map(|value| clip(value, URL_BYTES));
     let ended = snapshot.phase.is_terminal();
     let status = draft.status();
+    let pull_request = pull_request_of(snapshot, Some(status));
+    let pull_request = pull_request.map(|url| clip(url, URL_BYTES));
     if let Some(provider) = status.provider.as_mut() {
         provider.raw_status = Some(clip(&snapshot.raw_status, 64));
         provider.session_url = text(&snapshot.url).or(provider.session_url.take());
     }
-    if snapshot.pull_request_url.is_some() || snapshot.branch.is_some() {
+    if pull_request.is_some() || snapshot.branch.is_some() {
         let stored = status
             .pull_request
             .get_or_insert_with(PullRequestStatus::default);
-        stored.url = text(&snapshot.pull_request_url).or(stored.url.take());
+        stored.url = pull_request.clone().or(stored.url.take());
         // The branch alone would be worth no write; it comes along with the pull request or the end.
         if ended || stored.url.is_some() {
             stored.branch = snapshot
@@ -67,8 +85,7 @@ pub(super) fn apply(draft: &mut Draft, snapshot: &Snapshot) {
         message.run_id = Some(run.as_str().to_owned());
     }
     if ended {
-        message.pull_request_url =
-            text(&snapshot.pull_request_url).or(message.pull_request_url.take());
+        message.pull_request_url = pull_request.or(message.pull_request_url.take());
         message.result = snapshot
             .result
             .as_deref()

@@ -2,6 +2,7 @@
 
 use crate::api::{ModelSpec, PullRequestSpec};
 use crate::domain::ids::LaunchKey;
+use crate::domain::pull_request::StartingPoint;
 use crate::providers::http::SendWindow;
 
 /// What a launch sends.
@@ -16,8 +17,8 @@ pub struct LaunchRequest {
     pub prompt: String,
     /// URL of the repository.
     pub repository: String,
-    /// Branch, tag or commit to start from; the repository's default branch if absent.
-    pub reference: Option<String>,
+    /// Where to start in it.
+    pub start: StartingPoint,
     /// The model, or the provider's default.
     pub model: Option<ModelSpec>,
     /// What happens with branch and pull request. The capabilities have been checked: an adapter sends what is set.

@@ -21,7 +21,7 @@ use super::contract::{
 use super::error::ProviderError;
 use super::http::{Api, Auth, Operation, judge_launch, refuses_stop};
 use super::recovery::prompts::{self, Conversation, PromptSource, Snapshots};
-use super::v0_agents::{self, told_by_list};
+use super::v0_agents::{self, AgentSource, told_by_list};
 use super::wire::{branch, link, link_without_query, raw_status, repository};
 use crate::api::{FirebenderMode, FirebenderSpec, ProviderKind, ProviderSpec};
 use crate::domain::ids::{AccountFingerprint, InstallationId, SessionId};
@@ -130,7 +130,7 @@ impl FirebenderV0 {
             run_id: None,
             phase: phase_of(&status),
             raw_status: raw_status(&status),
-            repository: repository(agent.source.and_then(|source| source.repository)),
+            repository: repository(agent.source.and_then(AgentSource::repository)),
             url: target
                 .as_ref()
                 .and_then(|target| page_of(target.url.as_deref()?)),
@@ -163,7 +163,7 @@ impl FirebenderV0 {
             },
             source: v0_agents::Source {
                 repository: &request.repository,
-                reference: request.reference.as_deref(),
+                reference: request.start.reference(),
             },
             model: v0_agents::chosen_model(request),
             // Defaults are left out: servers of 2025 know neither.

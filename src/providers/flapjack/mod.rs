@@ -171,7 +171,7 @@ impl Flapjack {
             cursor_api_key: self.credential.require(CURSOR_API_KEY)?,
             org_id: self.org_id.as_deref(),
             repo_url: &request.repository,
-            starting_ref: request.reference.as_deref(),
+            starting_ref: request.start.reference(),
             behaviour: behaviour(&request.pull_request, request.model.as_ref()),
         })
     }

@@ -38,10 +38,10 @@ fn meaning_of_code(code: &str) -> (Option<ErrorClass>, Option<Subject>) {
     match code.to_ascii_lowercase().as_str() {
         "usage_limit_exceeded" | "plan_required" => (Some(ErrorClass::QuotaExhausted), None),
         "invalid_model" => (None, Some(Subject::Model)),
-        "repository_access"
-        | "repository_required"
-        | "pr_resolution_failed"
-        | "integration_not_connected" => (None, Some(Subject::Repository)),
+        "repository_access" | "repository_required" | "integration_not_connected" => {
+            (None, Some(Subject::Repository))
+        }
+        "pr_resolution_failed" => (None, Some(Subject::PullRequest)),
         "invalid_branch_name" => (None, Some(Subject::Reference)),
         "agent_id_conflict" => (None, Some(Subject::SessionId)),
         _ => (None, None),
@@ -428,15 +428,12 @@ mod tests {
             of(400, "invalid_model"),
             (ErrorClass::InvalidRequest, Some(Subject::Model))
         );
-        for code in [
-            "repository_access",
-            "repository_required",
-            "pr_resolution_failed",
+        for (code, subject) in [
+            ("repository_access", Subject::Repository),
+            ("repository_required", Subject::Repository),
+            ("pr_resolution_failed", Subject::PullRequest),
         ] {
-            assert_eq!(
-                of(400, code),
-                (ErrorClass::InvalidRequest, Some(Subject::Repository))
-            );
+            assert_eq!(of(400, code), (ErrorClass::InvalidRequest, Some(subject)));
         }
         assert_eq!(
             of(409, "agent_id_conflict"),

@@ -6,9 +6,9 @@ use jiff::{SignedDuration, Timestamp};
 use super::scan::{Evidence, Query, Reach};
 use super::similarity::SentText;
 use crate::domain::marker::{Marker, MarkerSubject, unmarked};
+use crate::domain::repository::same_repository;
 use crate::domain::snapshot::Snapshot;
 use crate::providers::contract::{AdoptRequest, Found, Mark, Marked, MarkedRequest};
-use crate::providers::repository::same_repository;
 
 /// A session that was created so long before the earliest moment of a launch, by the provider's own clock, is only ours if its
 /// marker says so: no difference of clocks or time zones is as large.

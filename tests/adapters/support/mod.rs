@@ -23,6 +23,7 @@ use codeagent_operator::api::{
     PullRequestSpec,
 };
 use codeagent_operator::domain::ids::{InstallationId, LaunchKey};
+use codeagent_operator::domain::pull_request::StartingPoint;
 use codeagent_operator::providers::contract::{
     API_KEY, AdoptRequest, Connection, LaunchRequest, Provider, SendWindow,
 };
@@ -254,7 +255,7 @@ pub fn launch_request() -> LaunchRequest {
         name: "team-a/fix-login".into(),
         prompt: "Fix it\n\n<!-- codeagents.dev/0a1b2c3d/session-uid/1 -->\ncodeagents.dev ref 0a1b2c3d/session-uid/1".into(),
         repository: REPOSITORY.into(),
-        reference: Some("main".into()),
+        start: StartingPoint::Reference("main".into()),
         model: None,
         pull_request: no_pull_request(),
         on_behalf_of: None,

@@ -738,3 +738,36 @@ fn looks_are_alike_only_by_the_same_account() {
     let again = Poll::after(Some(&own), at(30), lost(), ours);
     assert_eq!(again.unchanged_since, at(20));
 }
+
+/// Cursor's older API shows the pull request that a session starts from until there is another one.
+#[test]
+fn the_pull_request_that_a_session_starts_from_is_its_own_only_if_it_pushes_to_it() {
+    let start = "https://github.com/acme/app/pull/700";
+    for (to_it, shown, kept) in [
+        (false, start, None),
+        (false, "https://GitHub.com/Acme/app/pull/700", None),
+        (
+            false,
+            "https://github.com/acme/app/pull/8",
+            Some("https://github.com/acme/app/pull/8"),
+        ),
+        (true, start, Some(start)),
+    ] {
+        let mut given = Given::running();
+        let effective = given.status.as_mut().unwrap().effective.as_mut().unwrap();
+        effective.pull_request_url = Some(start.to_owned());
+        effective.pull_request.work_on_current_branch = to_it;
+        for phase in [RemotePhase::Running, RemotePhase::Finished] {
+            let mut seen = snapshot(phase);
+            seen.pull_request_url = Some(shown.to_owned());
+            given.sees(seen);
+            given.pass();
+            let stored = given.status.as_ref().unwrap().pull_request.as_ref();
+            let url = stored.and_then(|stored| stored.url.as_deref());
+            assert_eq!(url, kept, "{phase:?}: {shown}");
+            let created = given.condition(SessionCondition::PullRequestCreated);
+            let holds = created.status == ConditionStatus::True;
+            assert_eq!(holds, kept.is_some(), "{phase:?}: {shown}");
+        }
+    }
+}

@@ -10,6 +10,7 @@ use self::wire::{Agent, ModelList};
 use super::account;
 use crate::api::CursorApiVersion;
 use crate::domain::ids::{InstallationId, SessionId};
+use crate::domain::pull_request::StartingPoint;
 use crate::domain::snapshot::{Links, RemotePhase, Snapshot};
 use crate::providers::contract::{
     Account, AdoptAnswer, AdoptRequest, BaseProvider, CancelAnswer, Capability, Connection,
@@ -19,27 +20,26 @@ use crate::providers::contract::{
 use crate::providers::error::{ErrorClass, ProviderError, Subject};
 use crate::providers::http::{Api, Operation, judge_launch};
 use crate::providers::recovery::prompts::{self, Conversation, PromptSource, Snapshots};
-use crate::providers::v0_agents::{self, told_by_list};
+use crate::providers::v0_agents::{self, AgentSource, told_by_list};
 use crate::providers::wire::{branch, link, raw_status, repository};
 
-/// `WorkOnCurrentBranch` is not among them: v0 pushes to an existing branch only when it starts from a pull request.
+/// `WorkOnCurrentBranch` is not among them: the only branch that v0 pushes to beside new ones is that of a pull request.
 pub(super) const CAPABILITIES: &[Capability] = &[
     Capability::Prompt,
     Capability::Model,
     Capability::Repository,
+    Capability::FromPullRequest,
     Capability::BranchName,
+    Capability::WorkOnPullRequest,
     Capability::AutoCreatePullRequest,
     Capability::SkipReviewerRequest,
     Capability::Cancel,
     Capability::Result,
 ];
 
-/// In the OpenAPI of March 2026: `prompt.images`, `source.prUrl` and, with it alone, `target.autoBranch`;
-/// `…/conversation`, `webhook`, `…/artifacts`.
-pub(super) const OFFERED_LATER: [Capability; 6] = [
+/// In the OpenAPI of March 2026: `prompt.images`, `…/conversation`, `webhook`, `…/artifacts`.
+pub(super) const OFFERED_LATER: [Capability; 4] = [
     Capability::Images,
-    Capability::FromPullRequest,
-    Capability::WorkOnCurrentBranch,
     Capability::Events,
     Capability::Webhooks,
     Capability::Artifacts,
@@ -72,7 +72,7 @@ impl CursorV0 {
             run_id: None,
             phase: phase_of(&status),
             raw_status: raw_status(&status),
-            repository: repository(agent.source.and_then(|source| source.repository)),
+            repository: repository(agent.source.and_then(AgentSource::repository)),
             url: link(target.url),
             branch: branch(target.branch_name),
             pull_request_url: link(target.pr_url),
@@ -235,15 +235,26 @@ fn create_agent(request: &LaunchRequest) -> wire::CreateAgent<'_> {
             text: &request.prompt,
         },
         model: v0_agents::chosen_model(request),
-        source: v0_agents::Source {
-            repository: &request.repository,
-            reference: request.reference.as_deref(),
+        source: match &request.start {
+            StartingPoint::PullRequest(url) => wire::Source::PullRequest {
+                pr_url: url.as_str(),
+            },
+            StartingPoint::DefaultBranch | StartingPoint::Reference(_) => {
+                wire::Source::Repository(v0_agents::Source {
+                    repository: &request.repository,
+                    reference: request.start.reference(),
+                })
+            }
         },
         target: wire::Target {
             auto_create_pr: policy.auto_create,
             open_as_cursor_github_app: by_app,
             skip_reviewer_request: by_app,
             branch_name: policy.branch_name.as_deref(),
+            auto_branch: request
+                .start
+                .pull_request()
+                .map(|_| !policy.work_on_current_branch),
         },
     }
 }

@@ -6,7 +6,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::providers::v0_agents::{AgentSource, AgentTarget, Prompt, Source};
+use crate::providers::v0_agents::{self, AgentSource, AgentTarget, Prompt};
 use crate::providers::wire::{Items, WireId, lenient};
 
 /// `POST /v0/agents`.
@@ -19,6 +19,14 @@ pub(super) struct CreateAgent<'a> {
     pub(super) target: Target<'a>,
 }
 
+/// Where an agent starts: the one excludes the other.
+#[derive(Debug, Serialize)]
+#[serde(untagged, rename_all_fields = "camelCase")]
+pub(super) enum Source<'a> {
+    Repository(v0_agents::Source<'a>),
+    PullRequest { pr_url: &'a str },
+}
+
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Target<'a> {
@@ -29,6 +37,9 @@ pub(super) struct Target<'a> {
     pub(super) skip_reviewer_request: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) branch_name: Option<&'a str>,
+    /// Whether an agent that starts from a pull request gets a branch of its own; else it pushes to the pull request.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) auto_branch: Option<bool>,
 }
 
 /// An agent, the same in every answer.

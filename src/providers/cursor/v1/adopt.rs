@@ -6,11 +6,11 @@ use super::agents::CursorV1;
 use super::name::{agent_id, key_digits, named};
 use super::wire::Agent;
 use crate::domain::ids::SessionId;
+use crate::domain::repository::same_repository;
 use crate::providers::contract::{AdoptAnswer, AdoptRequest, Found, PageToken};
 use crate::providers::error::{ErrorClass, ProviderError};
 use crate::providers::recovery::marker::is_long_before;
 use crate::providers::recovery::scan::{Candidate, Evidence, Matcher, Page, Query, Reach, scan};
-use crate::providers::repository::same_repository;
 
 /// Asks for the id of every attempt, newest first. That somebody else has the id of an older one is why there was a newer. Where this account has not been seen to honour our ids, a miss is followed by a scan for
 /// the name that we gave.
@@ -71,7 +71,7 @@ async fn look_up(
     // launch again would pay twice.
     let renamed = agent
         .repository()
-        .is_some_and(|theirs| !same_repository(&request.repository, theirs));
+        .is_some_and(|theirs| !same_repository(&request.repository, &theirs));
     Ok(LookUp::Ours(Box::new(Found {
         doubt: renamed.then(|| "its repository is another one than it was launched for".to_owned()),
         snapshot: cursor.look_at(agent).await?,
@@ -123,7 +123,7 @@ impl Matcher for ByName<'_> {
         };
         let same = agent
             .repository()
-            .map(|theirs| same_repository(&self.request.repository, theirs));
+            .map(|theirs| same_repository(&self.request.repository, &theirs));
         Ok(match (self.name_says(&agent), same) {
             (NameSays::Another, _) | (NameSays::Nothing, Some(false)) => Evidence::Foreign,
             (NameSays::Ours, Some(true)) => Evidence::Ours(Box::new(Found {

@@ -1,5 +1,6 @@
 //! What is read of agents and their runs, and the snapshot that it makes.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -7,12 +8,12 @@ use jiff::{SignedDuration, Timestamp};
 use super::super::account;
 use super::wire::{Agent, AgentList, Run, RunError, RunList, UsageReport};
 use crate::domain::ids::{RunId, SessionId};
+use crate::domain::repository::same_repository;
 use crate::domain::snapshot::{Links, RemotePhase, Snapshot, Usage};
 use crate::providers::contract::{CancelAnswer, Connection, PageToken};
 use crate::providers::error::{ErrorClass, ProviderError};
 use crate::providers::http::{Api, Operation};
 use crate::providers::recovery::scan::{Candidate, Page};
-use crate::providers::repository::same_repository;
 use crate::providers::wire::{branch, link, next_page, raw_status, repository};
 
 pub(super) const PAGE_SIZE: &str = "100";
@@ -142,7 +143,7 @@ impl CursorV1 {
             // The run of an agent that was just made may not be visible yet.
             (None, _) => RemotePhase::Creating,
         };
-        let asked = agent.and_then(Agent::repository).map(str::to_owned);
+        let asked = agent.and_then(Agent::repository).map(Cow::into_owned);
         let branches = run
             .as_ref()
             .and_then(|run| run.git.as_ref())

@@ -20,6 +20,7 @@ use super::account;
 use crate::api::CursorApiVersion;
 use crate::domain::ids::{RunId, SessionId};
 use crate::domain::marker::Marker;
+use crate::domain::pull_request::PullRequestUrl;
 use crate::domain::snapshot::{RemotePhase, Snapshot};
 use crate::providers::contract::{
     Account, AdoptAnswer, AdoptRequest, Archiving, BaseProvider, CancelAnswer, Capability,
@@ -36,7 +37,9 @@ pub(super) const CAPABILITIES: &[Capability] = &[
     Capability::Model,
     Capability::ModelParameters,
     Capability::Repository,
+    Capability::FromPullRequest,
     Capability::WorkOnCurrentBranch,
+    Capability::WorkOnPullRequest,
     Capability::AutoCreatePullRequest,
     Capability::SkipReviewerRequest,
     Capability::MessageModel,
@@ -46,11 +49,10 @@ pub(super) const CAPABILITIES: &[Capability] = &[
     Capability::Cost,
 ];
 
-/// Documented in October 2026: `prompt.images`, `repos[].prUrl`, `…/stream`, `…/artifacts`. Webhooks
+/// Documented in October 2026: `prompt.images`, `…/stream`, `…/artifacts`. Webhooks
 /// are announced there for later.
-pub(super) const OFFERED_LATER: [Capability; 5] = [
+pub(super) const OFFERED_LATER: [Capability; 4] = [
     Capability::Images,
-    Capability::FromPullRequest,
     Capability::Events,
     Capability::Streaming,
     Capability::Artifacts,
@@ -218,7 +220,8 @@ fn create_agent(request: &LaunchRequest) -> wire::CreateAgent<'_> {
         model: request.model.as_ref().and_then(wire::Model::chosen),
         repos: [wire::Repo {
             url: &request.repository,
-            starting_ref: request.reference.as_deref(),
+            starting_ref: request.start.reference(),
+            pr_url: request.start.pull_request().map(PullRequestUrl::as_str),
         }],
         work_on_current_branch: policy.work_on_current_branch,
         auto_create_pr: policy.auto_create,

@@ -3,10 +3,13 @@
 //! Only ids are required of an answer. Everything else may be missing or odd without making the answer unreadable: an
 //! accepted launch must not become an unknown one because of a date.
 
+use std::borrow::Cow;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::api::ModelSpec;
+use crate::domain::pull_request::PullRequestUrl;
 use crate::providers::wire::{Items, WireId, lenient, lenient_items};
 
 /// `POST /v1/agents`.
@@ -65,6 +68,9 @@ pub(super) struct Repo<'a> {
     pub(super) url: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) starting_ref: Option<&'a str>,
+    /// `url` and `startingRef` are ignored beside it, and `url` is required all the same.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) pr_url: Option<&'a str>,
 }
 
 /// `POST /v1/agents/{id}/runs`.
@@ -119,17 +125,31 @@ pub(super) struct Agent {
 
 impl Agent {
     /// The repository that it works on, where all of them can be read.
-    pub(super) fn repository(&self) -> Option<&str> {
+    pub(super) fn repository(&self) -> Option<Cow<'_, str>> {
         let repos = self.repos.as_ref()?.all()?;
-        repos.iter().find_map(|repo| repo.url.as_deref())
+        repos.iter().find_map(AgentRepo::repository)
     }
 }
 
-/// With a pull request to start from, `url` is absent.
+/// That `url` is there beside `prUrl` is not documented.
 #[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub(super) struct AgentRepo {
     #[serde(default, deserialize_with = "lenient")]
-    pub(super) url: Option<String>,
+    url: Option<String>,
+    #[serde(default, deserialize_with = "lenient")]
+    pr_url: Option<String>,
+}
+
+impl AgentRepo {
+    fn repository(&self) -> Option<Cow<'_, str>> {
+        let of_pull_request = || {
+            let url = PullRequestUrl::parse(self.pr_url.as_deref()?)?;
+            Some(Cow::Owned(url.repository().to_owned()))
+        };
+        let url = self.url.as_deref().map(Cow::Borrowed);
+        url.or_else(of_pull_request)
+    }
 }
 
 #[derive(Debug, Deserialize)]

@@ -112,7 +112,8 @@ fn object(agent: &Agent, now: Moment, clock: &Clock) -> Value {
         insert(&mut repository, "prUrl", json!(pull_request));
     }
     insert(&mut object, "repos", json!([repository]));
-    insert(&mut object, "workOnCurrentBranch", json!(false));
+    let on_current = agent.source.pull_request().is_some() && !agent.target.auto_branch;
+    insert(&mut object, "workOnCurrentBranch", json!(on_current));
     insert(
         &mut object,
         "autoCreatePR",
