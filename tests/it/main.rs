@@ -30,6 +30,7 @@ mod orphans;
 mod outages;
 mod proxy;
 mod pull_requests;
+mod queue;
 mod races;
 mod rebirth;
 mod refused_launches;
