@@ -84,7 +84,7 @@ async fn a_session_that_does_not_fit_is_refused_before_anything_is_sent() {
             "missing",
             "Fix it",
             vec![],
-            "requires a value for the parameter ticket, and the CodeAgent declares service, ticket",
+            "requires a value for the parameter ticket, and declares service, ticket",
         ),
         (
             "unknown",
