@@ -102,6 +102,11 @@ pub struct RunOptions {
     /// How many sessions are worked on at the same time in each watched scope.
     #[arg(long, env = "CODEAGENT_CONCURRENCY", default_value_t = 64, value_name = "NUMBER", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub concurrency: u16,
+    /// How many sessions may be active at the same time for one account at one endpoint, over all served namespaces and whatever keys
+    /// of the account they use: what the account's plan allows. Those above it wait, and take turns between namespaces. At least 1.
+    /// Default: no limit.
+    #[arg(long, env = "CODEAGENT_MAX_CONCURRENT_PER_CREDENTIAL", value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_concurrent_per_credential: Option<u32>,
     /// PEM file with certificate authorities that providers may use besides the system's.
     #[arg(long, env = "CODEAGENT_CA_BUNDLE", value_name = "FILE")]
     pub ca_bundle: Option<std::path::PathBuf>,
@@ -283,4 +288,35 @@ pub fn print_crds(out: &mut impl std::io::Write) -> Result<(), CrdsError> {
         let _ = write!(out, "---\n{yaml}");
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::panic)]
+
+    use super::*;
+
+    fn options(flags: &[&str]) -> Result<RunOptions, String> {
+        let arguments = ["codeagent-operator", "run"].iter().chain(flags);
+        match Cli::try_parse_from(arguments)
+            .map_err(|error| error.to_string())?
+            .command
+        {
+            Command::Run(options) => Ok(*options),
+            Command::Crds => panic!("not asked for"),
+        }
+    }
+
+    /// No number means "none allowed": an installation that launches nothing would look broken.
+    #[test]
+    fn a_limit_for_each_account_is_at_least_one() {
+        let limit = |flags: &[&str]| options(flags).map(|it| it.max_concurrent_per_credential);
+        assert_eq!(limit(&[]), Ok(None));
+        let flag = "--max-concurrent-per-credential";
+        assert_eq!(limit(&[flag, "1"]), Ok(Some(1)));
+        for refused in ["0", "-1", "1.5", "many"] {
+            let told = limit(&[&format!("{flag}={refused}")]).unwrap_err();
+            assert!(told.contains(flag), "{told}");
+        }
+    }
 }

@@ -212,6 +212,7 @@ fn settings(options: &RunOptions, timing: Timing) -> Settings {
         endpoint_hosts: options.allow_endpoint_hosts.clone(),
         allow_http: options.allow_http_endpoints,
         concurrency: options.concurrency,
+        max_concurrent_per_credential: options.max_concurrent_per_credential,
         agent_recheck: options.agent_recheck,
         counts_interval: options.counts_interval,
         sweep_interval: options.sweep_interval,

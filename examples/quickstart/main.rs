@@ -17,7 +17,9 @@ use std::time::{Duration, Instant};
 use clap::Parser;
 use codeagent_harness::{ControlPlane, Options};
 use codeagent_operator::api::{CodeSession, SessionPhase, crds};
-use codeagent_simulator::{Key, Provider, Script, Simulator, SimulatorOptions};
+use codeagent_simulator::{
+    Key, LaunchFilter, LaunchKind, Provider, Script, Simulator, SimulatorOptions,
+};
 use futures::StreamExt;
 use kube::api::Api;
 use kube::{Client, ResourceExt};
@@ -249,11 +251,7 @@ async fn follow(
             Some(Err(_)) => tokio::time::sleep(Duration::from_millis(300)).await,
             None => return Err("the watch of the sessions ended".into()),
         }
-        if exit
-            && names
-                .iter()
-                .all(|name| screen.phase(name).is_some_and(SessionPhase::is_terminal))
-        {
+        if exit && names.iter().all(|name| screen.is_completed(name)) {
             return Ok(unfinished(&screen, names));
         }
     }
@@ -281,8 +279,18 @@ async fn report(
 ) -> Result<(), Box<dyn Error>> {
     let sessions: Api<CodeSession> = Api::default_namespaced(client.clone());
     let stored = sessions.list(&Default::default()).await?.items.len();
-    let launches = simulator.launches(&Default::default()).len();
-    println!("\n{stored} sessions, {launches} launches seen by the simulated providers.");
+    let paid = |kind| {
+        let filter = LaunchFilter {
+            kind: Some(kind),
+            ..LaunchFilter::default()
+        };
+        simulator.launches(&filter).len()
+    };
+    println!(
+        "\n{stored} sessions; the simulated providers have seen {} launches and {} messages.",
+        paid(LaunchKind::Session),
+        paid(LaunchKind::Message)
+    );
     if unexpected.is_empty() {
         println!("Every example session has finished.");
         return Ok(());

@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 use std::io::{IsTerminal, Write};
 use std::time::Instant;
 
-use codeagent_operator::api::{CodeSession, SessionPhase, condition};
+use codeagent_operator::api::{CodeSession, ConditionStatus, SessionPhase, condition};
 use kube::ResourceExt;
 
 struct Row {
     phase: SessionPhase,
+    /// Whether its last message has ended.
+    completed: bool,
     provider: String,
     text: String,
     seconds: f64,
@@ -42,16 +44,22 @@ impl Screen {
             .and_then(|stored| stored.url.clone());
         let said =
             condition(&status.conditions, "Succeeded").map(|succeeded| succeeded.message.clone());
-        let text = pull_request.or(said).unwrap_or_default();
+        let completed = condition(&status.conditions, "Completed")
+            .is_some_and(|completed| completed.status == ConditionStatus::True);
+        let text = match completed {
+            true => pull_request.or(said),
+            // The pull request is there while a further message is worked on.
+            false => said.or(pull_request),
+        };
+        let text = text.unwrap_or_default();
         let provider = status
             .provider
             .map(|provider| provider.kind)
             .unwrap_or_default();
         let name = session.name_any();
-        let changed = self
-            .rows
-            .get(&name)
-            .is_none_or(|row| row.phase != status.phase || row.text != text);
+        let changed = self.rows.get(&name).is_none_or(|row| {
+            (row.phase, row.completed) != (status.phase, completed) || row.text != text
+        });
         if !changed {
             return;
         }
@@ -60,6 +68,7 @@ impl Screen {
             name.clone(),
             Row {
                 phase: status.phase,
+                completed,
                 provider,
                 text,
                 seconds,
@@ -89,6 +98,11 @@ impl Screen {
     /// The phase of a session, once it has been shown.
     pub fn phase(&self, name: &str) -> Option<SessionPhase> {
         self.rows.get(name).map(|row| row.phase)
+    }
+
+    /// Whether a session and all of its messages have ended.
+    pub fn is_completed(&self, name: &str) -> bool {
+        self.rows.get(name).is_some_and(|row| row.completed)
     }
 
     /// What was last said of a session.

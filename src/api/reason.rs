@@ -73,8 +73,10 @@ words! {
         AgentSuspended,
         /// The session is suspended.
         Suspended,
-        /// Waits for a free place (maxConcurrentSessions).
+        /// Waits for a free slot (maxConcurrentSessions).
         WaitingForCapacity,
+        /// Waits for a free slot of its account (--max-concurrent-per-credential).
+        WaitingForAccountCapacity,
         /// Waits for the template that sessions are launched from to be there at the provider.
         WaitingForTemplate,
         /// The provider refuses to make or change the template.

@@ -1,7 +1,8 @@
-//! Who may be launched: the slots of a CodeAgent and the lock of an issue, as one thing.
+//! Who may be launched: the slots of a CodeAgent and of an account, the lock of an issue or a branch, as one thing.
 //!
 //! A session asks for all it needs at once and gets all of it or nothing, so that nobody holds what another could use while it
-//! waits for the rest. What it got is a reservation until a claim is stored; from then on the stored object counts, whoever
+//! waits for the rest. Who has reached a slot of its CodeAgent and waits for one of its account keeps its place in both lines:
+//! otherwise every session behind it would move up in its stead, and back again when a slot of the account is free. What it got is a reservation until a claim is stored; from then on the stored object counts, whoever
 //! wrote it. Both are handed out under one lock: two sessions that are looked at in the same moment cannot both get the last one.
 //!
 //! Only whoever may go is woken. A waiting session is never looked at because another one moved.
@@ -13,11 +14,12 @@ use std::time::Duration;
 use kube::ResourceExt;
 use kube_runtime::reflector::ObjectRef;
 
-use crate::api::{CodeSession, Effective, QueueResource, SessionPhase};
+use crate::api::{CodeSession, Effective, QueueResource, SendTarget, SessionPhase};
 use crate::domain::effective::pushed_branch;
+use crate::domain::ids::AccountFingerprint;
 use crate::domain::queue::{Line, Rank};
 use crate::domain::repository::canonical;
-use crate::domain::session::{OpenSend, Stage, next_message};
+use crate::domain::session::{OpenSend, Stage, newest_send, next_message};
 use crate::runtime::lock::lock;
 use crate::runtime::queue::Queue;
 
@@ -34,10 +36,43 @@ pub enum Resource {
         /// Its name.
         agent: String,
     },
+    /// `--max-concurrent-per-credential`, over all namespaces.
+    Account(AccountKey),
     /// An issue, on which one launch at a time may be open: what is new there tells which launch made it only then.
     Issue(IssueKey),
     /// A branch, to which one session at a time may push.
     Branch(BranchKey),
+}
+
+impl Resource {
+    /// Whether it counts sessions, rather than letting one at a time work on something.
+    fn is_slot(&self) -> bool {
+        match self {
+            Self::Slots { .. } | Self::Account(_) => true,
+            Self::Issue(_) | Self::Branch(_) => false,
+        }
+    }
+}
+
+/// An account at an endpoint, as a digest of both.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct AccountKey(String);
+
+impl AccountKey {
+    /// The account with this fingerprint at this endpoint.
+    pub fn new(endpoint: &str, account: &str) -> Self {
+        let digest = AccountFingerprint::of("account slots", &[endpoint, account]);
+        Self(digest.as_str().to_owned())
+    }
+
+    fn of_target(target: &SendTarget) -> Self {
+        Self::new(&target.endpoint, &target.account)
+    }
+
+    /// The digest.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
 }
 
 /// A branch of a repository. Of one namespace alone: whoever is in another one must not be able to hold up this one's sessions.
@@ -113,9 +148,17 @@ struct Ticket {
     object: ObjectRef<CodeSession>,
     queue: Queue<ObjectRef<CodeSession>>,
     holds: Vec<(Resource, Duration)>,
-    waits: Option<Resource>,
+    /// The lines that it stands in. It waits for the last; what the others lead to it could have.
+    waits: Vec<Resource>,
     /// The position that it was told last, and when.
     shown: Option<(Option<i32>, Duration)>,
+}
+
+impl Ticket {
+    /// Whether this is what keeps it.
+    fn waits_for(&self, resource: &Resource) -> bool {
+        self.waits.last() == Some(resource)
+    }
 }
 
 #[derive(Default)]
@@ -123,21 +166,72 @@ struct State {
     lines: HashMap<Resource, Line>,
     /// By uid.
     tickets: HashMap<String, Ticket>,
+    /// Whether the sessions of every namespace that is served are known.
+    counted: bool,
 }
 
 /// Who holds and who waits for what.
 pub struct Admission {
     state: Mutex<State>,
     interval: Duration,
+    per_account: Option<usize>,
 }
 
 impl Admission {
-    /// Nobody holds anything. A session is told another position at most once in `interval`.
-    pub fn new(interval: Duration) -> Self {
+    /// Nobody holds anything. A session is told another position at most once in `interval`. At most `per_account` sessions are active
+    /// for an account; without it as many as there are. None is launched for one before [`Admission::counted`].
+    pub fn new(interval: Duration, per_account: Option<usize>) -> Self {
         Self {
             state: Mutex::default(),
             interval,
+            per_account,
         }
+    }
+
+    /// What a session needs of its account, if that is limited.
+    pub fn of_account(&self, account: AccountKey) -> Option<Want> {
+        Some(Want {
+            resource: Resource::Account(account),
+            capacity: self.per_account?,
+        })
+    }
+
+    /// Whether the sessions of every namespace that is served are known.
+    pub fn is_counted(&self) -> bool {
+        self.lock().counted
+    }
+
+    /// The sessions of every namespace that is served are known from now on: who waited for that may go.
+    pub fn counted(&self) {
+        let mut state = self.lock();
+        state.counted = true;
+        let Some(limit) = self.per_account else {
+            return;
+        };
+        let accounts: Vec<Resource> = state
+            .lines
+            .iter_mut()
+            .filter(|(resource, _)| matches!(resource, Resource::Account(_)))
+            .map(|(resource, line)| {
+                line.set_capacity(limit);
+                resource.clone()
+            })
+            .collect();
+        for account in accounts {
+            state.wake(&account);
+        }
+    }
+
+    /// What a stored session holds, whoever let it have it.
+    fn holdings(&self, session: &CodeSession) -> Vec<Resource> {
+        let active = has_slot(session.phase());
+        let slots = active.then(|| slots_of(session));
+        let account = account_in_use(session).filter(|_| self.per_account.is_some());
+        let account = account.map(Resource::Account);
+        let issue = open_claim(session).map(Resource::Issue);
+        let branch = branch_in_use(session).map(Resource::Branch);
+        let all = slots.into_iter().chain(account).chain(issue).chain(branch);
+        all.collect()
     }
 
     /// Asks for everything in `wants`, at `now` by uptime. Asking for what one has changes nothing.
@@ -146,15 +240,33 @@ impl Admission {
         let mut state = self.lock();
         state.ticket(applicant, &rank);
         let mut missing = None;
+        let mut stands = Vec::new();
         for want in wants {
-            let line = state.lines.entry(want.resource.clone()).or_default();
-            line.set_capacity(want.capacity);
-            if missing.is_none() && !line.admits(&rank) {
-                missing = Some(want.resource.clone());
+            let resource = &want.resource;
+            let capacity = match resource {
+                // Nobody knows yet how many are active.
+                Resource::Account(_) if !state.counted => 0,
+                Resource::Account(_)
+                | Resource::Slots { .. }
+                | Resource::Issue(_)
+                | Resource::Branch(_) => want.capacity,
+            };
+            let line = state.lines.entry(resource.clone()).or_default();
+            line.set_capacity(capacity);
+            if missing.is_some() {
+                continue;
+            }
+            if !line.admits(&rank) {
+                missing = Some(resource.clone());
+            } else if resource.is_slot() && !line.holds(rank.uid()) {
+                stands.push(resource.clone());
             }
         }
         if let Some(resource) = missing {
-            return state.wait(&rank, resource, now, self.interval);
+            // Who waits for a lock does not stand in the way of those that could use the slot.
+            stands.retain(|_| resource.is_slot());
+            stands.push(resource.clone());
+            return state.wait(&rank, stands, resource, now, self.interval);
         }
         let mut since = now;
         for want in wants {
@@ -180,21 +292,35 @@ impl Admission {
         if is_over(session) {
             return state.leave(rank.uid());
         }
-        for resource in holdings(session) {
+        let claimed = claimed_at(session);
+        for resource in self.holdings(session) {
             state.ticket(applicant, &rank);
-            state.lines.entry(resource.clone()).or_default();
+            let line = state.lines.entry(resource.clone()).or_default();
+            line.restore(&rank, claimed);
             state.take(&rank, &resource, now);
         }
         let queued = session
             .status
             .as_ref()
-            .and_then(|status| status.queue.as_ref())
-            .filter(|queue| queue.of == QueueResource::Capacity);
+            .and_then(|status| status.queue.as_ref());
+        let waits = queued.and_then(|queued| {
+            let on = match queued.of {
+                QueueResource::Capacity => slots_of(session),
+                QueueResource::Account => {
+                    let account = queued
+                        .account
+                        .clone()
+                        .filter(|_| self.per_account.is_some())?;
+                    Resource::Account(AccountKey(account))
+                }
+                QueueResource::Issue | QueueResource::Branch => return None,
+            };
+            Some((on, queued.position))
+        });
         // An earlier process let it wait: those that come later must not overtake it.
-        if let (Some(queued), false) = (queued, state.tickets.contains_key(rank.uid())) {
+        if let (Some((on, position)), false) = (waits, state.tickets.contains_key(rank.uid())) {
             state.ticket(applicant, &rank);
-            let position = queued.position;
-            state.join(&rank, slots_of(session));
+            state.stand(&rank, vec![on]);
             if let Some(ticket) = state.tickets.get_mut(rank.uid()) {
                 ticket.shown = Some((position, now));
             }
@@ -208,7 +334,7 @@ impl Admission {
         if is_over(session) {
             return state.leave(&uid);
         }
-        let stored = holdings(session);
+        let stored = self.holdings(session);
         let Some(ticket) = state.tickets.get(&uid).filter(|_| !launching) else {
             return;
         };
@@ -233,9 +359,10 @@ impl Admission {
     /// Wakes those among the first of every line whose position is not what they were told; to be called now and then.
     pub fn refresh(&self, now: Duration) {
         let state = self.lock();
-        for line in state.lines.values() {
+        for (resource, line) in &state.lines {
             for (index, rank) in line.front(POSITIONS).enumerate() {
-                let Some(ticket) = state.tickets.get(rank.uid()) else {
+                let ticket = state.tickets.get(rank.uid());
+                let Some(ticket) = ticket.filter(|ticket| ticket.waits_for(resource)) else {
                     continue;
                 };
                 let old = ticket.shown.is_none_or(|(shown, at)| {
@@ -264,27 +391,36 @@ impl State {
                 object: ObjectRef::from_obj(applicant.session),
                 queue: applicant.queue.clone(),
                 holds: Vec::new(),
-                waits: None,
+                waits: Vec::new(),
                 shown: None,
             });
         if ticket.rank != *rank {
             let before = std::mem::replace(&mut ticket.rank, rank.clone());
-            if let Some(line) = ticket.waits.as_ref().and_then(|on| self.lines.get_mut(on)) {
-                line.withdraw(&before);
-                line.wait(rank.clone());
+            for on in &ticket.waits {
+                if let Some(line) = self.lines.get_mut(on) {
+                    line.withdraw(&before);
+                    line.wait(rank.clone());
+                }
             }
         }
     }
 
-    /// Lets `rank` wait for `resource`, and for nothing else.
+    /// Lets `rank` wait for `resource` in these lines, of which its own is the last.
     fn wait(
         &mut self,
         rank: &Rank,
+        stands: Vec<Resource>,
         resource: Resource,
         now: Duration,
         interval: Duration,
     ) -> Grant {
-        self.join(rank, resource.clone());
+        let ticket = self.tickets.get(rank.uid());
+        let waited = ticket.is_some_and(|ticket| ticket.waits_for(&resource));
+        self.stand(rank, stands);
+        if waited {
+            // The order of turns changes with each that is taken: whoever may go in its stead may not know it yet.
+            self.wake(&resource);
+        }
         let line = self.lines.get(&resource);
         let current = line
             .and_then(|line| line.position(rank, POSITIONS))
@@ -312,18 +448,24 @@ impl State {
         }
     }
 
-    fn join(&mut self, rank: &Rank, resource: Resource) {
+    /// `rank` stands in these lines, and in no others.
+    fn stand(&mut self, rank: &Rank, stands: Vec<Resource>) {
         let Some(ticket) = self.tickets.get_mut(rank.uid()) else {
             return;
         };
-        if ticket.waits.as_ref() == Some(&resource) {
+        if ticket.waits == stands {
             return;
         }
-        let before = ticket.waits.replace(resource.clone());
-        ticket.shown = None;
-        self.lines.entry(resource).or_default().wait(rank.clone());
-        if let Some(before) = before {
-            self.withdraw_from(rank, &before);
+        if ticket.waits.last() != stands.last() {
+            ticket.shown = None;
+        }
+        let before = std::mem::replace(&mut ticket.waits, stands.clone());
+        for resource in &stands {
+            let line = self.lines.entry(resource.clone()).or_default();
+            line.wait(rank.clone());
+        }
+        for resource in before.iter().filter(|before| !stands.contains(before)) {
+            self.withdraw_from(rank, resource);
         }
     }
 
@@ -332,10 +474,10 @@ impl State {
         let Some(ticket) = self.tickets.get_mut(rank.uid()) else {
             return now;
         };
-        if ticket.waits.as_ref() == Some(resource) {
-            ticket.waits = None;
+        if ticket.waits_for(resource) {
             ticket.shown = None;
         }
+        ticket.waits.retain(|waits| waits != resource);
         if let Some(line) = self.lines.get_mut(resource) {
             line.take(rank);
         }
@@ -353,8 +495,9 @@ impl State {
             return;
         };
         ticket.shown = None;
-        if let Some(resource) = ticket.waits.take() {
-            let rank = ticket.rank.clone();
+        let waits = std::mem::take(&mut ticket.waits);
+        let rank = ticket.rank.clone();
+        for resource in waits {
             self.withdraw_from(&rank, &resource);
         }
     }
@@ -391,7 +534,7 @@ impl State {
     }
 
     fn drop_idle(&mut self, uid: &str) {
-        let idle = |ticket: &Ticket| ticket.holds.is_empty() && ticket.waits.is_none();
+        let idle = |ticket: &Ticket| ticket.holds.is_empty() && ticket.waits.is_empty();
         if self.tickets.get(uid).is_some_and(idle) {
             self.tickets.remove(uid);
         }
@@ -407,7 +550,8 @@ impl State {
             return;
         }
         for rank in line.may_go() {
-            if let Some(ticket) = self.tickets.get(rank.uid()) {
+            let ticket = self.tickets.get(rank.uid());
+            if let Some(ticket) = ticket.filter(|ticket| ticket.waits_for(resource)) {
                 ticket.queue.push(ticket.object.clone());
             }
         }
@@ -426,12 +570,18 @@ fn is_over(session: &CodeSession) -> bool {
     session.phase().is_terminal() && !waits
 }
 
-/// What a stored session holds, whoever let it have it.
-fn holdings(session: &CodeSession) -> Vec<Resource> {
-    let slots = has_slot(session.phase()).then(|| slots_of(session));
-    let issue = open_claim(session).map(Resource::Issue);
-    let branch = branch_in_use(session).map(Resource::Branch);
-    slots.into_iter().chain(issue).chain(branch).collect()
+/// The account that an active session holds a slot of: the one that its newest request was sent to.
+pub fn account_in_use(session: &CodeSession) -> Option<AccountKey> {
+    let active = has_slot(session.phase());
+    let record = newest_send(session.status.as_ref()).filter(|_| active)?;
+    Some(AccountKey::of_target(&record.target))
+}
+
+/// When the newest request of a session was claimed, in Unix seconds; zero if none was.
+fn claimed_at(session: &CodeSession) -> u64 {
+    let record = newest_send(session.status.as_ref());
+    let second = record.map_or(0, |record| record.claimed_at.as_second());
+    u64::try_from(second).unwrap_or_default()
 }
 
 /// The branch that an active session pushes to.
@@ -467,6 +617,7 @@ fn rank_of(session: &CodeSession) -> Rank {
     Rank::new(
         session.spec.priority,
         session.created_at(),
+        session.namespace().unwrap_or_default(),
         session.name_any(),
         session.uid().unwrap_or_default(),
     )
@@ -485,7 +636,7 @@ pub fn open_claim(session: &CodeSession) -> Option<IssueKey> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+    #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
     use futures::{FutureExt, Stream, StreamExt};
     use serde_json::json;
@@ -542,7 +693,7 @@ mod tests {
     fn world() -> World<impl Stream<Item = ObjectRef<CodeSession>> + Unpin> {
         let (queue, triggers) = Queue::new();
         World {
-            admission: Admission::new(MINUTE),
+            admission: Admission::new(MINUTE, None),
             queue,
             triggers,
         }
@@ -812,5 +963,335 @@ mod tests {
             }
         ));
         assert!(world.slot(3, 2), "the second slot is free");
+    }
+
+    /// A session of a CodeAgent, which is its namespace's only one, as far as admission goes.
+    fn session_in(namespace: &str, number: usize, phase: &str) -> CodeSession {
+        let mut session = serde_json::to_value(session(number, phase)).unwrap();
+        session["metadata"]["namespace"] = json!(namespace);
+        session["status"]["launch"] = json!({
+            "key": "key", "attempt": 1, "claimId": "claim", "posts": 1, "state": "Confirmed",
+            "claimedAt": "2026-01-01T00:00:00Z", "notAfter": "2026-01-01T00:00:20Z",
+            "target": {
+                "kind": "cursor", "apiVersion": "v1", "endpoint": "https://api.example.com", "account": "account",
+                "secretRef": "key/api-key",
+            },
+            "requestDigest": "digest",
+        });
+        serde_json::from_value(session).unwrap()
+    }
+
+    fn the_account() -> AccountKey {
+        AccountKey::new("https://api.example.com", "account")
+    }
+
+    impl<S: Stream<Item = ObjectRef<CodeSession>> + Unpin> World<S> {
+        /// Asks for a slot of the account, and of the agent if it has a limit.
+        fn ask_account(&self, session: &CodeSession, limit: Option<usize>) -> Grant {
+            let slots = limit.map(|capacity| Want {
+                resource: slots_of(session),
+                capacity,
+            });
+            let account = self.admission.of_account(the_account());
+            let wants: Vec<Want> = slots.into_iter().chain(account).collect();
+            self.admission
+                .request(&self.applicant(session), &wants, second(0))
+        }
+
+        fn goes(&self, namespace: &str, number: usize) -> bool {
+            let grant = self.ask_account(&session_in(namespace, number, "Pending"), None);
+            matches!(grant, Grant::Granted { .. })
+        }
+    }
+
+    fn limited(per_account: usize) -> World<impl Stream<Item = ObjectRef<CodeSession>> + Unpin> {
+        let mut world = world();
+        world.admission = Admission::new(MINUTE, Some(per_account));
+        world
+    }
+
+    /// One slot for the sessions of all namespaces: an end wakes one, of the namespace whose turn it is.
+    #[test]
+    fn the_slots_of_an_account_go_round_the_namespaces() {
+        let mut world = limited(1);
+        world.admission.counted();
+        assert!(world.goes("team-a", 0));
+        world.observe(&session_in("team-a", 0, "Running"));
+        for number in 1..=3 {
+            assert!(!world.goes("team-a", number));
+        }
+        assert!(!world.goes("team-b", 4));
+        let mut order = Vec::new();
+        let mut running = session_in("team-a", 0, "Finished");
+        for _ in 1..=4 {
+            world.observe(&running);
+            let woken = world.woken();
+            let [next] = woken.as_slice() else {
+                panic!("one for one slot: {woken:?}");
+            };
+            let number: usize = next.trim_start_matches('s').parse().unwrap();
+            let namespace = if number == 4 { "team-b" } else { "team-a" };
+            assert!(world.goes(namespace, number));
+            world.observe(&session_in(namespace, number, "Running"));
+            running = session_in(namespace, number, "Finished");
+            order.push(number);
+        }
+        assert_eq!(order, [4, 1, 2, 3]);
+        world.observe(&running);
+        let state = world.admission.lock();
+        assert!(state.tickets.is_empty() && state.lines.is_empty());
+    }
+
+    /// What a session holds of its account is what its newest request was sent to, whatever its agent's key is now.
+    #[test]
+    fn a_stored_session_holds_a_slot_of_its_account() {
+        let world = limited(1);
+        world.admission.counted();
+        world.observe(&session_in("team-a", 0, "Creating"));
+        assert!(!world.goes("team-b", 1));
+        let elsewhere = session_in("team-b", 2, "Pending");
+        let wants = world
+            .admission
+            .of_account(AccountKey::new("https://api.example.com", "another"));
+        let wants: Vec<Want> = wants.into_iter().collect();
+        let grant = world
+            .admission
+            .request(&world.applicant(&elsewhere), &wants, second(0));
+        assert!(matches!(grant, Grant::Granted { .. }), "another account");
+        assert!(
+            Admission::new(MINUTE, None)
+                .of_account(the_account())
+                .is_none()
+        );
+    }
+
+    /// Before every namespace is read nobody knows how many are active.
+    #[test]
+    fn nothing_goes_before_all_are_counted() {
+        let mut world = limited(2);
+        assert!(!world.goes("team-a", 1) && !world.goes("team-a", 2));
+        world.observe(&session_in("team-b", 3, "Running"));
+        assert_eq!(world.woken(), [""; 0]);
+        world.admission.counted();
+        assert_eq!(world.woken(), ["s001"], "one of two slots is taken");
+        assert!(world.goes("team-a", 1) && !world.goes("team-a", 2));
+    }
+
+    /// Those that an earlier process let wait for their account are not overtaken by those that ask first.
+    #[test]
+    fn a_successor_keeps_the_order_of_an_account() {
+        let mut world = limited(1);
+        let mut first = session_in("team-a", 1, "Pending");
+        let queue = json!({
+            "of": "Account", "account": the_account().as_str(), "since": "2026-01-01T00:00:00Z",
+        });
+        first.status.as_mut().unwrap().launch = None;
+        first.status.as_mut().unwrap().queue = Some(serde_json::from_value(queue).unwrap());
+        world.observe(&first);
+        world.admission.counted();
+        assert_eq!(world.woken(), ["s001"]);
+        assert!(!world.goes("team-a", 2), "the older one goes first");
+        assert!(world.goes("team-a", 1));
+    }
+
+    /// With more slots of the agent than of the account: whoever has reached a slot of the agent waits for both, and those behind it
+    /// are not moved up and back again.
+    #[test]
+    fn an_end_wakes_one_also_where_agent_and_account_are_full() {
+        let mut world = limited(1);
+        world.admission.counted();
+        let ask = |world: &World<_>, number| {
+            let grant = world.ask_account(&session_in("team-a", number, "Pending"), Some(2));
+            match grant {
+                Grant::Granted { .. } => "goes",
+                Grant::Waiting {
+                    on: Resource::Slots { .. },
+                    ..
+                } => "agent",
+                Grant::Waiting { .. } => "account",
+            }
+        };
+        assert_eq!(ask(&world, 0), "goes");
+        world.observe(&session_in("team-a", 0, "Running"));
+        assert_eq!(ask(&world, 1), "account");
+        for number in 2..100 {
+            assert_eq!(ask(&world, number), "agent");
+        }
+        for number in 0..99 {
+            world.observe(&session_in("team-a", number, "Finished"));
+            // The one that goes, and the one that reaches the agent's slot in its stead.
+            let mut woken = world.woken();
+            woken.sort();
+            let both = (number + 1..(number + 3).min(100)).map(|number| format!("s{number:03}"));
+            assert_eq!(woken, both.collect::<Vec<_>>());
+            assert_eq!(ask(&world, number + 1), "goes");
+            world.observe(&session_in("team-a", number + 1, "Running"));
+            if number + 2 < 100 {
+                assert_eq!(ask(&world, number + 2), "account");
+            }
+        }
+    }
+
+    mod random {
+        use std::collections::BTreeMap;
+
+        use proptest::prelude::*;
+
+        use super::*;
+
+        #[derive(Clone, Debug)]
+        enum Step {
+            Add(u8),
+            /// One of those that were woken is looked at.
+            Look(u8),
+            End(u8),
+            Withdraw(u8),
+            Priority(u8, i32),
+            /// Another process takes over.
+            Restart,
+        }
+
+        fn step() -> impl Strategy<Value = Step> {
+            prop_oneof![
+                5 => (0_u8..36).prop_map(Step::Add),
+                6 => any::<u8>().prop_map(Step::Look),
+                4 => any::<u8>().prop_map(Step::End),
+                1 => (0_u8..36).prop_map(Step::Withdraw),
+                1 => ((0_u8..36), -2_i32..3).prop_map(|(n, priority)| Step::Priority(n, priority)),
+                1 => Just(Step::Restart),
+            ]
+        }
+
+        const PER_ACCOUNT: usize = 3;
+        const PER_AGENT: usize = 2;
+
+        struct Cluster<S> {
+            world: World<S>,
+            /// Priority and phase of every session that is there.
+            sessions: BTreeMap<u8, (i32, &'static str)>,
+            woken: Vec<u8>,
+        }
+
+        impl<S: Stream<Item = ObjectRef<CodeSession>> + Unpin> Cluster<S> {
+            fn object(&self, number: u8) -> CodeSession {
+                let (priority, phase) = self.sessions[&number];
+                let namespace = format!("team-{}", number % 3);
+                let mut session = session_in(&namespace, usize::from(number), phase);
+                session.spec.priority = priority;
+                session
+            }
+
+            fn hear(&mut self) {
+                for name in self.world.woken() {
+                    let number = name.trim_start_matches('s').parse().unwrap();
+                    if !self.woken.contains(&number) {
+                        self.woken.push(number);
+                    }
+                }
+            }
+
+            /// A pass over a session.
+            fn look(&mut self, number: u8) {
+                let Some((_, "Pending")) = self.sessions.get(&number) else {
+                    return;
+                };
+                let session = self.object(number);
+                if let Grant::Granted { .. } = self.world.ask_account(&session, Some(PER_AGENT)) {
+                    self.sessions.get_mut(&number).unwrap().1 = "Running";
+                    self.world.observe(&self.object(number));
+                }
+            }
+
+            fn running(&self, namespace: Option<u8>) -> usize {
+                let of = |number: &u8| namespace.is_none_or(|namespace| number % 3 == namespace);
+                let running = self.sessions.iter();
+                running
+                    .filter(|(number, (_, phase))| of(number) && *phase == "Running")
+                    .count()
+            }
+
+            fn restart(&mut self) {
+                let numbers: Vec<u8> = self.sessions.keys().copied().collect();
+                self.world.admission = Admission::new(MINUTE, Some(PER_ACCOUNT));
+                for number in &numbers {
+                    self.world.observe(&self.object(*number));
+                }
+                self.world.admission.counted();
+                self.woken = numbers;
+            }
+        }
+
+        proptest! {
+            /// Whatever happens in whatever order, and however late those that were woken are looked at: never more are active than the
+            /// agent and the account allow, and once all that were woken were looked at, no slot is free that somebody waits for.
+            #[test]
+            fn never_too_many_and_never_idle(steps in prop::collection::vec(step(), 0..150)) {
+                let world = limited(PER_ACCOUNT);
+                world.admission.counted();
+                let mut cluster = Cluster { world, sessions: BTreeMap::new(), woken: Vec::new() };
+                let settle = steps.len();
+                for (index, step) in steps.into_iter().enumerate() {
+                    match step {
+                        Step::Add(number) => {
+                            if let std::collections::btree_map::Entry::Vacant(new) = cluster.sessions.entry(number) {
+                                new.insert((0, "Pending"));
+                                cluster.woken.push(number);
+                            }
+                        }
+                        Step::Look(which) => {
+                            if !cluster.woken.is_empty() {
+                                let which = usize::from(which) % cluster.woken.len();
+                                let number = cluster.woken.swap_remove(which);
+                                cluster.look(number);
+                            }
+                        }
+                        Step::End(which) => {
+                            let running: Vec<u8> = cluster.sessions.iter()
+                                .filter(|(_, (_, phase))| *phase == "Running")
+                                .map(|(number, _)| *number).collect();
+                            if !running.is_empty() {
+                                let number = running[usize::from(which) % running.len()];
+                                cluster.world.admission.forget(&format!("uid-{number}"));
+                                cluster.sessions.remove(&number);
+                            }
+                        }
+                        Step::Withdraw(number) => {
+                            if let Some((_, "Pending")) = cluster.sessions.get(&number) {
+                                cluster.sessions.remove(&number);
+                                cluster.woken.retain(|woken| *woken != number);
+                                cluster.world.admission.withdraw(&format!("uid-{number}"));
+                            }
+                        }
+                        Step::Priority(number, priority) => {
+                            if let Some((before, "Pending")) = cluster.sessions.get_mut(&number) {
+                                *before = priority;
+                                cluster.woken.push(number);
+                            }
+                        }
+                        Step::Restart => cluster.restart(),
+                    }
+                    cluster.hear();
+                    for namespace in 0..3 {
+                        prop_assert!(cluster.running(Some(namespace)) <= PER_AGENT);
+                    }
+                    prop_assert!(cluster.running(None) <= PER_ACCOUNT);
+                    if index % 10 == 9 || index + 1 == settle {
+                        let mut looks = 0;
+                        while let Some(number) = cluster.woken.pop() {
+                            cluster.look(number);
+                            cluster.hear();
+                            looks += 1;
+                            prop_assert!(looks < 10_000, "they wake each other for ever");
+                        }
+                        for (number, (_, phase)) in &cluster.sessions {
+                            let idle = *phase == "Pending"
+                                && cluster.running(Some(number % 3)) < PER_AGENT
+                                && cluster.running(None) < PER_ACCOUNT;
+                            prop_assert!(!idle, "{number} waits for nothing");
+                        }
+                    }
+                }
+            }
+        }
     }
 }

@@ -49,6 +49,8 @@ pub struct Settings {
     pub allow_http: bool,
     /// How many sessions are worked on at the same time.
     pub concurrency: u16,
+    /// How many sessions may be active at a time for an account at an endpoint; `None`: as many as there are.
+    pub max_concurrent_per_credential: Option<u32>,
     /// How often a CodeAgent's key is checked again. Default: 10 min.
     pub agent_recheck: Duration,
     /// Shortest time between two writes of a CodeAgent's session counts. Default: 10 s.
@@ -157,7 +159,12 @@ impl Context {
             links: Links::default(),
             memory,
             poller,
-            admission: Admission::new(settings.timing.queue_interval),
+            admission: Admission::new(
+                settings.timing.queue_interval,
+                settings
+                    .max_concurrent_per_credential
+                    .map(|limit| usize::try_from(limit).unwrap_or(usize::MAX)),
+            ),
             owners: Owners::default(),
             orphans: Orphans::default(),
             tasks: TaskTracker::new(),

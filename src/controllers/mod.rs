@@ -26,6 +26,7 @@ mod scope;
 pub mod secrets;
 pub mod session;
 pub mod sweep;
+mod takeover;
 #[cfg(test)]
 mod testing;
 

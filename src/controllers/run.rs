@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::context::Context;
 use super::scope::Scope;
-use super::{agent, session, sweep};
+use super::{agent, session, sweep, takeover};
 use crate::api::{CodeAgent, CodeSession};
 use crate::runtime::dispatch::Dispatch;
 use crate::runtime::heartbeat;
@@ -38,6 +38,7 @@ pub async fn run(
     filled: impl Fn(Filled<'_>) + Sync,
 ) {
     let left = AtomicUsize::new(namespaces.len());
+    let uncounted = AtomicUsize::new(namespaces.len());
     let all_filled = CancellationToken::new();
     let (scopes, runs): (Vec<_>, Vec<_>) = namespaces
         .into_iter()
@@ -46,6 +47,7 @@ pub async fn run(
             let (agent_queue, agent_triggers) = Queue::new();
             let scope = Arc::new(Scope::new(context.clone(), session_queue, agent_queue));
             let (left, filled, all_filled) = (&left, &filled, &all_filled);
+            let uncounted = &uncounted;
             let run = run_scope(
                 Arc::clone(&scope),
                 namespace.clone(),
@@ -59,6 +61,11 @@ pub async fn run(
                     });
                     if all {
                         all_filled.cancel();
+                    }
+                },
+                move || {
+                    if uncounted.fetch_sub(1, Ordering::AcqRel) == 1 {
+                        context.admission.counted();
                     }
                 },
             );
@@ -75,13 +82,15 @@ pub async fn run(
     tokio::join!(futures::future::join_all(runs), sweeping);
 }
 
-/// Works on one scope; `filled` is called once its caches are filled.
+/// Works on one scope; `filled` is called once its caches are filled, `counted` once this process leads and knows which sessions are
+/// active.
 async fn run_scope(
     scope: Arc<Scope>,
     namespace: Option<String>,
     session_triggers: impl Stream<Item = ObjectRef<CodeSession>> + Send + Unpin,
     agent_triggers: impl Stream<Item = ObjectRef<CodeAgent>> + Send + Unpin,
     filled: impl FnOnce() + Send,
+    counted: impl FnOnce() + Send,
 ) {
     let context = scope.context.clone();
     let watches = async {
@@ -99,7 +108,8 @@ async fn run_scope(
         // Nothing is decided on half a cache: a session without its CodeAgent looks like a mistake.
         tokio::join!(scope.sessions.filled(), scope.agents.filled());
         filled();
-        passes(&scope, session_triggers, agent_triggers).await;
+        let sessions = api(&context.client, namespace.as_deref());
+        passes(&scope, &sessions, session_triggers, agent_triggers, counted).await;
     };
     let name = namespace.as_deref().unwrap_or("all namespaces");
     let heartbeat = context
@@ -117,8 +127,10 @@ async fn run_scope(
 /// Passes over what is triggered, from when this process leads until the context stops.
 async fn passes(
     scope: &Arc<Scope>,
+    sessions: &Api<DeserializeGuard<CodeSession>>,
     mut session_triggers: impl Stream<Item = ObjectRef<CodeSession>> + Send + Unpin,
     mut agent_triggers: impl Stream<Item = ObjectRef<CodeAgent>> + Send + Unpin,
+    counted: impl FnOnce() + Send,
 ) {
     let context = &scope.context;
     let held = context.lead.held();
@@ -133,9 +145,13 @@ async fn passes(
             _ = agent_triggers.next() => {}
         }
     }
+    tokio::select! {
+        () = context.stop.cancelled() => return,
+        () = takeover::read_active(scope, sessions) => counted(),
+    }
     scope.look_at_everything();
     let concurrency = usize::from(context.settings.concurrency);
-    let sessions = Dispatch {
+    let session_passes = Dispatch {
         concurrency,
         work: |object: ObjectRef<CodeSession>| {
             let scope = Arc::clone(scope);
@@ -146,7 +162,7 @@ async fn passes(
         },
         panicked: |object: &ObjectRef<CodeSession>| session::panicked(object, scope),
     };
-    let agents = Dispatch {
+    let agent_passes = Dispatch {
         concurrency,
         work: |object: ObjectRef<CodeAgent>| {
             let scope = Arc::clone(scope);
@@ -165,8 +181,8 @@ async fn passes(
     };
     tokio::select! {
         _ = futures::future::join(
-            sessions.run(session_triggers, &context.stop),
-            agents.run(agent_triggers, &context.stop),
+            session_passes.run(session_triggers, &context.stop),
+            agent_passes.run(agent_triggers, &context.stop),
         ) => {}
         () = positions => {}
     }

@@ -552,7 +552,7 @@ fn leave<K: Cached>(groups: &mut BTreeMap<Arc<str>, Group>, name: &str, kept: &K
 
 /// Takes away what nobody reads: the managed fields are half of an object, the last applied configuration is the object again.
 /// An annotation map that becomes empty stays, so that it is known to be there.
-pub(super) fn prune<K: Resource>(object: &mut K) {
+pub fn prune<K: Resource>(object: &mut K) {
     let meta = object.meta_mut();
     meta.managed_fields = None;
     if let Some(annotations) = &mut meta.annotations {

@@ -15,6 +15,7 @@ imagePullSecrets: [{name: registry}]
 commonLabels: {team: platform, app.kubernetes.io/instance: somebody-elses}
 providers: [cursor, firebender, flapjack, firetiger]
 allowEndpointHosts: [gateway.acme.internal, "10.1.2.3:8443"]
+maxConcurrentPerCredential: 25
 stalledAfter: 90s
 log: {format: text, level: "info,codeagent_operator::controllers=debug"}
 leaseName: agents
@@ -155,6 +156,14 @@ fn what_is_misspelt_or_makes_no_sense_is_refused_by_name() {
             "allowEndpointHosts: [\"https://gateway.acme.internal\"]",
             ["allowEndpointHosts", "pattern"],
         ),
+        (
+            "maxConcurrentPerCredential: 0",
+            ["maxConcurrentPerCredential", "1"],
+        ),
+        (
+            "maxConcurrentPerCredential: many",
+            ["maxConcurrentPerCredential", "integer"],
+        ),
         ("stalledAfter: soon", ["stalledAfter", "pattern"]),
         (
             "terminationGracePeriodSeconds: 30",
@@ -232,6 +241,7 @@ fn the_operator_is_told_what_the_values_say() {
             "CODEAGENT_ALLOW_ENDPOINT_HOSTS",
             json!("gateway.acme.internal,10.1.2.3:8443"),
         ),
+        ("CODEAGENT_MAX_CONCURRENT_PER_CREDENTIAL", json!("25")),
         ("CODEAGENT_STALLED_AFTER", json!("90s")),
         ("CODEAGENT_BIND_ADDRESS", json!("[::]:9090")),
         ("CODEAGENT_LOG_FORMAT", json!("text")),

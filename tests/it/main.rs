@@ -30,6 +30,7 @@ mod outages;
 mod parameters;
 mod proxy;
 mod pull_requests;
+mod queue;
 mod races;
 mod rebirth;
 mod refused_launches;

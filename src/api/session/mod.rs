@@ -175,7 +175,9 @@ pub struct CodeSessionSpec {
     /// never; either may be left out again, and the stop that was seen stays in force.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub desired_state: Option<DesiredState>,
-    /// Follow-ups on the same workspace, in order; append-only, at most 50, together at most 64 KiB.
+    /// Follow-ups on the same workspace, in order; append-only, at most 50, together at most 64 KiB. Add one by hand with
+    /// `kubectl patch --type json` (`add` to `/spec/messages/-`) or with server-side apply; `kubectl apply` without `--server-side` of a
+    /// manifest that lists fewer would remove it, and is refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 50), extend(
         "x-kubernetes-list-type" = "map",

@@ -368,6 +368,17 @@ pub enum CancelReason {
     Message,
 }
 
+impl CancelReason {
+    /// Whether nothing of the session is sent any more after a stop for this reason. The others end one message, and the next one is
+    /// sent.
+    pub fn ends_session(self) -> bool {
+        match self {
+            Self::User | Self::Delete => true,
+            Self::Deadline | Self::Duplicate | Self::Message => false,
+        }
+    }
+}
+
 words_schema!(CancelReason: User, Deadline, Delete, Duplicate, Message);
 open_words!(CancelReason, or User: User, Deadline, Delete, Duplicate, Message);
 
@@ -446,14 +457,16 @@ pub enum QueueResource {
     /// A slot among the sessions of its CodeAgent (maxConcurrentSessions).
     #[default]
     Capacity,
+    /// A slot among the sessions of its account, over all namespaces (--max-concurrent-per-credential of the operator).
+    Account,
     /// The issue it works on, on which one launch at a time may be open.
     Issue,
     /// The branch it would push to, on which one session at a time may work.
     Branch,
 }
 
-words_schema!(QueueResource: Capacity, Issue, Branch);
-open_words!(QueueResource, or Capacity: Capacity, Issue, Branch);
+words_schema!(QueueResource: Capacity, Account, Issue, Branch);
+open_words!(QueueResource, or Capacity: Capacity, Account, Issue, Branch);
 
 /// The place among the sessions that wait.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -462,6 +475,10 @@ pub struct QueueStatus {
     /// What it waits for. Default: Capacity.
     #[serde(default)]
     pub of: QueueResource,
+    /// Digest of the account and its endpoint, where it waits for one of the account's slots.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub account: Option<String>,
     /// Position when this was written, 1 is next; only for the first ten, and at most once a minute. Absent where there is no order.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]

@@ -3,10 +3,13 @@
 use kube::ResourceExt;
 use kube_runtime::reflector::ObjectRef;
 
-use super::super::admission::{BranchKey, Grant, IssueKey, Resource, Want, open_claim, slots_of};
+use super::super::admission::{
+    AccountKey, BranchKey, Grant, IssueKey, Resource, Want, account_in_use, open_claim, slots_of,
+};
 use super::super::scope::Scope;
 use crate::api::{CodeAgent, CodeSession, Effective, QueueResource};
-use crate::domain::session::{Lock, Slot};
+use crate::domain::ids::AccountFingerprint;
+use crate::domain::session::{Lock, Slot, SlotOwner};
 
 /// What a session needs that others may hold.
 pub(super) struct Applies<'a> {
@@ -14,13 +17,15 @@ pub(super) struct Applies<'a> {
     pub agent: Option<&'a CodeAgent>,
     /// The settings that it would be launched with, or was.
     pub effective: Option<&'a Effective>,
+    /// The account that its key belongs to, if it was asked.
+    pub account: Option<&'a AccountFingerprint>,
     /// Whether a lost launch can be told from others only by what is new at the issue.
     pub issue_tells: bool,
     /// Whether it could be launched now.
     pub able: bool,
 }
 
-/// Asks for a slot among the agent's sessions and for the lock of the issue; one that cannot be launched now asks for nothing,
+/// Asks for a slot among the agent's sessions and the account's, and for the locks of issue and branch; one that cannot be launched now asks for nothing,
 /// because it must not hold what another could use.
 pub(super) fn admit(scope: &Scope, object: &CodeSession, needs: &Applies<'_>) -> (Slot, Lock) {
     let admission = &scope.context.admission;
@@ -35,6 +40,7 @@ pub(super) fn admit(scope: &Scope, object: &CodeSession, needs: &Applies<'_>) ->
             capacity: usize::try_from(limit).unwrap_or(0),
         }));
         let effective = needs.effective;
+        wants.extend(account_of(object, needs).and_then(|account| admission.of_account(account)));
         let issue = effective.and_then(|effective| issue_of(object, effective));
         let issue = issue.filter(|_| needs.issue_tells && claimed.is_none());
         wants.extend(issue.map(lock_of));
@@ -61,7 +67,30 @@ pub(super) fn admit(scope: &Scope, object: &CodeSession, needs: &Applies<'_>) ->
             on: Resource::Slots { .. },
             position,
             ..
-        } => (Slot::Taken { position }, Lock::Unneeded),
+        } => (
+            Slot::Taken {
+                of: SlotOwner::Agent,
+                position,
+            },
+            Lock::Unneeded,
+        ),
+        Grant::Waiting {
+            on: Resource::Account(_),
+            ..
+        } if !admission.is_counted() => (Slot::Uncounted, Lock::Unneeded),
+        Grant::Waiting {
+            on: Resource::Account(account),
+            position,
+            ..
+        } => (
+            Slot::Taken {
+                of: SlotOwner::Account {
+                    digest: account.as_str().to_owned(),
+                },
+                position,
+            },
+            Lock::Unneeded,
+        ),
         Grant::Waiting {
             on: Resource::Issue(_),
             by,
@@ -83,6 +112,14 @@ fn taken(object: &CodeSession, of: QueueResource, by: Option<ObjectRef<CodeSessi
         |by| format!("CodeSession {}", by.name),
     );
     Lock::Taken { of, by }
+}
+
+/// The account whose slot the next request takes: the one that it has already, or that its key belongs to.
+fn account_of(object: &CodeSession, needs: &Applies<'_>) -> Option<AccountKey> {
+    account_in_use(object).or_else(|| {
+        let endpoint = &needs.effective?.provider.endpoint;
+        Some(AccountKey::new(endpoint, needs.account?.as_str()))
+    })
 }
 
 /// The branch that a launch would work on.

@@ -5,12 +5,14 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
+
 use super::super::blocker::{Blocker, Cause, NotReady};
 use super::super::send::refusal;
-use super::observed::{AgentView, Lock, Observed, Readiness, Slot};
+use super::observed::{AgentView, Lock, Observed, Readiness, Slot, SlotOwner};
 use super::plan::Effect;
 use super::view::{recorded, stop_wanted, template_missing};
-use crate::api::{DesiredState, QueueResource, Reason, RefusalRecord, SendRecord};
+use crate::api::{DesiredState, QueueResource, QueueStatus, Reason, RefusalRecord, SendRecord};
 
 /// What a gate has to say of a session that is not launched.
 pub(super) enum Gate<'a> {
@@ -23,7 +25,7 @@ pub(super) enum Gate<'a> {
     /// It waits because its spec says so.
     Settle(Hold),
     /// It waits for its turn together with others.
-    Queue(QueueResource, Option<i32>, Hold),
+    Queue(Queued, Hold),
     /// Its launch was refused, and nothing has changed since.
     Refused(&'a RefusalRecord, Duration),
     /// It ends without a launch, as its spec asks.
@@ -36,6 +38,41 @@ pub(super) enum Gate<'a> {
     Act(Effect),
     /// Nothing is known yet: look again after this time, or when something changes.
     Rest(Option<Duration>),
+}
+
+/// What a session waits for together with others.
+pub(super) struct Queued {
+    /// What it is.
+    pub of: QueueResource,
+    /// Digest of the account, if it is one of its slots.
+    pub account: Option<String>,
+    /// 1 is next.
+    pub position: Option<i32>,
+}
+
+impl Queued {
+    fn new(of: QueueResource, position: Option<i32>) -> Self {
+        Self {
+            of,
+            account: None,
+            position,
+        }
+    }
+
+    /// As it is stored; who waits for this already has waited since then.
+    pub(super) fn status(self, o: &Observed<'_>, now: Timestamp) -> QueueStatus {
+        let stored = o
+            .session
+            .status
+            .and_then(|status| status.queue.as_ref())
+            .filter(|queue| queue.of == self.of);
+        QueueStatus {
+            of: self.of,
+            account: self.account,
+            position: self.position,
+            since: stored.map_or(now, |queue| queue.since),
+        }
+    }
 }
 
 /// Why a session is held.
@@ -275,18 +312,50 @@ pub(super) fn refused<'a>(o: &Observed<'a>, record: Option<&'a SendRecord>) -> G
     }
 }
 
-/// A CodeAgent runs at most so many sessions at once.
+/// A CodeAgent, and an account, run at most so many sessions at once.
 pub(super) fn slot<'a>(o: &Observed<'a>) -> Gate<'a> {
-    match o.slot {
+    match &o.slot {
         Slot::Free => Gate::Pass,
-        Slot::Taken { position } => Gate::Queue(
-            QueueResource::Capacity,
+        Slot::Taken {
+            of: SlotOwner::Agent,
             position,
+        } => Gate::Queue(
+            Queued::new(QueueResource::Capacity, *position),
             Hold::new(
                 Reason::WaitingForCapacity,
                 "waits: the CodeAgent runs as many sessions as spec.maxConcurrentSessions allows",
             ),
         ),
+        Slot::Taken {
+            of: SlotOwner::Account { digest },
+            position,
+        } => Gate::Queue(
+            Queued {
+                account: Some(digest.clone()),
+                ..Queued::new(QueueResource::Account, *position)
+            },
+            Hold::new(
+                Reason::WaitingForAccountCapacity,
+                format!(
+                    "waits: the account of its key runs as many sessions as the operator allows for one account, over all namespaces (--max-concurrent-per-credential). {}, and it starts by itself",
+                    before(*position)
+                ),
+            ),
+        ),
+        Slot::Uncounted => Gate::Wait(Hold::new(
+            Reason::WaitingForAccountCapacity,
+            "waits: the operator has not read all of its namespaces yet, so it does not know how many sessions of this account are active (--max-concurrent-per-credential). If this stays, its log tells which namespace it cannot read",
+        )),
+    }
+}
+
+/// How many go before the one in this position. Whose they are is not told: they may be of other namespaces.
+fn before(position: Option<i32>) -> String {
+    match position {
+        None => "At least ten go before it".to_owned(),
+        Some(i32::MIN..=1) => "It is next".to_owned(),
+        Some(2) => "One goes before it".to_owned(),
+        Some(position) => format!("{} go before it", position.saturating_sub(1)),
     }
 }
 
@@ -309,12 +378,12 @@ pub(super) fn lock<'a>(o: &Observed<'a>) -> Gate<'a> {
                 "waits for the end of {by}, which pushes to the same branch: two at a time would overwrite each other's work. With {{session}} in spec.pullRequest.branchName of the CodeAgent each session gets a branch of its own"
             ),
         ),
-        QueueResource::Capacity => Hold::new(
+        QueueResource::Capacity | QueueResource::Account => Hold::new(
             Reason::WaitingForCapacity,
             format!("waits for the end of {by}"),
         ),
     };
-    Gate::Queue(*of, None, hold.again(o.timing.recheck))
+    Gate::Queue(Queued::new(*of, None), hold.again(o.timing.recheck))
 }
 
 /// The session's own mistake ends it, others' mistakes keep it waiting.

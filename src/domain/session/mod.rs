@@ -40,7 +40,7 @@ pub use ended::is_looked_for;
 pub use needs::{Needs, needs};
 pub use observed::{
     AgentView, Connected, Inputs, Lock, Observed, Origin, Poll, ProviderFacts, Readiness,
-    SessionView, Slot,
+    SessionView, Slot, SlotOwner,
 };
 pub use pending::next_message;
 pub use plan::{

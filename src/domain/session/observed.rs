@@ -209,15 +209,31 @@ pub struct Inputs {
     pub template_id: Option<String>,
 }
 
-/// A slot among the sessions of the CodeAgent (maxConcurrentSessions).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// A slot among the sessions that may be active at a time.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Slot {
     /// There is one.
     Free,
     /// All are taken; this session is at this position of those that wait.
     Taken {
+        /// Whose slots they are.
+        of: SlotOwner,
         /// 1 is next; `None` beyond the first ten.
         position: Option<i32>,
+    },
+    /// How many are active for the account is not known yet: not every namespace has been read.
+    Uncounted,
+}
+
+/// Whose slots are limited.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SlotOwner {
+    /// The CodeAgent (maxConcurrentSessions).
+    Agent,
+    /// The account (`--max-concurrent-per-credential`).
+    Account {
+        /// Digest of account and endpoint.
+        digest: String,
     },
 }
 

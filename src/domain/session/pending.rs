@@ -2,9 +2,7 @@
 
 use super::observed::Observed;
 use super::stage::{OpenSend, Over, Stage};
-use crate::api::{
-    CancelReason, CodeSessionSpec, CodeSessionStatus, DesiredState, MessageSpec, MessageStatus,
-};
+use crate::api::{CodeSessionSpec, CodeSessionStatus, DesiredState, MessageSpec, MessageStatus};
 
 /// The message that is sent next, once the one before it has ended; `None` where none is left, or the session takes none any
 /// more: it was never launched, is lost, or its end was asked for.
@@ -24,10 +22,7 @@ pub fn next_message<'a>(
     let stopped = status
         .cancel
         .as_ref()
-        .is_some_and(|cancel| match cancel.reason {
-            CancelReason::User | CancelReason::Delete => true,
-            CancelReason::Deadline | CancelReason::Duplicate | CancelReason::Message => false,
-        });
+        .is_some_and(|cancel| cancel.reason.ends_session());
     let wanted = match spec.desired_state() {
         DesiredState::Running | DesiredState::Suspended => true,
         DesiredState::Cancelled | DesiredState::Archived => false,

@@ -32,7 +32,12 @@ const FAILURES_BEFORE_STALLED: i32 = 5;
 /// tools that apply manifests drop what a person has patched.
 pub(super) fn reason(o: &Observed<'_>) -> Option<CancelReason> {
     if let Some(cancel) = recorded(o) {
-        return Some(cancel.reason);
+        let asked = spec_asks_for_stop(o) && !cancel.reason.ends_session();
+        return Some(if asked {
+            CancelReason::User
+        } else {
+            cancel.reason
+        });
     }
     if o.session.deleting.is_some() {
         Some(CancelReason::Delete)
@@ -91,7 +96,8 @@ pub fn requested(
     generation: i64,
     now: Timestamp,
 ) -> Option<CodeSessionStatus> {
-    let known = status.is_some_and(|status| status.cancel.is_some());
+    let recorded = status.and_then(|status| status.cancel.as_ref());
+    let known = recorded.is_some_and(|cancel| cancel.reason.ends_session());
     let over = match Stage::of(status) {
         Stage::Waiting | Stage::Open(_) | Stage::Running(_) => false,
         Stage::Over(_) => true,
@@ -159,6 +165,10 @@ pub(super) fn decide(o: &Observed<'_>, session: SessionRef, reason: CancelReason
             };
         }
     }
+    if let Some(widened) = recorded(o).and_then(|_| remember_wish(o)) {
+        // Our own write wakes nobody.
+        return widened.again(Duration::ZERO);
+    }
     if o.stopping {
         return Plan::nothing();
     }
@@ -214,12 +224,13 @@ fn recorded<'a>(o: &Observed<'a>) -> Option<&'a CancelRecord> {
     o.session.status.and_then(|status| status.cancel.as_ref())
 }
 
-/// Records that a stop is wanted, where that is not recorded yet.
+/// Records that a stop is wanted, where that is not recorded yet. Whoever wants the session's end, while one message is being
+/// stopped, wants more than that stop.
 pub(super) fn request(draft: &mut Draft, reason: CancelReason, state: CancelState) {
     draft.first_message();
     let newest = draft.status().messages.last();
     let message = newest.map(|it| it.name.clone()).unwrap_or_default();
-    draft.status().cancel.get_or_insert(CancelRecord {
+    let cancel = draft.status().cancel.get_or_insert(CancelRecord {
         reason,
         message,
         state,
@@ -229,6 +240,9 @@ pub(super) fn request(draft: &mut Draft, reason: CancelReason, state: CancelStat
         error: None,
         next_at: None,
     });
+    if reason.ends_session() && !cancel.reason.ends_session() {
+        cancel.reason = reason;
+    }
 }
 
 /// How long until the next stop; `None` if it is due.

@@ -12,8 +12,8 @@ use super::observed::{Connected, Observed, ProviderFacts, SessionView};
 use super::plan::{Guard, Plan, Recorded, StatusWrite};
 use super::stage::Over;
 use crate::api::{
-    CancelReason, CodeSessionSpec, CodeSessionStatus, ConditionStatus, DeletionPolicy,
-    DesiredState, Reason, SendRecord, SendState, SessionCondition, SessionPhase, condition,
+    CodeSessionSpec, CodeSessionStatus, ConditionStatus, DeletionPolicy, DesiredState, Reason,
+    SendRecord, SendState, SessionCondition, SessionPhase, condition,
 };
 
 /// Whether the spec asks for the session's end as it stands now.
@@ -31,10 +31,7 @@ pub(super) fn asks_for_stop(spec: &CodeSessionSpec) -> bool {
 /// Whether the session's end is wanted: by its spec, by the object's deletion, or because it was wanted once.
 pub(super) fn stop_wanted(o: &Observed<'_>) -> bool {
     let recorded = o.session.status.and_then(|status| status.cancel.as_ref());
-    let once = recorded.is_some_and(|cancel| match cancel.reason {
-        CancelReason::User | CancelReason::Delete => true,
-        CancelReason::Deadline | CancelReason::Duplicate | CancelReason::Message => false,
-    });
+    let once = recorded.is_some_and(|cancel| cancel.reason.ends_session());
     o.session.deleting.is_some() || spec_asks_for_stop(o) || once
 }
 

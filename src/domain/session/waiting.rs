@@ -1,16 +1,13 @@
 //! Before the launch: what the gates say is put into the status, until none of them holds the session any more.
 
 use super::archive;
-use super::gates::{GATES, Gate, Hold, until_launch_deadline};
+use super::gates::{GATES, Gate, Hold, Queued, until_launch_deadline};
 use super::launch::{self, NOT_LAUNCHED, waits_after_refusal};
 use super::observed::Observed;
 use super::plan::{Effect, Event, Plan};
 use super::stage::{Over, Stage};
 use super::view::{IF_FOUND, draft, earlier_attempt_open, pending_draft, waiting};
-use crate::api::{
-    ConditionStatus, QueueResource, QueueStatus, Reason, RefusalRecord, SessionCondition,
-    SessionPhase,
-};
+use crate::api::{ConditionStatus, Reason, RefusalRecord, SessionCondition, SessionPhase};
 
 pub(super) fn decide(o: &Observed<'_>) -> Plan {
     if o.session.deleting.is_some() {
@@ -54,7 +51,7 @@ fn held(o: &Observed<'_>, gate: Gate<'_>) -> Option<Plan> {
             draft.settled(hold.reason, &hold.message);
             Plan::store(o, draft.finish())
         }
-        Gate::Queue(of, position, hold) => queued(o, of, position, &hold),
+        Gate::Queue(place, hold) => queued(o, place, &hold),
         Gate::Refused(refusal, again) => refused(o, refusal).again(again),
         Gate::Cancel(hold) => never_launched(o, SessionPhase::Cancelled, &hold),
         Gate::Expire(hold) => never_launched(o, SessionPhase::Expired, &hold)
@@ -127,19 +124,10 @@ fn refused(o: &Observed<'_>, refusal: &RefusalRecord) -> Plan {
     Plan::store(o, draft.finish()).due(left)
 }
 
-fn queued(o: &Observed<'_>, of: QueueResource, position: Option<i32>, hold: &Hold) -> Plan {
+fn queued(o: &Observed<'_>, place: Queued, hold: &Hold) -> Plan {
     let mut draft = pending_draft(o);
-    let stored = o
-        .session
-        .status
-        .and_then(|status| status.queue.as_ref())
-        .filter(|queue| queue.of == of);
-    let since = stored.map_or(draft.now(), |queue| queue.since);
-    draft.status().queue = Some(QueueStatus {
-        of,
-        position,
-        since,
-    });
+    let now = draft.now();
+    draft.status().queue = Some(place.status(o, now));
     draft.reconciling(hold.reason, &hold.message);
     Plan::store(o, draft.finish()).no_later_than(hold.again)
 }

@@ -142,12 +142,17 @@ impl World {
             stored: Stored::follow(namespace.api()),
             namespace,
         };
-        world.permit().await;
+        world.permit(&world.namespace).await;
         world
     }
 
+    /// Lets the operator of this world serve the namespace of another one as well. Start it with that namespace.
+    pub async fn serves(&self, other: &World) {
+        self.permit(&other.namespace).await;
+    }
+
     /// Gives the operator's user what the chart gives its ServiceAccount where it serves a listed namespace.
-    async fn permit(&self) {
+    async fn permit(&self, namespace: &Namespace) {
         let manifests = format!(
             "\
 apiVersion: rbac.authorization.k8s.io/v1
@@ -167,18 +172,13 @@ subjects: [{{apiGroup: rbac.authorization.k8s.io, kind: User, name: {user}}}]
 ",
             rules = chart_rules().unwrap(),
             lease_verbs = lease_verbs(),
-            namespace = self.namespace.name(),
+            namespace = namespace.name(),
             user = self.user,
         );
-        self.namespace.apply_manifests(&manifests).await.unwrap();
-        permitted(
-            &self.namespace.client(),
-            &self.user,
-            self.namespace.name(),
-            PATIENCE,
-        )
-        .await
-        .unwrap();
+        namespace.apply_manifests(&manifests).await.unwrap();
+        permitted(&namespace.client(), &self.user, namespace.name(), PATIENCE)
+            .await
+            .unwrap();
     }
 
     /// The name of the test's namespace.
@@ -200,7 +200,7 @@ subjects: [{{apiGroup: rbac.authorization.k8s.io, kind: User, name: {user}}}]
     /// Starts the operator against providers that are elsewhere.
     pub async fn operator_against(&self, arguments: Arguments, urls: &Urls) -> Operator {
         let mut arguments = arguments
-            .with("--namespace", self.name())
+            .and("--namespace", self.name())
             .with("--operator-namespace", self.name());
         for provider in Provider::ALL {
             let endpoint = format!("{}={}", provider.name(), urls.of(provider));

@@ -90,7 +90,7 @@ impl Facts {
             agent: self.agent.clone(),
             provider: self.provider.clone(),
             readiness: self.readiness.clone(),
-            slot: self.slot,
+            slot: self.slot.clone(),
             lock: self.lock.clone(),
             baseline_read: self.remembered.baseline_read.as_ref(),
             in_flight: self.remembered.in_flight,
@@ -180,24 +180,18 @@ pub(super) async fn gather(scope: &Arc<Scope>, object: &CodeSession) -> Result<F
         scope.look_at_agent(agent);
     }
     let recovery = facts.as_ref().map(|facts| facts.recovery);
-    let applies = match need {
-        Needs::Message => Applies {
-            agent: agent.as_deref(),
-            effective: object
-                .stored_status()
-                .and_then(|status| status.effective.as_ref()),
-            issue_tells: false,
-            able: !agent.as_ref().is_some_and(|agent| agent.spec.suspend)
-                && matches!(readiness, Readiness::Ready(_)),
-        },
-        Needs::Launch | Needs::Nothing | Needs::Connection => Applies {
-            agent: agent.as_deref(),
-            effective: effective_of(&agent_view),
-            issue_tells: recovery == Some(Recovery::None),
-            able: !lacks_template && may_launch(&readiness, &agent_view),
-        },
+    let account = match &readiness {
+        Readiness::Ready(connected) => Some(&connected.account),
+        Readiness::NotGathered | Readiness::Unverified | Readiness::NotReady(_) => None,
     };
-    let (slot, lock) = admission(scope, object, need, &applies);
+    let launches = Applies {
+        agent: agent.as_deref(),
+        effective: effective_of(&agent_view),
+        account,
+        issue_tells: recovery == Some(Recovery::None),
+        able: !lacks_template && may_launch(&readiness, &agent_view),
+    };
+    let (slot, lock) = admission(scope, object, need, launches);
     Ok(Facts {
         now: Timestamp::now(),
         uptime: context.uptime(),
@@ -228,10 +222,22 @@ fn admission(
     scope: &Scope,
     object: &CodeSession,
     need: Needs,
-    applies: &Applies<'_>,
+    launches: Applies<'_>,
 ) -> (Slot, Lock) {
     match need {
-        Needs::Launch | Needs::Message => admit(scope, object, applies),
+        Needs::Launch => admit(scope, object, &launches),
+        Needs::Message => {
+            let suspended = launches.agent.is_some_and(|agent| agent.spec.suspend);
+            let status = object.stored_status();
+            let sends = Applies {
+                effective: status.and_then(|status| status.effective.as_ref()),
+                issue_tells: false,
+                // Only with a key that is ready is it known whose it is.
+                able: !suspended && launches.account.is_some(),
+                ..launches
+            };
+            admit(scope, object, &sends)
+        }
         Needs::Nothing | Needs::Connection => {
             let uid = object.uid().unwrap_or_default();
             scope.context.admission.withdraw(&uid);

@@ -25,7 +25,7 @@ use super::observed::Observed;
 use super::pending::next_message;
 use super::plan::{Event, Plan};
 use super::view::draft;
-use crate::api::{MessageSpec, QueueStatus, Reason, SessionPhase};
+use crate::api::{MessageSpec, Reason, SessionPhase};
 
 /// What is done about the next message of a session whose newest one has ended; `None` where none is to be sent.
 pub(super) fn decide(o: &Observed<'_>) -> Option<Plan> {
@@ -58,18 +58,9 @@ fn held(o: &Observed<'_>, message: &MessageSpec, gate: Gate<'_>) -> Option<Plan>
             draft.settled(hold.reason, &hold.message);
             waiting(o, draft, &hold)
         }
-        Gate::Queue(of, position, hold) => {
-            let stored = o
-                .session
-                .status
-                .and_then(|status| status.queue.as_ref())
-                .filter(|queue| queue.of == of);
-            let since = stored.map_or(draft.now(), |queue| queue.since);
-            draft.status().queue = Some(QueueStatus {
-                of,
-                position,
-                since,
-            });
+        Gate::Queue(place, hold) => {
+            let now = draft.now();
+            draft.status().queue = Some(place.status(o, now));
             draft.reconciling(hold.reason, &hold.message);
             waiting(o, draft, &hold)
         }

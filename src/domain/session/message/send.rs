@@ -19,8 +19,8 @@ use super::super::stage::Stage;
 use super::super::view::{draft, session_ref, set_state, store};
 use super::entry::{lookup, recorded, settle, waiting};
 use crate::api::{
-    CancelReason, CodeSessionStatus, MendedBy, MessageSpec, MessageStatus, ModelSpec, Reason,
-    RefusalRecord, SendRecord, SendState, SessionPhase,
+    CodeSessionStatus, MendedBy, MessageSpec, MessageStatus, ModelSpec, Reason, RefusalRecord,
+    SendRecord, SendState, SessionPhase,
 };
 
 /// No gate holds the message: finalizer, look, baseline, claim, in this order, one thing a pass.
@@ -196,10 +196,10 @@ pub(super) fn reopen(draft: &mut Draft, name: &str) {
     status.completed_at = None;
     status.queue = None;
     // It stopped the message before this one.
-    status.cancel = status.cancel.take().filter(|cancel| match cancel.reason {
-        CancelReason::User | CancelReason::Delete => true,
-        CancelReason::Deadline | CancelReason::Duplicate | CancelReason::Message => false,
-    });
+    status.cancel = status
+        .cancel
+        .take()
+        .filter(|cancel| cancel.reason.ends_session());
     for earlier in status.messages.iter_mut().filter(|it| it.name != name) {
         earlier.result = earlier
             .result

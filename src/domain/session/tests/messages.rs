@@ -372,6 +372,50 @@ fn a_message_that_is_stopped_alone_is_followed_by_the_next() {
     assert_eq!(given.status.as_ref().unwrap().cancel, None);
 }
 
+/// What a person has patched is dropped by tools that apply manifests.
+#[test]
+fn whoever_ends_the_session_while_one_message_is_being_stopped_ends_it_for_good() {
+    type Stop = fn(&mut Given);
+    let stops: [Stop; 2] = [
+        |it| it.drop_message("a"),
+        |it| {
+            it.spec.active_deadline_seconds = Some(100);
+            it.wait(seconds(101));
+        },
+    ];
+    // While it is being stopped, and when it has ended.
+    for (stop, ended) in stops.into_iter().flat_map(|it| [(it, false), (it, true)]) {
+        let mut given = Given::over();
+        given.add("a");
+        given.add("b");
+        given.message(&sent_as("run-2"));
+        stop(&mut given);
+        given.stop(CancelAnswer::Accepted);
+        let end = |given: &mut Given| {
+            given.wait(seconds(1));
+            given.sees(run("run-2", RemotePhase::Cancelled));
+            given.pass();
+            given.poll = None;
+        };
+        if ended {
+            end(&mut given);
+        }
+        given.desires(DesiredState::Cancelled);
+        given.pass();
+        given.spec.desired_state = None;
+        given.generation += 1;
+        if !ended {
+            end(&mut given);
+        }
+        given.pass();
+        assert_eq!(given.entry("b").phase, SessionPhase::Cancelled);
+        let error = given.entry("b").error.as_ref().unwrap();
+        assert_eq!(error.reason, "MessageNotSent");
+        given.pass();
+        given.rests();
+    }
+}
+
 #[test]
 fn the_deadline_counts_anew_from_each_message() {
     let mut given = Given::over();
@@ -400,7 +444,7 @@ fn the_deadline_counts_anew_from_each_message() {
 #[test]
 fn what_holds_a_message_back_is_said_and_nothing_is_claimed() {
     type Case = (Reason, fn(&mut Given));
-    let cases: [Case; 5] = [
+    let cases: [Case; 7] = [
         (Reason::Suspended, |it| it.desires(DesiredState::Suspended)),
         (Reason::AgentSuspended, |it| {
             if let AgentView::Present { suspended, .. } = &mut it.agent {
@@ -408,7 +452,21 @@ fn what_holds_a_message_back_is_said_and_nothing_is_claimed() {
             }
         }),
         (Reason::WaitingForCapacity, |it| {
-            it.slot = Slot::Taken { position: Some(1) };
+            it.slot = Slot::Taken {
+                of: SlotOwner::Agent,
+                position: Some(1),
+            };
+        }),
+        (Reason::WaitingForAccountCapacity, |it| {
+            it.slot = Slot::Taken {
+                of: SlotOwner::Account {
+                    digest: "0123456789abcdef".to_owned(),
+                },
+                position: Some(1),
+            };
+        }),
+        (Reason::WaitingForAccountCapacity, |it| {
+            it.slot = Slot::Uncounted;
         }),
         (Reason::CredentialsChanged, |it| {
             it.readiness = Readiness::Ready(connected("another"));

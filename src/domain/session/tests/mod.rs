@@ -310,7 +310,7 @@ impl Given {
             agent: self.agent.clone(),
             provider: self.provider.clone(),
             readiness: self.readiness.clone(),
-            slot: self.slot,
+            slot: self.slot.clone(),
             lock: self.lock.clone(),
             baseline_read: self.baseline_read.as_ref(),
             in_flight: self.in_flight,

@@ -144,7 +144,10 @@ fn happen(given: &mut Given, event: Event) {
             given.slot = if free {
                 Slot::Free
             } else {
-                Slot::Taken { position: Some(1) }
+                Slot::Taken {
+                    of: SlotOwner::Agent,
+                    position: Some(1),
+                }
             };
         }
         Event::Lock(ours) => {

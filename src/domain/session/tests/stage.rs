@@ -166,7 +166,10 @@ fn what_others_can_mend_is_in_progress_at_first_and_stalls_by_itself() {
 #[test]
 fn who_waits_for_what_is_recorded_in_a_field() {
     let mut given = Given::ready();
-    given.slot = Slot::Taken { position: Some(3) };
+    given.slot = Slot::Taken {
+        of: SlotOwner::Agent,
+        position: Some(3),
+    };
     given.pass();
     let queue = |given: &Given| {
         let queue = given.status.as_ref().unwrap().queue.clone().unwrap();

@@ -122,15 +122,68 @@ fn an_unknown_account_is_verified_first() {
     assert_eq!(given.pass().effect, Some(Effect::VerifyCredentials));
 }
 
+/// What is said of an account's queue tells how many go before, and nothing of whose they are.
+#[test]
+fn a_full_account_makes_the_session_wait_and_says_how_many_go_before() {
+    let mut given = Given::ready();
+    let taken = |position| Slot::Taken {
+        of: SlotOwner::Account {
+            digest: "0123456789abcdef".to_owned(),
+        },
+        position,
+    };
+    let message = |given: &Given| {
+        given
+            .condition(SessionCondition::Reconciling)
+            .message
+            .clone()
+    };
+    given.slot = taken(Some(3));
+    let mut given = waits(given, Reason::WaitingForAccountCapacity);
+    let since = given.now;
+    assert!(message(&given).contains("--max-concurrent-per-credential"));
+    assert!(message(&given).contains("2 go before it"));
+    let queue = |given: &Given| given.status.as_ref().unwrap().queue.clone().unwrap();
+    assert_eq!(queue(&given).of, QueueResource::Account);
+    assert_eq!(queue(&given).account.as_deref(), Some("0123456789abcdef"));
+    for (position, told) in [
+        (Some(2), "One goes before it"),
+        (Some(1), "It is next"),
+        (None, "At least ten go before it"),
+    ] {
+        given.wait(seconds(60));
+        given.slot = taken(position);
+        given.pass();
+        assert!(message(&given).contains(told), "{}", message(&given));
+        assert_eq!(
+            (queue(&given).position, queue(&given).since),
+            (position, since)
+        );
+    }
+    given.slot = Slot::Uncounted;
+    given.pass();
+    assert!(message(&given).contains("has not read all of its namespaces"));
+    assert_eq!(given.status.as_ref().unwrap().queue, None);
+    given.slot = Slot::Free;
+    given.launch(&accepted());
+    assert_eq!(given.status.as_ref().unwrap().queue, None);
+}
+
 #[test]
 fn a_full_agent_makes_the_session_wait_and_says_where_it_stands() {
     let mut given = Given::ready();
-    given.slot = Slot::Taken { position: Some(3) };
+    given.slot = Slot::Taken {
+        of: SlotOwner::Agent,
+        position: Some(3),
+    };
     let mut given = waits(given, Reason::WaitingForCapacity);
     let since = given.now;
     given.rests();
     given.wait(seconds(60));
-    given.slot = Slot::Taken { position: Some(1) };
+    given.slot = Slot::Taken {
+        of: SlotOwner::Agent,
+        position: Some(1),
+    };
     given.pass();
     let queue = given.status.as_ref().unwrap().queue.clone().unwrap();
     assert_eq!((queue.position, queue.since), (Some(1), since));
