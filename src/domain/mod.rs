@@ -14,6 +14,7 @@ pub mod image;
 pub mod marker;
 pub mod markup;
 pub mod orphan;
+pub mod parameters;
 pub mod pull_request;
 pub mod queue;
 pub mod remote;

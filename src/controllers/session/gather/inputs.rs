@@ -10,6 +10,7 @@ use crate::domain::blocker::{Blocker, Cause, NotReady};
 use crate::domain::effective::{compose_prompt, message_blocker};
 use crate::domain::image::{ImageDigest, request_digest};
 use crate::domain::marker::{Marker, MarkerSubject};
+use crate::domain::parameters;
 use crate::domain::session::{Inputs, OpenSend, Stage, next_message};
 use crate::providers::registry::capabilities_of;
 
@@ -104,6 +105,7 @@ pub(super) async fn inputs(
         preamble,
         &text,
         of_prompt,
+        &parameters::resolve(spec, &agent.spec),
         &Marker::launch(context.installation.clone(), uid, attempt),
     )
     .map_err(|blocker| match blocker.cause {
@@ -161,7 +163,13 @@ pub(super) async fn message_inputs(
         uid: uid.to_owned(),
         subject: MarkerSubject::Message(message.name.clone()),
     };
-    let prompt = match compose_prompt(None, &text, of_prompt, &marker) {
+    let effective = object
+        .stored_status()
+        .and_then(|status| status.effective.as_ref());
+    let values = effective
+        .map(|effective| effective.parameters.clone())
+        .unwrap_or_default();
+    let prompt = match compose_prompt(None, &text, of_prompt, &values, &marker) {
         Ok(prompt) => prompt,
         Err(blocker) => return Some(Err(refuse(blocker))),
     };
