@@ -90,21 +90,7 @@ pub(super) async fn execute(
             let paid = Paid::Message(plan.clone());
             return send(scope, object, facts, (paid, content), opened).await;
         }
-        Effect::VerifyCredentials => {
-            let Some(linked) = &facts.linked else {
-                return Ok(without_connection(scope));
-            };
-            let accounts = &scope.context.accounts;
-            accounts
-                .ask(
-                    &linked.key,
-                    linked.provider.as_ref(),
-                    Duration::ZERO,
-                    &|| scope.context.may_begin(),
-                )
-                .await;
-            return Ok(Step::Go(object));
-        }
+        Effect::VerifyCredentials => return Ok(verify(scope, object, &facts).await),
         Effect::ReadBaseline { of } => calls::read_baseline(scope, &facts, of).await,
         Effect::Lookup(lookup) => calls::look_up(scope, &object, &facts, lookup).await,
         Effect::Cancel(session) => calls::stop(scope, &facts, session).await,
@@ -121,6 +107,24 @@ pub(super) async fn execute(
     let recorded = record(&facts.observed(&object), &effect, &outcome);
     remember(scope, &facts, &effect, &recorded);
     conclude(scope, object, recorded).await
+}
+
+/// Asks the provider about the key; what it says is known to the next pass.
+async fn verify(scope: &Arc<Scope>, object: Arc<CodeSession>, facts: &Facts) -> Step {
+    let Some(linked) = &facts.linked else {
+        return without_connection(scope);
+    };
+    let may_begin = || scope.context.may_begin();
+    let accounts = &scope.context.accounts;
+    accounts
+        .ask(
+            &linked.key,
+            linked.provider.as_ref(),
+            Duration::ZERO,
+            &may_begin,
+        )
+        .await;
+    Step::Go(object)
 }
 
 /// It is not what was decided on any more: it is decided on again.

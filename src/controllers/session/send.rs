@@ -297,6 +297,29 @@ fn shown(before: Option<&Snapshot>, look: Option<&Snapshot>) -> Option<Shown> {
     })
 }
 
+/// What is stored of the launch, or of the message of this name.
+fn stored_send<'a>(object: &'a CodeSession, message: Option<&str>) -> StoredSend<'a> {
+    let status = object.status.as_ref();
+    match message {
+        Some(name) => StoredSend::message(status, name),
+        None => StoredSend::launch(status),
+    }
+}
+
+fn log_stop(accepted: Option<&str>, message: Option<&str>) {
+    match message {
+        None => tracing::warn!(
+            accepted,
+            "a session was launched while its object was deleted; it was stopped"
+        ),
+        Some(message) => tracing::warn!(
+            accepted,
+            message,
+            "a message was sent while its object was deleted; it was stopped"
+        ),
+    }
+}
+
 impl Recorder<'_> {
     async fn record(&self) -> Result<Step, PassError> {
         let (claim, message) = match self.effect {
@@ -339,11 +362,7 @@ impl Recorder<'_> {
                     Ok(fresh) => {
                         object = fresh.map(Arc::new);
                         step = object.clone().map_or(Step::Gone, Step::Go);
-                        let status = object.as_ref().map(|fresh| fresh.status.as_ref());
-                        Saw::Fresh(status.map(|status| match message {
-                            Some(name) => StoredSend::message(status, name),
-                            None => StoredSend::launch(status),
-                        }))
+                        Saw::Fresh(object.as_deref().map(|fresh| stored_send(fresh, message)))
                     }
                     Err(error) => {
                         tracing::warn!(
@@ -373,18 +392,7 @@ impl Recorder<'_> {
             next = recording.next(sent, saw, self.clock());
         }
         if recording.stop_taken() {
-            let accepted = sent.accepted;
-            match message {
-                None => tracing::warn!(
-                    accepted,
-                    "a session was launched while its object was deleted; it was stopped"
-                ),
-                Some(message) => tracing::warn!(
-                    accepted,
-                    message,
-                    "a message was sent while its object was deleted; it was stopped"
-                ),
-            }
+            log_stop(sent.accepted, message);
         }
         Ok(step)
     }

@@ -47,24 +47,7 @@ pub(super) fn settle(scope: &Arc<Scope>, object: &Arc<CodeSession>, again: Again
     let Some(status) = status.filter(|_| runs) else {
         context.poller.forget(&uid);
         if status.is_some_and(|status| status.phase.is_terminal()) {
-            // What was under way ends by itself; the credential goes now.
-            context.memory.change(&uid, |remembered| {
-                remembered.attached = None;
-                remembered.poll = None;
-            });
-            let done = scope
-                .sessions
-                .look(&ObjectRef::from_obj(&**object), |kept| {
-                    kept.whole().is_none()
-                });
-            let next = again.soon.into_iter().chain(again.at).min();
-            match (done, next) {
-                (Some(true), None) => context.memory.forget(&uid),
-                (Some(true), Some(wait)) => context.memory.change(&uid, |remembered| {
-                    remembered.next_poll = Some(context.uptime() + wait);
-                }),
-                (Some(false) | None, _) => {}
-            }
+            forget_what_is_over(scope, object, &uid, again);
         }
         return;
     };
@@ -119,5 +102,27 @@ pub(super) fn settle(scope: &Arc<Scope>, object: &Arc<CodeSession>, again: Again
     });
     if shows_an_end {
         context.poller.nudge(&followed);
+    }
+}
+
+/// What was under way ends by itself; the credential goes now, and so does the rest unless the session is looked at `again`.
+fn forget_what_is_over(scope: &Scope, object: &Arc<CodeSession>, uid: &str, again: Again) {
+    let context = &scope.context;
+    context.memory.change(uid, |remembered| {
+        remembered.attached = None;
+        remembered.poll = None;
+    });
+    let done = scope
+        .sessions
+        .look(&ObjectRef::from_obj(&**object), |kept| {
+            kept.whole().is_none()
+        });
+    let next = again.soon.into_iter().chain(again.at).min();
+    match (done, next) {
+        (Some(true), None) => context.memory.forget(uid),
+        (Some(true), Some(wait)) => context.memory.change(uid, |remembered| {
+            remembered.next_poll = Some(context.uptime() + wait);
+        }),
+        (Some(false) | None, _) => {}
     }
 }

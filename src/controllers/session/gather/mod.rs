@@ -26,6 +26,7 @@ use crate::api::{
 };
 use crate::domain::blocker::NotReady;
 use crate::domain::effective::credentials as credentials_of;
+use crate::domain::ids::AccountFingerprint;
 use crate::domain::ids::{ClaimId, InstallationId};
 use crate::domain::remote::Recovery;
 use crate::domain::session::{
@@ -152,7 +153,6 @@ pub(super) async fn gather(scope: &Arc<Scope>, object: &CodeSession) -> Result<F
     let remembered = remember_claim(scope, object, &uid, context.uptime());
     let agent = agent_of(scope, object, &namespace);
     let namespace_uid = namespace_uid(scope, object, &namespace).await?;
-
     let launched = Stage::of(object.stored_status()).claimed().is_some();
     let (spec, secret) = settings(object, agent.as_deref(), launched);
     let facts = spec.as_ref().and_then(|spec| context.facts(spec));
@@ -171,20 +171,14 @@ pub(super) async fn gather(scope: &Arc<Scope>, object: &CodeSession) -> Result<F
         }
         (Needs::Message, _) => {
             match message_inputs(scope, object, spec.as_ref(), &namespace, &uid).await {
-                Some(Ok((inputs, payload))) => (Some(inputs), Some(payload), None),
-                Some(Err(obstacle)) => (None, None, Some(obstacle)),
+                Some(found) => sorted(found.map_err(InputsError::Source), &mut agent_view),
                 None => (None, None, None),
             }
         }
         // Without its CodeAgent a prompt has no preamble: it would be another one.
         (Needs::Launch, None) | (Needs::Nothing | Needs::Connection, _) => (None, None, None),
     };
-    // Something paid is about to be sent that nobody may have: then every obstacle counts.
-    let sends = match need {
-        Needs::Launch => !launched,
-        Needs::Message => !matches!(Stage::of(object.stored_status()), Stage::Open(_)),
-        Needs::Nothing | Needs::Connection => false,
-    };
+    let sends = sends_anew(object, need, launched);
     if let (false, Needs::Launch, Some(linked), Some(agent)) = (launched, need, usable, &agent) {
         note_agent(scope, linked, agent);
     }
@@ -193,22 +187,18 @@ pub(super) async fn gather(scope: &Arc<Scope>, object: &CodeSession) -> Result<F
         true => None,
         false => blocked.or_else(|| launches_held(scope, usable?, &agent_view, &uid)),
     };
-    let secret = secret.as_ref();
-    let (readiness, linked) = readiness(scope, &uid, linked, secret, inputs, blocked, follows);
+    let key = secret.as_ref();
+    let (readiness, linked) = readiness(scope, &uid, linked, key, inputs, blocked, follows);
     let lacks_template = need == Needs::Launch && lacks_template(&readiness, facts.as_ref());
     if let (true, Some(agent)) = (lacks_template && !launched, &agent) {
         // It keeps the template, and may not know yet that the key is another account's now.
         scope.look_at_agent(agent);
     }
     let recovery = facts.as_ref().map(|facts| facts.recovery);
-    let account = match &readiness {
-        Readiness::Ready(connected) => Some(&connected.account),
-        Readiness::NotGathered | Readiness::Unverified | Readiness::NotReady(_) => None,
-    };
     let launches = Applies {
         agent: agent.as_deref(),
         effective: effective_of(&agent_view),
-        account,
+        account: account_of(&readiness),
         issue_tells: recovery == Some(Recovery::None),
         able: !lacks_template && may_launch(&readiness, &agent_view),
     };
@@ -386,6 +376,22 @@ fn sorted(
             (None, None, None)
         }
         Err(InputsError::Source(not_ready)) => (None, None, Some(not_ready)),
+    }
+}
+
+/// Whether something paid is about to be sent that nobody may have: then every obstacle counts.
+fn sends_anew(object: &CodeSession, need: Needs, launched: bool) -> bool {
+    match need {
+        Needs::Launch => !launched,
+        Needs::Message => !matches!(Stage::of(object.stored_status()), Stage::Open(_)),
+        Needs::Nothing | Needs::Connection => false,
+    }
+}
+
+fn account_of(readiness: &Readiness) -> Option<&AccountFingerprint> {
+    match readiness {
+        Readiness::Ready(connected) => Some(&connected.account),
+        Readiness::NotGathered | Readiness::Unverified | Readiness::NotReady(_) => None,
     }
 }
 
