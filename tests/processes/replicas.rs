@@ -78,6 +78,50 @@ async fn finished_once(world: &World, name: &str) {
     assert_eq!(session_id(&done), world.at_provider(&done).id);
 }
 
+/// Whoever takes the lead counts what is stored, not what its watch has shown: a watch may be silent for minutes.
+#[tokio::test]
+async fn a_successor_whose_watch_was_silent_keeps_to_the_limit() {
+    let provider = Provider::Cursor;
+    let world = World::new().await;
+    world.agent(provider).await;
+    let arguments = released(Arguments::calm()).with("--max-concurrent-per-credential", "1");
+    let (first, mut second) = pair(&world, &arguments).await;
+    for name in ["one", "two"] {
+        let source = json!({"configMapKeyRef": {"name": name, "key": "prompt"}});
+        let settings = json!({"promptFrom": source});
+        world.session_with(provider, name, settings).await;
+        // Nothing is written to it any more until its prompt is there.
+        world
+            .until_reason(name, "Stalled", "PromptUnavailable")
+            .await;
+    }
+    second
+        .crossing
+        .silence_watches_from(r#""phase":"Creating""#);
+    prompt(&world, "one").await;
+    world.until_phase("one", SessionPhase::Running).await;
+    first.process.signal(Signal::Terminate).await;
+    second.process.until_leading().await;
+    prompt(&world, "two").await;
+    let waits = world
+        .until_reason("two", "Reconciling", "WaitingForAccountCapacity")
+        .await;
+    assert_eq!(phase_of(&waits), SessionPhase::Pending);
+    assert_eq!(world.launches(&waits).len(), 0);
+}
+
+/// The prompt of a task that goes on until it is stopped.
+async fn prompt(world: &World, name: &str) {
+    world
+        .apply(json!({
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": {"name": name},
+            "data": {"prompt": "sim: outcome=never\nGo on"},
+        }))
+        .await;
+}
+
 for_each_provider!(
     a_planned_hand_over_takes_no_time_and_loses_nothing,
     a_leader_that_stands_still_is_replaced,
