@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 use codeagent_operator::api::{SendState, SessionPhase};
 use codeagent_simulator::Provider;
 use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::Api;
 use kube::api::{DeleteParams, Patch, PatchParams};
 use serde_json::json;
 
@@ -100,11 +102,18 @@ async fn a_successor_whose_watch_was_silent_keeps_to_the_limit() {
         .silence_watches_from(r#""phase":"Creating""#);
     prompt(&world, "one").await;
     world.until_phase("one", SessionPhase::Running).await;
+    // Otherwise the successor would try to launch it, and learn from the refused claim how it stands.
+    let prompts: Api<ConfigMap> = world.namespace.api();
+    let deleted = prompts.delete("one", &DeleteParams::default()).await;
+    deleted.unwrap();
     first.process.signal(Signal::Terminate).await;
     second.process.until_leading().await;
     prompt(&world, "two").await;
     let waits = world
-        .until_reason("two", "Reconciling", "WaitingForAccountCapacity")
+        .until("two", "settled on", |two| {
+            let why = condition_of(two, "Reconciling").map(|why| why.reason.as_str());
+            phase_of(two) != SessionPhase::Pending || why == Some("WaitingForAccountCapacity")
+        })
         .await;
     assert_eq!(phase_of(&waits), SessionPhase::Pending);
     assert_eq!(world.launches(&waits).len(), 0);
