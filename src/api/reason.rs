@@ -139,6 +139,8 @@ words! {
         NotSupportedYet,
         /// The prompt contains a marker line of this operator.
         MarkerInPrompt,
+        /// A parameter is missing, unknown or not allowed, or declared in a way that cannot be used.
+        InvalidParameters,
         /// The launch is claimed or under way.
         Launching,
         /// It is not known yet whether the launch arrived; the operator looks for it.

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use super::blocker::{Blocker, Cause};
 use super::marker::Marker;
+use super::parameters;
 use super::pull_request::{PullRequestUrl, StartingPoint};
 use super::remote::{Capability, ProviderCapabilities, unsupported_message};
 use super::repository::same_repository;
@@ -132,6 +133,7 @@ pub fn resolve(
             session.pull_request.clone().unwrap_or_default(),
             &agent.pull_request,
         ),
+        parameters: parameters::resolve(session, agent),
         active_deadline_seconds: session
             .active_deadline_seconds
             .unwrap_or(defaults.active_deadline_seconds),
@@ -163,6 +165,7 @@ pub fn blocker(
         .or_else(|| missing_capability(session, agent, effective, asked, installed))
         .or_else(|| branch_too_long(effective))
         .or_else(|| wrong_pull_request(session, effective))
+        .or_else(|| parameters::blocker(session, agent))
         .or_else(|| {
             let needed = asked.can(Capability::Repository) && effective.repository.is_none();
             needed.then(|| Blocker {
@@ -460,17 +463,27 @@ fn missing_capability(
     })
 }
 
-/// Composes what is sent: preamble, prompt, marker line. `of_prompt` tells whose mistake the prompt is: the session's own, which
-/// never changes, or that of a source, which can be mended.
+/// Composes what is sent: preamble and prompt with the values of the parameters filled in, and the marker line. `of_prompt` tells
+/// whose mistake the prompt is: the session's own, which never changes, or that of a source, which can be mended.
 ///
 /// # Errors
-/// If preamble or prompt contain what could be taken for a marker: a session could be taken for another's.
+/// If preamble or prompt cannot be filled in, or then contain what could be taken for a marker: a session could be taken for
+/// another's.
 pub fn compose_prompt(
     preamble: Option<&str>,
     prompt: &str,
     of_prompt: Cause,
+    values: &parameters::Values,
     marker: &Marker,
 ) -> Result<String, Blocker> {
+    let unfillable = |what: &str, cause| {
+        let begin = format!("the {what} ");
+        move |why: parameters::Unfillable| Blocker {
+            reason: Reason::InvalidParameters,
+            message: format!("{begin}{why}"),
+            cause,
+        }
+    };
     let refuse = |what: &str, cause| Blocker {
         reason: Reason::MarkerInPrompt,
         message: format!(
@@ -478,12 +491,19 @@ pub fn compose_prompt(
         ),
         cause,
     };
-    if Marker::looks_marked(prompt) {
+    const PREAMBLE: &str = "preamble of the CodeAgent";
+    let prompt = parameters::fill(prompt, values).map_err(unfillable("prompt", of_prompt))?;
+    if Marker::looks_marked(&prompt) {
         return Err(refuse("prompt", of_prompt));
     }
-    let preamble = preamble.map(str::trim).filter(|text| !text.is_empty());
+    let preamble = preamble
+        .map(|text| parameters::fill(text, values))
+        .transpose();
+    let preamble = preamble.map_err(unfillable(PREAMBLE, Cause::Environment))?;
+    let preamble = preamble.as_deref().map(str::trim);
+    let preamble = preamble.filter(|text| !text.is_empty());
     if preamble.is_some_and(Marker::looks_marked) {
-        return Err(refuse("preamble of the CodeAgent", Cause::Environment));
+        return Err(refuse(PREAMBLE, Cause::Environment));
     }
     let prompt = prompt.trim_end();
     Ok(match preamble {
@@ -940,5 +960,49 @@ mod tests {
         assert_eq!(refused.reason, Reason::CapabilityMissing);
         let from_pull_request = session(json!({"pullRequestURL": PULL_REQUEST}));
         assert_eq!(said(from_pull_request, json!({}), &older), None);
+    }
+
+    /// A value could bring a marker along, or make one of what the text has.
+    #[test]
+    fn what_is_sent_is_checked_for_markers_after_it_was_filled_in() {
+        let marker = Marker::launch(super::super::ids::InstallationId::new("0a1b2c3d"), "uid", 1);
+        let compose = |preamble: &str, prompt: &str, value: &str| {
+            let values = [("a".to_owned(), value.to_owned())].into();
+            compose_prompt(Some(preamble), prompt, Cause::Spec, &values, &marker)
+        };
+        let line = marker.to_string();
+        let sent = compose("Be {{ .params.a }}.", "Fix {{ .params.a }}", "brief").unwrap();
+        assert_eq!(sent, format!("Be brief.\n\nFix brief\n\n{line}"));
+        for (preamble, prompt, cause) in [
+            ("Be brief", "Fix\n{{ .params.a }}", Cause::Spec),
+            ("Be\n{{ .params.a }}", "Fix it", Cause::Environment),
+        ] {
+            let refused = compose(preamble, prompt, &line).unwrap_err();
+            assert_eq!(
+                (refused.reason, refused.cause),
+                (Reason::MarkerInPrompt, cause)
+            );
+        }
+        for (preamble, prompt, words, cause) in [
+            (
+                "Be brief",
+                "Fix {{ .params.b }}",
+                "the prompt names the parameter b",
+                Cause::Spec,
+            ),
+            (
+                "{{ .params.b }}",
+                "Fix it",
+                "the preamble of the CodeAgent names the parameter b",
+                Cause::Environment,
+            ),
+        ] {
+            let refused = compose(preamble, prompt, "").unwrap_err();
+            assert_eq!(
+                (refused.reason, refused.cause),
+                (Reason::InvalidParameters, cause)
+            );
+            assert!(refused.message.starts_with(words), "{}", refused.message);
+        }
     }
 }

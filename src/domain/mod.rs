@@ -13,6 +13,7 @@ pub mod ids;
 pub mod marker;
 pub mod markup;
 pub mod orphan;
+pub mod parameters;
 pub mod pull_request;
 pub mod queue;
 pub mod remote;

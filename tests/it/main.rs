@@ -27,6 +27,7 @@ mod malformed;
 mod messages;
 mod orphans;
 mod outages;
+mod parameters;
 mod proxy;
 mod pull_requests;
 mod queue;

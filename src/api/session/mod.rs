@@ -14,7 +14,9 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::api::agent::{Credentials, RepositorySpec, repository::branch_rules};
+use crate::api::agent::{
+    Credentials, ParameterValue, RepositorySpec, parameters, repository::branch_rules,
+};
 use crate::api::shared::{
     DeletionPolicy, KeyReference, NAME_PATTERN, OnUnknownLaunch, TextSource, params_schema,
     words_schema,
@@ -155,6 +157,15 @@ pub struct CodeSessionSpec {
     #[serde(default)]
     #[schemars(range(min = -1000, max = 1000))]
     pub priority: i32,
+    /// Values of the parameters that the CodeAgent declares, at most 20, together at most 32 KiB of UTF-8: they are filled into the
+    /// prompt, the preamble and the messages, once. Never changes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 20), extend(
+        "x-kubernetes-list-type" = "map",
+        "x-kubernetes-list-map-keys" = ["name"],
+        "x-kubernetes-validations" = parameters::values_rules()
+    ))]
+    pub parameters: Option<Vec<ParameterValue>>,
     /// Where changes of the phase are reported.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub webhook: Option<WebhookSpec>,

@@ -11,6 +11,7 @@ use crate::domain::blocker::{Blocker, Cause, NotReady};
 use crate::domain::effective::{compose_prompt, message_blocker};
 use crate::domain::ids::hex;
 use crate::domain::marker::{Marker, MarkerSubject};
+use crate::domain::parameters;
 use crate::domain::session::{Inputs, OpenSend, Stage, next_message};
 use crate::providers::registry::capabilities_of;
 
@@ -54,6 +55,7 @@ pub(super) async fn inputs(
         preamble,
         &text,
         of_prompt,
+        &parameters::resolve(spec, &agent.spec),
         &Marker::launch(context.installation.clone(), uid, attempt),
     )
     .map_err(|blocker| match blocker.cause {
@@ -111,16 +113,24 @@ pub(super) async fn message_inputs(
         uid: uid.to_owned(),
         subject: MarkerSubject::Message(message.name.clone()),
     };
-    Some(match compose_prompt(None, &text, of_prompt, &marker) {
-        Ok(prompt) => {
-            let inputs = Inputs {
-                digest: hex(&Sha256::digest(prompt.as_bytes()), 16),
-                template_id: None,
-            };
-            Ok((inputs, prompt))
-        }
-        Err(blocker) => Err(refuse(blocker)),
-    })
+    let effective = object
+        .stored_status()
+        .and_then(|status| status.effective.as_ref());
+    let values = effective
+        .map(|effective| effective.parameters.clone())
+        .unwrap_or_default();
+    Some(
+        match compose_prompt(None, &text, of_prompt, &values, &marker) {
+            Ok(prompt) => {
+                let inputs = Inputs {
+                    digest: hex(&Sha256::digest(prompt.as_bytes()), 16),
+                    template_id: None,
+                };
+                Ok((inputs, prompt))
+            }
+            Err(blocker) => Err(refuse(blocker)),
+        },
+    )
 }
 
 fn message_of(object: &CodeSession) -> Option<&MessageSpec> {
