@@ -4,12 +4,14 @@ use std::borrow::Cow;
 
 use super::blocker::{Blocker, Cause};
 use super::marker::Marker;
+use super::parameters;
 use super::pull_request::{PullRequestUrl, StartingPoint};
 use super::remote::{Capability, ProviderCapabilities, unsupported_message};
 use super::repository::same_repository;
 use crate::api::{
     AUTO_MODEL, CodeAgentSpec, CodeSessionSpec, Credentials, Effective, EffectiveProvider,
-    MessageSpec, ModelSpec, PullRequestOverride, PullRequestSpec, Reason, RepositorySpec,
+    ImageSource, MessageSpec, ModelSpec, PullRequestOverride, PullRequestSpec, Reason,
+    RepositorySpec,
 };
 
 /// Which Secret a session takes its credentials from.
@@ -132,6 +134,7 @@ pub fn resolve(
             session.pull_request.clone().unwrap_or_default(),
             &agent.pull_request,
         ),
+        parameters: parameters::resolve(session, agent),
         active_deadline_seconds: session
             .active_deadline_seconds
             .unwrap_or(defaults.active_deadline_seconds),
@@ -163,6 +166,7 @@ pub fn blocker(
         .or_else(|| missing_capability(session, agent, effective, asked, installed))
         .or_else(|| branch_too_long(effective))
         .or_else(|| wrong_pull_request(session, effective))
+        .or_else(|| parameters::blocker(session, agent))
         .or_else(|| {
             let needed = asked.can(Capability::Repository) && effective.repository.is_none();
             needed.then(|| Blocker {
@@ -258,32 +262,14 @@ pub fn reference_missing(
     })
 }
 
-/// Fields whose behaviour is still to come. They are refused rather than ignored.
+/// A field whose behaviour is still to come. It is refused rather than ignored.
 fn not_supported_yet(session: &CodeSessionSpec) -> Option<Blocker> {
-    let refuse = |field: &str, cause| {
-        Some(Blocker {
-            reason: Reason::NotSupportedYet,
-            message: format!(
-                "spec.{field} is not supported by this version of the operator: {}",
-                match cause {
-                    Cause::Spec => "create a CodeSession without it",
-                    Cause::Environment => "remove it",
-                }
-            ),
-            cause,
-        })
-    };
-    if session
-        .images
-        .as_ref()
-        .is_some_and(|images| !images.is_empty())
-    {
-        refuse("images", Cause::Spec)
-    } else if session.webhook.is_some() {
-        refuse("webhook", Cause::Environment)
-    } else {
-        None
-    }
+    session.webhook.as_ref().map(|_| Blocker {
+        reason: Reason::NotSupportedYet,
+        message: "spec.webhook is not supported by this version of the operator: remove it"
+            .to_owned(),
+        cause: Cause::Environment,
+    })
 }
 
 /// What speaks against sending a follow-up message, from the manifest alone. `asked` and `installed` as in [`blocker`].
@@ -302,24 +288,27 @@ pub fn message_blocker(
             cause: Cause::Spec,
         })
     };
-    if !asked.can(Capability::FollowUp) {
-        return refuse(Capability::FollowUp);
-    }
-    if message
-        .images
-        .as_ref()
-        .is_some_and(|images| !images.is_empty())
-    {
-        return Some(Blocker {
-            reason: Reason::NotSupportedYet,
-            message: "images of a message are not supported by this version of the operator: add a message without them".to_owned(),
-            cause: Cause::Spec,
-        });
-    }
-    match &message.model {
-        Some(_) if !asked.can(Capability::MessageModel) => refuse(Capability::MessageModel),
-        Some(_) | None => None,
-    }
+    let wanted = [
+        (Capability::FollowUp, true),
+        (Capability::Images, has_images(message.images.as_ref())),
+        (
+            Capability::ImageUrls,
+            has_image_urls(message.images.as_ref()),
+        ),
+        (Capability::MessageModel, message.model.is_some()),
+    ];
+    let (unmet, _) = wanted
+        .into_iter()
+        .find(|(needs, wanted)| *wanted && !asked.can(*needs))?;
+    refuse(unmet)
+}
+
+fn has_images(images: Option<&Vec<ImageSource>>) -> bool {
+    images.is_some_and(|images| !images.is_empty())
+}
+
+fn has_image_urls(images: Option<&Vec<ImageSource>>) -> bool {
+    images.is_some_and(|images| images.iter().any(|image| image.url.is_some()))
 }
 
 /// Something that was asked for, and by whom.
@@ -336,7 +325,7 @@ fn requirements(
     session: &CodeSessionSpec,
     agent: &CodeAgentSpec,
     effective: &Effective,
-) -> [Requirement; 13] {
+) -> [Requirement; 14] {
     let own = session.pull_request.clone().unwrap_or_default();
     let own_model = session.model.clone().unwrap_or_default();
     let pull_request = &effective.pull_request;
@@ -347,10 +336,7 @@ fn requirements(
         field,
     };
     let has_prompt = session.prompt.is_some() || session.prompt_from.is_some();
-    let has_images = session
-        .images
-        .as_ref()
-        .is_some_and(|images| !images.is_empty());
+    let images = session.images.as_ref();
     let has_messages = session
         .messages
         .as_ref()
@@ -362,7 +348,13 @@ fn requirements(
     [
         requires("prompt", Capability::Prompt, has_prompt, true),
         requires("issue", Capability::Issue, session.issue.is_some(), true),
-        requires("images", Capability::Images, has_images, true),
+        requires("images", Capability::Images, has_images(images), true),
+        requires(
+            "images[].url",
+            Capability::ImageUrls,
+            has_image_urls(images),
+            true,
+        ),
         requires("messages", Capability::FollowUp, has_messages, true),
         // It is put before a prompt, and an issue is none.
         requires("preamble", Capability::Prompt, has_preamble, false),
@@ -460,17 +452,27 @@ fn missing_capability(
     })
 }
 
-/// Composes what is sent: preamble, prompt, marker line. `of_prompt` tells whose mistake the prompt is: the session's own, which
-/// never changes, or that of a source, which can be mended.
+/// Composes what is sent: preamble and prompt with the values of the parameters filled in, and the marker line. `of_prompt` tells
+/// whose mistake the prompt is: the session's own, which never changes, or that of a source, which can be mended.
 ///
 /// # Errors
-/// If preamble or prompt contain what could be taken for a marker: a session could be taken for another's.
+/// If preamble or prompt cannot be filled in, or then contain what could be taken for a marker: a session could be taken for
+/// another's.
 pub fn compose_prompt(
     preamble: Option<&str>,
     prompt: &str,
     of_prompt: Cause,
+    values: &parameters::Values,
     marker: &Marker,
 ) -> Result<String, Blocker> {
+    let unfillable = |what: &str, cause| {
+        let begin = format!("the {what} ");
+        move |why: parameters::Unfillable| Blocker {
+            reason: Reason::InvalidParameters,
+            message: format!("{begin}{why}"),
+            cause,
+        }
+    };
     let refuse = |what: &str, cause| Blocker {
         reason: Reason::MarkerInPrompt,
         message: format!(
@@ -478,12 +480,19 @@ pub fn compose_prompt(
         ),
         cause,
     };
-    if Marker::looks_marked(prompt) {
+    const PREAMBLE: &str = "preamble of the CodeAgent";
+    let prompt = parameters::fill(prompt, values).map_err(unfillable("prompt", of_prompt))?;
+    if Marker::looks_marked(&prompt) {
         return Err(refuse("prompt", of_prompt));
     }
-    let preamble = preamble.map(str::trim).filter(|text| !text.is_empty());
+    let preamble = preamble
+        .map(|text| parameters::fill(text, values))
+        .transpose();
+    let preamble = preamble.map_err(unfillable(PREAMBLE, Cause::Environment))?;
+    let preamble = preamble.as_deref().map(str::trim);
+    let preamble = preamble.filter(|text| !text.is_empty());
     if preamble.is_some_and(Marker::looks_marked) {
-        return Err(refuse("preamble of the CodeAgent", Cause::Environment));
+        return Err(refuse(PREAMBLE, Cause::Environment));
     }
     let prompt = prompt.trim_end();
     Ok(match preamble {
@@ -501,9 +510,10 @@ mod tests {
     use crate::api::ProviderKind;
 
     /// Can do whatever a field can ask for, except for working on an issue.
-    const ABLE: [Capability; 11] = [
+    const ABLE: [Capability; 12] = [
         Capability::Prompt,
         Capability::Images,
+        Capability::ImageUrls,
         Capability::Model,
         Capability::ModelParameters,
         Capability::Repository,
@@ -668,6 +678,56 @@ mod tests {
         let agent: CodeAgentSpec = serde_json::from_value(agent_spec).unwrap();
         let spec = serde_json::from_value(spec).unwrap();
         resolve(name, &spec, &agent, 1, "https://p")
+    }
+
+    #[test]
+    fn images_are_refused_where_none_are_taken_and_urls_where_none_are_read() {
+        let picture = json!([{"configMapKeyRef": {"name": "shots", "key": "a.png"}}]);
+        let at_url = json!([{"url": "https://acme.com/a.png"}]);
+        let content_only = ProviderCapabilities {
+            capabilities: [Capability::Prompt, Capability::FollowUp, Capability::Images].into(),
+            ..able()
+        };
+        let none = ProviderCapabilities {
+            capabilities: [Capability::Prompt, Capability::FollowUp].into(),
+            ..able()
+        };
+        let all = ProviderCapabilities {
+            capabilities: Capability::ALL.into(),
+            ..able()
+        };
+        for (images, asked, refused) in [
+            (&picture, &none, Some("take images")),
+            (&at_url, &none, Some("take images")),
+            (&json!([]), &none, None),
+            (&picture, &content_only, None),
+            (&at_url, &content_only, Some("read images from a URL")),
+            (&picture, &all, None),
+            (&at_url, &all, None),
+        ] {
+            let of_session = said(
+                json!({"prompt": "Fix it", "images": images}),
+                json!({"pullRequest": {"autoCreate": true}}),
+                asked,
+            );
+            let message = json!({"name": "more", "prompt": "Look", "images": images});
+            let message: MessageSpec = serde_json::from_value(message).unwrap();
+            let of_message = message_blocker(&message, asked, &[able(), issues()]);
+            for blocker in [of_session, of_message] {
+                let blocker = blocker.filter(|it| it.reason == Reason::CapabilityMissing);
+                let told = |ability| {
+                    let blocker = blocker.as_ref()?;
+                    let said = blocker.message.contains(&format!("cannot {ability}"));
+                    Some((blocker.cause, said))
+                };
+                match refused {
+                    Some(ability) => {
+                        assert_eq!(told(ability), Some((Cause::Spec, true)), "{images}")
+                    }
+                    None => assert_eq!(blocker, None, "{images}"),
+                }
+            }
+        }
     }
 
     #[test]
@@ -940,5 +1000,49 @@ mod tests {
         assert_eq!(refused.reason, Reason::CapabilityMissing);
         let from_pull_request = session(json!({"pullRequestURL": PULL_REQUEST}));
         assert_eq!(said(from_pull_request, json!({}), &older), None);
+    }
+
+    /// A value could bring a marker along, or make one of what the text has.
+    #[test]
+    fn what_is_sent_is_checked_for_markers_after_it_was_filled_in() {
+        let marker = Marker::launch(super::super::ids::InstallationId::new("0a1b2c3d"), "uid", 1);
+        let compose = |preamble: &str, prompt: &str, value: &str| {
+            let values = [("a".to_owned(), value.to_owned())].into();
+            compose_prompt(Some(preamble), prompt, Cause::Spec, &values, &marker)
+        };
+        let line = marker.to_string();
+        let sent = compose("Be {{ .params.a }}.", "Fix {{ .params.a }}", "brief").unwrap();
+        assert_eq!(sent, format!("Be brief.\n\nFix brief\n\n{line}"));
+        for (preamble, prompt, cause) in [
+            ("Be brief", "Fix\n{{ .params.a }}", Cause::Spec),
+            ("Be\n{{ .params.a }}", "Fix it", Cause::Environment),
+        ] {
+            let refused = compose(preamble, prompt, &line).unwrap_err();
+            assert_eq!(
+                (refused.reason, refused.cause),
+                (Reason::MarkerInPrompt, cause)
+            );
+        }
+        for (preamble, prompt, words, cause) in [
+            (
+                "Be brief",
+                "Fix {{ .params.b }}",
+                "the prompt names the parameter b",
+                Cause::Spec,
+            ),
+            (
+                "{{ .params.b }}",
+                "Fix it",
+                "the preamble of the CodeAgent names the parameter b",
+                Cause::Environment,
+            ),
+        ] {
+            let refused = compose(preamble, prompt, "").unwrap_err();
+            assert_eq!(
+                (refused.reason, refused.cause),
+                (Reason::InvalidParameters, cause)
+            );
+            assert!(refused.message.starts_with(words), "{}", refused.message);
+        }
     }
 }

@@ -5,14 +5,18 @@ use codeagent_simulator::{Fault, FaultKind, Matcher, OperationClass, Provider, S
 use serde_json::{Value, json};
 
 use crate::support::operator::{Arguments, Operator};
-use crate::support::world::{World, condition_of, pretty, session_id};
+use crate::support::world::{World, condition_of, phase_of, pretty, session_id};
 
 const PULL_REQUEST: &str = "https://github.com/acme/app/pull/700";
 /// Long enough to be seen while it runs.
 const TASK: &str = "sim: creating=200ms running=600ms\nDo it";
 
 async fn world(version: &str) -> (World, Operator) {
-    let world = World::with(SimulatorOptions::for_tests()).await;
+    world_with(SimulatorOptions::for_tests(), version).await
+}
+
+async fn world_with(options: SimulatorOptions, version: &str) -> (World, Operator) {
+    let world = World::with(options).await;
     let settings = json!({"provider": {"cursor": {"apiVersion": version}}});
     world.agent_with(Provider::Cursor, settings).await;
     let operator = world.operator_with(Arguments::impatient()).await;
@@ -108,29 +112,28 @@ async fn a_launch_from_a_pull_request_whose_answer_is_lost_is_found() {
 
 #[tokio::test]
 async fn a_pull_request_that_cannot_be_resolved_holds_up_nobody_else_on_the_repository() {
-    let (world, _operator) = world("v1").await;
-    let unresolved = FaultKind::ErrorBefore {
-        status: 400,
-        code: "pr_resolution_failed".to_owned(),
-    };
-    let launch = Matcher::class(OperationClass::Launch);
-    world.simulator.inject(Fault::once(launch, unresolved));
-    let settings = from_pull_request(TASK, false);
-    world
-        .session_with(Provider::Cursor, "wrong", settings.clone())
-        .await;
-    let wrong = world
-        .until_reason("wrong", "Reconciling", "RepositoryInaccessible")
-        .await;
-    world.session(Provider::Cursor, "other", TASK).await;
-    world.until_phase("other", SessionPhase::Finished).await;
-    // The next one from the same pull request waits for the one that tries again.
-    world.session_with(Provider::Cursor, "same", settings).await;
-    let same = world
-        .until_reason("same", "Reconciling", "RepositoryInaccessible")
-        .await;
-    assert!(world.launches(&wrong).is_empty());
-    assert!(world.launches(&same).is_empty());
+    for version in ["v1", "v0"] {
+        let mut options = SimulatorOptions::for_tests();
+        options.cursor.missing_pull_requests = vec![PULL_REQUEST.to_owned()];
+        let (world, _operator) = world_with(options, version).await;
+        let settings = from_pull_request(TASK, false);
+        world
+            .session_with(Provider::Cursor, "wrong", settings.clone())
+            .await;
+        world
+            .until_reason("wrong", "Reconciling", "RepositoryInaccessible")
+            .await;
+        world.session(Provider::Cursor, "other", TASK).await;
+        world.until_phase("other", SessionPhase::Finished).await;
+        let wrong = world.sessions().get("wrong").await.unwrap();
+        assert!(world.launches(&wrong).is_empty(), "{version}");
+        assert_eq!(
+            phase_of(&wrong),
+            SessionPhase::Pending,
+            "{}",
+            pretty(&wrong)
+        );
+    }
 }
 
 #[tokio::test]

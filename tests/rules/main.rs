@@ -17,6 +17,7 @@ mod explain;
 mod kstatus;
 mod missing;
 mod outages;
+mod parameters;
 mod refusals;
 mod repositories;
 mod rules_agent;

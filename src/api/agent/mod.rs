@@ -1,8 +1,10 @@
 //! `CodeAgent`: a reusable template for sessions.
 
+pub(super) mod parameters;
 pub(super) mod repository;
 mod status;
 
+pub use parameters::*;
 pub use status::*;
 
 use std::collections::BTreeMap;
@@ -86,6 +88,16 @@ pub struct CodeAgentSpec {
         "message": "the preamble is larger than 32 KiB of UTF-8: shorten it, or put the text into the repository and refer to it"
     }]))]
     pub preamble: Option<String>,
+    /// Parameters that the sessions give values for, at most 20: {{ .params.NAME }} stands for the value of one in a prompt, in the
+    /// preamble and in messages. Where none is declared, texts stay as they are. A change has no effect on sessions that were
+    /// launched. Default: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 20), extend(
+        "x-kubernetes-list-type" = "map",
+        "x-kubernetes-list-map-keys" = ["name"],
+        "x-kubernetes-validations" = parameters::defaults_rules()
+    ))]
+    pub parameters: Option<Vec<ParameterSpec>>,
     /// What happens with branch and pull request. A change has no effect on sessions that were launched.
     #[serde(default)]
     pub pull_request: PullRequestSpec,

@@ -14,7 +14,9 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::api::agent::{Credentials, RepositorySpec, repository::branch_rules};
+use crate::api::agent::{
+    Credentials, ParameterValue, RepositorySpec, parameters, repository::branch_rules,
+};
 use crate::api::shared::{
     DeletionPolicy, KeyReference, NAME_PATTERN, OnUnknownLaunch, TextSource, params_schema,
     words_schema,
@@ -109,7 +111,7 @@ pub struct CodeSessionSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 256), regex(pattern = r"^[^\s]+$"))]
     pub issue: Option<String>,
-    /// Images beside the prompt, at most 5. Never change.
+    /// Images beside the prompt: png, jpeg, gif or webp, at most 5, 15 MB each. Never change.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 5))]
     pub images: Option<Vec<ImageSource>>,
@@ -155,6 +157,15 @@ pub struct CodeSessionSpec {
     #[serde(default)]
     #[schemars(range(min = -1000, max = 1000))]
     pub priority: i32,
+    /// Values of the parameters that the CodeAgent declares, at most 20, together at most 32 KiB of UTF-8: they are filled into the
+    /// prompt, the preamble and the messages, once. Never changes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 20), extend(
+        "x-kubernetes-list-type" = "map",
+        "x-kubernetes-list-map-keys" = ["name"],
+        "x-kubernetes-validations" = parameters::values_rules()
+    ))]
+    pub parameters: Option<Vec<ParameterValue>>,
     /// Where changes of the phase are reported.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub webhook: Option<WebhookSpec>,
@@ -233,14 +244,14 @@ words_schema!(AgentKind: CodeAgent);
     "message": "set exactly one of url, configMapKeyRef and secretKeyRef"
 }]))]
 pub struct ImageSource {
-    /// Public https URL.
+    /// Public https URL, which the provider reads itself (Cursor API v1).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 2048), regex(pattern = r"^https://[^\s]+$"))]
     pub url: Option<String>,
-    /// A key of a ConfigMap (binaryData) in the same namespace.
+    /// A key of a ConfigMap in the same namespace: the image under binaryData, or its base64 under data.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub config_map_key_ref: Option<KeyReference>,
-    /// A key of a Secret in the same namespace.
+    /// A key of a Secret in the same namespace. The Secret must carry the label codeagents.dev/prompt: "true" and not be labelled as a credential.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret_key_ref: Option<KeyReference>,
 }
@@ -351,7 +362,7 @@ pub struct MessageSpec {
     /// Where the text is read from when the message is sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prompt_from: Option<TextSource>,
-    /// Images beside the text, at most 5.
+    /// Images beside the text, as in spec.images; at most 5.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 5))]
     pub images: Option<Vec<ImageSource>>,

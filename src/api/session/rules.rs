@@ -49,6 +49,7 @@ pub(super) fn of_spec() -> Value {
         "repository",
         "model",
         "pullRequest",
+        "parameters",
         "onBehalfOf",
     ] {
         rules.push(json!({

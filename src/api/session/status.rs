@@ -1,10 +1,13 @@
 //! What the operator reports of a session.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::send::SendRecord;
+use crate::api::agent::parameters::values_schema;
 use crate::api::agent::{ModelSpec, PullRequestSpec};
 use crate::api::provider::ProviderSpec;
 use crate::api::shared::{
@@ -183,6 +186,10 @@ pub struct Effective {
     pub model: ModelSpec,
     /// Branch and pull request.
     pub pull_request: PullRequestSpec,
+    /// The value of each parameter that the CodeAgent declares: the session's, or else the default.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(schema_with = "values_schema")]
+    pub parameters: BTreeMap<String, String>,
     /// How long it may run, in seconds from its launch.
     pub active_deadline_seconds: i64,
     /// How long it may wait for its launch, in seconds from its creation.

@@ -29,6 +29,7 @@ use crate::api::{
 use crate::domain::agent::{Findings, Health, deleting_status, status};
 use crate::domain::blocker::NotReady;
 use crate::domain::effective::repository;
+use crate::domain::parameters::misdeclared;
 use crate::domain::remote::{Capability, ProviderError};
 use crate::domain::requeue::jittered;
 use crate::domain::send::scope::LaunchScope;
@@ -97,7 +98,7 @@ async fn pass(scope: &Arc<Scope>, agent: &Arc<CodeAgent>) -> Result<Duration, Pa
         counts,
         orphans: orphans(context, &agent.uid().unwrap_or_default()),
         suspended: agent.spec.suspend,
-        launches_held: None,
+        launches_held: misdeclared(&agent.spec).map(|why| (Reason::InvalidParameters, why)),
         clock: None,
         template: recorded(agent),
         template_health: TemplateHealth::NotNeeded,
@@ -263,7 +264,9 @@ async fn examine(
             if let Some(hold) = context.accounts.held(&linked.key, &scopes(agent)) {
                 again = hold.again.max(context.timing().recheck).min(recheck);
                 let blocker = held(&hold);
-                findings.launches_held = Some((blocker.reason, blocker.message));
+                findings
+                    .launches_held
+                    .get_or_insert((blocker.reason, blocker.message));
             }
             Health::Accepted(account.clone())
         }

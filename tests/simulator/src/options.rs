@@ -90,6 +90,8 @@ pub struct CursorOptions {
     pub repositories: Vec<String>,
     /// Whether agents may be created for other repositories (default) or get `repository_access`.
     pub repository_access: RepositoryAccess,
+    /// Pull requests that there are not: an agent that is to start from one gets `pr_resolution_failed`. Default: none.
+    pub missing_pull_requests: Vec<String>,
     /// How long after its end a run can still be streamed; default 24 hours.
     pub stream_retention: Duration,
     /// In which order `/v1/agents` lists agents. Default: newest first, as documented.
@@ -115,6 +117,7 @@ impl Default for CursorOptions {
                 "https://github.com/acme/web".to_owned(),
             ],
             repository_access: RepositoryAccess::Any,
+            missing_pull_requests: Vec::new(),
             stream_retention: Duration::from_secs(24 * 3600),
             list_order: ListOrder::NewestFirst,
             first_heartbeat: Duration::from_secs(30),

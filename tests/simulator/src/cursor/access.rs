@@ -1,10 +1,10 @@
-//! What a Cursor account may reach, the same in both versions of the API: repositories and, for a while, artifacts.
+//! What a Cursor account may reach, the same in both versions of the API: repositories, pull requests and, for a while, artifacts.
 
 use std::time::Duration;
 
 use http::StatusCode;
 
-use super::repository::repository_path;
+use super::repository::{repository_path, unresolved_pull_request};
 use crate::http::Refusal;
 use crate::options::{CursorOptions, RepositoryAccess};
 use crate::provider::NOT_CONNECTED;
@@ -39,4 +39,16 @@ pub(crate) fn check_access(options: &CursorOptions, repository: &str) -> Result<
         "repository_access",
         format!("No access to repository {repository}"),
     ))
+}
+
+/// Refuses a pull request that there is not.
+pub(crate) fn check_pull_request(
+    options: &CursorOptions,
+    pull_request: Option<&str>,
+) -> Result<(), Refusal> {
+    let missing = &options.missing_pull_requests;
+    match pull_request.filter(|url| missing.iter().any(|missing| missing == url)) {
+        Some(url) => Err(unresolved_pull_request(url)),
+        None => Ok(()),
+    }
 }

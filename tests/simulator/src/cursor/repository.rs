@@ -39,8 +39,8 @@ pub(crate) fn pull_request_repository(url: &Url) -> Option<String> {
     }
 }
 
-/// The refusal for a URL that is not a pull request's.
-pub(crate) fn unresolved_pull_request(url: &Url) -> Refusal {
+/// The refusal for a URL that is not a pull request's, or one of which there is none.
+pub(crate) fn unresolved_pull_request(url: &str) -> Refusal {
     Refusal::new(
         StatusCode::BAD_REQUEST,
         "pr_resolution_failed",

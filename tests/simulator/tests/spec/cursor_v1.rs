@@ -985,6 +985,37 @@ async fn repositories_out_of_reach_are_refused_if_access_is_limited() {
 }
 
 #[tokio::test]
+async fn a_pull_request_of_which_there_is_none_is_refused_in_both_versions() {
+    let missing = "https://github.com/acme/app/pull/404";
+    let api = with(CursorOptions {
+        missing_pull_requests: vec![missing.to_owned()],
+        ..CursorOptions::default()
+    })
+    .await;
+    for (url, accepted) in [
+        (missing, false),
+        ("https://github.com/acme/app/pull/40", true),
+    ] {
+        for (path, body) in [
+            (
+                "/v1/agents",
+                json!({"prompt": {"text": "Fix"}, "repos": [{"url": "https://github.com/acme/app", "prUrl": url}]}),
+            ),
+            (
+                "/v0/agents",
+                json!({"prompt": {"text": "Fix"}, "source": {"prUrl": url}}),
+            ),
+        ] {
+            let answer = api.post_json(path, body).await;
+            match accepted {
+                true => assert_eq!(answer.status, StatusCode::CREATED, "{path}"),
+                false => assert_eq!(answer.error(), (400, "pr_resolution_failed"), "{path}"),
+            }
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_revoked_key_is_unauthorized_at_once_and_a_rotated_one_sees_the_same_agents() {
     let api = Api::cursor().await;
     let (agent, _) = launched(&api).await;

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use self::agent::{Agent, Birth};
 use self::request::{CreateAgent, FollowUp};
-use super::access::{PRESIGNED_FOR, check_access};
+use super::access::{PRESIGNED_FOR, check_access, check_pull_request};
 use super::catalogue;
 use super::shared::{Listed, page_of, pr_url};
 use crate::clock::{Clock, Moment};
@@ -129,6 +129,7 @@ impl CursorV0 {
         } = context;
         let request = CreateAgent::parse(&call.json_body()?)?;
         check_access(&self.options, request.source.repository())?;
+        check_pull_request(&self.options, request.source.pull_request())?;
         let script =
             scripts.script_for(Provider::Cursor, &request.prompt, request.directive.clone());
         let latency = script.latency();

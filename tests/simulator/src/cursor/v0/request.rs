@@ -127,7 +127,7 @@ fn source(source: &Fields<'_>) -> Result<Source, Refusal> {
             return Err(source.invalid("prUrl", "Cannot be combined with repository or ref"));
         }
         let repository = pull_request_repository(&pull_request)
-            .ok_or_else(|| unresolved_pull_request(&pull_request))?;
+            .ok_or_else(|| unresolved_pull_request(pull_request.as_str()))?;
         return Ok(Source::PullRequest {
             url: pull_request.to_string(),
             repository,

@@ -21,7 +21,7 @@ use uuid::Uuid;
 use self::agent::{Agent, Birth, Run};
 use self::request::{CreateAgent, CreateRun, sub_token_user};
 use self::wire::RunDetail;
-use super::access::{PRESIGNED_FOR, check_access};
+use super::access::{PRESIGNED_FOR, check_access, check_pull_request};
 use super::catalogue;
 use super::shared::{Listed, page_of, pr_url};
 use crate::clock::{Clock, Moment};
@@ -87,6 +87,7 @@ impl CursorV1 {
         let request = CreateAgent::parse(&call.json_body()?)?;
         for repository in &request.repositories {
             check_access(&self.options, &repository.url)?;
+            check_pull_request(&self.options, repository.pr_url.as_deref())?;
         }
         let idempotency_key = match self.options.idempotency_key {
             IdempotencyKey::Ignored => None,

@@ -199,7 +199,7 @@ fn repositories(fields: &Fields<'_>) -> Result<Vec<Repository>, Refusal> {
         if let Some(pr_url) = &pr_url
             && pull_request_repository(pr_url).is_none()
         {
-            return Err(unresolved_pull_request(pr_url));
+            return Err(unresolved_pull_request(pr_url.as_str()));
         }
         repositories.push(Repository {
             url: url.to_owned(),
