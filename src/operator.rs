@@ -304,6 +304,7 @@ async fn work(
         loop {
             tokio::time::sleep(context.timing().recheck).await;
             context.sources.expire();
+            context.images.expire();
         }
     };
     tokio::select! {

@@ -93,7 +93,7 @@ words! {
         WaitingForTurn,
         /// The Secret does not exist.
         SecretNotFound,
-        /// The Secret lacks the label codeagents.dev/credential (of a prompt: codeagents.dev/prompt).
+        /// The Secret lacks the label codeagents.dev/credential (of a prompt or an image: codeagents.dev/prompt).
         SecretNotLabelled,
         /// The Secret lacks a key.
         SecretKeyMissing,
@@ -103,6 +103,8 @@ words! {
         InsecureEndpoint,
         /// The source of the prompt does not exist or is unusable.
         PromptUnavailable,
+        /// The source of an image does not exist, or holds no image that can be sent.
+        ImageUnavailable,
         /// Neither agent nor session names a repository, or the place to start from where the provider must be told.
         RepositoryMissing,
         /// The key has not been checked yet.

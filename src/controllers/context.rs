@@ -13,6 +13,7 @@ use url::Url;
 use super::accounts::Accounts;
 use super::admission::Admission;
 use super::connection::links::Links;
+use super::images::ImageSources;
 use super::memory::Memory;
 use super::metrics::Metrics;
 use super::namespaces::Namespaces;
@@ -87,6 +88,8 @@ pub struct Shared {
     pub installation: InstallationId,
     /// Secrets and prompt sources.
     pub sources: Sources,
+    /// Images.
+    pub images: ImageSources,
     /// Who each key belongs to.
     pub accounts: Arc<Accounts>,
     /// The connections in use.
@@ -155,6 +158,7 @@ impl Context {
         });
         Self(Arc::new(Shared {
             sources: Sources::new(client.clone(), settings.timing.recheck),
+            images: ImageSources::new(settings.timing.recheck),
             accounts,
             links: Links::default(),
             memory,

@@ -15,6 +15,7 @@ pub mod connection;
 pub mod context;
 pub mod error;
 pub mod finished;
+pub mod images;
 pub mod memory;
 pub mod metrics;
 mod namespaces;

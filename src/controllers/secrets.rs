@@ -1,4 +1,4 @@
-//! Reading Secrets and prompt sources: by name, only what its owner has marked for us, and not more often than needed.
+//! Reading Secrets and the sources of prompts: by name, only what its owner has marked for us, and not more often than needed.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -19,17 +19,34 @@ use crate::runtime::shared_reads::SharedReads;
 /// What a Secret's owner gave it to us for. A value of a credential must never end up in a prompt, where an agent could repeat it; so a
 /// Secret serves one purpose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Purpose {
+pub(super) enum Purpose {
     Credential,
     Prompt,
+    Image,
 }
 
 impl Purpose {
     fn label(self) -> &'static str {
         match self {
             Self::Credential => CREDENTIAL_LABEL,
-            Self::Prompt => PROMPT_LABEL,
+            Self::Prompt | Self::Image => PROMPT_LABEL,
         }
+    }
+
+    /// Why a credential does not serve it.
+    fn not_a_credential(self, name: &str) -> Option<(Reason, String)> {
+        let (reason, what) = match self {
+            Self::Credential => return None,
+            Self::Prompt => (Reason::PromptUnavailable, "prompt"),
+            Self::Image => (Reason::ImageUnavailable, "image"),
+        };
+        Some((
+            reason,
+            format!(
+                "the Secret {name} is labelled {CREDENTIAL_LABEL}: a credential is never sent as {article} {what}. Put the {what} into a Secret of its own with the label {PROMPT_LABEL}: \"true\"",
+                article = if self == Self::Image { "an" } else { "a" },
+            ),
+        ))
     }
 }
 
@@ -67,6 +84,11 @@ impl LabelledSecret {
     /// Name of the Secret.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Of all values, in bytes.
+    fn size(&self) -> usize {
+        self.values.values().map(|value| value.len()).sum()
     }
 
     fn text(&self, key: &str) -> Result<&str, Blocker> {
@@ -138,9 +160,16 @@ impl Sources {
         name: &str,
     ) -> Result<Arc<LabelledSecret>, NoSource> {
         let at = (namespace.to_owned(), name.to_owned(), purpose);
-        self.secrets
-            .get(at, self.read_secret(purpose, namespace, name))
-            .await
+        let secret = self
+            .secrets
+            .get(at.clone(), self.read_secret(purpose, namespace, name))
+            .await;
+        if purpose != Purpose::Credential
+            && secret.as_ref().is_ok_and(|it| it.size() > MOST_KEPT_BYTES)
+        {
+            self.secrets.forget(&at);
+        }
+        secret
     }
 
     async fn read_secret(
@@ -149,6 +178,37 @@ impl Sources {
         namespace: &str,
         name: &str,
     ) -> Result<Arc<LabelledSecret>, SourceError> {
+        let secret = self.fetch_secret(purpose, namespace, name).await?;
+        let allowed_hosts = secret
+            .annotations()
+            .get(ALLOWED_HOSTS_ANNOTATION)
+            .map(|hosts| {
+                // What names no host allows none.
+                hosts
+                    .split(',')
+                    .filter_map(|host| host.trim().parse().ok())
+                    .collect()
+            })
+            .unwrap_or_default();
+        let values = secret
+            .data
+            .unwrap_or_default()
+            .into_iter()
+            .map(|(key, value)| (key, Zeroizing::new(value.0)));
+        Ok(Arc::new(LabelledSecret {
+            name: name.to_owned(),
+            values: values.collect(),
+            allowed_hosts,
+        }))
+    }
+
+    /// The Secret, if its owner has marked it for this purpose.
+    pub(super) async fn fetch_secret(
+        &self,
+        purpose: Purpose,
+        namespace: &str,
+        name: &str,
+    ) -> Result<Secret, SourceError> {
         let api: Api<Secret> = Api::namespaced(self.client.clone(), namespace);
         let refuse = |reason, message| {
             Err(SourceError::Unusable(Blocker {
@@ -171,13 +231,10 @@ impl Sources {
             );
         };
         let labelled = |label: &str| secret.labels().get(label).map(String::as_str) == Some("true");
-        if purpose == Purpose::Prompt && labelled(CREDENTIAL_LABEL) {
-            return refuse(
-                Reason::PromptUnavailable,
-                format!(
-                    "the Secret {name} is labelled {CREDENTIAL_LABEL}: a credential is never sent as a prompt. Put the prompt into a Secret of its own with the label {PROMPT_LABEL}: \"true\""
-                ),
-            );
+        if let (Some((reason, message)), true) =
+            (purpose.not_a_credential(name), labelled(CREDENTIAL_LABEL))
+        {
+            return refuse(reason, message);
         }
         let label = purpose.label();
         if !labelled(label) {
@@ -188,27 +245,7 @@ impl Sources {
                 ),
             );
         }
-        let allowed_hosts = secret
-            .annotations()
-            .get(ALLOWED_HOSTS_ANNOTATION)
-            .map(|hosts| {
-                // What names no host allows none.
-                hosts
-                    .split(',')
-                    .filter_map(|host| host.trim().parse().ok())
-                    .collect()
-            })
-            .unwrap_or_default();
-        let values = secret
-            .data
-            .unwrap_or_default()
-            .into_iter()
-            .map(|(key, value)| (key, Zeroizing::new(value.0)));
-        Ok(Arc::new(LabelledSecret {
-            name: name.to_owned(),
-            values: values.collect(),
-            allowed_hosts,
-        }))
+        Ok(secret)
     }
 
     /// Drops what is too old to be used; called now and then, so that keys do not linger in memory.
@@ -258,15 +295,8 @@ impl Sources {
         name: &str,
         key: &str,
     ) -> Result<Arc<str>, SourceError> {
-        let api: Api<ConfigMap> = Api::namespaced(self.client.clone(), namespace);
-        let Some(map) = api
-            .get_opt(name)
-            .await
-            .map_err(|error| unreadable(&error))?
-        else {
-            return Err(no_prompt(format!(
-                "there is no ConfigMap {name} in namespace {namespace}: create it"
-            )));
+        let Some(map) = self.fetch_config_map(namespace, name).await? else {
+            return Err(no_prompt(no_config_map(namespace, name)));
         };
         let Some(text) = map.data.unwrap_or_default().remove(key) else {
             return Err(no_prompt(format!(
@@ -275,6 +305,19 @@ impl Sources {
         };
         checked(&text).map(Arc::from)
     }
+
+    pub(super) async fn fetch_config_map(
+        &self,
+        namespace: &str,
+        name: &str,
+    ) -> Result<Option<ConfigMap>, SourceError> {
+        let api: Api<ConfigMap> = Api::namespaced(self.client.clone(), namespace);
+        api.get_opt(name).await.map_err(|error| unreadable(&error))
+    }
+}
+
+pub(super) fn no_config_map(namespace: &str, name: &str) -> String {
+    format!("there is no ConfigMap {name} in namespace {namespace}: create it")
 }
 
 fn no_prompt(message: String) -> SourceError {
@@ -310,7 +353,7 @@ fn unreadable(error: &kube::Error) -> SourceError {
     })
 }
 
-/// Largest prompt that is kept for others that may want the same one.
+/// The most that is kept of a source for others that may want the same one.
 const MOST_KEPT_BYTES: usize = 16 * 1024;
 
 /// Largest prompt from a source: what fits into one object of the API server, with room.

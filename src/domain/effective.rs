@@ -10,7 +10,8 @@ use super::remote::{Capability, ProviderCapabilities, unsupported_message};
 use super::repository::same_repository;
 use crate::api::{
     AUTO_MODEL, CodeAgentSpec, CodeSessionSpec, Credentials, Effective, EffectiveProvider,
-    MessageSpec, ModelSpec, PullRequestOverride, PullRequestSpec, Reason, RepositorySpec,
+    ImageSource, MessageSpec, ModelSpec, PullRequestOverride, PullRequestSpec, Reason,
+    RepositorySpec,
 };
 
 /// Which Secret a session takes its credentials from.
@@ -261,32 +262,14 @@ pub fn reference_missing(
     })
 }
 
-/// Fields whose behaviour is still to come. They are refused rather than ignored.
+/// A field whose behaviour is still to come. It is refused rather than ignored.
 fn not_supported_yet(session: &CodeSessionSpec) -> Option<Blocker> {
-    let refuse = |field: &str, cause| {
-        Some(Blocker {
-            reason: Reason::NotSupportedYet,
-            message: format!(
-                "spec.{field} is not supported by this version of the operator: {}",
-                match cause {
-                    Cause::Spec => "create a CodeSession without it",
-                    Cause::Environment => "remove it",
-                }
-            ),
-            cause,
-        })
-    };
-    if session
-        .images
-        .as_ref()
-        .is_some_and(|images| !images.is_empty())
-    {
-        refuse("images", Cause::Spec)
-    } else if session.webhook.is_some() {
-        refuse("webhook", Cause::Environment)
-    } else {
-        None
-    }
+    session.webhook.as_ref().map(|_| Blocker {
+        reason: Reason::NotSupportedYet,
+        message: "spec.webhook is not supported by this version of the operator: remove it"
+            .to_owned(),
+        cause: Cause::Environment,
+    })
 }
 
 /// What speaks against sending a follow-up message, from the manifest alone. `asked` and `installed` as in [`blocker`].
@@ -305,24 +288,27 @@ pub fn message_blocker(
             cause: Cause::Spec,
         })
     };
-    if !asked.can(Capability::FollowUp) {
-        return refuse(Capability::FollowUp);
-    }
-    if message
-        .images
-        .as_ref()
-        .is_some_and(|images| !images.is_empty())
-    {
-        return Some(Blocker {
-            reason: Reason::NotSupportedYet,
-            message: "images of a message are not supported by this version of the operator: add a message without them".to_owned(),
-            cause: Cause::Spec,
-        });
-    }
-    match &message.model {
-        Some(_) if !asked.can(Capability::MessageModel) => refuse(Capability::MessageModel),
-        Some(_) | None => None,
-    }
+    let wanted = [
+        (Capability::FollowUp, true),
+        (Capability::Images, has_images(message.images.as_ref())),
+        (
+            Capability::ImageUrls,
+            has_image_urls(message.images.as_ref()),
+        ),
+        (Capability::MessageModel, message.model.is_some()),
+    ];
+    let (unmet, _) = wanted
+        .into_iter()
+        .find(|(needs, wanted)| *wanted && !asked.can(*needs))?;
+    refuse(unmet)
+}
+
+fn has_images(images: Option<&Vec<ImageSource>>) -> bool {
+    images.is_some_and(|images| !images.is_empty())
+}
+
+fn has_image_urls(images: Option<&Vec<ImageSource>>) -> bool {
+    images.is_some_and(|images| images.iter().any(|image| image.url.is_some()))
 }
 
 /// Something that was asked for, and by whom.
@@ -339,7 +325,7 @@ fn requirements(
     session: &CodeSessionSpec,
     agent: &CodeAgentSpec,
     effective: &Effective,
-) -> [Requirement; 13] {
+) -> [Requirement; 14] {
     let own = session.pull_request.clone().unwrap_or_default();
     let own_model = session.model.clone().unwrap_or_default();
     let pull_request = &effective.pull_request;
@@ -350,10 +336,7 @@ fn requirements(
         field,
     };
     let has_prompt = session.prompt.is_some() || session.prompt_from.is_some();
-    let has_images = session
-        .images
-        .as_ref()
-        .is_some_and(|images| !images.is_empty());
+    let images = session.images.as_ref();
     let has_messages = session
         .messages
         .as_ref()
@@ -365,7 +348,13 @@ fn requirements(
     [
         requires("prompt", Capability::Prompt, has_prompt, true),
         requires("issue", Capability::Issue, session.issue.is_some(), true),
-        requires("images", Capability::Images, has_images, true),
+        requires("images", Capability::Images, has_images(images), true),
+        requires(
+            "images[].url",
+            Capability::ImageUrls,
+            has_image_urls(images),
+            true,
+        ),
         requires("messages", Capability::FollowUp, has_messages, true),
         // It is put before a prompt, and an issue is none.
         requires("preamble", Capability::Prompt, has_preamble, false),
@@ -521,9 +510,10 @@ mod tests {
     use crate::api::ProviderKind;
 
     /// Can do whatever a field can ask for, except for working on an issue.
-    const ABLE: [Capability; 11] = [
+    const ABLE: [Capability; 12] = [
         Capability::Prompt,
         Capability::Images,
+        Capability::ImageUrls,
         Capability::Model,
         Capability::ModelParameters,
         Capability::Repository,
@@ -688,6 +678,56 @@ mod tests {
         let agent: CodeAgentSpec = serde_json::from_value(agent_spec).unwrap();
         let spec = serde_json::from_value(spec).unwrap();
         resolve(name, &spec, &agent, 1, "https://p")
+    }
+
+    #[test]
+    fn images_are_refused_where_none_are_taken_and_urls_where_none_are_read() {
+        let picture = json!([{"configMapKeyRef": {"name": "shots", "key": "a.png"}}]);
+        let at_url = json!([{"url": "https://acme.com/a.png"}]);
+        let content_only = ProviderCapabilities {
+            capabilities: [Capability::Prompt, Capability::FollowUp, Capability::Images].into(),
+            ..able()
+        };
+        let none = ProviderCapabilities {
+            capabilities: [Capability::Prompt, Capability::FollowUp].into(),
+            ..able()
+        };
+        let all = ProviderCapabilities {
+            capabilities: Capability::ALL.into(),
+            ..able()
+        };
+        for (images, asked, refused) in [
+            (&picture, &none, Some("take images")),
+            (&at_url, &none, Some("take images")),
+            (&json!([]), &none, None),
+            (&picture, &content_only, None),
+            (&at_url, &content_only, Some("read images from a URL")),
+            (&picture, &all, None),
+            (&at_url, &all, None),
+        ] {
+            let of_session = said(
+                json!({"prompt": "Fix it", "images": images}),
+                json!({"pullRequest": {"autoCreate": true}}),
+                asked,
+            );
+            let message = json!({"name": "more", "prompt": "Look", "images": images});
+            let message: MessageSpec = serde_json::from_value(message).unwrap();
+            let of_message = message_blocker(&message, asked, &[able(), issues()]);
+            for blocker in [of_session, of_message] {
+                let blocker = blocker.filter(|it| it.reason == Reason::CapabilityMissing);
+                let told = |ability| {
+                    let blocker = blocker.as_ref()?;
+                    let said = blocker.message.contains(&format!("cannot {ability}"));
+                    Some((blocker.cause, said))
+                };
+                match refused {
+                    Some(ability) => {
+                        assert_eq!(told(ability), Some((Cause::Spec, true)), "{images}")
+                    }
+                    None => assert_eq!(blocker, None, "{images}"),
+                }
+            }
+        }
     }
 
     #[test]

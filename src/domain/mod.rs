@@ -10,6 +10,7 @@ pub mod clock;
 pub mod effective;
 pub mod endpoint;
 pub mod ids;
+pub mod image;
 pub mod marker;
 pub mod markup;
 pub mod orphan;

@@ -111,6 +111,7 @@ mod tests {
                         Capability::Prompt
                         | Capability::Issue
                         | Capability::Images
+                        | Capability::ImageUrls
                         | Capability::Model
                         | Capability::ModelParameters
                         | Capability::Repository

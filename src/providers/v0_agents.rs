@@ -6,22 +6,54 @@ use serde::{Deserialize, Serialize};
 use super::contract::{
     ItemDetail, LaunchRequest, Launched, ListItem, MessageRequest, Messaged, PageToken, SessionPage,
 };
-use super::error::ProviderError;
+use super::error::{ErrorClass, ProviderError};
 use super::http::{Api, Operation};
 use super::recovery::marker::{Message as Said, Speaker};
 use super::recovery::prompts::{Conversation as Told, Snapshots};
-use super::wire::{Items, WireId, lenient, next_page};
+use super::wire::{Base64, Dimension, Items, WireId, lenient, next_page};
 use crate::api::AUTO_MODEL;
 use crate::domain::ids::SessionId;
+use crate::domain::image::Image;
 use crate::domain::pull_request::PullRequestUrl;
 use crate::domain::snapshot::{RemotePhase, Snapshot};
 
 const PAGE_SIZE: &str = "100";
 
-/// The text of a message.
+/// A message: text and images.
 #[derive(Debug, Serialize)]
 pub(super) struct Prompt<'a> {
-    pub(super) text: &'a str,
+    text: &'a str,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    images: Vec<PromptImage<'a>>,
+}
+
+#[derive(Debug, Serialize)]
+struct PromptImage<'a> {
+    data: Base64<'a>,
+    dimension: Dimension,
+}
+
+impl<'a> Prompt<'a> {
+    /// What is sent.
+    ///
+    /// # Errors
+    /// If an image is given by its URL: both providers document the content alone.
+    pub(super) fn new(text: &'a str, images: &'a [Image]) -> Result<Self, ProviderError> {
+        let images = images.iter().map(|image| match image {
+            Image::Data(data) => Ok(PromptImage {
+                data: Base64(data.content()),
+                dimension: Dimension::of(data),
+            }),
+            Image::Url(_) => Err(ProviderError::unsent(
+                ErrorClass::InvalidRequest,
+                "the provider does not read images from a URL",
+            )),
+        });
+        Ok(Self {
+            text,
+            images: images.collect::<Result<_, _>>()?,
+        })
+    }
 }
 
 /// Where an agent starts.
@@ -126,9 +158,7 @@ pub(super) async fn follow_up(
 ) -> Result<Messaged, ProviderError> {
     let id = request.session.session_id.as_str();
     let body = FollowUp {
-        prompt: Prompt {
-            text: &request.prompt,
-        },
+        prompt: Prompt::new(&request.prompt, &request.images)?,
     };
     let path = ["v0", "agents", id, "followup"];
     let answer: FollowedUp = api

@@ -1,21 +1,25 @@
 //! Reading what providers send: untrusted, partly undocumented, changing, and perhaps meant to take our memory. What is kept of an
 //! answer is bounded while it is parsed: items are read one by one, and what goes beyond a bound is passed over, not stored.
+//! And the parts of a request that more than one provider has.
 
 use std::cell::Cell;
 use std::fmt;
 use std::marker::PhantomData;
 
+use base64::display::Base64Display;
+use base64::engine::general_purpose::STANDARD;
 use serde::de::value::StrDeserializer;
 use serde::de::{
     DeserializeOwned, DeserializeSeed, Error, IgnoredAny, IntoDeserializer, MapAccess, SeqAccess,
     Visitor,
 };
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use url::Url;
 
 use crate::domain::ids::{SessionId, hex};
+use crate::domain::image::ImageData;
 use crate::domain::remote::{PageToken, ProviderError};
 
 /// The most items of one list that are kept; a page of a provider that has pages holds a hundred.
@@ -32,6 +36,38 @@ const LONGEST_BRANCH: usize = 255;
 const LONGEST_REPOSITORY: usize = 1024;
 /// The longest status that is shown, in characters.
 const LONGEST_STATUS: usize = 64;
+
+/// Content that is sent in base64. It is encoded while the request is written, so that no second copy of it is held, and `Debug` does
+/// not show it.
+pub(super) struct Base64<'a>(pub(super) &'a [u8]);
+
+impl Serialize for Base64<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&Base64Display::new(self.0, &STANDARD))
+    }
+}
+
+impl fmt::Debug for Base64<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "({} bytes)", self.0.len())
+    }
+}
+
+/// Width and height of an image, in pixels.
+#[derive(Debug, Serialize)]
+pub(super) struct Dimension {
+    width: u32,
+    height: u32,
+}
+
+impl Dimension {
+    pub(super) fn of(image: &ImageData) -> Self {
+        Self {
+            width: image.width(),
+            height: image.height(),
+        }
+    }
+}
 
 /// For a field that we can do without: absent, `null` and a type that no document names are all the same. For a list:
 /// [`lenient_items`].

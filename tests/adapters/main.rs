@@ -16,5 +16,6 @@ mod firebender;
 mod firetiger;
 mod flapjack;
 mod http_stack;
+mod images;
 mod support;
 mod sweep;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use codeagent_operator::api::PullRequestSpec;
 use codeagent_operator::domain::ids::{LaunchKey, SessionId};
+use codeagent_operator::domain::image::Image;
 use codeagent_operator::domain::marker::Marker;
 use codeagent_operator::domain::snapshot::Snapshot;
 use codeagent_operator::providers::contract::{
@@ -22,7 +23,7 @@ use codeagent_simulator::{
 use jiff::Timestamp;
 
 use crate::provider_support::{
-    REPOSITORY, adopt_request, installation, launch_request, no_pull_request, settings, stack,
+    REPOSITORY, adopt_request, installation, launch_request, no_pull_request, png, settings, stack,
     window,
 };
 use crate::subject::Subject;
@@ -124,6 +125,7 @@ impl Bench {
         LaunchRequest {
             key: LaunchKey::derive("namespace-uid", uid, attempt),
             prompt: prompt(&Marker::launch(installation(), uid, attempt)),
+            images: self.images(),
             pull_request: PullRequestSpec {
                 auto_create: can(Capability::AutoCreatePullRequest),
                 ..no_pull_request()
@@ -133,6 +135,14 @@ impl Bench {
             window: window(Duration::from_secs(60)),
             ..launch_request()
         }
+    }
+
+    /// Images in every form that the adapter says it takes.
+    fn images(&self) -> Vec<Image> {
+        let content = self.subject.can(Capability::Images).then(png);
+        let url = Image::Url("https://example.com/a.png".to_owned());
+        let by_url = self.subject.can(Capability::ImageUrls).then_some(url);
+        content.into_iter().chain(by_url).collect()
     }
 
     /// A lookup of attempt 1 that knows the issue as it is now, where there is one.

@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
+use codeagent_operator::domain::image::Image;
 use codeagent_operator::domain::snapshot::RemotePhase;
 use codeagent_operator::providers::contract::{
     AdoptAnswer, Capability, LaunchOutcome, LaunchRequest, Recovery,
 };
 use codeagent_operator::providers::error::{ErrorClass, Sent};
 use codeagent_operator::providers::http::{HttpSettings, REFUSING_STATUSES};
-use codeagent_simulator::{FaultKind, OperationClass};
+use codeagent_simulator::{FaultKind, LaunchFilter, OperationClass};
 
 use crate::bench::{Bench, STAGE, found, patient};
 use crate::provider_support::{REPOSITORY, window};
@@ -16,6 +17,7 @@ use crate::subject::Subject;
 
 contract!(
     an_accepted_launch_is_one_post_and_its_answer_names_the_session,
+    every_image_arrives_in_the_order_and_form_in_which_it_is_given,
     whatever_goes_wrong_the_outcome_never_says_more_than_is_known,
     only_the_statuses_of_rule_1_are_refusals,
     a_success_that_names_no_session_leaves_the_launch_unknown,
@@ -57,6 +59,33 @@ async fn an_accepted_launch_is_one_post_and_its_answer_names_the_session(subject
         .as_str()
         .ends_with(request.key.as_uuid());
     assert_eq!(has_our_id, subject.recovery() == Recovery::ClientId);
+}
+
+async fn every_image_arrives_in_the_order_and_form_in_which_it_is_given(subject: Subject) {
+    let bench = Bench::new(subject).await;
+    let mut request = bench.request();
+    let mut reversed = request.images.clone();
+    reversed.reverse();
+    request.images.extend(reversed);
+    bench.launch(&request).await;
+    let launches = bench.simulator.launches(&LaunchFilter::default());
+    let received = &launches[0].images;
+    assert_eq!(received.len(), request.images.len());
+    for (given, received) in request.images.iter().zip(received) {
+        match given {
+            Image::Url(url) => assert_eq!(received.url.as_ref(), Some(url)),
+            Image::Data(data) => {
+                assert_eq!(received.bytes, data.content().len());
+                let size = (data.width().into(), data.height().into());
+                assert_eq!(received.dimension, Some(size));
+                let media_type = received.mime_type.as_deref();
+                assert!(media_type.is_none_or(|it| it == data.format().media_type()));
+            }
+        }
+    }
+    let takes_urls = subject.can(Capability::ImageUrls);
+    assert!(subject.can(Capability::Images) || !takes_urls);
+    assert_eq!(received.iter().any(|image| image.url.is_some()), takes_urls);
 }
 
 /// What a launch that meets a fault must come to.

@@ -20,6 +20,7 @@ mod downgrade;
 mod ending;
 mod firetiger;
 mod gitops;
+mod images;
 mod lanes;
 mod life;
 mod lost_launches;

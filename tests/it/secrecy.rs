@@ -11,6 +11,8 @@ use crate::support::world::{World, session_id};
 
 /// A value that nobody else writes.
 const CANARY: &str = "canary-7d0f4a51c2e94b6f";
+/// The same, in an image.
+const IMAGE_CANARY: &str = "canary-of-an-image-93fe07";
 /// The same, in a prompt that not everybody may read.
 const PROMPT_CANARY: &str = "canary-of-a-prompt-51c2";
 
@@ -45,6 +47,8 @@ async fn a_key_turns_up_nowhere_but_at_its_provider(provider: Provider) {
     world.session_with(provider, "secret", from_secret).await;
     let secret = world.until_settled("secret").await;
     assert_eq!(world.launches(&secret).len(), 1);
+
+    with_image(&world, provider).await;
 
     let launch = Matcher::class(OperationClass::Launch);
     let words = format!("the key {CANARY} is odd");
@@ -81,13 +85,16 @@ async fn a_key_turns_up_nowhere_but_at_its_provider(provider: Provider) {
         .kubectl(&["get", kinds, "-o", "json", "--show-managed-fields"])
         .await;
     let items: Value = serde_json::from_str(&stored).unwrap();
-    // Four sessions, an agent, a Lease, and events.
+    // Four sessions or five, an agent, a Lease, and events.
     assert!(items["items"].as_array().unwrap().len() >= 8, "{stored}");
     let seen = serde_json::to_string(&world.simulator.requests()).unwrap();
     let log = operator.log();
     assert!(log.contains("TRACE") && log.contains("launched as"));
     for text in [&stored, &log] {
         assert!(!text.contains(PROMPT_CANARY), "a prompt of a Secret");
+        for form in image_forms() {
+            assert!(!text.contains(&form), "an image of a Secret, as {form}");
+        }
     }
     for (place, text) in [
         ("the cluster", stored),
@@ -103,6 +110,64 @@ async fn a_key_turns_up_nowhere_but_at_its_provider(provider: Provider) {
             assert_eq!(at, None, "{form} in {place}");
         }
     }
+}
+
+/// A gif of one pixel, with words that are its comment.
+fn image() -> Vec<u8> {
+    let mut gif = b"GIF89a\x01\0\x01\0\x80\0\0\0\0\0\xff\xff\xff".to_vec();
+    gif.extend([0x21, 0xfe, u8::try_from(IMAGE_CANARY.len()).unwrap()]);
+    gif.extend(IMAGE_CANARY.as_bytes());
+    gif.extend(b"\0\x2c\0\0\0\0\x01\0\x01\0\0\x02\x01\x44\0\x3b");
+    gif
+}
+
+/// What of an image could turn up somewhere: its words, its base64 (every part of it is as good), and bytes as Rust shows them.
+fn image_forms() -> Vec<String> {
+    use base64::Engine;
+    use base64::engine::general_purpose::STANDARD;
+    let bytes: Vec<String> = IMAGE_CANARY.bytes().map(|it| it.to_string()).collect();
+    let encoded = STANDARD.encode(image());
+    vec![
+        IMAGE_CANARY.to_owned(),
+        encoded.get(32..64).unwrap().to_owned(),
+        bytes.join(", "),
+    ]
+}
+
+/// A session with an image of a Secret, which the provider quotes when it first refuses it.
+async fn with_image(world: &World, provider: Provider) {
+    use base64::Engine;
+    use base64::engine::general_purpose::STANDARD;
+    match provider {
+        Provider::Cursor | Provider::Firebender => {}
+        Provider::Flapjack | Provider::Firetiger => return,
+    }
+    let encoded = STANDARD.encode(image());
+    world
+        .apply(serde_json::json!({
+            "apiVersion": "v1", "kind": "Secret",
+            "metadata": {"name": "mock-up", "labels": {PROMPT_LABEL: "true"}},
+            "data": {"a.gif": encoded},
+        }))
+        .await;
+    let message = format!("images[0].data: '{encoded}' is odd");
+    let quote = FaultKind::Respond {
+        status: 429,
+        headers: vec![("retry-after".to_owned(), "1".to_owned())],
+        body: serde_json::json!({"error": {"code": "odd", "message": message}}).to_string(),
+    };
+    let launch = Matcher::class(OperationClass::Launch);
+    world.simulator.inject(Fault::once(launch, quote));
+    let settings = serde_json::json!({
+        "prompt": "sim: running=200ms\nBuild this",
+        "images": [{"secretKeyRef": {"name": "mock-up", "key": "a.gif"}}],
+    });
+    world.session_with(provider, "pictured", settings).await;
+    let pictured = world.until_settled("pictured").await;
+    let launches = world.launches(&pictured);
+    assert_eq!(launches.len(), 1);
+    assert_eq!(launches[0].images.len(), 1);
+    assert_eq!(launches[0].images[0].bytes, image().len());
 }
 
 /// How a key may look: plain, and as Basic authentication and Secrets encode it.

@@ -37,6 +37,137 @@ fn config_map(name: &str, data: Value) -> Value {
     json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": data})
 }
 
+/// 1 × 1 pixel.
+const PNG: &str = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==";
+
+fn images_map(name: &str, key: &str, encoded: &str) -> Value {
+    json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "binaryData": {key: encoded}})
+}
+
+fn images_secret(name: &str, labels: Value) -> Value {
+    json!({
+        "apiVersion": "v1", "kind": "Secret", "metadata": {"name": name, "labels": labels},
+        "data": {"a.png": PNG},
+    })
+}
+
+/// An image that is not there, or is none, is named with its place, and nothing is claimed.
+#[tokio::test]
+async fn an_image_that_cannot_be_sent_is_named_and_once_it_can_the_session_goes_on() {
+    const FROM_MAP: &str = "{images: [{configMapKeyRef: {name: NAME, key: a.png}}]}";
+    let from_map = |name: &str| &*FROM_MAP.replace("NAME", name).leak();
+    let from_secret = |name: &str| {
+        &*format!("{{images: [{{secretKeyRef: {{name: {name}, key: a.png}}}}]}}").leak()
+    };
+    let labelled = |labels: Value| images_secret("plain", labels);
+    let prompt = json!({"codeagents.dev/prompt": "true"});
+    let of = |name, given: Option<Value>, session, reason, words, mend| Case {
+        name,
+        given: std::iter::once(agent(name, "{}")).chain(given).collect(),
+        session,
+        reason,
+        words,
+        agent_stalls: false,
+        mend,
+    };
+    let unavailable = Reason::ImageUnavailable;
+    let cases = [
+        of(
+            "map",
+            None,
+            from_map("later"),
+            unavailable,
+            "there is no ConfigMap later",
+            images_map("later", "a.png", PNG),
+        ),
+        of(
+            "key",
+            Some(images_map("keyless", "b.png", PNG)),
+            from_map("keyless"),
+            unavailable,
+            "the ConfigMap keyless has no key a.png, which spec.images[0] names: add it",
+            images_map("keyless", "a.png", PNG),
+        ),
+        of(
+            "type",
+            // "%PDF-1.7 and so on"
+            Some(images_map("pdf", "a.png", "JVBERi0xLjcgYW5kIHNvIG9u")),
+            from_map("pdf"),
+            unavailable,
+            "the image of spec.images[0] (ConfigMap pdf, key a.png) is no png, jpeg, gif or webp",
+            images_map("pdf", "a.png", PNG),
+        ),
+        of(
+            "second",
+            Some(json!({
+                "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "two"},
+                "binaryData": {"a.png": PNG}, "data": {"b.png": "see attachment"},
+            })),
+            "{images: [{configMapKeyRef: {name: two, key: a.png}}, {configMapKeyRef: {name: two, key: b.png}}]}",
+            unavailable,
+            "the image of spec.images[1] (ConfigMap two, key b.png) is text that is not base64",
+            json!({
+                "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "two"},
+                "binaryData": {"a.png": PNG}, "data": {"b.png": PNG},
+            }),
+        ),
+        of(
+            "secret",
+            None,
+            from_secret("nowhere"),
+            Reason::SecretNotFound,
+            "there is no Secret nowhere",
+            images_secret("nowhere", prompt.clone()),
+        ),
+        of(
+            "label",
+            Some(labelled(json!({}))),
+            from_secret("plain"),
+            Reason::SecretNotLabelled,
+            "label secret plain codeagents.dev/prompt=true",
+            images_secret("plain", prompt.clone()),
+        ),
+        of(
+            "credential",
+            Some(images_secret(
+                "both",
+                json!({"codeagents.dev/prompt": "true", "codeagents.dev/credential": "true"}),
+            )),
+            from_secret("both"),
+            unavailable,
+            "a credential is never sent as an image",
+            images_secret(
+                "both",
+                json!({"codeagents.dev/prompt": "true", "codeagents.dev/credential": "false"}),
+            ),
+        ),
+    ];
+    let world = World::start("images").await;
+    for case in &cases {
+        for object in &case.given {
+            world.apply(object).await;
+        }
+        world.apply(&session(case.name, case.session)).await;
+    }
+    for case in &cases {
+        let stalled = world.stalled(case.name, case.reason, case.words).await;
+        assert_eq!(stalled.status.unwrap().launch, None, "{}", case.name);
+    }
+    assert_eq!(
+        world.posts().len(),
+        0,
+        "something was sent without its image"
+    );
+    for case in &cases {
+        world.apply(&case.mend).await;
+    }
+    for case in &cases {
+        world.finished(case.name).await;
+    }
+    assert_eq!(world.posts().len(), cases.len());
+    world.end().await;
+}
+
 #[tokio::test]
 async fn what_is_missing_is_named_and_once_it_is_there_the_session_goes_on() {
     const FROM_MAP: &str =

@@ -130,6 +130,18 @@ async fn what_the_provider_cannot_do_is_told_before_anything_is_sent() {
                 "spec.pullRequest.workOnCurrentBranch of the session",
             ),
             of_session(
+                "own-images",
+                "{provider: {flapjack: {orgId: org-1}}, credentials: {secretRef: {name: flapjack}}}".to_owned(),
+                "{images: [{configMapKeyRef: {name: nowhere, key: a.png}}]}",
+                "spec.images of the session: Flapjack cannot take images; Cursor and Firebender can: create a CodeSession without it",
+            ),
+            of_session(
+                "own-image-url",
+                firebender(""),
+                "{images: [{url: 'https://acme.com/a.png'}]}",
+                "spec.images[].url of the session: Firebender cannot read images from a URL; Cursor (apiVersion: v1) can",
+            ),
+            of_session(
                 "own-params",
                 firebender(""),
                 "{model: {params: {fast: 'true'}}}",
@@ -181,11 +193,6 @@ async fn what_this_version_does_not_do_yet_is_refused_rather_than_ignored() {
     check(
         &world,
         &[
-            of_session(
-                "images",
-                "{images: [{url: 'https://acme.com/a.png'}]}",
-                "spec.images is not supported by this version",
-            ),
             // A webhook may be taken away again.
             Wish {
                 mend: Some(session("webhook", "{}")),

@@ -111,7 +111,7 @@ pub struct CodeSessionSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 256), regex(pattern = r"^[^\s]+$"))]
     pub issue: Option<String>,
-    /// Images beside the prompt, at most 5. Never change.
+    /// Images beside the prompt: png, jpeg, gif or webp, at most 5, 15 MB each. Never change.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 5))]
     pub images: Option<Vec<ImageSource>>,
@@ -244,14 +244,14 @@ words_schema!(AgentKind: CodeAgent);
     "message": "set exactly one of url, configMapKeyRef and secretKeyRef"
 }]))]
 pub struct ImageSource {
-    /// Public https URL.
+    /// Public https URL, which the provider reads itself (Cursor API v1).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 2048), regex(pattern = r"^https://[^\s]+$"))]
     pub url: Option<String>,
-    /// A key of a ConfigMap (binaryData) in the same namespace.
+    /// A key of a ConfigMap in the same namespace: the image under binaryData, or its base64 under data.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub config_map_key_ref: Option<KeyReference>,
-    /// A key of a Secret in the same namespace.
+    /// A key of a Secret in the same namespace. The Secret must carry the label codeagents.dev/prompt: "true" and not be labelled as a credential.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret_key_ref: Option<KeyReference>,
 }
@@ -362,7 +362,7 @@ pub struct MessageSpec {
     /// Where the text is read from when the message is sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prompt_from: Option<TextSource>,
-    /// Images beside the text, at most 5.
+    /// Images beside the text, as in spec.images; at most 5.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 5))]
     pub images: Option<Vec<ImageSource>>,

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::super::error::PassError;
 use super::super::scope::Scope;
 use super::calls;
-use super::gather::Facts;
+use super::gather::{Content, Facts};
 use super::record::{conclude, not_stored, note_failure, remember};
 use super::send::{Paid, send};
 use super::step::Step;
@@ -41,6 +41,10 @@ pub(super) async fn execute(
     facts: Facts,
     plan: Plan,
 ) -> Result<Step, PassError> {
+    let Ok(content) = content_of(scope, &facts, &plan).await else {
+        let soon = scope.context.timing().fault_wait_min;
+        return Ok(Step::Rest(Again::soon(soon)));
+    };
     // The send window opens before the claim is written: the claim's own write counts against it.
     let opened = Instant::now();
     // A process that was stopped and continued may have decided this long ago.
@@ -79,10 +83,12 @@ pub(super) async fn execute(
     emit(scope, &object, plan.events).await;
     let outcome = match &effect {
         Effect::Launch(plan) => {
-            return send(scope, object, facts, Paid::Launch(plan.clone()), opened).await;
+            let paid = Paid::Launch(plan.clone());
+            return send(scope, object, facts, (paid, content), opened).await;
         }
         Effect::Message(plan) => {
-            return send(scope, object, facts, Paid::Message(plan.clone()), opened).await;
+            let paid = Paid::Message(plan.clone());
+            return send(scope, object, facts, (paid, content), opened).await;
         }
         Effect::VerifyCredentials => {
             let Some(linked) = &facts.linked else {
@@ -115,6 +121,35 @@ pub(super) async fn execute(
     let recorded = record(&facts.observed(&object), &effect, &outcome);
     remember(scope, &facts, &effect, &recorded);
     conclude(scope, object, recorded).await
+}
+
+/// It is not what was decided on any more: it is decided on again.
+struct Changed;
+
+/// What a paid request sends. It is read before the claim, and by nobody who only waits.
+async fn content_of(scope: &Scope, facts: &Facts, plan: &Plan) -> Result<Option<Content>, Changed> {
+    if plan.effect.as_ref().is_some_and(is_paid) {
+        facts.content(scope).await.map(Some).ok_or(Changed)
+    } else {
+        Ok(None)
+    }
+}
+
+/// Whether an effect is a paid request.
+fn is_paid(effect: &Effect) -> bool {
+    match effect {
+        Effect::Launch(_) | Effect::Message(_) => true,
+        Effect::AddFinalizer
+        | Effect::ReleaseFinalizer
+        | Effect::DeleteObject
+        | Effect::VerifyCredentials
+        | Effect::ReadBaseline { .. }
+        | Effect::Lookup(_)
+        | Effect::Cancel(_)
+        | Effect::Examine(_)
+        | Effect::PollAgain(_)
+        | Effect::Archive(_) => false,
+    }
 }
 
 /// An effect that writes the object beside its status.

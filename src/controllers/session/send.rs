@@ -13,12 +13,13 @@ use super::super::connection::Linked;
 use super::super::error::{Chain, PassError};
 use super::super::metrics::LaunchResult;
 use super::super::scope::Scope;
-use super::gather::Facts;
+use super::gather::{Content, Facts};
 use super::record::note_failure;
 use super::step::Step;
 use super::writes::{api, emit, emit_to_agent, store};
 use crate::api::{AUTO_MODEL, CodeSession, ProviderKind, Reason};
 use crate::domain::effective::starting_point;
+use crate::domain::image::Image;
 use crate::domain::remote::{CancelVisibility, ErrorClass, ProviderError, SessionRef};
 use crate::domain::requeue::Again;
 use crate::domain::send::Clock;
@@ -49,10 +50,10 @@ pub(super) async fn send(
     scope: &Arc<Scope>,
     object: Arc<CodeSession>,
     facts: Facts,
-    paid: Paid,
+    (paid, content): (Paid, Option<Content>),
     opened: Instant,
 ) -> Result<Step, PassError> {
-    let (Some(linked), Some(prompt)) = (facts.linked.clone(), facts.prompt.clone()) else {
+    let (Some(linked), Some(content)) = (facts.linked.clone(), content) else {
         return Ok(Step::Rest(Again::soon(Duration::ZERO)));
     };
     let held = InFlight::new(scope, &facts.uid);
@@ -67,16 +68,15 @@ pub(super) async fn send(
             object: &object,
             facts: &facts,
             linked: &linked,
-            prompt: &prompt,
             opened,
         };
         let (effect, outcome) = match paid {
             Paid::Launch(plan) => {
-                let outcome = sending.launch(&plan).await;
+                let outcome = sending.launch(&plan, content).await;
                 (Effect::Launch(plan), Outcome::Launched(outcome))
             }
             Paid::Message(plan) => {
-                let outcome = sending.message(&plan).await;
+                let outcome = sending.message(&plan, content).await;
                 (Effect::Message(plan), Outcome::Messaged(outcome))
             }
         };
@@ -143,16 +143,16 @@ struct Sending<'a> {
     object: &'a CodeSession,
     facts: &'a Facts,
     linked: &'a Linked,
-    prompt: &'a str,
     opened: Instant,
 }
 
 impl Sending<'_> {
     /// Sends a launch, and tells everybody whom a failure concerns.
-    async fn launch(&self, plan: &LaunchPlan) -> LaunchOutcome {
+    async fn launch(&self, plan: &LaunchPlan, content: Content) -> LaunchOutcome {
         let window = self.window(plan.not_after);
-        let prompt = self.prompt.to_owned();
-        let outcome = match launch_request(self.object, plan, prompt, window) {
+        let Content { prompt, images } = content;
+        let _room = images.room;
+        let outcome = match launch_request(self.object, plan, (prompt, images.images), window) {
             Ok(request) => self.linked.provider.launch(&request).await,
             Err(error) => LaunchOutcome::Rejected(error),
         };
@@ -175,7 +175,7 @@ impl Sending<'_> {
     }
 
     /// Sends a follow-up message, and tells everybody whom a failure concerns.
-    async fn message(&self, plan: &MessagePlan) -> MessageOutcome {
+    async fn message(&self, plan: &MessagePlan, content: Content) -> MessageOutcome {
         let Some(follow_ups) = self.linked.provider.follow_ups() else {
             return MessageOutcome::Rejected(ProviderError::unsent(
                 ErrorClass::InvalidRequest,
@@ -184,10 +184,12 @@ impl Sending<'_> {
         };
         let request = MessageRequest {
             session: plan.session.clone(),
-            prompt: self.prompt.to_owned(),
+            prompt: content.prompt,
+            images: content.images.images,
             model: plan.model.clone(),
             window: self.window(plan.not_after),
         };
+        let _room = content.images.room;
         let outcome = follow_ups.send(&request).await;
         if let Some(kind) = self.kind() {
             let metrics = &self.scope.context.metrics;
@@ -234,7 +236,7 @@ fn send_window(scope: &Scope, opened: Instant) -> Duration {
 fn launch_request(
     object: &CodeSession,
     plan: &LaunchPlan,
-    prompt: String,
+    (prompt, images): (String, Vec<Image>),
     window: SendWindow,
 ) -> Result<LaunchRequest, ProviderError> {
     let effective = &plan.effective;
@@ -252,6 +254,7 @@ fn launch_request(
             object.name_any()
         ),
         prompt,
+        images,
         repository: effective.repository.clone().unwrap_or_default(),
         start,
         model,

@@ -15,6 +15,8 @@ pub enum Capability {
     Issue,
     /// Images go along with a prompt.
     Images,
+    /// Images are given by their URL as well, and the provider reads them there.
+    ImageUrls,
     /// A model can be chosen.
     Model,
     /// The model takes parameters.
@@ -70,10 +72,11 @@ pub enum Capability {
 
 impl Capability {
     /// Every capability, in the order of the documentation.
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 29] = [
         Self::Prompt,
         Self::Issue,
         Self::Images,
+        Self::ImageUrls,
         Self::Model,
         Self::ModelParameters,
         Self::Repository,
@@ -107,6 +110,7 @@ impl Capability {
             Self::Prompt => "Prompt",
             Self::Issue => "Issue",
             Self::Images => "Images",
+            Self::ImageUrls => "ImageUrls",
             Self::Model => "Model",
             Self::ModelParameters => "ModelParameters",
             Self::Repository => "Repository",
@@ -141,6 +145,7 @@ impl Capability {
             Self::Prompt => "work on a prompt",
             Self::Issue => "work on an issue",
             Self::Images => "take images",
+            Self::ImageUrls => "read images from a URL",
             Self::Model => "choose a model",
             Self::ModelParameters => "give the model parameters",
             Self::Repository => "choose the repository",

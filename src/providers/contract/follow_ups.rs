@@ -4,6 +4,7 @@ use async_trait::async_trait;
 
 use super::find::AdoptRequest;
 use crate::api::ModelSpec;
+use crate::domain::image::Image;
 use crate::domain::remote::{AdoptAnswer, ProviderError, SessionRef};
 use crate::domain::send::answer::MessageOutcome;
 use crate::providers::http::SendWindow;
@@ -43,6 +44,8 @@ pub struct MessageRequest {
     pub session: SessionRef,
     /// Text and marker line, as they are to be sent.
     pub prompt: String,
+    /// Images beside the text, as in [`LaunchRequest::images`](super::LaunchRequest::images).
+    pub images: Vec<Image>,
     /// The model that is to work on it; `None` leaves it. Given only with [`Capability::Model`](super::Capability::Model).
     pub model: Option<ModelSpec>,
     /// When this must not be sent any more.

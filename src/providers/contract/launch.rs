@@ -2,6 +2,7 @@
 
 use crate::api::{ModelSpec, PullRequestSpec};
 use crate::domain::ids::LaunchKey;
+use crate::domain::image::Image;
 use crate::domain::pull_request::StartingPoint;
 use crate::providers::http::SendWindow;
 
@@ -15,6 +16,9 @@ pub struct LaunchRequest {
     pub name: String,
     /// Preamble, prompt and marker line, as they are to be sent.
     pub prompt: String,
+    /// Images beside the prompt, in order, at most 5: given only with [`Capability::Images`](super::Capability::Images), by URL only with
+    /// [`Capability::ImageUrls`](super::Capability::ImageUrls).
+    pub images: Vec<Image>,
     /// URL of the repository.
     pub repository: String,
     /// Where to start in it.

@@ -14,9 +14,9 @@ use url::Url;
 use self::wire::Agent;
 use super::contract::{
     API_KEY, Account, AdoptAnswer, AdoptRequest, BaseProvider, CancelAnswer, Capability,
-    Connection, Extended, Extensions, FollowUps, LaunchOutcome, LaunchRequest, Listing, MarkedPage,
-    MarkedRequest, MessageOutcome, MessageRecovery, MessageRequest, PageToken, Provider,
-    ProviderType, Recovery, SessionPage, SessionRef,
+    Connection, Extended, Extensions, FollowUps, LaunchOutcome, LaunchRequest, Launched, Listing,
+    MarkedPage, MarkedRequest, MessageOutcome, MessageRecovery, MessageRequest, PageToken,
+    Provider, ProviderType, Recovery, SessionPage, SessionRef,
 };
 use super::error::ProviderError;
 use super::http::{Api, Auth, Operation, judge_launch, refuses_stop};
@@ -30,6 +30,7 @@ use crate::domain::snapshot::{Links, RemotePhase, Snapshot};
 /// `ListModels` is not among them: the documentation mentions such a list but neither its path nor its shape.
 const CAPABILITIES: &[Capability] = &[
     Capability::Prompt,
+    Capability::Images,
     Capability::Model,
     Capability::Repository,
     Capability::BranchName,
@@ -39,9 +40,8 @@ const CAPABILITIES: &[Capability] = &[
     Capability::Artifacts,
 ];
 
-/// Documented in October 2026: `prompt.images`, `…/conversation`, `webhook`.
-const OFFERED_LATER: [Capability; 3] =
-    [Capability::Images, Capability::Events, Capability::Webhooks];
+/// Documented in October 2026: `…/conversation`, `webhook`.
+const OFFERED_LATER: [Capability; 2] = [Capability::Events, Capability::Webhooks];
 
 /// No 409 of `POST /v0/agents` is documented.
 const REFUSING_CONFLICTS: [&str; 0] = [];
@@ -156,11 +156,12 @@ impl FirebenderV0 {
         }
     }
 
-    fn create_agent<'a>(&self, request: &'a LaunchRequest) -> wire::CreateAgent<'a> {
-        wire::CreateAgent {
-            prompt: v0_agents::Prompt {
-                text: &request.prompt,
-            },
+    fn create_agent<'a>(
+        &self,
+        request: &'a LaunchRequest,
+    ) -> Result<wire::CreateAgent<'a>, ProviderError> {
+        Ok(wire::CreateAgent {
+            prompt: v0_agents::Prompt::new(&request.prompt, &request.images)?,
             source: v0_agents::Source {
                 repository: &request.repository,
                 reference: request.start.reference(),
@@ -176,7 +177,14 @@ impl FirebenderV0 {
                 auto_create_pr: request.pull_request.auto_create,
                 branch_name: request.pull_request.branch_name.as_deref(),
             },
-        }
+        })
+    }
+
+    async fn create(&self, request: &LaunchRequest) -> Result<Launched, ProviderError> {
+        let body = self.create_agent(request)?;
+        let path = ["v0", "agents"];
+        let agent: Agent = self.api.launch(&path, &body, request.window).await?;
+        Ok(v0_agents::launched(self.snapshot(agent)))
     }
 }
 
@@ -212,16 +220,7 @@ impl BaseProvider for FirebenderV0 {
     }
 
     async fn launch(&self, request: &LaunchRequest) -> LaunchOutcome {
-        let answer = self
-            .api
-            .launch(
-                &["v0", "agents"],
-                &self.create_agent(request),
-                request.window,
-            )
-            .await
-            .map(|agent: Agent| v0_agents::launched(self.snapshot(agent)));
-        judge_launch(answer, &REFUSING_CONFLICTS)
+        judge_launch(self.create(request).await, &REFUSING_CONFLICTS)
     }
 
     async fn adopt(&self, request: &AdoptRequest) -> Result<AdoptAnswer, ProviderError> {

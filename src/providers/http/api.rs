@@ -21,7 +21,7 @@ use super::gate::{Gate, GatedBody, HeldBack, SendWindow, ShutOnDrop};
 use super::guard::NotPublic;
 use super::limit::Limiter;
 use super::operation::Operation;
-use super::redact::Redactor;
+use super::redact::{Redactor, without_sent_content};
 use super::stack::HttpStack;
 use crate::api::ProviderKind;
 use crate::domain::status::{RESULT_BYTES, clip};
@@ -258,6 +258,7 @@ impl Api {
             let bytes = serde_json::to_vec(body).map_err(|_| {
                 ProviderError::unsent(ErrorClass::InvalidRequest, "the request cannot be written")
             })?;
+            let bytes = Bytes::from(bytes);
             let gate = Gate::new();
             // Also when this future is dropped: hyper's connection task lives on.
             let _shut = ShutOnDrop(gate.clone());
@@ -268,11 +269,16 @@ impl Api {
                     HeaderValue::from_static("application/json"),
                 )
                 .body(reqwest::Body::wrap(GatedBody::new(
-                    bytes.into(),
+                    bytes.clone(),
                     window,
                     gate.clone(),
                 )));
-            let answer = self.call(operation, request, Some(&gate)).await?;
+            let answer = self.call(operation, request, Some(&gate)).await;
+            // A refusal may quote what it refuses.
+            let answer = answer.map_err(|error| ProviderError {
+                message: without_sent_content(&error.message, &bytes),
+                ..error
+            })?;
             match answer.status {
                 StatusCode::OK | StatusCode::CREATED => parse(&answer),
                 status => Err(ProviderError::unreadable(

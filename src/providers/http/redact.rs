@@ -10,6 +10,10 @@ use crate::providers::credential::Credential;
 const REDACTED: &str = "[redacted]";
 /// Shorter values are no keys, and to replace every "a" would leave nothing to read.
 const SHORTEST_SECRET: usize = 4;
+/// What stands where content of the request stood.
+const OMITTED: &str = "[omitted]";
+/// Shorter runs may be words.
+const SHORTEST_CONTENT: usize = 40;
 /// The longest message for people, in characters.
 const LONGEST_MESSAGE: usize = 512;
 
@@ -78,6 +82,24 @@ impl Redactor {
     }
 }
 
+/// `text` of a refusal without what it repeats of the content that was sent: a long run of base64 that stands in the request.
+pub(super) fn without_sent_content(text: &str, sent: &[u8]) -> String {
+    let Ok(sent) = std::str::from_utf8(sent) else {
+        return text.to_owned();
+    };
+    let of_base64 = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '/' | '=');
+    text.split_inclusive(|c| !of_base64(c))
+        .map(|piece| {
+            let run = piece.trim_end_matches(|c| !of_base64(c));
+            if run.len() >= SHORTEST_CONTENT && sent.contains(run) {
+                format!("{OMITTED}{}", piece.get(run.len()..).unwrap_or_default())
+            } else {
+                piece.to_owned()
+            }
+        })
+        .collect()
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -122,6 +144,24 @@ mod tests {
         let shown = redactor().message(&long);
         assert_eq!(shown.chars().count(), LONGEST_MESSAGE);
         assert!(!shown.contains("key_"));
+    }
+
+    #[test]
+    fn content_that_was_sent_is_not_repeated_and_all_else_is() {
+        let content = STANDARD.encode([7; 60]);
+        let sent =
+            format!(r#"{{"prompt": {{"text": "Fix it", "images": [{{"data": "{content}"}}]}}}}"#);
+        let (beginning, _) = content.split_at(48);
+        let strange = "A".repeat(60);
+        let said = |text: &str| without_sent_content(text, sent.as_bytes());
+        assert_eq!(
+            said(&format!("images[0].data: '{content}' is odd")),
+            "images[0].data: '[omitted]' is odd"
+        );
+        assert_eq!(said(beginning), "[omitted]");
+        for kept in [strange.as_str(), "Fix it: prompt, images", "", "é, ü"] {
+            assert_eq!(said(kept), kept);
+        }
     }
 
     #[test]

@@ -23,6 +23,7 @@ use codeagent_operator::api::{
     PullRequestSpec,
 };
 use codeagent_operator::domain::ids::{InstallationId, LaunchKey};
+use codeagent_operator::domain::image::{Image, ImageData};
 use codeagent_operator::domain::pull_request::StartingPoint;
 use codeagent_operator::providers::contract::{
     API_KEY, AdoptRequest, Connection, LaunchRequest, Provider, SendWindow,
@@ -92,6 +93,14 @@ pub struct Server {
 impl Server {
     /// Serves `answer` on loopback until dropped.
     pub async fn start(answer: impl Fn(&Seen) -> Response + Send + Sync + 'static) -> Self {
+        Self::start_with_room(1 << 20, answer).await
+    }
+
+    /// The same, for requests of at most `room` bytes.
+    pub async fn start_with_room(
+        room: usize,
+        answer: impl Fn(&Seen) -> Response + Send + Sync + 'static,
+    ) -> Self {
         let seen = Arc::new(Mutex::new(Vec::new()));
         let connections = Arc::new(AtomicUsize::new(0));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -110,7 +119,7 @@ impl Server {
                     method: parts.method.to_string(),
                     target: parts.uri.to_string(),
                     headers: parts.headers,
-                    body: axum::body::to_bytes(body, 1 << 20).await.unwrap(),
+                    body: axum::body::to_bytes(body, room).await.unwrap(),
                 };
                 log.lock().unwrap().push(request.clone());
                 answer(&request)
@@ -163,6 +172,14 @@ pub fn settings() -> HttpSettings {
             ..RateLimit::default()
         },
         ..HttpSettings::default()
+    }
+}
+
+/// The same, with this time for a POST.
+pub fn settings_with(post_timeout: Duration) -> HttpSettings {
+    HttpSettings {
+        post_timeout,
+        ..settings()
     }
 }
 
@@ -241,6 +258,14 @@ pub fn window(length: Duration) -> SendWindow {
     }
 }
 
+/// An image of 1 × 1 pixel in base64.
+pub const PNG: &str = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==";
+
+/// The same, decoded.
+pub fn png() -> Image {
+    Image::Data(ImageData::from_base64(PNG).unwrap())
+}
+
 /// What a launch that asks for no pull request says.
 pub fn no_pull_request() -> PullRequestSpec {
     PullRequestSpec {
@@ -254,6 +279,7 @@ pub fn launch_request() -> LaunchRequest {
         key: key(1),
         name: "team-a/fix-login".into(),
         prompt: "Fix it\n\n<!-- codeagents.dev/0a1b2c3d/session-uid/1 -->\ncodeagents.dev ref 0a1b2c3d/session-uid/1".into(),
+        images: Vec::new(),
         repository: REPOSITORY.into(),
         start: StartingPoint::Reference("main".into()),
         model: None,

@@ -63,7 +63,9 @@ pub use options::{
     IssueLinks, ListOrder, MemberNames, ModelList, RepositoryAccess, SimulatorOptions,
     StoppedStatus, TimeFlow,
 };
-pub use record::{Launch, LaunchFilter, LaunchKind, PromptView, RequestRecord, SessionView};
+pub use record::{
+    ImageRecord, Launch, LaunchFilter, LaunchKind, PromptView, RequestRecord, SessionView,
+};
 pub use script::{CancelBehaviour, DIRECTIVE, DirectiveError, Outcome, Script, ScriptRule};
 
 use server::ProviderServer;

@@ -2,8 +2,12 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use sha2::{Digest, Sha256};
 
 use super::operation::{Operation, OperationClass, Provider};
 
@@ -58,7 +62,46 @@ pub struct Launch {
     /// The id that the client asked for, whether it was used or not.
     pub agent_id: Option<String>,
     pub marker: Option<String>,
+    /// The images beside the prompt, in order.
+    pub images: Vec<ImageRecord>,
     pub at: Timestamp,
+}
+
+/// An image as it was received, without its content.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ImageRecord {
+    /// Where it is, if it was given by its URL.
+    pub url: Option<String>,
+    /// SHA-256 of the decoded content, in hexadecimal.
+    pub sha256: Option<String>,
+    /// Size of the decoded content; 0 for a URL.
+    pub bytes: usize,
+    pub mime_type: Option<String>,
+    /// Width and height as they were given.
+    pub dimension: Option<(u64, u64)>,
+}
+
+impl ImageRecord {
+    /// The images of a request's body.
+    pub(crate) fn all_in(body: Option<&Value>) -> Vec<Self> {
+        let images = body.and_then(|body| body.pointer("/prompt/images")?.as_array());
+        images.into_iter().flatten().map(Self::of).collect()
+    }
+
+    fn of(image: &Value) -> Self {
+        let text = |name: &str| image.get(name)?.as_str().map(str::to_owned);
+        let content = text("data").and_then(|data| BASE64.decode(data).ok());
+        let pixels = |name: &str| image.get("dimension")?.get(name)?.as_u64();
+        Self {
+            url: text("url"),
+            sha256: content
+                .as_ref()
+                .map(|content| format!("{:x}", Sha256::digest(content))),
+            bytes: content.map_or(0, |content| content.len()),
+            mime_type: text("mimeType"),
+            dimension: pixels("width").zip(pixels("height")),
+        }
+    }
 }
 
 /// What was paid for.

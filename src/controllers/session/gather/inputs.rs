@@ -1,15 +1,14 @@
-//! What a launch sends: the prompt, composed of its sources.
-
-use sha2::{Digest, Sha256};
+//! What a launch or a message sends: the prompt, composed of its sources, and the images beside it.
 
 use super::agent::template_id;
-use crate::api::{CodeAgent, CodeSession, MessageSpec, ProviderSpec};
+use crate::api::{CodeAgent, CodeSession, ImageSource, MessageSpec, ProviderSpec};
 use crate::controllers::connection::links::Linked;
 use crate::controllers::connection::without;
+use crate::controllers::images::HeldImages;
 use crate::controllers::scope::Scope;
 use crate::domain::blocker::{Blocker, Cause, NotReady};
 use crate::domain::effective::{compose_prompt, message_blocker};
-use crate::domain::ids::hex;
+use crate::domain::image::{ImageDigest, request_digest};
 use crate::domain::marker::{Marker, MarkerSubject};
 use crate::domain::parameters;
 use crate::domain::session::{Inputs, OpenSend, Stage, next_message};
@@ -20,7 +19,58 @@ pub(super) enum InputsError {
     Source(NotReady),
 }
 
-/// What a launch sends: what a decision reads of it, and the prompt itself.
+/// What a request sends. The content of its images is read when its turn has come.
+pub struct Payload {
+    /// Preamble, prompt and marker line.
+    pub prompt: String,
+    /// Where its images are.
+    images: Vec<ImageSource>,
+    /// What they were when it was composed.
+    digests: Vec<ImageDigest>,
+}
+
+impl Payload {
+    async fn new(
+        scope: &Scope,
+        namespace: &str,
+        prompt: String,
+        images: Option<&Vec<ImageSource>>,
+        owner: &str,
+    ) -> Result<Self, NotReady> {
+        let images = images.cloned().unwrap_or_default();
+        let context = &scope.context;
+        let digests = context
+            .images
+            .digests(&context.sources, namespace, &images, owner)
+            .await;
+        Ok(Self {
+            prompt,
+            digests: digests.map_err(|missing| without(missing, "the source of an image"))?,
+            images,
+        })
+    }
+
+    fn inputs(&self, template_id: Option<String>) -> Inputs {
+        Inputs {
+            digest: request_digest(&self.prompt, &self.digests),
+            template_id,
+        }
+    }
+
+    /// Its images, to be sent now; `None` if they are not what they were when it was composed, or cannot be read.
+    pub async fn read_images(&self, scope: &Scope, namespace: &str) -> Option<HeldImages> {
+        if self.images.is_empty() {
+            return Some(HeldImages::default());
+        }
+        let context = &scope.context;
+        context
+            .images
+            .read(&context.sources, namespace, &self.images, &self.digests)
+            .await
+    }
+}
+
+/// What a launch sends: what a decision reads of it, and itself.
 pub(super) async fn inputs(
     scope: &Scope,
     object: &CodeSession,
@@ -28,7 +78,7 @@ pub(super) async fn inputs(
     linked: Option<&Linked>,
     namespace: &str,
     uid: &str,
-) -> Result<(Inputs, String), InputsError> {
+) -> Result<(Inputs, Payload), InputsError> {
     let context = &scope.context;
     let spec = &object.spec;
     let text = match (&spec.prompt, &spec.prompt_from) {
@@ -67,21 +117,21 @@ pub(super) async fn inputs(
             again: context.timing().recheck,
         }),
     })?;
-    let inputs = Inputs {
-        digest: hex(&Sha256::digest(prompt.as_bytes()), 16),
-        template_id: linked.and_then(|linked| template_id(scope, agent, linked)),
-    };
-    Ok((inputs, prompt))
+    let payload = Payload::new(scope, namespace, prompt, spec.images.as_ref(), "spec")
+        .await
+        .map_err(InputsError::Source)?;
+    let inputs = payload.inputs(linked.and_then(|linked| template_id(scope, agent, linked)));
+    Ok((inputs, payload))
 }
 
-/// What the next message sends, or the one whose sending is open, and its text; `None` where there is none.
+/// What the next message sends, or the one whose sending is open; `None` where there is none.
 pub(super) async fn message_inputs(
     scope: &Scope,
     object: &CodeSession,
     provider: Option<&ProviderSpec>,
     namespace: &str,
     uid: &str,
-) -> Option<Result<(Inputs, String), NotReady>> {
+) -> Option<Result<(Inputs, Payload), NotReady>> {
     let context = &scope.context;
     let message = message_of(object)?;
     let refuse = |blocker: Blocker| NotReady {
@@ -119,18 +169,14 @@ pub(super) async fn message_inputs(
     let values = effective
         .map(|effective| effective.parameters.clone())
         .unwrap_or_default();
-    Some(
-        match compose_prompt(None, &text, of_prompt, &values, &marker) {
-            Ok(prompt) => {
-                let inputs = Inputs {
-                    digest: hex(&Sha256::digest(prompt.as_bytes()), 16),
-                    template_id: None,
-                };
-                Ok((inputs, prompt))
-            }
-            Err(blocker) => Err(refuse(blocker)),
-        },
-    )
+    let prompt = match compose_prompt(None, &text, of_prompt, &values, &marker) {
+        Ok(prompt) => prompt,
+        Err(blocker) => return Some(Err(refuse(blocker))),
+    };
+    let owner = format!("spec.messages[{}]", message.name);
+    let images = message.images.as_ref();
+    let payload = Payload::new(scope, namespace, prompt, images, &owner).await;
+    Some(payload.map(|payload| (payload.inputs(None), payload)))
 }
 
 fn message_of(object: &CodeSession) -> Option<&MessageSpec> {

@@ -13,9 +13,10 @@ use kube_runtime::reflector::ObjectRef;
 
 use self::agent::view_agent;
 use self::credentials::{connect, doubted, launches_held, readiness};
-use self::inputs::{InputsError, inputs, message_inputs};
+use self::inputs::{InputsError, Payload, inputs, message_inputs};
 use super::super::connection::links::Linked;
 use super::super::error::{Chain, PassError};
+use super::super::images::HeldImages;
 use super::super::memory::Remembered;
 use super::super::scope::Scope;
 use super::admit::{Applies, admit};
@@ -46,8 +47,8 @@ pub(super) struct Facts {
     agent: AgentView,
     pub provider: Option<ProviderFacts>,
     readiness: Readiness,
-    /// The prompt as a launch sends it, where one is in sight.
-    pub prompt: Option<String>,
+    /// What a launch or a message sends, where one is in sight.
+    payload: Option<Payload>,
     slot: Slot,
     lock: Lock,
     pub remembered: Remembered,
@@ -110,17 +111,37 @@ impl Facts {
     }
 }
 
+/// What is sent, in full.
+pub(super) struct Content {
+    /// Preamble, prompt and marker line.
+    pub prompt: String,
+    /// The images beside it.
+    pub images: HeldImages,
+}
+
+impl Facts {
+    /// What a launch or a message sends, to be sent now. `None` if it is not what was decided on any more, or cannot be read: then
+    /// nothing may be claimed.
+    pub async fn content(&self, scope: &Scope) -> Option<Content> {
+        let payload = self.payload.as_ref()?;
+        Some(Content {
+            prompt: payload.prompt.clone(),
+            images: payload.read_images(scope, &self.namespace).await?,
+        })
+    }
+}
+
 /// The prompt as the open request of `object` sent it, if it can still be composed: a changed preamble or source makes another.
 pub(super) fn sent_prompt(facts: &Facts, object: &CodeSession) -> Option<String> {
     let Readiness::Ready(connected) = &facts.readiness else {
         return None;
     };
     let inputs = connected.inputs.as_ref()?;
-    let prompt = facts.prompt.as_ref()?;
+    let payload = facts.payload.as_ref()?;
     let recorded = newest_send(object.stored_status());
     recorded
         .is_none_or(|record| record.request_digest == inputs.digest)
-        .then(|| prompt.clone())
+        .then(|| payload.prompt.clone())
 }
 
 /// Gathers what a decision about `object` needs; reads nothing that it does not need.
@@ -143,14 +164,14 @@ pub(super) async fn gather(scope: &Arc<Scope>, object: &CodeSession) -> Result<F
         None => AgentView::Missing,
         Some(agent) => view_agent(scope, object, agent, usable),
     };
-    let (inputs, prompt, blocked) = match (need, &agent) {
+    let (inputs, payload, blocked) = match (need, &agent) {
         (Needs::Launch, Some(agent)) => {
             let found = inputs(scope, object, agent, usable, &namespace, &uid).await;
             sorted(found, &mut agent_view)
         }
         (Needs::Message, _) => {
             match message_inputs(scope, object, spec.as_ref(), &namespace, &uid).await {
-                Some(Ok((inputs, prompt))) => (Some(inputs), Some(prompt), None),
+                Some(Ok((inputs, payload))) => (Some(inputs), Some(payload), None),
                 Some(Err(obstacle)) => (None, None, Some(obstacle)),
                 None => (None, None, None),
             }
@@ -204,7 +225,7 @@ pub(super) async fn gather(scope: &Arc<Scope>, object: &CodeSession) -> Result<F
         agent: agent_view,
         provider: facts,
         readiness,
-        prompt,
+        payload,
         slot,
         lock,
         remembered: context.memory.of(&uid),
@@ -351,11 +372,11 @@ fn needs_of(
 /// What is found of a launch's inputs: themselves, or what stands in their way. What is wrong in the session itself blocks its
 /// settings.
 fn sorted(
-    found: Result<(Inputs, String), InputsError>,
+    found: Result<(Inputs, Payload), InputsError>,
     agent: &mut AgentView,
-) -> (Option<Inputs>, Option<String>, Option<NotReady>) {
+) -> (Option<Inputs>, Option<Payload>, Option<NotReady>) {
     match found {
-        Ok((inputs, prompt)) => (Some(inputs), Some(prompt), None),
+        Ok((inputs, payload)) => (Some(inputs), Some(payload), None),
         Err(InputsError::Blocker(found)) => {
             if let AgentView::Present { blocker, .. } = agent
                 && blocker.is_none()

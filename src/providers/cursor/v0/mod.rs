@@ -14,8 +14,9 @@ use crate::domain::pull_request::StartingPoint;
 use crate::domain::snapshot::{Links, RemotePhase, Snapshot};
 use crate::providers::contract::{
     Account, AdoptAnswer, AdoptRequest, BaseProvider, CancelAnswer, Capability, Connection,
-    Extended, Extensions, FollowUps, LaunchOutcome, LaunchRequest, Listing, MAX_MODELS, MarkedPage,
-    MarkedRequest, MessageOutcome, MessageRequest, Models, PageToken, SessionPage, SessionRef,
+    Extended, Extensions, FollowUps, LaunchOutcome, LaunchRequest, Launched, Listing, MAX_MODELS,
+    MarkedPage, MarkedRequest, MessageOutcome, MessageRequest, Models, PageToken, SessionPage,
+    SessionRef,
 };
 use crate::providers::error::{ErrorClass, ProviderError, Subject};
 use crate::providers::http::{Api, Operation, judge_launch};
@@ -26,6 +27,7 @@ use crate::providers::wire::{branch, link, raw_status, repository};
 /// `WorkOnCurrentBranch` is not among them: the only branch that v0 pushes to beside new ones is that of a pull request.
 pub(super) const CAPABILITIES: &[Capability] = &[
     Capability::Prompt,
+    Capability::Images,
     Capability::Model,
     Capability::Repository,
     Capability::FromPullRequest,
@@ -37,9 +39,8 @@ pub(super) const CAPABILITIES: &[Capability] = &[
     Capability::Result,
 ];
 
-/// In the OpenAPI of March 2026: `prompt.images`, `…/conversation`, `webhook`, `…/artifacts`.
-pub(super) const OFFERED_LATER: [Capability; 4] = [
-    Capability::Images,
+/// In the OpenAPI of March 2026: `…/conversation`, `webhook`, `…/artifacts`.
+pub(super) const OFFERED_LATER: [Capability; 3] = [
     Capability::Events,
     Capability::Webhooks,
     Capability::Artifacts,
@@ -87,6 +88,13 @@ impl CursorV0 {
             created_at: agent.created_at,
         }
     }
+
+    async fn create(&self, request: &LaunchRequest) -> Result<Launched, ProviderError> {
+        let body = create_agent(request)?;
+        let path = ["v0", "agents"];
+        let agent: Agent = self.api.launch(&path, &body, request.window).await?;
+        Ok(v0_agents::launched(self.snapshot(agent)))
+    }
 }
 
 #[async_trait]
@@ -111,12 +119,7 @@ impl BaseProvider for CursorV0 {
     }
 
     async fn launch(&self, request: &LaunchRequest) -> LaunchOutcome {
-        let answer = self
-            .api
-            .launch(&["v0", "agents"], &create_agent(request), request.window)
-            .await
-            .map(|agent: Agent| v0_agents::launched(self.snapshot(agent)));
-        judge_launch(answer, &REFUSING_CONFLICTS)
+        judge_launch(self.create(request).await, &REFUSING_CONFLICTS)
     }
 
     async fn adopt(&self, request: &AdoptRequest) -> Result<AdoptAnswer, ProviderError> {
@@ -226,14 +229,12 @@ impl Models for CursorV0 {
     }
 }
 
-fn create_agent(request: &LaunchRequest) -> wire::CreateAgent<'_> {
+fn create_agent(request: &LaunchRequest) -> Result<wire::CreateAgent<'_>, ProviderError> {
     let policy = &request.pull_request;
     // Cursor skips the request only for pull requests that its GitHub app opens, so that one comes with the other.
     let by_app = policy.auto_create && policy.skip_reviewer_request;
-    wire::CreateAgent {
-        prompt: v0_agents::Prompt {
-            text: &request.prompt,
-        },
+    Ok(wire::CreateAgent {
+        prompt: v0_agents::Prompt::new(&request.prompt, &request.images)?,
         model: v0_agents::chosen_model(request),
         source: match &request.start {
             StartingPoint::PullRequest(url) => wire::Source::PullRequest {
@@ -256,7 +257,7 @@ fn create_agent(request: &LaunchRequest) -> wire::CreateAgent<'_> {
                 .pull_request()
                 .map(|_| !policy.work_on_current_branch),
         },
-    }
+    })
 }
 
 fn phase_of(status: &str) -> RemotePhase {

@@ -60,9 +60,7 @@ impl FollowUps for CursorV1 {
     async fn send(&self, request: &MessageRequest) -> MessageOutcome {
         let id = request.session.session_id.as_str();
         let body = CreateRun {
-            prompt: Prompt {
-                text: &request.prompt,
-            },
+            prompt: Prompt::new(&request.prompt, &request.images),
             model: request.model.as_ref().and_then(Model::chosen),
         };
         let path = ["v1", "agents", id, "runs"];

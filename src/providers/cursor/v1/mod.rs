@@ -34,6 +34,8 @@ use crate::providers::wire::{hint, link, next_page, raw_status};
 /// `BranchName` is not among them: Cursor's documentation dropped it between April and October 2026.
 pub(super) const CAPABILITIES: &[Capability] = &[
     Capability::Prompt,
+    Capability::Images,
+    Capability::ImageUrls,
     Capability::Model,
     Capability::ModelParameters,
     Capability::Repository,
@@ -49,10 +51,9 @@ pub(super) const CAPABILITIES: &[Capability] = &[
     Capability::Cost,
 ];
 
-/// Documented in October 2026: `prompt.images`, `…/stream`, `…/artifacts`. Webhooks
+/// Documented in October 2026: `…/stream`, `…/artifacts`. Webhooks
 /// are announced there for later.
-pub(super) const OFFERED_LATER: [Capability; 4] = [
-    Capability::Images,
+pub(super) const OFFERED_LATER: [Capability; 3] = [
     Capability::Events,
     Capability::Streaming,
     Capability::Artifacts,
@@ -214,9 +215,7 @@ fn create_agent(request: &LaunchRequest) -> wire::CreateAgent<'_> {
     wire::CreateAgent {
         agent_id: agent_id(&request.key),
         name: name + &suffix,
-        prompt: wire::Prompt {
-            text: &request.prompt,
-        },
+        prompt: wire::Prompt::new(&request.prompt, &request.images),
         model: request.model.as_ref().and_then(wire::Model::chosen),
         repos: [wire::Repo {
             url: &request.repository,

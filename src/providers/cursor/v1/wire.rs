@@ -9,8 +9,9 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::api::ModelSpec;
+use crate::domain::image::Image;
 use crate::domain::pull_request::PullRequestUrl;
-use crate::providers::wire::{Items, WireId, lenient, lenient_items};
+use crate::providers::wire::{Base64, Dimension, Items, WireId, lenient, lenient_items};
 
 /// `POST /v1/agents`.
 #[derive(Debug, Serialize)]
@@ -32,7 +33,46 @@ pub(super) struct CreateAgent<'a> {
 
 #[derive(Debug, Serialize)]
 pub(super) struct Prompt<'a> {
-    pub(super) text: &'a str,
+    text: &'a str,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    images: Vec<PromptImage<'a>>,
+}
+
+impl<'a> Prompt<'a> {
+    pub(super) fn new(text: &'a str, images: &'a [Image]) -> Self {
+        Self {
+            text,
+            images: images.iter().map(PromptImage::of).collect(),
+        }
+    }
+}
+
+/// An image: its content with its media type, or where it is.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+enum PromptImage<'a> {
+    #[serde(rename_all = "camelCase")]
+    Data {
+        data: Base64<'a>,
+        mime_type: &'static str,
+        dimension: Dimension,
+    },
+    Url {
+        url: &'a str,
+    },
+}
+
+impl<'a> PromptImage<'a> {
+    fn of(image: &'a Image) -> Self {
+        match image {
+            Image::Data(data) => Self::Data {
+                data: Base64(data.content()),
+                mime_type: data.format().media_type(),
+                dimension: Dimension::of(data),
+            },
+            Image::Url(url) => Self::Url { url },
+        }
+    }
 }
 
 #[derive(Debug, Serialize)]

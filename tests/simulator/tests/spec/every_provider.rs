@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use codeagent_simulator::{
-    Fault, FaultKind, LaunchFilter, Matcher, Operation, OperationClass, Outcome, Provider, Script,
+    Fault, FaultKind, ImageRecord, LaunchFilter, Matcher, Operation, OperationClass, Outcome,
+    Provider, Script,
 };
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
@@ -79,6 +80,48 @@ impl Case {
 
     fn launches(&self) -> usize {
         self.api.simulator.launches(&LaunchFilter::default()).len()
+    }
+}
+
+/// Of an image digest, size, type and dimension are told, of one at a URL the URL; the content is told to nobody.
+#[tokio::test]
+async fn what_was_received_of_images_is_told_without_their_content() {
+    // "hi"
+    const SHA256: &str = "8f434346648f6b96df89dda901c5176b10a6d83961dd3c1ac88b59b2dc327aa4";
+    let given = json!([
+        {"data": "aGk=", "mimeType": "image/png", "dimension": {"width": 3, "height": 2}},
+        {"url": "https://example.com/a.png"},
+    ]);
+    let by_content = ImageRecord {
+        url: None,
+        sha256: Some(SHA256.to_owned()),
+        bytes: 2,
+        mime_type: Some("image/png".to_owned()),
+        dimension: Some((3, 2)),
+    };
+    let by_url = ImageRecord {
+        url: Some("https://example.com/a.png".to_owned()),
+        sha256: None,
+        bytes: 0,
+        mime_type: None,
+        dimension: None,
+    };
+    for mut case in cases().await {
+        let (images, received) = match case.operation {
+            Operation::CursorV1CreateAgent => {
+                (given.clone(), vec![by_content.clone(), by_url.clone()])
+            }
+            Operation::CursorV0CreateAgent | Operation::FirebenderCreateAgent => {
+                (json!([given[0]]), vec![by_content.clone()])
+            }
+            _ => continue,
+        };
+        case.body["prompt"]["images"] = images;
+        assert_eq!(case.launch().await, Some(StatusCode::CREATED));
+        let launches = case.api.simulator.launches(&LaunchFilter::default());
+        assert_eq!(launches[0].images, received, "{:?}", case.operation);
+        let told = serde_json::to_string(&launches).unwrap();
+        assert!(!told.contains("aGk="), "{told}");
     }
 }
 
