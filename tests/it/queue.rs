@@ -137,6 +137,33 @@ async fn a_restart_keeps_the_limit_and_the_order() {
     assert_eq!(phase_of(&last), SessionPhase::Pending);
 }
 
+for_each_provider!(a_message_takes_a_slot_of_its_account);
+
+/// As a launch does: while another namespace has the only slot, a session that has ended waits with its next message.
+async fn a_message_takes_a_slot_of_its_account(provider: Provider) {
+    let tenants = Tenants::new(provider, "1").await;
+    let (alpha, beta) = (&tenants.alpha, &tenants.beta);
+    let _operator = tenants.operator().await;
+    alpha.session(provider, "talks", "Do it").await;
+    alpha.until_phase("talks", SessionPhase::Finished).await;
+    beta.session(provider, "long", ENDLESS).await;
+    beta.until_phase("long", SessionPhase::Running).await;
+    let messages = json!({"messages": [{"name": "more", "prompt": "Do more"}]});
+    alpha.change_session("talks", messages).await;
+    let waiting = waits_for_account(alpha, "talks").await;
+    assert_eq!(position(&waiting), Some(1));
+    assert_eq!(tenants.active(), 1);
+    stop(beta, "long").await;
+    let sent = |session: &CodeSession| {
+        let messages = session.status.iter().flat_map(|status| &status.messages);
+        messages
+            .filter(|message| message.name == "more")
+            .any(|message| message.phase == SessionPhase::Finished)
+    };
+    let done = alpha.until("talks", "done with its message", sent).await;
+    assert_eq!(position(&done), None, "{}", pretty(&done));
+}
+
 /// However many are let go at once, no more run than the account allows.
 #[tokio::test]
 async fn resuming_many_keeps_the_limit() {

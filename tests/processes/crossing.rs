@@ -15,6 +15,7 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use codeagent_simulator::{Provider, Urls};
+use futures::StreamExt;
 use serde_json::json;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
@@ -106,6 +107,7 @@ struct Shared {
     calls: Mutex<Vec<Call>>,
     hold: Mutex<Option<Hold>>,
     cut_off: AtomicBool,
+    silent_from: Arc<Mutex<Option<String>>>,
     api_server: kube::Client,
     providers: reqwest::Client,
     urls: Urls,
@@ -128,6 +130,7 @@ impl Crossing {
             calls: Mutex::default(),
             hold: Mutex::default(),
             cut_off: AtomicBool::new(false),
+            silent_from: Arc::default(),
             api_server: kube::Client::try_from(config).unwrap(),
             providers: reqwest::Client::builder()
                 .pool_max_idle_per_host(0)
@@ -190,6 +193,11 @@ impl Crossing {
     /// From now on the API server answers nothing.
     pub fn cut_off(&self) {
         self.shared.cut_off.store(true, Ordering::Release);
+    }
+
+    /// Watches say nothing more from the first event on that holds `text`, as over a connection whose other end is lost.
+    pub fn silence_watches_from(&self, text: &str) {
+        *self.shared.silent_from.lock().unwrap() = Some(text.to_owned());
     }
 
     /// The calls from `since` on, as they came.
@@ -260,9 +268,17 @@ impl Shared {
                     .body(kube::client::Body::from(body.to_vec()))
                     .ok()?;
                 *request.headers_mut() = end_to_end(parts.headers);
+                let watched = request
+                    .uri()
+                    .query()
+                    .is_some_and(|query| query.contains("watch=true"));
                 let (mut parts, body) = self.api_server.send(request).await.ok()?.into_parts();
                 parts.headers = end_to_end(parts.headers);
-                Some(Response::from_parts(parts, Body::new(body)))
+                let body = match watched {
+                    true => silenced(Body::new(body), Arc::clone(&self.silent_from)),
+                    false => Body::new(body),
+                };
+                Some(Response::from_parts(parts, body))
             }
             Party::Provider(provider) => {
                 let url = self.urls.of(provider);
@@ -280,6 +296,33 @@ impl Shared {
             }
         }
     }
+}
+
+/// What a watch says, until the text comes with which it falls silent.
+fn silenced(body: Body, silent_from: Arc<Mutex<Option<String>>>) -> Body {
+    let said = Vec::new();
+    let parts = futures::stream::unfold(
+        (body.into_data_stream(), said, silent_from),
+        |(mut parts, mut said, silent_from)| async move {
+            let part = parts.next().await?;
+            if let Ok(bytes) = &part {
+                said.extend_from_slice(bytes);
+            }
+            let silent = silent_from.lock().unwrap().clone().is_some_and(|text| {
+                let text = text.as_bytes();
+                said.windows(text.len()).any(|window| window == text)
+            });
+            if silent {
+                std::future::pending::<()>().await;
+            }
+            // An event is a line; what came before it is of no interest any more.
+            if let Some(end) = said.iter().rposition(|byte| *byte == b'\n') {
+                said.drain(..=end);
+            }
+            Some((part, (parts, said, silent_from)))
+        },
+    );
+    Body::from_stream(parts)
 }
 
 /// The headers that are not about one connection.

@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 use codeagent_operator::api::{SendState, SessionPhase};
 use codeagent_simulator::Provider;
 use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::Api;
 use kube::api::{DeleteParams, Patch, PatchParams};
 use serde_json::json;
 
@@ -76,6 +78,57 @@ async fn finished_once(world: &World, name: &str) {
     world.until_phase(name, SessionPhase::Finished).await;
     let done = world.until_settled(name).await;
     assert_eq!(session_id(&done), world.at_provider(&done).id);
+}
+
+/// Whoever takes the lead counts what is stored, not what its watch has shown: a watch may be silent for minutes.
+#[tokio::test]
+async fn a_successor_whose_watch_was_silent_keeps_to_the_limit() {
+    let provider = Provider::Cursor;
+    let world = World::new().await;
+    world.agent(provider).await;
+    let arguments = released(Arguments::calm()).with("--max-concurrent-per-credential", "1");
+    let (first, mut second) = pair(&world, &arguments).await;
+    for name in ["one", "two"] {
+        let source = json!({"configMapKeyRef": {"name": name, "key": "prompt"}});
+        let settings = json!({"promptFrom": source});
+        world.session_with(provider, name, settings).await;
+        // Nothing is written to it any more until its prompt is there.
+        world
+            .until_reason(name, "Stalled", "PromptUnavailable")
+            .await;
+    }
+    second
+        .crossing
+        .silence_watches_from(r#""phase":"Creating""#);
+    prompt(&world, "one").await;
+    world.until_phase("one", SessionPhase::Running).await;
+    // Otherwise the successor would try to launch it, and learn from the refused claim how it stands.
+    let prompts: Api<ConfigMap> = world.namespace.api();
+    let deleted = prompts.delete("one", &DeleteParams::default()).await;
+    deleted.unwrap();
+    first.process.signal(Signal::Terminate).await;
+    second.process.until_leading().await;
+    prompt(&world, "two").await;
+    let waits = world
+        .until("two", "settled on", |two| {
+            let why = condition_of(two, "Reconciling").map(|why| why.reason.as_str());
+            phase_of(two) != SessionPhase::Pending || why == Some("WaitingForAccountCapacity")
+        })
+        .await;
+    assert_eq!(phase_of(&waits), SessionPhase::Pending);
+    assert_eq!(world.launches(&waits).len(), 0);
+}
+
+/// The prompt of a task that goes on until it is stopped.
+async fn prompt(world: &World, name: &str) {
+    world
+        .apply(json!({
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": {"name": name},
+            "data": {"prompt": "sim: outcome=never\nGo on"},
+        }))
+        .await;
 }
 
 for_each_provider!(
