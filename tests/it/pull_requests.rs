@@ -12,14 +12,23 @@ const PULL_REQUEST: &str = "https://github.com/acme/app/pull/700";
 const TASK: &str = "sim: creating=200ms running=600ms\nDo it";
 
 async fn world(version: &str) -> (World, Operator) {
-    world_with(SimulatorOptions::for_tests(), version).await
+    world_with(
+        SimulatorOptions::for_tests(),
+        Arguments::impatient(),
+        version,
+    )
+    .await
 }
 
-async fn world_with(options: SimulatorOptions, version: &str) -> (World, Operator) {
+async fn world_with(
+    options: SimulatorOptions,
+    arguments: Arguments,
+    version: &str,
+) -> (World, Operator) {
     let world = World::with(options).await;
     let settings = json!({"provider": {"cursor": {"apiVersion": version}}});
     world.agent_with(Provider::Cursor, settings).await;
-    let operator = world.operator_with(Arguments::impatient()).await;
+    let operator = world.operator_with(arguments).await;
     (world, operator)
 }
 
@@ -115,10 +124,12 @@ async fn a_pull_request_that_cannot_be_resolved_holds_up_nobody_else_on_the_repo
     for version in ["v1", "v0"] {
         let mut options = SimulatorOptions::for_tests();
         options.cursor.missing_pull_requests = vec![PULL_REQUEST.to_owned()];
-        let (world, _operator) = world_with(options, version).await;
+        // Whoever waits for the next try waits for longer than the test.
+        let arguments = Arguments::impatient().with("--refusal-wait", "10m");
+        let (world, _operator) = world_with(options, arguments, version).await;
         let settings = from_pull_request(TASK, false);
         world
-            .session_with(Provider::Cursor, "wrong", settings.clone())
+            .session_with(Provider::Cursor, "wrong", settings)
             .await;
         world
             .until_reason("wrong", "Reconciling", "RepositoryInaccessible")
