@@ -63,7 +63,7 @@ impl Cluster {
         let operator = control_plane.user(OPERATOR, None)?;
         Ok(Arc::new(Self {
             upstream: Upstream::new(once_only(&operator)?),
-            histories: Histories::follow(client.clone()),
+            histories: Histories::follow(client.clone()).await?,
             admin: client,
             control_plane,
         }))

@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use codeagent_operator::api::CodeSession;
 use futures::StreamExt;
@@ -9,8 +10,13 @@ use kube::api::Api;
 use kube::{Client, ResourceExt};
 use kube_runtime::WatchStreamExt;
 use kube_runtime::watcher::{self, Event, watcher};
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
+
+use crate::Trouble;
+
+/// How long the first list of all sessions may take.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The versions of one session, oldest first.
 #[derive(Clone, Debug, Default)]
@@ -54,15 +60,23 @@ fn key(session: &CodeSession) -> (String, String) {
 }
 
 impl Histories {
-    /// Begins to follow all sessions that `client` sees.
-    pub fn follow(client: Client) -> Self {
+    /// Follows all sessions that `client` sees. Answers once it does: what lives and dies before that would never be seen, and a new API
+    /// server may refuse the first watch of a kind that was just defined.
+    ///
+    /// # Errors
+    /// If they cannot be listed within a minute.
+    pub async fn follow(client: Client) -> Result<Self, Trouble> {
         let known = Arc::new(Known::default());
         let mut tasks = JoinSet::new();
-        tasks.spawn(follow(client, Arc::clone(&known)));
-        Self {
+        let (begun, begins) = oneshot::channel();
+        tasks.spawn(follow(client, Arc::clone(&known), begun));
+        tokio::time::timeout(PATIENCE, begins)
+            .await
+            .map_err(|_| format!("the sessions cannot be listed within {PATIENCE:?}"))??;
+        Ok(Self {
             known,
             _watch: tasks,
-        }
+        })
     }
 
     /// The versions of a session that does not exist yet.
@@ -78,7 +92,8 @@ impl Histories {
     }
 }
 
-async fn follow(client: Client, known: Arc<Known>) {
+async fn follow(client: Client, known: Arc<Known>, begun: oneshot::Sender<()>) {
+    let mut begun = Some(begun);
     let sessions: Api<CodeSession> = Api::all(client);
     let events = watcher(sessions, watcher::Config::default()).default_backoff();
     let mut events = std::pin::pin!(events);
@@ -100,6 +115,10 @@ async fn follow(client: Client, known: Arc<Known>) {
                     if !listed.contains(key) && !versions.borrow().stored.is_empty() {
                         versions.send_modify(|versions| versions.gone = true);
                     }
+                }
+                if let Some(begun) = begun.take() {
+                    // Whoever waits for it may have given up.
+                    let _ = begun.send(());
                 }
             }
             Err(error) => tracing::debug!(%error, "the watch of all sessions goes on"),
