@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use codeagent_operator::api::{SendState, SessionPhase};
+use codeagent_operator::api::{CodeAgent, ConditionStatus, SendState, SessionPhase};
 use codeagent_simulator::Provider;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::ConfigMap;
@@ -14,7 +14,7 @@ use crate::crossing::{Call, Crossing, Party, Side};
 use crate::process::{Process, Signal};
 use crate::support::for_each_provider;
 use crate::support::operator::Arguments;
-use crate::support::world::{World, condition_of, phase_of, session_id};
+use crate::support::world::{World, agent_is, condition_of, phase_of, session_id};
 
 const TASK: &str = "sim: creating=100ms setup=50ms running=300ms\nDo it";
 
@@ -285,6 +285,9 @@ async fn a_leader_that_stood_still_right_before_sending_does_not_send(provider: 
         .with("--send-window", "1h")
         .with("--deletion-bound", "2h");
     let (mut first, mut second) = pair(&world, &arguments).await;
+    // A session that waits for the agent's template says so first.
+    let ready = |agent: &CodeAgent| agent_is(agent, "Ready", ConditionStatus::True, "Ready");
+    world.until_agent(provider, "ready", ready).await;
     let one = {
         // The finalizer, then the claim.
         let mut claim = first.crossing.hold(Side::After, 1, Call::writes_session);
