@@ -505,6 +505,7 @@ impl World {
         let baseline_read = sight.baseline_read.map(|links| BaselineRead {
             account: fingerprint(links.account),
             begun: TICK * u32::from(links.begun),
+            ended: TICK * u32::from(links.begun),
             result: links
                 .there
                 .map(|there| Some(there.to_string()))

@@ -41,7 +41,7 @@ pub fn baseline<'a>(
         // Not longer ago than a slow provider takes to answer: what came to be since is taken for ours.
         Ok(baseline)
             if turn_since.is_some_and(|since| read.begun >= since)
-                && clock.uptime.saturating_sub(read.begun) <= clock.timing.post_timeout =>
+                && clock.uptime.saturating_sub(read.ended) <= clock.timing.post_timeout =>
         {
             Baseline::Done(baseline.as_deref())
         }

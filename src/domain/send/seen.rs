@@ -38,6 +38,8 @@ pub struct BaselineRead {
     pub account: AccountFingerprint,
     /// When, by uptime, it was begun.
     pub begun: Duration,
+    /// When, by uptime, its answer was there: it may have waited long for its turn at a key that is used by many.
+    pub ended: Duration,
     /// What later lookups are compared with; `Ok(None)` where there is nothing to compare.
     pub result: Result<Option<String>, ProviderError>,
 }

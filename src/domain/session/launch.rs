@@ -563,6 +563,7 @@ pub(super) fn baseline_read(
         baseline_read: Some(BaselineRead {
             account: connected.account.clone(),
             begun,
+            ended: o.uptime,
             result: result.clone(),
         }),
         again: Some(Duration::ZERO),

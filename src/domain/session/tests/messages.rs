@@ -278,6 +278,21 @@ fn a_busy_session_keeps_the_message_waiting_without_a_claim() {
     assert_eq!(given.entry("a").send.as_ref().unwrap().posts, 1);
 }
 
+/// Where many use one key, each read waits for its turn: its age counts from its answer, or nobody would ever send.
+#[test]
+fn what_was_read_before_a_message_is_as_old_as_its_answer() {
+    let mut given = Given::over();
+    given.add("a");
+    assert_eq!(given.effect(), Some(Effect::AddFinalizer));
+    let effect = given.effect().unwrap();
+    let begun = given.uptime;
+    given.wait(given.timing.post_timeout * 2);
+    let result = Ok(Some("run-1".into()));
+    given.outcome(&effect, &Outcome::BaselineRead { begun, result });
+    let next = given.effect();
+    assert!(matches!(next, Some(Effect::Message(_))), "{next:?}");
+}
+
 #[test]
 fn an_archived_session_refuses_the_message_for_good_and_says_so() {
     let mut given = Given::over();
