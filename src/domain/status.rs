@@ -79,6 +79,16 @@ pub fn newest_message(status: &CodeSessionStatus) -> Option<usize> {
         .or_else(|| (!status.messages.is_empty()).then_some(0))
 }
 
+/// The newest message that the provider has, or had.
+pub fn newest_entry(status: &CodeSessionStatus) -> Option<&MessageStatus> {
+    status.messages.get(newest_message(status)?)
+}
+
+/// What is stored of the message of this name.
+pub fn entry<'a>(status: &'a CodeSessionStatus, name: &str) -> Option<&'a MessageStatus> {
+    status.messages.iter().find(|entry| entry.name == name)
+}
+
 /// A status in the making.
 #[derive(Clone, Debug)]
 pub struct Draft {
@@ -223,23 +233,12 @@ impl Draft {
     /// `Succeeded` and `Completed` while the session is not over: what there is to say stands in `Succeeded`.
     fn headline(&mut self, reason: Reason, message: impl AsRef<str>) -> &mut Self {
         if !self.status.phase.is_terminal() {
-            self.set(
-                SessionCondition::Succeeded,
-                ConditionStatus::Unknown,
-                reason,
-                &message,
-            );
-            self.set(
-                SessionCondition::Completed,
-                ConditionStatus::False,
-                reason,
-                "",
-            );
+            self.incomplete(reason, message);
         }
         self
     }
 
-    /// The newest message has ended, and another one is to be sent: what the session was asked for is not complete.
+    /// What the session was asked for is not complete, also where its newest message has ended and another one is to be sent.
     pub fn incomplete(&mut self, reason: Reason, message: impl AsRef<str>) -> &mut Self {
         self.set(
             SessionCondition::Succeeded,

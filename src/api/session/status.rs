@@ -298,6 +298,14 @@ pub struct MessageStatus {
     pub error: Option<ErrorStatus>,
 }
 
+impl MessageStatus {
+    /// Whether it was sent, and may have reached the provider. Of the first message the launch tells.
+    pub fn may_be_there(&self) -> bool {
+        let record = self.send.as_ref();
+        record.is_some_and(|record| record.state.may_be_there())
+    }
+}
+
 /// The stop that was asked for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]

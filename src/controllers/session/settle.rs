@@ -14,7 +14,7 @@ use crate::domain::ids::AccountFingerprint;
 use crate::domain::remote::ErrorClass;
 use crate::domain::requeue::Again;
 use crate::domain::session::{Stage, session_ref};
-use crate::domain::status::newest_message;
+use crate::domain::status::newest_entry;
 
 /// A session that got a slot or a lock and was not launched after all gives it back, and who waits may get it.
 pub(super) fn release_unused(scope: &Scope, object: &Arc<CodeSession>) {
@@ -81,7 +81,7 @@ pub(super) fn settle(scope: &Arc<Scope>, object: &Arc<CodeSession>, again: Again
                 .map(|record| AccountFingerprint::new(record.target.account.clone()))
         });
     let Some(account) = account else { return };
-    let newest = newest_message(status).and_then(|index| status.messages.get(index));
+    let newest = newest_entry(status);
     let started = newest
         .and_then(|message| message.started_at)
         .or(status.started_at);

@@ -1,6 +1,6 @@
 //! How a paid request went: rule 1 of the protocol, in one place for all providers and all kinds of requests.
 
-use crate::domain::remote::{ErrorClass, Launched, Messaged, ProviderError, Sent};
+use crate::domain::remote::{ErrorClass, Launched, Messaged, ProviderError, Sent, Subject};
 
 /// How a paid request went. `T` is what its answer says: of a launch [`Launched`].
 #[derive(Clone, Debug, PartialEq)]
@@ -34,6 +34,25 @@ pub fn outcome<T>(answer: Result<T, ProviderError>, refusing_conflicts: &[&str])
         }
         Err(error) => SendOutcome::Unknown(error),
     }
+}
+
+/// Judges the answer to a follow-up message. `refusals` are the codes with which this provider's 409 says that it did not take the
+/// message, and what each is about.
+pub fn message_outcome(
+    answer: Result<Messaged, ProviderError>,
+    refusals: &[(&str, Subject)],
+) -> MessageOutcome {
+    let about = |error: &ProviderError| {
+        let code = error.code.as_deref()?;
+        let refusal = refusals.iter().find(|(known, _)| *known == code);
+        refusal.map(|(_, subject)| *subject)
+    };
+    let codes: Vec<&str> = refusals.iter().map(|(code, _)| *code).collect();
+    let answer = answer.map_err(|error| ProviderError {
+        subject: about(&error).or(error.subject),
+        ..error
+    });
+    outcome(answer, &codes)
 }
 
 /// Whether a failed POST proves that it started nothing, by rule 1. `refusing_conflicts` as in [`outcome`].

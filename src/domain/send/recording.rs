@@ -10,6 +10,7 @@ use super::Clock;
 use crate::api::{CodeSessionStatus, DeletionPolicy, SendRecord, SendState};
 use crate::domain::ids::ClaimId;
 use crate::domain::remote::{CancelAnswer, CancelVisibility};
+use crate::domain::status::entry;
 
 /// The request whose outcome is recorded.
 #[derive(Clone, Copy, Debug)]
@@ -58,12 +59,10 @@ impl<'a> StoredSend<'a> {
                 .and_then(|provider| provider.session_id.as_deref()),
         }
     }
-}
 
-impl<'a> StoredSend<'a> {
     /// What is stored of the message of this name.
     pub fn message(status: Option<&'a CodeSessionStatus>, name: &str) -> Self {
-        let entry = status.and_then(|status| status.messages.iter().find(|it| it.name == name));
+        let entry = status.and_then(|status| entry(status, name));
         let record = entry.and_then(|entry| entry.send.as_ref());
         let session = status
             .and_then(|status| status.provider.as_ref())

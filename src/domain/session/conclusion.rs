@@ -98,11 +98,7 @@ pub(super) fn restore_end(draft: &mut Draft) {
 /// The newest message that was not sent, and why, if nothing was sent since.
 fn newest_failure(status: &CodeSessionStatus) -> Option<(&str, &ErrorStatus)> {
     let newest = status.messages.last()?;
-    let unsent = newest.name != FIRST_MESSAGE
-        && newest
-            .send
-            .as_ref()
-            .is_none_or(|record| !record.state.may_be_there());
+    let unsent = newest.name != FIRST_MESSAGE && !newest.may_be_there();
     let failed = unsent && newest.phase == SessionPhase::Error;
     let error = newest.error.as_ref().filter(|_| failed)?;
     Some((newest.name.as_str(), error))

@@ -9,7 +9,7 @@ use super::super::blocker::NotReady;
 use super::super::ids::{AccountFingerprint, SessionId};
 use super::super::remote::{Capability, ProviderError, SessionRef};
 use super::super::snapshot::{RemotePhase, Snapshot};
-use super::super::status::{Draft, FIRST_MESSAGE, newest_message};
+use super::super::status::{Draft, FIRST_MESSAGE, newest_entry};
 use super::super::timing::Timing;
 use super::archive;
 use super::conclusion;
@@ -186,7 +186,7 @@ pub(super) fn missing(status: &CodeSessionStatus, provider: &ProviderFacts) -> V
         .as_ref()
         .and_then(|found| found.url.as_ref());
     let cost = status.usage.and_then(|usage| usage.cost_cents);
-    let newest = newest_message(status).and_then(|index| status.messages.get(index));
+    let newest = newest_entry(status);
     let result = newest.and_then(|message| message.result.as_ref());
     [
         (

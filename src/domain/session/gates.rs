@@ -294,15 +294,11 @@ pub(super) fn refused<'a>(o: &Observed<'a>, record: Option<&'a SendRecord>) -> G
     let Some(refusal) = &record.refusal else {
         return Gate::Pass;
     };
-    let generation = match &o.agent {
-        AgentView::Present { generation, .. } => *generation,
-        AgentView::Missing => 0,
-    };
     let same_template = connected
         .inputs
         .as_ref()
         .is_none_or(|inputs| inputs.template_id == record.target.template_id);
-    let unchanged = refusal.agent_generation == generation
+    let unchanged = refusal.agent_generation == o.agent.generation()
         && refusal.credential == connected.credential
         && same_template;
     if unchanged && !o.until(refusal.retry_at).is_zero() {

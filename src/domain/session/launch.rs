@@ -446,20 +446,25 @@ fn refusal(o: &Observed<'_>, error: &ProviderError) -> RefusalRecord {
         .session
         .status
         .and_then(|status| status.effective.as_ref());
+    refused_with(o, record, Own::of_launch(o.session.spec, effective), error)
+}
+
+/// What a refusal of the request with this record comes to, the earlier ones and the circumstances considered.
+pub(super) fn refused_with(
+    o: &Observed<'_>,
+    record: Option<&SendRecord>,
+    own: Own<'_>,
+    error: &ProviderError,
+) -> RefusalRecord {
+    let connected = o.readiness.connected();
     refusal::record(
         error,
         &Refused {
             previous: record.and_then(|record| record.refusal.as_ref()),
-            own: Own::of_launch(o.session.spec, effective),
+            own,
             from_template: record.is_some_and(|record| record.target.template_id.is_some()),
-            agent_generation: match &o.agent {
-                AgentView::Present { generation, .. } => *generation,
-                AgentView::Missing => 0,
-            },
-            credential: match &o.readiness {
-                Readiness::Ready(connected) => &connected.credential,
-                Readiness::NotGathered | Readiness::Unverified | Readiness::NotReady(_) => "",
-            },
+            agent_generation: o.agent.generation(),
+            credential: connected.map_or("", |connected| &connected.credential),
             clock: o.clock(),
         },
     )

@@ -157,6 +157,24 @@ pub enum AgentView {
     },
 }
 
+impl AgentView {
+    /// Generation of its spec; 0 where there is none.
+    pub fn generation(&self) -> i64 {
+        match self {
+            Self::Present { generation, .. } => *generation,
+            Self::Missing => 0,
+        }
+    }
+
+    /// Whether endpoint and account have been seen to use the id that we choose, or to show our marker.
+    pub fn evidence_seen(&self) -> bool {
+        match self {
+            Self::Present { evidence_seen, .. } => *evidence_seen,
+            Self::Missing => false,
+        }
+    }
+}
+
 /// What is known of a provider without talking to it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ProviderFacts {
@@ -185,6 +203,16 @@ pub enum Readiness {
     Unverified,
     /// Something is missing or refused. It is looked at again after a while.
     NotReady(NotReady),
+}
+
+impl Readiness {
+    /// The account to talk to, if everything is there.
+    pub fn connected(&self) -> Option<&Connected> {
+        match self {
+            Self::Ready(connected) => Some(connected),
+            Self::NotGathered | Self::Unverified | Self::NotReady(_) => None,
+        }
+    }
 }
 
 /// An account to talk to.

@@ -1,8 +1,10 @@
 //! Which follow-up messages are still to be sent.
 
+use super::super::status::entry;
 use super::observed::Observed;
 use super::stage::{OpenSend, Over, Stage};
-use crate::api::{CodeSessionSpec, CodeSessionStatus, DesiredState, MessageSpec, MessageStatus};
+use super::view::asks_for_stop;
+use crate::api::{CodeSessionSpec, CodeSessionStatus, MessageSpec};
 
 /// The message that is sent next, once the one before it has ended; `None` where none is left, or the session takes none any
 /// more: it was never launched, is lost, or its end was asked for.
@@ -23,11 +25,7 @@ pub fn next_message<'a>(
         .cancel
         .as_ref()
         .is_some_and(|cancel| cancel.reason.ends_session());
-    let wanted = match spec.desired_state() {
-        DesiredState::Running | DesiredState::Suspended => true,
-        DesiredState::Cancelled | DesiredState::Archived => false,
-    };
-    if !takes_messages || !wanted || stopped || status.archive.is_some() {
+    if !takes_messages || asks_for_stop(spec) || stopped || status.archive.is_some() {
         return None;
     }
     let mut messages = spec.messages.iter().flatten();
@@ -36,15 +34,8 @@ pub fn next_message<'a>(
 
 /// Whether nobody has the message, and there is no verdict on it.
 pub(super) fn is_unsent(message: &MessageSpec, status: &CodeSessionStatus) -> bool {
-    entry(status, &message.name).is_none_or(|entry| {
-        let record = entry.send.as_ref();
-        let there = record.is_some_and(|record| record.state.may_be_there());
-        !there && !entry.phase.is_terminal()
-    })
-}
-
-pub(super) fn entry<'a>(status: &'a CodeSessionStatus, name: &str) -> Option<&'a MessageStatus> {
-    status.messages.iter().find(|entry| entry.name == name)
+    entry(status, &message.name)
+        .is_none_or(|entry| !entry.may_be_there() && !entry.phase.is_terminal())
 }
 
 /// The message of this name, as it stands in the spec.

@@ -107,11 +107,8 @@ fn only_look(o: &Observed<'_>, send: OpenSend<'_>) -> Option<Plan> {
 
 /// The open claim, with what this process knows of it.
 fn open_claim<'a>(o: &'a Observed<'a>, send: OpenSend<'a>) -> OpenClaim<'a> {
-    let account = match (&o.provider, &o.readiness) {
-        (Some(_), Readiness::Ready(connected)) => Some(&connected.account),
-        (None, _)
-        | (_, Readiness::NotGathered | Readiness::Unverified | Readiness::NotReady(_)) => None,
-    };
+    let connected = o.provider.as_ref().and(o.readiness.connected());
+    let account = connected.map(|connected| &connected.account);
     OpenClaim {
         record: send.record(),
         provable: match send {
@@ -139,10 +136,6 @@ fn launch_is_provable(o: &Observed<'_>) -> bool {
 }
 
 fn lookup(o: &Observed<'_>, open: &SendRecord, effective: &Effective) -> Effect {
-    let evidence_seen = match &o.agent {
-        AgentView::Present { evidence_seen, .. } => *evidence_seen,
-        AgentView::Missing => false,
-    };
     Effect::Lookup(Box::new(LookupPlan {
         message: None,
         keys: lookup_keys(keys(&o.session, open.attempt), Some(open)),
@@ -155,7 +148,7 @@ fn lookup(o: &Observed<'_>, open: &SendRecord, effective: &Effective) -> Effect 
             .fence()
             .passed(o.clock())
             .is_some(),
-        evidence_seen,
+        evidence_seen: o.agent.evidence_seen(),
         resume: o.own_lookups().and_then(|lookups| lookups.resume.clone()),
     }))
 }
@@ -551,10 +544,10 @@ pub(super) fn looked_up(
 
 /// What is remembered of the lookups after one more that has shown nothing yet.
 fn one_more(o: &Observed<'_>, so_far: Option<&Lookups>) -> Lookups {
-    let account = match &o.readiness {
-        Readiness::Ready(connected) => Some(connected.account.clone()),
-        Readiness::NotGathered | Readiness::Unverified | Readiness::NotReady(_) => None,
-    };
+    let account = o
+        .readiness
+        .connected()
+        .map(|connected| connected.account.clone());
     Lookups {
         account,
         absent: so_far
@@ -678,10 +671,7 @@ fn prepare_for_adoption(
         .first()
         .map(|key| key.as_uuid().to_owned())
         .unwrap_or_default();
-    let connected = match &o.readiness {
-        Readiness::Ready(connected) => Some(connected),
-        Readiness::NotGathered | Readiness::Unverified | Readiness::NotReady(_) => None,
-    };
+    let connected = o.readiness.connected();
     let status = draft.status();
     if status.effective.is_none()
         && let AgentView::Present { effective, .. } = &o.agent

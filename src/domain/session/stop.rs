@@ -10,7 +10,7 @@ use jiff::Timestamp;
 
 use super::super::blocker::NotReady;
 use super::super::remote::{CancelAnswer, Capability, ProviderError, SessionRef};
-use super::super::status::{Draft, clip, newest_message};
+use super::super::status::{Draft, clip, newest_entry};
 use super::observed::{Observed, Readiness, SessionView};
 use super::pending::spec_of;
 use super::plan::{Effect, Event, Guard, Plan, Recorded, StatusWrite};
@@ -22,7 +22,7 @@ use super::view::{
 };
 use crate::api::{
     CancelReason, CancelRecord, CancelState, CodeSessionSpec, CodeSessionStatus, DesiredState,
-    MessageSpec, MessageStatus, Reason,
+    MessageSpec, Reason,
 };
 
 /// Stops in a row that came to nothing after which somebody should know.
@@ -57,10 +57,6 @@ fn newest_is_cancelled(o: &Observed<'_>) -> bool {
     let newest = o.session.status.and_then(newest_entry);
     let spec = newest.and_then(|newest| spec_of(o, &newest.name));
     spec.is_some_and(MessageSpec::is_cancelled)
-}
-
-fn newest_entry(status: &CodeSessionStatus) -> Option<&MessageStatus> {
-    status.messages.get(newest_message(status)?)
 }
 
 /// How long the newest message may still run, from its sending; `None` once a stop was asked for: then the deadline has nothing more to say.

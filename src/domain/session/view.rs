@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::super::ids::{LaunchKey, RunId, SessionId};
 use super::super::remote::{Capability, SessionRef};
-use super::super::status::{Draft, newest_message, whole_seconds};
+use super::super::status::{Draft, newest_entry, whole_seconds};
 use super::super::timing::{DeletionAge, Timing};
 use super::observed::{Connected, Observed, ProviderFacts, SessionView};
 use super::plan::{Guard, Plan, Recorded, StatusWrite};
@@ -162,7 +162,7 @@ pub(super) fn nothing_more_comes(draft: &mut Draft) {
 pub fn session_ref(status: Option<&CodeSessionStatus>) -> Option<SessionRef> {
     let status = status?;
     let session_id = SessionId::new(status.provider.as_ref()?.session_id.clone()?);
-    let newest = newest_message(status).and_then(|index| status.messages.get(index));
+    let newest = newest_entry(status);
     let run_id = newest
         .and_then(|message| message.run_id.clone())
         .map(RunId::new);

@@ -23,7 +23,7 @@ use super::contract::{
 };
 use super::credential::Credential;
 use super::error::{ErrorClass, ProviderError, Subject};
-use super::http::{Api, Auth, Operation, judge_launch, refuses_stop};
+use super::http::{Api, Auth, Operation, judge_launch, judge_message, refuses_stop};
 use super::recovery::prompts;
 use super::wire::{Items, branch, hint, link, raw_status, repository};
 use crate::api::{ModelSpec, ProviderKind, ProviderSpec, PullRequestSpec};
@@ -47,9 +47,10 @@ const CAPABILITIES: &[Capability] = &[
 const OFFERED_LATER: [Capability; 2] = [Capability::Events, Capability::Webhooks];
 
 /// Codes of a 409 that say that a message was not taken. Neither is documented but in words.
-const REFUSED_MESSAGES: [&str; 2] = [SESSION_ACTIVE, SESSION_ARCHIVED];
-const SESSION_ACTIVE: &str = "SESSION_ACTIVE";
-const SESSION_ARCHIVED: &str = "SESSION_ARCHIVED";
+const REFUSED_MESSAGES: [(&str, Subject); 2] = [
+    ("SESSION_ACTIVE", Subject::Busy),
+    ("SESSION_ARCHIVED", Subject::Archived),
+];
 /// The key of the Secret that holds the key of the Cursor account.
 const CURSOR_API_KEY: &str = "cursor-api-key";
 /// No 409 of `POST /api/code-sessions` is documented.
@@ -323,16 +324,8 @@ impl FollowUps for Flapjack {
                 // It comes a moment later.
                 run_id: None,
                 phase: RemotePhase::Creating,
-            })
-            .map_err(|error| ProviderError {
-                subject: match error.code.as_deref() {
-                    Some(SESSION_ACTIVE) => Some(Subject::Busy),
-                    Some(SESSION_ARCHIVED) => Some(Subject::Archived),
-                    _ => error.subject,
-                },
-                ..error
             });
-        judge_launch(answer, &REFUSED_MESSAGES)
+        judge_message(answer, &REFUSED_MESSAGES)
     }
 
     async fn find(

@@ -25,6 +25,7 @@ pub use self::limit::{Lane, Prepaid, Rate, RateLimit};
 pub use self::operation::Operation;
 pub use self::stack::{HttpObserver, HttpSettings, HttpSetupError, HttpStack};
 pub use crate::domain::send::answer::{
-    REFUSING_STATUSES, nothing_was_started, outcome as judge_launch,
+    REFUSING_STATUSES, message_outcome as judge_message, nothing_was_started,
+    outcome as judge_launch,
 };
 pub(in crate::providers) use reqwest::Method;

@@ -26,7 +26,6 @@ use crate::api::{
 };
 use crate::domain::blocker::NotReady;
 use crate::domain::effective::credentials as credentials_of;
-use crate::domain::ids::AccountFingerprint;
 use crate::domain::ids::{ClaimId, InstallationId};
 use crate::domain::remote::Recovery;
 use crate::domain::session::{
@@ -198,7 +197,7 @@ pub(super) async fn gather(scope: &Arc<Scope>, object: &CodeSession) -> Result<F
     let launches = Applies {
         agent: agent.as_deref(),
         effective: effective_of(&agent_view),
-        account: account_of(&readiness),
+        account: readiness.connected().map(|connected| &connected.account),
         issue_tells: recovery == Some(Recovery::None),
         able: !lacks_template && may_launch(&readiness, &agent_view),
     };
@@ -385,13 +384,6 @@ fn sends_anew(object: &CodeSession, need: Needs, launched: bool) -> bool {
         Needs::Launch => !launched,
         Needs::Message => !matches!(Stage::of(object.stored_status()), Stage::Open(_)),
         Needs::Nothing | Needs::Connection => false,
-    }
-}
-
-fn account_of(readiness: &Readiness) -> Option<&AccountFingerprint> {
-    match readiness {
-        Readiness::Ready(connected) => Some(&connected.account),
-        Readiness::NotGathered | Readiness::Unverified | Readiness::NotReady(_) => None,
     }
 }
 

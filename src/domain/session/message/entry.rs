@@ -1,10 +1,9 @@
 //! The entry of a message in the status, and what is common to all that is done about it.
 
 use super::super::super::send::judge::{CLOCK_SKEW, created_from};
-use super::super::super::status::{Draft, MESSAGE_BYTES, clip};
+use super::super::super::status::{Draft, MESSAGE_BYTES, clip, entry};
 use super::super::gates::Hold;
-use super::super::observed::{AgentView, Observed};
-use super::super::pending::entry;
+use super::super::observed::Observed;
 use super::super::plan::{Effect, LookupPlan, MessageLookup, Plan};
 use super::super::view::session_ref;
 use crate::api::{ErrorStatus, Reason, SendRecord, SessionPhase};
@@ -47,10 +46,6 @@ pub(in crate::domain::session) fn lookup(
     name: &str,
     record: Option<&SendRecord>,
 ) -> Option<Effect> {
-    let evidence_seen = match &o.agent {
-        AgentView::Present { evidence_seen, .. } => *evidence_seen,
-        AgentView::Missing => false,
-    };
     let until = record.map_or(o.now + o.timing.fence(), |record| {
         record.claimed_at + o.timing.fence_after(record.posts) + o.timing.clock_margin
     });
@@ -70,7 +65,7 @@ pub(in crate::domain::session) fn lookup(
         created_from: record.map_or(o.session.created_at - CLOCK_SKEW, created_from),
         created_until: until,
         prove_absence: true,
-        evidence_seen,
+        evidence_seen: o.agent.evidence_seen(),
         resume: o.own_lookups().and_then(|looks| looks.resume.clone()),
     })))
 }

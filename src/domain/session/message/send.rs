@@ -6,13 +6,15 @@ use super::super::super::ids::{LaunchKey, SessionId};
 use super::super::super::remote::{MessageRecovery, Messaged, ProviderError};
 use super::super::super::send::answer::MessageOutcome;
 use super::super::super::send::baseline::{self, Baseline};
-use super::super::super::send::refusal::{self, MOST_UNCLEAR, Own, Refused};
+use super::super::super::send::refusal::{self, MOST_UNCLEAR, Own};
 use super::super::super::snapshot::RemotePhase;
 use super::super::super::status::{Draft, EARLIER_RESULT_BYTES, FIRST_MESSAGE, clip};
 use super::super::conclusion;
 use super::super::gates::Hold;
-use super::super::launch::{may_have_arrived, under_way, waits_after_refusal, was_rate_limited};
-use super::super::observed::{AgentView, Connected, Inputs, Observed, Origin, Readiness};
+use super::super::launch::{
+    may_have_arrived, refused_with, under_way, waits_after_refusal, was_rate_limited,
+};
+use super::super::observed::{Connected, Inputs, Observed, Origin, Readiness};
 use super::super::pending::spec_of;
 use super::super::plan::{Effect, Event, Guard, MessagePlan, Plan, Recorded, StatusWrite, Unsent};
 use super::super::stage::Stage;
@@ -210,10 +212,7 @@ pub(super) fn reopen(draft: &mut Draft, name: &str) {
 
 /// The claim of the message of this name came to nothing: the session stands as it did before.
 pub(super) fn close_again(draft: &mut Draft, name: &str) {
-    let sent = |entry: &&MessageStatus| {
-        let record = entry.send.as_ref();
-        entry.name == FIRST_MESSAGE || record.is_some_and(|record| record.state.may_be_there())
-    };
+    let sent = |entry: &&MessageStatus| entry.name == FIRST_MESSAGE || entry.may_be_there();
     let status = draft.status();
     let before = status
         .messages
@@ -368,23 +367,8 @@ pub(super) fn continue_as(draft: &mut Draft, session: &SessionId) {
 /// A refusal settles a message only if it answers the only request there was for it (rule 8).
 fn rejected(o: &Observed<'_>, name: &str, record: &SendRecord, error: &ProviderError) -> Recorded {
     let message = spec_of(o, name);
-    let refusal = refusal::record(
-        error,
-        &Refused {
-            previous: record.refusal.as_ref(),
-            own: Own::of_message(message.is_some_and(|message| message.model.is_some())),
-            from_template: false,
-            agent_generation: match &o.agent {
-                AgentView::Present { generation, .. } => *generation,
-                AgentView::Missing => 0,
-            },
-            credential: match &o.readiness {
-                Readiness::Ready(connected) => &connected.credential,
-                Readiness::NotGathered | Readiness::Unverified | Readiness::NotReady(_) => "",
-            },
-            clock: o.clock(),
-        },
-    );
+    let own = Own::of_message(message.is_some_and(|message| message.model.is_some()));
+    let refusal = refused_with(o, Some(record), own, error);
     if record.posts == 1 {
         let (status, event) = refuse(o, name, refusal);
         return Recorded {

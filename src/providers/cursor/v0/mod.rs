@@ -19,7 +19,7 @@ use crate::providers::contract::{
     SessionRef,
 };
 use crate::providers::error::{ErrorClass, ProviderError, Subject};
-use crate::providers::http::{Api, Operation, judge_launch};
+use crate::providers::http::{Api, Operation, judge_launch, judge_message};
 use crate::providers::recovery::prompts::{self, Conversation, PromptSource, Snapshots};
 use crate::providers::v0_agents::{self, AgentSource, told_by_list};
 use crate::providers::wire::{branch, link, raw_status, repository};
@@ -51,7 +51,11 @@ const REFUSING_CONFLICTS: [&str; 0] = [];
 
 /// A 409 of a follow-up is documented for an agent that is archived or deleted, and for one that was stopped in one of two documents
 /// that contradict each other.
-const REFUSED_MESSAGES: [&str; 3] = ["agent_archived", "agent_deleted", "agent_stopped"];
+const REFUSED_MESSAGES: [(&str, Subject); 3] = [
+    ("agent_archived", Subject::Archived),
+    ("agent_deleted", Subject::Archived),
+    ("agent_stopped", Subject::Archived),
+];
 
 /// A connection to Cursor's API v0.
 #[derive(Debug)]
@@ -179,17 +183,7 @@ impl Extended for CursorV0 {
 impl FollowUps for CursorV0 {
     async fn send(&self, request: &MessageRequest) -> MessageOutcome {
         let answer = v0_agents::follow_up(&self.api, request, RemotePhase::Running).await;
-        let answer = answer.map_err(|error| {
-            let refused = error
-                .code
-                .as_deref()
-                .is_some_and(|code| REFUSED_MESSAGES.contains(&code));
-            ProviderError {
-                subject: refused.then_some(Subject::Archived).or(error.subject),
-                ..error
-            }
-        });
-        judge_launch(answer, &REFUSED_MESSAGES)
+        judge_message(answer, &REFUSED_MESSAGES)
     }
 
     async fn find(

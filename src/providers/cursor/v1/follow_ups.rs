@@ -13,23 +13,16 @@ use crate::providers::contract::{
     SessionRef,
 };
 use crate::providers::error::{ErrorClass, ProviderError, Subject};
-use crate::providers::http::{Operation, judge_launch};
+use crate::providers::http::{Operation, judge_message};
 use crate::providers::wire::next_page;
 
 /// Codes of a 409 that say that no run was started.
-const REFUSING_CONFLICTS: [&str; 2] = ["agent_busy", "agent_archived"];
+const REFUSED_MESSAGES: [(&str, Subject); 2] = [
+    ("agent_busy", Subject::Busy),
+    ("agent_archived", Subject::Archived),
+];
 /// Pages of runs that are read for one look: an agent has few.
 const MOST_PAGES: usize = 20;
-
-/// What a conflict is about, by its code.
-fn with_subject(error: ProviderError) -> ProviderError {
-    let subject = match error.code.as_deref() {
-        Some("agent_busy") => Some(Subject::Busy),
-        Some("agent_archived") => Some(Subject::Archived),
-        _ => error.subject,
-    };
-    ProviderError { subject, ..error }
-}
 
 #[async_trait]
 impl FollowUps for CursorV1 {
@@ -73,7 +66,7 @@ impl FollowUps for CursorV1 {
                 phase: phase_of_run(created.run.status.as_deref()),
                 run_id: Some(RunId::new(created.run.id.0)),
             });
-        judge_launch(answer.map_err(with_subject), &REFUSING_CONFLICTS)
+        judge_message(answer, &REFUSED_MESSAGES)
     }
 
     async fn find(
