@@ -8,38 +8,25 @@ use codeagent_simulator::{
 use kube::ResourceExt;
 use serde_json::{Value, json};
 
-use crate::support::operator::Arguments;
+use crate::support::for_each_provider;
+use crate::support::operator::{Arguments, Operator};
 use crate::support::world::{
     World, agent_name, condition_of, demo_key, phase_of, pretty, session_id,
 };
 
-/// Makes of each specification one test for every provider that takes messages.
-macro_rules! for_each_that_takes_messages {
-    ($($specification:ident),+ $(,)?) => {
-        $(mod $specification {
-            use codeagent_simulator::Provider;
-
-            #[tokio::test]
-            async fn cursor() {
-                super::$specification(Provider::Cursor).await;
-            }
-
-            #[tokio::test]
-            async fn firebender() {
-                super::$specification(Provider::Firebender).await;
-            }
-
-            #[tokio::test]
-            async fn flapjack() {
-                super::$specification(Provider::Flapjack).await;
-            }
-        })+
-    };
-}
-
 /// A task that goes on until it is stopped.
 const ENDLESS: &str = "sim: outcome=never\nGo on";
 const SHORT: &str = "sim: creating=100ms setup=100ms running=200ms\nDo it";
+
+/// A session of this provider that has ended, and the operator that runs.
+async fn ended(provider: Provider, arguments: Arguments) -> (World, Operator) {
+    let world = World::new().await;
+    world.agent(provider).await;
+    let operator = world.operator_with(arguments).await;
+    world.session(provider, "one", SHORT).await;
+    world.until_settled("one").await;
+    (world, operator)
+}
 
 /// Writes that a follow-up costs at most.
 const MOST_WRITES: usize = 6;
@@ -90,7 +77,7 @@ fn sent(world: &World, session: &CodeSession) -> Vec<String> {
         .collect()
 }
 
-for_each_that_takes_messages!(messages_are_sent_in_order_and_each_has_a_status_of_its_own);
+for_each_provider!(messages_are_sent_in_order_and_each_has_a_status_of_its_own);
 
 async fn messages_are_sent_in_order_and_each_has_a_status_of_its_own(provider: Provider) {
     let world = World::new().await;
@@ -137,7 +124,7 @@ async fn messages_are_sent_in_order_and_each_has_a_status_of_its_own(provider: P
     assert!(refused.to_string().contains("never changes"), "{refused}");
 }
 
-for_each_that_takes_messages!(a_message_to_a_finished_session_costs_few_writes_and_no_reads);
+for_each_provider!(a_message_to_a_finished_session_costs_few_writes_and_no_reads);
 
 async fn a_message_to_a_finished_session_costs_few_writes_and_no_reads(provider: Provider) {
     let world = World::new().await;
@@ -176,11 +163,7 @@ async fn a_message_to_a_finished_session_costs_few_writes_and_no_reads(provider:
 
 /// Sends a message with `fault` in the way; it must be sent once, and finish.
 async fn survives(provider: Provider, fault: FaultKind) -> i32 {
-    let world = World::new().await;
-    world.agent(provider).await;
-    let _operator = world.operator_with(Arguments::impatient()).await;
-    world.session(provider, "one", SHORT).await;
-    world.until_settled("one").await;
+    let (world, _operator) = ended(provider, Arguments::impatient()).await;
     let class = Matcher::class(OperationClass::FollowUp);
     world.simulator.inject(Fault::once(class, fault));
     add(&world, "one", &[("more", SHORT)]).await;
@@ -192,7 +175,7 @@ async fn survives(provider: Provider, fault: FaultKind) -> i32 {
     message(&done, "more").unwrap().send.as_ref().unwrap().posts
 }
 
-for_each_that_takes_messages!(
+for_each_provider!(
     a_message_that_is_lost_before_the_provider_has_it_is_sent_again,
     a_message_whose_answer_is_lost_is_found_again,
     a_message_whose_answer_is_an_error_is_found_again,
@@ -222,15 +205,11 @@ async fn a_message_whose_answer_is_late_is_found_again(provider: Provider) {
     assert_eq!(survives(provider, fault).await, 1);
 }
 
-for_each_that_takes_messages!(a_successor_finishes_what_a_crash_has_broken_off);
+for_each_provider!(a_successor_finishes_what_a_crash_has_broken_off);
 
 /// The operator dies while its request is under way; the next one finds it.
 async fn a_successor_finishes_what_a_crash_has_broken_off(provider: Provider) {
-    let world = World::new().await;
-    world.agent(provider).await;
-    let operator = world.operator_with(Arguments::impatient()).await;
-    world.session(provider, "one", SHORT).await;
-    world.until_settled("one").await;
+    let (world, operator) = ended(provider, Arguments::impatient()).await;
     let class = Matcher::class(OperationClass::FollowUp);
     let fault = Fault::once(class, FaultKind::SilentAfter);
     world.simulator.inject(fault);
@@ -247,14 +226,10 @@ async fn a_successor_finishes_what_a_crash_has_broken_off(provider: Provider) {
     assert_eq!(sent(&world, &done), ["more", "last"], "{}", pretty(&done));
 }
 
-for_each_that_takes_messages!(a_message_that_was_added_while_no_operator_ran_is_sent);
+for_each_provider!(a_message_that_was_added_while_no_operator_ran_is_sent);
 
 async fn a_message_that_was_added_while_no_operator_ran_is_sent(provider: Provider) {
-    let world = World::new().await;
-    world.agent(provider).await;
-    let operator = world.operator().await;
-    world.session(provider, "one", SHORT).await;
-    world.until_settled("one").await;
+    let (world, operator) = ended(provider, Arguments::calm()).await;
     operator.stop().await;
     add(&world, "one", &[("more", SHORT)]).await;
     let _successor = world.operator().await;
@@ -263,14 +238,10 @@ async fn a_message_that_was_added_while_no_operator_ran_is_sent(provider: Provid
     assert_eq!(sent(&world, &done), ["more"]);
 }
 
-for_each_that_takes_messages!(deleting_the_session_stops_the_message_that_runs);
+for_each_provider!(deleting_the_session_stops_the_message_that_runs);
 
 async fn deleting_the_session_stops_the_message_that_runs(provider: Provider) {
-    let world = World::new().await;
-    world.agent(provider).await;
-    let _operator = world.operator().await;
-    world.session(provider, "one", SHORT).await;
-    world.until_settled("one").await;
+    let (world, _operator) = ended(provider, Arguments::calm()).await;
     add(&world, "one", &[("more", ENDLESS), ("never", SHORT)]).await;
     let running = until_message(&world, "one", "more", SessionPhase::Running).await;
     world.delete_session("one").await;
@@ -282,14 +253,10 @@ async fn deleting_the_session_stops_the_message_that_runs(provider: Provider) {
     assert_eq!(sent(&world, &running), ["more"]);
 }
 
-for_each_that_takes_messages!(cancelling_the_session_drops_what_waits);
+for_each_provider!(cancelling_the_session_drops_what_waits);
 
 async fn cancelling_the_session_drops_what_waits(provider: Provider) {
-    let world = World::new().await;
-    world.agent(provider).await;
-    let _operator = world.operator().await;
-    world.session(provider, "one", SHORT).await;
-    world.until_settled("one").await;
+    let (world, _operator) = ended(provider, Arguments::calm()).await;
     add(&world, "one", &[("more", ENDLESS), ("never", SHORT)]).await;
     until_message(&world, "one", "more", SessionPhase::Running).await;
     let wish = json!({"desiredState": "Cancelled"});
@@ -304,7 +271,7 @@ async fn cancelling_the_session_drops_what_waits(provider: Provider) {
     assert_eq!(sent(&world, &done), ["more"]);
 }
 
-for_each_that_takes_messages!(stopping_one_message_goes_on_with_the_next);
+for_each_provider!(stopping_one_message_goes_on_with_the_next);
 
 async fn stopping_one_message_goes_on_with_the_next(provider: Provider) {
     let world = World::new().await;

@@ -18,6 +18,18 @@ struct Case {
     mend: Value,
 }
 
+/// A world with what there is of all cases, and their sessions.
+async fn with_all(name: &str, cases: &[Case]) -> World {
+    let world = World::start(name).await;
+    for case in cases {
+        for object in &case.given {
+            world.apply(object).await;
+        }
+        world.apply(&session(case.name, case.session)).await;
+    }
+    world
+}
+
 fn agent_with(name: &str, secret: &str) -> Value {
     agent(
         name,
@@ -142,13 +154,7 @@ async fn an_image_that_cannot_be_sent_is_named_and_once_it_can_the_session_goes_
             ),
         ),
     ];
-    let world = World::start("images").await;
-    for case in &cases {
-        for object in &case.given {
-            world.apply(object).await;
-        }
-        world.apply(&session(case.name, case.session)).await;
-    }
+    let world = with_all("images", &cases).await;
     for case in &cases {
         let stalled = world.stalled(case.name, case.reason, case.words).await;
         assert_eq!(stalled.status.unwrap().launch, None, "{}", case.name);
@@ -295,13 +301,7 @@ async fn what_is_missing_is_named_and_once_it_is_there_the_session_goes_on() {
             mend: agent("repository", "{}"),
         },
     ];
-    let world = World::start("missing").await;
-    for case in &cases {
-        for object in &case.given {
-            world.apply(object).await;
-        }
-        world.apply(&session(case.name, case.session)).await;
-    }
+    let world = with_all("missing", &cases).await;
     for case in &cases {
         let stalled = world.stalled(case.name, case.reason, case.words).await;
         assert_eq!(stalled.status.unwrap().launch, None, "{}", case.name);

@@ -1,9 +1,19 @@
 //! Addresses as people copy them: what is refused is refused with a sentence that says what to write instead.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::cluster::Expected::{Accepted, Refused};
 use crate::cluster::{Kind, Verdicts, create, namespace, yaml};
+
+/// The least spec of a kind, on this repository.
+fn on(kind: Kind, repository: &Value) -> Value {
+    let mut spec = match kind {
+        Kind::Agent => yaml("{provider: {cursor: {}}, credentials: {secretRef: {name: key}}}"),
+        Kind::Session => yaml("{agentRef: {name: agent}, prompt: Fix the bug}"),
+    };
+    spec["repository"] = repository.clone();
+    spec
+}
 
 #[tokio::test]
 async fn an_address_copied_from_elsewhere_is_refused_with_the_one_to_write() {
@@ -57,13 +67,7 @@ async fn an_address_copied_from_elsewhere_is_refused_with_the_one_to_write() {
     for (index, (url, expected)) in cases.into_iter().enumerate() {
         let repository = json!({"url": url});
         for kind in [Kind::Agent, Kind::Session] {
-            let mut spec = match kind {
-                Kind::Agent => {
-                    yaml("{provider: {cursor: {}}, credentials: {secretRef: {name: key}}}")
-                }
-                Kind::Session => yaml("{agentRef: {name: agent}, prompt: Fix the bug}"),
-            };
-            spec["repository"] = repository.clone();
+            let spec = on(kind, &repository);
             let result = create(&namespace, kind, &format!("case-{index}"), &spec).await;
             verdicts.check(&format!("{kind:?}: {url}"), expected, &result);
             if let (Refused(_), Err(message)) = (expected, &result) {
@@ -113,13 +117,7 @@ async fn a_pull_request_to_start_from_is_one_of_github_and_excludes_a_branch() {
     let mut verdicts = Verdicts::default();
     for (index, (repository, expected)) in cases.into_iter().enumerate() {
         for kind in [Kind::Agent, Kind::Session] {
-            let mut spec = match kind {
-                Kind::Agent => {
-                    yaml("{provider: {cursor: {}}, credentials: {secretRef: {name: key}}}")
-                }
-                Kind::Session => yaml("{agentRef: {name: agent}, prompt: Fix the bug}"),
-            };
-            spec["repository"] = repository.clone();
+            let spec = on(kind, &repository);
             let result = create(&namespace, kind, &format!("case-{index}"), &spec).await;
             verdicts.check(&format!("{kind:?}: {repository}"), expected, &result);
         }

@@ -449,6 +449,19 @@ fn refusal(o: &Observed<'_>, error: &ProviderError) -> RefusalRecord {
     refused_with(o, record, Own::of_launch(o.session.spec, effective), error)
 }
 
+/// The phase of a session that the provider has from here on. One that has ended meanwhile is first taken over, then ended by the next
+/// look: nothing is skipped.
+pub(super) fn phase_once_there(remote: RemotePhase) -> SessionPhase {
+    match remote {
+        RemotePhase::Creating | RemotePhase::Unrecognised => SessionPhase::Creating,
+        RemotePhase::Running
+        | RemotePhase::Finished
+        | RemotePhase::Error
+        | RemotePhase::Cancelled
+        | RemotePhase::Expired => SessionPhase::Running,
+    }
+}
+
 /// What a refusal of the request with this record comes to, the earlier ones and the circumstances considered.
 pub(super) fn refused_with(
     o: &Observed<'_>,

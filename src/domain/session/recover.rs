@@ -12,7 +12,7 @@ use super::super::send::seen::Lookups;
 use super::super::snapshot::{RemotePhase, Snapshot};
 use super::super::status::{Draft, whole_seconds};
 use super::gates;
-use super::launch::{self, claim, settle_stored_refusal, under_way};
+use super::launch::{self, claim, phase_once_there, settle_stored_refusal, under_way};
 use super::message;
 use super::observed::{AgentView, Connected, Inputs, Observed, Origin, ProviderFacts, Readiness};
 use super::plan::{Effect, Event, LookupPlan, Owner, Plan, Recorded};
@@ -589,15 +589,7 @@ pub(super) fn adopt(
     let snapshot = &found.snapshot;
     let mut draft = draft(o);
     let now = draft.now();
-    // A session that has ended meanwhile is first adopted, then ended by the next look: nothing is skipped.
-    let phase = match snapshot.phase {
-        RemotePhase::Creating | RemotePhase::Unrecognised => SessionPhase::Creating,
-        RemotePhase::Running
-        | RemotePhase::Finished
-        | RemotePhase::Error
-        | RemotePhase::Cancelled
-        | RemotePhase::Expired => SessionPhase::Running,
-    };
+    let phase = phase_once_there(snapshot.phase);
     let Some(kind) = o.provider.as_ref().map(|facts| facts.kind) else {
         return Recorded::default();
     };

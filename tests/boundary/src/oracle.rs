@@ -351,10 +351,8 @@ fn budget(sight: &Sight<'_>) -> Option<String> {
         let launch = session.status.as_ref()?.launch.as_ref()?;
         Some(launch.claim_id.as_str())
     });
-    let of_messages = sight.versions.stored.iter().flat_map(|session| {
-        let messages = session.status.iter().flat_map(|status| &status.messages);
-        messages.filter_map(|message| Some(message.send.as_ref()?.claim_id.as_str()))
-    });
+    let stored = sight.versions.stored.iter();
+    let of_messages = stored.flat_map(|session| claims_of_messages(session));
     let first = 1 + usize::from(sight.row.lifecycle == Lifecycle::FollowUp);
     let further = claims
         .chain(of_messages)
@@ -454,13 +452,15 @@ fn step_back(before: &CodeSession, after: &CodeSession) -> Vec<String> {
 
 /// Documented: a message that is claimed re-opens the session.
 fn is_reopened(before: &CodeSession, after: &CodeSession) -> bool {
-    let claims = |session: &CodeSession| -> BTreeSet<String> {
-        let messages = session.status.iter().flat_map(|status| &status.messages);
-        messages
-            .filter_map(|message| Some(message.send.as_ref()?.claim_id.clone()))
-            .collect()
-    };
-    !claims(after).is_subset(&claims(before))
+    !claims_of_messages(after).is_subset(&claims_of_messages(before))
+}
+
+/// Under which the messages of a session were sent.
+fn claims_of_messages(session: &CodeSession) -> BTreeSet<&str> {
+    let messages = session.status.iter().flat_map(|status| &status.messages);
+    messages
+        .filter_map(|message| Some(message.send.as_ref()?.claim_id.as_str()))
+        .collect()
 }
 
 /// Whether the spec has a message that nothing became of yet.

@@ -12,7 +12,8 @@ use super::super::super::status::{Draft, EARLIER_RESULT_BYTES, FIRST_MESSAGE, cl
 use super::super::conclusion;
 use super::super::gates::Hold;
 use super::super::launch::{
-    may_have_arrived, refused_with, under_way, waits_after_refusal, was_rate_limited,
+    may_have_arrived, phase_once_there, refused_with, under_way, waits_after_refusal,
+    was_rate_limited,
 };
 use super::super::observed::{Connected, Inputs, Observed, Origin, Readiness};
 use super::super::pending::spec_of;
@@ -321,14 +322,7 @@ pub(super) fn arrived(
     started_at: jiff::Timestamp,
     remote: RemotePhase,
 ) {
-    let phase = match remote {
-        RemotePhase::Creating | RemotePhase::Unrecognised => SessionPhase::Creating,
-        RemotePhase::Running
-        | RemotePhase::Finished
-        | RemotePhase::Error
-        | RemotePhase::Cancelled
-        | RemotePhase::Expired => SessionPhase::Running,
-    };
+    let phase = phase_once_there(remote);
     let entry = draft.message(name);
     entry.run_id = run_id;
     entry.phase = phase;

@@ -78,6 +78,12 @@ impl Given {
         entries.iter().find(|it| it.name == name).unwrap()
     }
 
+    /// Why the message of this name was not sent, or went wrong.
+    fn reason_of(&self, name: &str) -> &str {
+        let error = self.entry(name).error.as_ref();
+        &error.unwrap().reason
+    }
+
     /// A session with message a, whose answer was lost.
     fn lost_message() -> Self {
         let mut given = Self::over();
@@ -234,8 +240,7 @@ fn two_new_runs_where_one_was_expected_are_an_unknown_outcome_and_nothing_is_sen
         ConditionStatus::False,
         Reason::MessageOutcomeUnknown,
     );
-    let error = given.entry("a").error.as_ref().unwrap();
-    assert_eq!(error.reason, "MessageOutcomeUnknown");
+    assert_eq!(given.reason_of("a"), "MessageOutcomeUnknown");
     given.pass();
     given.rests();
     // A further message is a new one.
@@ -316,10 +321,7 @@ fn messages_of_a_session_that_is_cancelled_are_never_sent_whatever_the_spec_says
     given.desires(DesiredState::Cancelled);
     given.pass();
     assert_eq!(given.entry("a").phase, SessionPhase::Cancelled);
-    assert_eq!(
-        given.entry("a").error.as_ref().unwrap().reason,
-        "MessageNotSent"
-    );
+    assert_eq!(given.reason_of("a"), "MessageNotSent");
     given.holds(SessionCondition::Completed, Reason::Finished);
     given.spec.desired_state = None;
     given.add("b");
@@ -336,10 +338,7 @@ fn a_session_that_was_never_launched_says_so_of_its_messages() {
     given.pass();
     given.pass();
     assert_eq!(given.phase(), SessionPhase::Cancelled);
-    assert_eq!(
-        given.entry("a").error.as_ref().unwrap().reason,
-        "MessageNotSent"
-    );
+    assert_eq!(given.reason_of("a"), "MessageNotSent");
 }
 
 #[test]
@@ -379,10 +378,7 @@ fn a_message_that_is_stopped_alone_is_followed_by_the_next() {
     given.pass();
     assert_eq!(given.entry("a").phase, SessionPhase::Cancelled);
     given.message(&sent_as("run-3"));
-    assert_eq!(
-        given.entry("b").error.as_ref().unwrap().reason,
-        "MessageDropped"
-    );
+    assert_eq!(given.reason_of("b"), "MessageDropped");
     assert_eq!(given.entry("c").run_id.as_deref(), Some("run-3"));
     assert_eq!(given.status.as_ref().unwrap().cancel, None);
 }
@@ -424,8 +420,7 @@ fn whoever_ends_the_session_while_one_message_is_being_stopped_ends_it_for_good(
         }
         given.pass();
         assert_eq!(given.entry("b").phase, SessionPhase::Cancelled);
-        let error = given.entry("b").error.as_ref().unwrap();
-        assert_eq!(error.reason, "MessageNotSent");
+        assert_eq!(given.reason_of("b"), "MessageNotSent");
         given.pass();
         given.rests();
     }
