@@ -479,6 +479,7 @@ impl World {
             ),
             Answer::BaselineRead(links) => Outcome::BaselineRead {
                 begun: TICK * u32::from(links.begun),
+                ended: TICK * u32::from(links.begun),
                 result: links
                     .there
                     .map(|there| Some(there.to_string()))

@@ -20,7 +20,12 @@ pub(super) async fn read_baseline(scope: &Scope, facts: &Facts, of: &Unsent) -> 
         Unsent::Launch { issue } => linked.provider.baseline(issue.as_deref()).await,
         Unsent::Message(session) => linked.provider.follow_ups()?.newest(session).await,
     };
-    Some(Outcome::BaselineRead { begun, result })
+    Some(Outcome::BaselineRead {
+        begun,
+        // What was gathered is from before the call, which may have waited long for its turn at the key.
+        ended: scope.context.uptime(),
+        result,
+    })
 }
 
 pub(super) async fn look_up(

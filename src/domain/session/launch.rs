@@ -572,6 +572,7 @@ fn settle(o: &Observed<'_>, refusal: RefusalRecord) -> (CodeSessionStatus, Optio
 pub(super) fn baseline_read(
     o: &Observed<'_>,
     begun: Duration,
+    ended: Duration,
     result: &Result<Option<String>, ProviderError>,
 ) -> Recorded {
     let Readiness::Ready(connected) = &o.readiness else {
@@ -581,7 +582,7 @@ pub(super) fn baseline_read(
         baseline_read: Some(BaselineRead {
             account: connected.account.clone(),
             begun,
-            ended: o.uptime,
+            ended,
             result: result.clone(),
         }),
         again: Some(Duration::ZERO),

@@ -82,9 +82,14 @@ pub fn record(o: &Observed<'_>, effect: &Effect, outcome: &Outcome) -> Recorded 
             launch::launched(o, &plan.claim_id, outcome)
         }
         (Effect::Message(plan), Outcome::Messaged(outcome)) => message::sent(o, plan, outcome),
-        (Effect::ReadBaseline { .. }, Outcome::BaselineRead { begun, result }) => {
-            launch::baseline_read(o, *begun, result)
-        }
+        (
+            Effect::ReadBaseline { .. },
+            Outcome::BaselineRead {
+                begun,
+                ended,
+                result,
+            },
+        ) => launch::baseline_read(o, *begun, *ended, result),
         (Effect::Lookup(plan), Outcome::LookedUp { begun, answer }) => {
             recover::looked_up(o, plan, *begun, answer)
         }

@@ -247,6 +247,8 @@ pub enum Outcome {
     BaselineRead {
         /// When, by uptime, it was begun.
         begun: Duration,
+        /// When, by uptime, its answer was there.
+        ended: Duration,
         /// What it showed.
         result: Result<Option<String>, ProviderError>,
     },

@@ -423,8 +423,12 @@ impl Given {
         effect: &Effect,
         result: Result<Option<String>, ProviderError>,
     ) -> Recorded {
-        let begun = self.uptime;
-        self.outcome(effect, &Outcome::BaselineRead { begun, result })
+        let outcome = Outcome::BaselineRead {
+            begun: self.uptime,
+            ended: self.uptime,
+            result,
+        };
+        self.outcome(effect, &outcome)
     }
 
     /// The next effect; what the spec asks for while the launch is open is stored in a pass of its own.

@@ -196,6 +196,7 @@ fn happen(given: &mut Given, event: Event) {
                 }),
                 Effect::ReadBaseline { .. } => Outcome::BaselineRead {
                     begun,
+                    ended: given.uptime,
                     result: match poll {
                         LookAnswer::Found(_) => Ok(Some("what is there".into())),
                         LookAnswer::Absent | LookAnswer::Inconclusive => Ok(None),
