@@ -15,13 +15,13 @@ use super::gates;
 use super::launch::{self, claim, phase_once_there, settle_stored_refusal, under_way};
 use super::message;
 use super::observed::{AgentView, Connected, Inputs, Observed, Origin, ProviderFacts, Readiness};
-use super::plan::{Effect, Event, LookupPlan, Owner, Plan, Recorded};
+use super::plan::{Effect, Event, LookupPlan, Owner, Plan, Recorded, StatusWrite};
 use super::progress::apply;
-use super::stage::OpenSend;
+use super::stage::{OpenSend, Stage};
 use super::view::{
     IF_FOUND, deletion_observed_long_enough, deletion_overdue, deletion_policy, draft, keys,
     observed_long_enough, recorded as stored_record, set_state, stop_wanted, store,
-    until_deletion_bound,
+    until_deletion_bound, waiting,
 };
 use crate::api::{
     ConditionStatus, DeletionPolicy, Effective, OnUnknownLaunch, ProviderKind, ProviderStatus,
@@ -509,7 +509,7 @@ pub(super) fn looked_up(
                 ..Recorded::default()
             }
         }
-        Ok(AdoptAnswer::Inconclusive { resume, .. }) => {
+        Ok(AdoptAnswer::Inconclusive { why, resume }) => {
             let rounds = so_far.map_or(0, |lookups| lookups.inconclusive);
             lookups.resume.clone_from(resume);
             let again = if lookups.goes_on() {
@@ -520,7 +520,12 @@ pub(super) fn looked_up(
                 lookups.inconclusive = rounds.saturating_add(1);
                 o.timing.inconclusive_wait(lookups.inconclusive)
             };
+            // A first round may pass over what only the second one reads.
+            let write = (lookups.inconclusive > 1)
+                .then(|| unclear_before_sending(o, plan, None, why))
+                .flatten();
             Recorded {
+                write,
                 lookups: Some(lookups),
                 again: Some(again),
                 ..Recorded::default()
@@ -530,15 +535,41 @@ pub(super) fn looked_up(
             Some(of) => message::ambiguous(o, &of.name, why),
             None => id_taken(o, why),
         },
-        Err(_) => {
+        Err(error) => {
             let wait = o.timing.fault_wait(o.faults.saturating_add(1));
             Recorded {
+                write: unclear_before_sending(o, plan, Some(error.outage()), &error.to_string()),
                 lookups: Some(lookups),
                 again: Some(wait),
                 fault: true,
                 ..Recorded::default()
             }
         }
+    }
+}
+
+/// What is stored of a look before a first request that could not tell whether there was one already: nothing is sent until
+/// one can. An open request says in its own words that it is looked for.
+fn unclear_before_sending(
+    o: &Observed<'_>,
+    plan: &LookupPlan,
+    outage: Option<Reason>,
+    why: &str,
+) -> Option<StatusWrite> {
+    match (Stage::of(o.session.status), &plan.message) {
+        (Stage::Waiting, None) => {
+            let message = format!(
+                "waits: before the launch the provider is asked whether this session runs there already, and its answer leaves that open: {why}"
+            );
+            waiting(o, outage.unwrap_or(Reason::Pending), &message).before
+        }
+        (Stage::Running(_) | Stage::Over(_), Some(of)) => {
+            let reason = outage.unwrap_or(Reason::MessagePending);
+            message::unclear_before_sending(o, &of.name, reason, why).before
+        }
+        (Stage::Open(_), _)
+        | (Stage::Waiting, Some(_))
+        | (Stage::Running(_) | Stage::Over(_), None) => None,
     }
 }
 

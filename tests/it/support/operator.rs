@@ -1,6 +1,6 @@
 //! The real operator in the test's process, which fails the test where it does not do as it is told.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 pub use codeagent_boundary::operator::Arguments;
 use codeagent_boundary::operator::Operator as Running;
@@ -13,11 +13,12 @@ const PATIENCE: Duration = Duration::from_secs(180);
 pub struct Operator(Running);
 
 impl Operator {
-    /// Starts it as whoever `config` says, and waits until it is ready.
+    /// Starts it as whoever `config` says, and waits until it is ready and what is created from now on is younger than it.
     pub async fn start(config: Config, arguments: &Arguments) -> Self {
         let options = arguments.parse().unwrap();
         let mut operator = Self(Running::start(config, options).unwrap());
         operator.until_ready().await;
+        until_next_second().await;
         operator
     }
 
@@ -64,4 +65,12 @@ impl Operator {
             .await
             .expect("the runtime ends");
     }
+}
+
+/// Times of creation are whole seconds, rounded down: what is created in the second of the operator's start counts as older
+/// than it, and is looked for at the provider before it is launched.
+async fn until_next_second() {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    let past = Duration::from_nanos(now.subsec_nanos().into());
+    tokio::time::sleep(Duration::from_secs(1) - past).await;
 }

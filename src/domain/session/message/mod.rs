@@ -12,7 +12,7 @@ mod send;
 
 pub(super) use self::entry::{lookup, settle};
 pub(super) use self::recover::{absent, ambiguous, found, give_up};
-pub(super) use self::send::sent;
+pub(super) use self::send::{sent, unclear_before_sending};
 
 use self::entry::waiting;
 use self::gates::GATES;

@@ -78,12 +78,31 @@ pub(super) fn send(o: &Observed<'_>, message: &MessageSpec) -> Plan {
                 Reason::SessionBusy => reason,
                 _ => error.outage(),
             };
-            let hold = Hold::new(reason, format!("message {} waits: {error}", message.name));
-            let mut draft = draft(o);
-            draft.reconciling(hold.reason, &hold.message);
-            waiting(o, draft, &hold).again(wait)
+            let why = format!("message {} waits: {error}", message.name);
+            held(o, reason, &why).again(wait)
         }
     }
+}
+
+/// It goes on by itself.
+fn held(o: &Observed<'_>, reason: Reason, why: &str) -> Plan {
+    let hold = Hold::new(reason, why);
+    let mut draft = draft(o);
+    draft.reconciling(hold.reason, &hold.message);
+    waiting(o, draft, &hold)
+}
+
+/// The look before the first request could not tell whether there was one already.
+pub(in crate::domain::session) fn unclear_before_sending(
+    o: &Observed<'_>,
+    name: &str,
+    reason: Reason,
+    why: &str,
+) -> Plan {
+    let why = format!(
+        "message {name} waits: before it is sent the provider is asked whether it is there already, and its answer leaves that open: {why}"
+    );
+    held(o, reason, &why)
 }
 
 /// Whether the provider is looked at before a request: a rate limit may have hidden an acceptance, what was proven absent long

@@ -290,12 +290,42 @@ fn what_was_read_before_a_message_is_as_old_as_its_answer() {
     given.add("a");
     assert_eq!(given.effect(), Some(Effect::AddFinalizer));
     let effect = given.effect().unwrap();
-    let begun = given.uptime;
-    given.wait(given.timing.post_timeout * 2);
-    let result = Ok(Some("run-1".into()));
-    given.outcome(&effect, &Outcome::BaselineRead { begun, result });
+    let took = given.timing.post_timeout * 2;
+    let outcome = Outcome::BaselineRead {
+        begun: given.uptime,
+        ended: given.uptime + took,
+        result: Ok(Some("run-1".into())),
+    };
+    // It is recorded on what was gathered before it.
+    given.outcome(&effect, &outcome);
+    given.wait(took);
     let next = given.effect();
     assert!(matches!(next, Some(Effect::Message(_))), "{next:?}");
+}
+
+#[test]
+fn a_look_before_a_message_that_shows_nothing_is_told() {
+    let mut given = Given::over();
+    given.provider.as_mut().unwrap().message_recovery = Some(MessageRecovery::Marker);
+    // The record of an earlier request may be lost.
+    given.older_than_process = true;
+    given.add("a");
+    assert_eq!(given.effect(), Some(Effect::AddFinalizer));
+    let effect = given.effect().unwrap();
+    assert!(matches!(effect, Effect::Lookup(_)), "{effect:?}");
+    let outage = ProviderError::unsent(ErrorClass::Unavailable, "conversations are out of order");
+    let begun = given.uptime;
+    let answer = Err(outage);
+    given.outcome(&effect, &Outcome::LookedUp { begun, answer });
+    let told = given.condition(SessionCondition::Reconciling);
+    assert_eq!(told.reason, Reason::ProviderUnavailable.as_str());
+    assert!(
+        told.message.contains("message a waits: before it is sent"),
+        "{}",
+        told.message
+    );
+    given.look_for(AdoptAnswer::Absent);
+    assert!(matches!(given.effect(), Some(Effect::Message(_))));
 }
 
 #[test]

@@ -272,6 +272,55 @@ fn an_old_object_without_a_claim_is_looked_for_before_it_is_launched() {
 }
 
 #[test]
+fn a_look_before_the_launch_that_shows_nothing_is_told_and_repeated_more_and_more_slowly() {
+    let outage = || {
+        Err(ProviderError::unsent(
+            ErrorClass::Unavailable,
+            "the list of agents is out of order",
+        ))
+    };
+    let unclear = || {
+        Ok(AdoptAnswer::Inconclusive {
+            why: "2 candidates cannot be told apart".into(),
+            resume: None,
+        })
+    };
+    for (answers, reason, why) in [
+        (
+            [outage(), outage()],
+            Reason::ProviderUnavailable,
+            "the list of agents is out of order",
+        ),
+        (
+            [unclear(), unclear()],
+            Reason::Pending,
+            "2 candidates cannot be told apart",
+        ),
+    ] {
+        let mut given = Given::launchable(Recovery::Marker);
+        given.older_than_process = true;
+        let waits = answers.map(|answer| {
+            let effect = given.effect().expect("a look before the launch");
+            assert!(matches!(effect, Effect::Lookup(_)), "{effect:?}");
+            let begun = given.uptime;
+            let recorded = given.outcome(&effect, &Outcome::LookedUp { begun, answer });
+            recorded.again.expect("it is looked again")
+        });
+        assert!(waits[0] < waits[1], "{waits:?}");
+        let told = given.condition(SessionCondition::Reconciling);
+        assert_eq!(told.reason, reason.as_str());
+        assert!(told.message.contains(why), "{}", told.message);
+        assert!(
+            told.message.contains("before the launch"),
+            "{}",
+            told.message
+        );
+        given.look_for(AdoptAnswer::Absent);
+        assert!(matches!(given.effect(), Some(Effect::Launch(_))));
+    }
+}
+
+#[test]
 fn an_old_object_that_runs_already_is_adopted_without_a_launch() {
     let mut given = Given::ready();
     given.older_than_process = true;
