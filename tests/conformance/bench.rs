@@ -126,6 +126,7 @@ impl Bench {
             key: LaunchKey::derive("namespace-uid", uid, attempt),
             prompt: prompt(&Marker::launch(installation(), uid, attempt)),
             images: self.images(),
+            environment: self.subject.environment(),
             pull_request: PullRequestSpec {
                 auto_create: can(Capability::AutoCreatePullRequest),
                 ..no_pull_request()
@@ -152,6 +153,7 @@ impl Bench {
             message: None,
             keys: vec![self.request().key],
             uid: UID.to_owned(),
+            recovery: self.subject.recovery(),
             template_id: self.template.clone(),
             sent: Some(self.request().prompt),
             baseline: self.baseline().await.unwrap(),
