@@ -299,6 +299,7 @@ fn a_look_before_the_launch_that_shows_nothing_is_told_and_repeated_more_and_mor
     ] {
         let mut given = Given::launchable(Recovery::Marker);
         given.older_than_process = true;
+        given.timing.stalled_after = Duration::from_secs(300);
         let waits = answers.map(|answer| {
             let effect = given.effect().expect("a look before the launch");
             assert!(matches!(effect, Effect::Lookup(_)), "{effect:?}");
@@ -318,6 +319,35 @@ fn a_look_before_the_launch_that_shows_nothing_is_told_and_repeated_more_and_mor
         given.look_for(AdoptAnswer::Absent);
         assert!(matches!(given.effect(), Some(Effect::Launch(_))));
     }
+}
+
+/// The answer may stay as it is for ever, and then somebody has to look.
+#[test]
+fn a_look_before_the_launch_that_stays_undecided_is_stalled_in_the_end_and_says_what_to_do() {
+    let mut given = Given::launchable(Recovery::Marker);
+    given.older_than_process = true;
+    given.timing.stalled_after = Duration::from_secs(300);
+    let look = |given: &mut Given| {
+        let effect = given.effect().expect("a look before the launch");
+        let answer = Ok(AdoptAnswer::Inconclusive {
+            why: "1 candidates cannot be told apart".into(),
+            resume: None,
+        });
+        let begun = given.uptime;
+        given.outcome(&effect, &Outcome::LookedUp { begun, answer });
+        given.wait(given.timing.stalled_after);
+    };
+    look(&mut given);
+    look(&mut given);
+    let told = given.condition(SessionCondition::Stalled);
+    assert_eq!(told.status, ConditionStatus::False);
+    look(&mut given);
+    let told = given.condition(SessionCondition::Stalled);
+    assert_eq!(told.status, ConditionStatus::True);
+    assert!(told.message.contains("new name"), "{}", told.message);
+    // It is still asked, and goes on as soon as the answer is clear.
+    given.look_for(AdoptAnswer::Absent);
+    assert!(matches!(given.effect(), Some(Effect::Launch(_))));
 }
 
 #[test]
