@@ -22,7 +22,7 @@ use codeagent_boundary::run::Row;
 use codeagent_boundary::{Fault, Lifecycle, provider};
 
 /// Rows that are run unless `FAULTS_LIMIT` says otherwise: a row takes a quarter to a third of a second of one core.
-const ROWS: usize = 500;
+const ROWS: usize = 480;
 
 /// Lives that fifty sessions have at once, without further faults.
 const CROWDS: usize = 2;
@@ -72,7 +72,7 @@ async fn single_faults_leave_every_promise_kept() {
         rows.len()
     );
     // Fewer would mean that the learning runs did not see what the operator does.
-    assert!(rows.len() >= 10_000, "{} rows", rows.len());
+    assert!(rows.len() >= 20_000, "{} rows", rows.len());
     let rows = sample(rows, limit, seed);
     run_all(&cluster, rows, parallel(), |row, outcome| {
         report.add(row, outcome);

@@ -9,7 +9,7 @@ use super::super::remote::{AdoptAnswer, CancelAnswer, ProviderError, ScanState, 
 use super::super::send::answer::{LaunchOutcome, MessageOutcome};
 use super::super::send::seen::{BaselineRead, Lookups};
 use super::super::snapshot::Snapshot;
-use super::observed::Observed;
+use super::observed::{AgentView, Observed};
 use crate::api::{CodeSessionStatus, Effective, ModelSpec, Reason};
 
 /// The next step.
@@ -59,6 +59,15 @@ impl Plan {
             before,
             ..Self::default()
         }
+    }
+
+    /// The same, if the settings of the CodeAgent are still those that this was decided with.
+    pub fn if_agent_unchanged(mut self, o: &Observed<'_>) -> Self {
+        if let (Some(before), AgentView::Present { generation, .. }) = (&mut self.before, &o.agent)
+        {
+            before.guard = Guard::Agent(*generation);
+        }
+        self
     }
 
     /// The same, looking again after `again`.
@@ -116,6 +125,9 @@ pub struct StatusWrite {
 pub enum Guard {
     /// The object is the one the decision was made on (uid and resourceVersion). Otherwise: decide again.
     Unchanged,
+    /// The same, and the CodeAgent still is of this `metadata.generation`: for an end that its settings decide and that nothing
+    /// takes back. Who changes both in one apply must not be judged by what one of two watches has not shown yet.
+    Agent(i64),
     /// The object has this uid and this claim is the recorded one. Otherwise: rule 9.
     Claim(ClaimId),
 }

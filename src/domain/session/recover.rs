@@ -20,7 +20,7 @@ use super::progress::apply;
 use super::stage::{OpenSend, Stage};
 use super::view::{
     IF_FOUND, deletion_observed_long_enough, deletion_overdue, deletion_policy, draft, keys,
-    observed_long_enough, recorded as stored_record, set_state, stop_wanted, store,
+    observed_long_enough, pending_draft, recorded as stored_record, set_state, stop_wanted, store,
     until_deletion_bound, waiting,
 };
 use crate::api::{
@@ -561,11 +561,22 @@ fn unclear_before_sending(
             let message = format!(
                 "waits: before the launch the provider is asked whether this session runs there already, and its answer leaves that open: {why}"
             );
-            waiting(o, outage.unwrap_or(Reason::Pending), &message).before
+            match outage {
+                Some(outage) => waiting(o, outage, &message),
+                // The answer may stay like this for ever.
+                None => {
+                    let message = format!(
+                        "{message}. Look at the provider; if it does not run there, create a CodeSession with a new name, which is launched without asking"
+                    );
+                    let mut draft = pending_draft(o);
+                    draft.blocked(Reason::Pending, message, o.timing.stalled_after);
+                    Plan::store(o, draft.finish())
+                }
+            }
+            .before
         }
         (Stage::Running(_) | Stage::Over(_), Some(of)) => {
-            let reason = outage.unwrap_or(Reason::MessagePending);
-            message::unclear_before_sending(o, &of.name, reason, why).before
+            message::unclear_before_sending(o, &of.name, outage, why).before
         }
         (Stage::Open(_), _)
         | (Stage::Waiting, Some(_))

@@ -9,10 +9,10 @@ use codeagent_operator::api::{
     CodeAgent, CodeSession, ConditionStatus, MessageStatus, SessionCondition, SessionPhase,
     condition,
 };
-use codeagent_simulator::{Key, Simulator};
+use codeagent_simulator::{Key, LaunchFilter, LaunchKind, Simulator};
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{Api, DeleteParams, Patch, PatchParams};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::Trouble;
 use crate::history::{History, Versions};
@@ -42,6 +42,12 @@ pub enum Lifecycle {
     Archive,
     /// It is sent another message while it runs.
     FollowUp,
+    /// Another message that runs is stopped, and the next one is sent.
+    MessageStop,
+    /// It is created suspended and resumed; suspended again while it runs, with a message that waits, and resumed.
+    SuspendResume,
+    /// There are more sessions than their account may run at once, each with a message.
+    HandOver,
 }
 
 /// What becomes of the object in the end.
@@ -52,6 +58,20 @@ pub enum End {
     /// It is gone.
     Gone,
 }
+
+/// A further message of a life, and what becomes of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Message {
+    /// Its name.
+    pub name: &'static str,
+    /// The phase in which it ends.
+    pub end: SessionPhase,
+}
+
+/// The message that most lives send.
+const MORE: &str = "more";
+/// The one after it.
+const NEXT: &str = "next";
 
 /// What a user is promised.
 #[derive(Clone, Debug)]
@@ -66,7 +86,7 @@ pub struct Promise {
 
 impl Lifecycle {
     /// Every life.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 13] = [
         Self::Run,
         Self::CancelPending,
         Self::CancelLaunching,
@@ -77,6 +97,9 @@ impl Lifecycle {
         Self::SecretRotated,
         Self::Archive,
         Self::FollowUp,
+        Self::MessageStop,
+        Self::SuspendResume,
+        Self::HandOver,
     ];
 
     /// Its name in tables and on command lines.
@@ -92,6 +115,9 @@ impl Lifecycle {
             Self::SecretRotated => "secret-rotated",
             Self::Archive => "archive",
             Self::FollowUp => "follow-up",
+            Self::MessageStop => "message-stop",
+            Self::SuspendResume => "suspend-resume",
+            Self::HandOver => "hand-over",
         }
     }
 
@@ -106,27 +132,80 @@ impl Lifecycle {
             | Self::CancelPending
             | Self::AgentDeleted
             | Self::SecretRotated
-            | Self::Archive => true,
+            | Self::Archive
+            | Self::SuspendResume => true,
             Self::CancelLaunching
             | Self::CancelRunning
             | Self::DeleteLaunching
             | Self::DeleteRunning => provider.stops,
             Self::FollowUp => provider.takes_messages,
+            Self::MessageStop => provider.takes_messages && provider.stops,
+            Self::HandOver => provider.task == Task::Prompt,
+        }
+    }
+
+    /// How many sessions there are, where so many are asked for.
+    pub(crate) fn sessions(self, crowd: usize) -> usize {
+        match self {
+            Self::HandOver => crowd.max(2),
+            _ => crowd,
+        }
+    }
+
+    /// How many of so many sessions the account may run at once, where that is bounded.
+    pub(crate) fn at_once(self, sessions: usize) -> Option<usize> {
+        (self == Self::HandOver).then(|| (sessions / 10).max(1))
+    }
+
+    /// The further messages of each session, in order.
+    pub fn messages(self, provider: &UnderTest) -> Vec<Message> {
+        let message = |name, end| Message { name, end };
+        if !provider.takes_messages {
+            return Vec::new();
+        }
+        match self {
+            Self::FollowUp | Self::SuspendResume | Self::HandOver => {
+                vec![message(MORE, SessionPhase::Finished)]
+            }
+            Self::MessageStop => vec![
+                message(MORE, SessionPhase::Cancelled),
+                message(NEXT, SessionPhase::Finished),
+            ],
+            Self::Run
+            | Self::CancelPending
+            | Self::CancelLaunching
+            | Self::CancelRunning
+            | Self::DeleteLaunching
+            | Self::DeleteRunning
+            | Self::AgentDeleted
+            | Self::SecretRotated
+            | Self::Archive => Vec::new(),
+        }
+    }
+
+    /// What the session's `spec` says of this life from its beginning.
+    pub(crate) fn spec(self, provider: &UnderTest) -> Value {
+        match self {
+            Self::SuspendResume => json!({"desiredState": "Suspended"}),
+            Self::HandOver if provider.takes_messages => json!({"messages": [short(MORE)]}),
+            _ => json!({}),
         }
     }
 
     /// What the simulated session is told to do.
     pub(crate) fn directive(self) -> &'static str {
         match self {
-            Self::Run | Self::CancelPending | Self::Archive => {
+            Self::Run | Self::CancelPending | Self::Archive | Self::HandOver => {
                 "creating=20ms setup=10ms running=150ms"
             }
             Self::CancelLaunching | Self::DeleteLaunching => "latency=150ms outcome=never",
             Self::CancelRunning | Self::DeleteRunning => "creating=20ms outcome=never",
             // Long enough for the user to act meanwhile.
-            Self::AgentDeleted | Self::SecretRotated | Self::FollowUp => {
-                "creating=20ms setup=10ms running=450ms"
-            }
+            Self::AgentDeleted
+            | Self::SecretRotated
+            | Self::FollowUp
+            | Self::MessageStop
+            | Self::SuspendResume => "creating=20ms setup=10ms running=450ms",
         }
     }
 
@@ -150,6 +229,12 @@ impl Lifecycle {
             // The same again for the message, but for its end's finalizer, which may go once for both; the session's page, where it is
             // another one; and one in vain, if the user's change of the object overtakes it.
             Self::FollowUp => promise(End::Phase(SessionPhase::Finished), 1..=1, 14),
+            // As for a follow-up; the stop is announced and its acceptance kept; the next message; and one more in vain.
+            Self::MessageStop => promise(End::Phase(SessionPhase::Finished), 1..=1, 23),
+            // As for a follow-up; that it is held, twice; and two more in vain, at most, for the other changes of the object.
+            Self::SuspendResume => promise(End::Phase(SessionPhase::Finished), 1..=1, 18),
+            // As for a follow-up, and that it waits, twice.
+            Self::HandOver => promise(End::Phase(SessionPhase::Finished), 1..=1, 16),
             // That the key is refused, and that it no longer is: two more.
             Self::SecretRotated => promise(End::Phase(SessionPhase::Finished), 1..=1, 8),
             // Suspended, cancelled, and one in vain.
@@ -169,7 +254,9 @@ impl Lifecycle {
         match self {
             Self::Run => {}
             Self::CancelPending => {
-                let suspended = |session: &CodeSession| has_reason(session, "AgentSuspended");
+                let suspended = |session: &CodeSession| {
+                    has_reason(session, SessionCondition::Reconciling, "AgentSuspended")
+                };
                 stage.until("held by its CodeAgent", suspended).await?;
                 stage.desire("Cancelled").await?;
             }
@@ -199,10 +286,15 @@ impl Lifecycle {
             }
             Self::FollowUp => {
                 stage.until("running", at_least_running).await?;
-                stage.add_message().await?;
-                stage
-                    .until("through with its message", message_is_over)
-                    .await?;
+                stage.change(json!({"messages": [short(MORE)]})).await?;
+                stage.until_over(MORE).await?;
+            }
+            Self::MessageStop => stage.stop_message().await?,
+            Self::SuspendResume => stage.suspend_and_resume().await?,
+            Self::HandOver => {
+                if stage.provider.takes_messages {
+                    stage.until_over(MORE).await?;
+                }
             }
             Self::Archive => {
                 stage.until("over", is_over).await?;
@@ -214,17 +306,23 @@ impl Lifecycle {
     }
 }
 
-/// The name of the message that is sent to a running session.
-pub(crate) const MESSAGE: &str = "more";
-
-/// What became of the message, once there is something.
-pub(crate) fn message_of(session: &CodeSession) -> Option<&MessageStatus> {
+/// What became of the message of this name, once there is something.
+pub(crate) fn message_of<'a>(session: &'a CodeSession, name: &str) -> Option<&'a MessageStatus> {
     let mut messages = session.status.as_ref()?.messages.iter();
-    messages.find(|message| message.name == MESSAGE)
+    messages.find(|message| message.name == name)
 }
 
-fn message_is_over(session: &CodeSession) -> bool {
-    message_of(session).is_some_and(|message| message.phase.is_terminal())
+fn is_message_over(session: &CodeSession, name: &str) -> bool {
+    message_of(session, name).is_some_and(|message| message.phase.is_terminal())
+}
+
+/// A message, as in the `spec`, that runs as in the simplest life.
+fn short(name: &str) -> Value {
+    message(name, Lifecycle::Run.directive())
+}
+
+fn message(name: &str, directive: &str) -> Value {
+    json!({"name": name, "prompt": format!("sim: {directive}\nGo on")})
 }
 
 fn is_over(session: &CodeSession) -> bool {
@@ -251,12 +349,11 @@ pub(crate) fn phase_of(session: &CodeSession) -> SessionPhase {
     status.map(|status| status.phase).unwrap_or_default()
 }
 
-fn has_reason(session: &CodeSession, reason: &str) -> bool {
-    let reconciling = SessionCondition::Reconciling.as_str();
+fn has_reason(session: &CodeSession, kind: SessionCondition, reason: &str) -> bool {
     session
         .status
         .as_ref()
-        .and_then(|status| condition(&status.conditions, reconciling))
+        .and_then(|status| condition(&status.conditions, kind.as_str()))
         .is_some_and(|condition| condition.reason == reason)
 }
 
@@ -314,8 +411,13 @@ impl Stage<'_> {
 
     /// Sets `spec.desiredState`.
     async fn desire(&self, state: &str) -> Result<(), Trouble> {
+        self.change(json!({"desiredState": state})).await
+    }
+
+    /// Changes the `spec` of each session.
+    async fn change(&self, spec: Value) -> Result<(), Trouble> {
         let sessions: Api<CodeSession> = self.api();
-        let patch = Patch::Merge(json!({"spec": {"desiredState": state}}));
+        let patch = Patch::Merge(json!({"spec": spec}));
         let parameters = PatchParams::default();
         for (name, _) in self.sessions {
             sessions.patch(name, &parameters, &patch).await?;
@@ -323,16 +425,66 @@ impl Stage<'_> {
         Ok(())
     }
 
-    async fn add_message(&self) -> Result<(), Trouble> {
-        let sessions: Api<CodeSession> = self.api();
-        let prompt = format!("sim: {}\nGo on", Lifecycle::Run.directive());
-        let patch =
-            Patch::Merge(json!({"spec": {"messages": [{"name": MESSAGE, "prompt": prompt}]}}));
-        let parameters = PatchParams::default();
-        for (name, _) in self.sessions {
-            sessions.patch(name, &parameters, &patch).await?;
+    async fn until_over(&self, name: &str) -> Result<(), Trouble> {
+        let over = |session: &CodeSession| is_message_over(session, name);
+        self.until(&format!("through with the message {name}"), over)
+            .await
+    }
+
+    /// Adds a message that does not end by itself, stops it once it runs, and adds another one.
+    async fn stop_message(&self) -> Result<(), Trouble> {
+        self.until("running", at_least_running).await?;
+        let mut stopped = message(MORE, "creating=20ms outcome=never");
+        self.change(json!({"messages": [stopped]})).await?;
+        let running = |session: &CodeSession| {
+            message_of(session, MORE).is_some_and(|message| {
+                message.phase == SessionPhase::Running || message.phase.is_terminal()
+            })
+        };
+        self.until("at its message", running).await?;
+        if let Value::Object(members) = &mut stopped {
+            members.insert("cancel".to_owned(), Value::Bool(true));
         }
-        Ok(())
+        let next = short(NEXT);
+        self.change(json!({"messages": [stopped, next]})).await?;
+        self.until_over(NEXT).await
+    }
+
+    /// Resumes a session that was created suspended; then suspends it again while it runs, and resumes it with a message that waits.
+    async fn suspend_and_resume(&self) -> Result<(), Trouble> {
+        let before_launch =
+            |session: &CodeSession| has_reason(session, SessionCondition::Reconciling, "Suspended");
+        self.until("held before its launch", before_launch).await?;
+        self.sent_nothing(LaunchKind::Session)?;
+        self.desire("Running").await?;
+        self.until("running", at_least_running).await?;
+        if !self.provider.takes_messages {
+            return Ok(());
+        }
+        let held = json!({"desiredState": "Suspended", "messages": [short(MORE)]});
+        self.change(held).await?;
+        // Of a launch that stays unknown the message is told at once that nobody will take it.
+        let before_message = |session: &CodeSession| {
+            let held = has_reason(session, SessionCondition::Completed, "Suspended");
+            (is_over(session) && held) || is_message_over(session, MORE)
+        };
+        self.until("held before its message", before_message)
+            .await?;
+        self.sent_nothing(LaunchKind::Message)?;
+        self.desire("Running").await?;
+        self.until_over(MORE).await
+    }
+
+    /// Nothing of this kind was taken by the provider yet.
+    fn sent_nothing(&self, kind: LaunchKind) -> Result<(), Trouble> {
+        let launches = self.simulator.launches(&LaunchFilter {
+            kind: Some(kind),
+            ..LaunchFilter::default()
+        });
+        match launches.as_slice() {
+            [] => Ok(()),
+            sent => Err(format!("sent although it was suspended: {sent:?}").into()),
+        }
     }
 
     async fn delete(&self) -> Result<(), Trouble> {

@@ -25,8 +25,8 @@ const RUN_BOUND: Duration = Duration::from_secs(300);
 /// How often a row is run whose promise was not kept on a busy machine.
 const MOST_TRIES: usize = 6;
 
-/// Learning runs at the same time: on a busy machine a life has looks that it does not have later.
-const LEARNERS: usize = 2;
+/// Learning runs at the same time, each of which mostly waits: on a busy machine a life has looks that it does not have later.
+const LEARNERS: usize = 4;
 
 /// Which part of the matrix is run.
 #[derive(Clone, Debug)]
@@ -76,7 +76,7 @@ impl Selection {
                 continue;
             }
             for fault in &self.faults {
-                if fault.applies(boundary, row.provider) {
+                if fault.applies(boundary, row.provider) && row.can_have(*fault) {
                     let mut row = row.clone();
                     row.faults.push((boundary.clone(), *fault));
                     rows.push(row);

@@ -11,7 +11,7 @@ use kube::ResourceExt;
 use crate::boundary::{Boundary, Side};
 use crate::fault::Fault;
 use crate::history::Versions;
-use crate::lifecycle::{End, Lifecycle, NEW_KEY, is_archived, message_of, phase_of};
+use crate::lifecycle::{End, Lifecycle, Message, NEW_KEY, is_archived, message_of, phase_of};
 use crate::proxy::{Made, Published};
 use crate::run::{Row, deletion_bound};
 
@@ -89,7 +89,7 @@ pub(crate) fn judge(evidence: &Evidence<'_>) -> Vec<String> {
         let sight = Sight::new(evidence, name, versions);
         let mut own = Vec::new();
         own.extend(paid(&sight));
-        own.extend(message(&sight));
+        own.extend(messages(&sight));
         own.extend(end(&sight));
         own.extend(budget(&sight));
         own.extend(forward_only(versions));
@@ -99,6 +99,7 @@ pub(crate) fn judge(evidence: &Evidence<'_>) -> Vec<String> {
         });
         violations.extend(prefixed);
     }
+    violations.extend(at_once(evidence));
     violations.extend(stops(evidence));
     violations.extend(loose(evidence));
     violations.extend(secrecy(evidence));
@@ -140,11 +141,39 @@ fn paid(sight: &Sight<'_>) -> Option<String> {
         .then(|| format!("launched {paid} times where {promised:?} was promised: {ids:?}"))
 }
 
-/// The further message is sent once and ends, and is told.
-fn message(sight: &Sight<'_>) -> Vec<String> {
-    let asked = usize::from(sight.row.lifecycle == Lifecycle::FollowUp);
-    let told = sight.versions.newest().and_then(|it| message_of(it));
-    // Documented: nothing is sent to a session of which nobody knows whether it was launched.
+/// Each further message is sent once and ends as promised, and is told.
+fn messages(sight: &Sight<'_>) -> Vec<String> {
+    let promised = sight.row.lifecycle.messages(sight.row.provider);
+    let (sent, asked) = (sight.messages.len(), promised.len());
+    let mut violations = Vec::new();
+    let unsent = promised
+        .iter()
+        .filter(|message| is_unknown(sight, message))
+        .count();
+    if !(asked - unsent..=asked).contains(&sent) {
+        violations.push(format!(
+            "{sent} messages were sent where {asked} were promised"
+        ));
+    }
+    for message in promised {
+        let told = sight
+            .versions
+            .newest()
+            .and_then(|it| message_of(it, message.name));
+        let ended = told.is_some_and(|told| told.phase == message.end);
+        if !ended && !is_unknown(sight, &message) && !ended_by_itself(sight, &message) {
+            violations.push(format!("the message {} ended as {told:?}", message.name));
+        }
+    }
+    violations
+}
+
+/// Documented: nothing is sent to a session of which nobody knows whether it was launched.
+fn is_unknown(sight: &Sight<'_>, message: &Message) -> bool {
+    let told = sight
+        .versions
+        .newest()
+        .and_then(|it| message_of(it, message.name));
     let unknown = told.is_some_and(|message| {
         let error = message.error.as_ref();
         error.is_some_and(|error| {
@@ -154,18 +183,24 @@ fn message(sight: &Sight<'_>) -> Vec<String> {
             )
         })
     });
-    let sent = sight.messages.len();
-    let mut violations = Vec::new();
-    if sent > asked || (sent < asked && !(unknown && hidden(sight.row))) {
-        violations.push(format!(
-            "{sent} messages were sent where {asked} was promised"
-        ));
-    }
-    let ended = told.is_some_and(|message| message.phase == SessionPhase::Finished);
-    if asked > 0 && !ended && !(unknown && hidden(sight.row)) {
-        violations.push(format!("the message ended as {told:?}"));
-    }
-    violations
+    unknown && hidden(sight.row)
+}
+
+/// A message that was stopped and ended as if it had finished, where nobody can tell: see [`never_told`].
+fn ended_by_itself(sight: &Sight<'_>, message: &Message) -> bool {
+    let told = sight
+        .versions
+        .newest()
+        .and_then(|it| message_of(it, message.name));
+    // The record of its stop goes with the claim of the next message.
+    let accepted = sight.versions.stored.iter().any(|session| {
+        let status = session.status.as_ref();
+        let cancel = status.and_then(|status| status.cancel.as_ref());
+        cancel.is_some_and(|cancel| cancel.message == message.name && cancel.accepted_at.is_some())
+    });
+    message.end == SessionPhase::Cancelled
+        && told.is_some_and(|told| told.phase == SessionPhase::Finished)
+        && never_told(sight.row, accepted)
 }
 
 /// The final status, and the provider's truth.
@@ -272,23 +307,43 @@ fn truth_of<'a>(sight: &Sight<'a>, session: &CodeSession) -> Option<&'a SessionV
     sight.sessions.iter().find(|view| view.id == recorded)
 }
 
-/// Documented in docs/reliability.md: where a provider calls a stopped session finished, and the fault took away what was answered to the
-/// stop, nobody can tell whether it was stopped or had finished before. Then the provider's word counts.
+/// A session that was stopped and ended as if it had finished, where nobody can tell: see [`never_told`].
 fn never_known(sight: &Sight<'_>, session: &CodeSession) -> bool {
     let accepted = session
         .status
         .as_ref()
         .and_then(|status| status.cancel.as_ref())
         .is_some_and(|cancel| cancel.accepted_at.is_some());
+    phase_of(session) == SessionPhase::Finished && never_told(sight.row, accepted)
+}
+
+/// Documented in docs/reliability.md: where a provider calls a stopped session finished, and the fault took away what was answered to the
+/// stop, nobody can tell whether it was stopped or had finished before. Then the provider's word counts.
+fn never_told(row: &Row, accepted: bool) -> bool {
     // A process that goes on knows what it was answered, whatever becomes of its record.
     let hidden = |(boundary, fault): &(Boundary, Fault)| {
         let crashed = matches!(fault, Fault::CrashBefore | Fault::CrashAfter);
         crashed || (boundary.call.side() == Side::Provider && boundary.call.verb.is_write())
     };
-    sight.row.faults.iter().any(hidden)
-        && !sight.row.provider.says_stopped
-        && !accepted
-        && phase_of(session) == SessionPhase::Finished
+    row.faults.iter().any(hidden) && !row.provider.says_stopped && !accepted
+}
+
+/// More that ran at once than the account may.
+fn at_once(evidence: &Evidence<'_>) -> Option<String> {
+    let row = evidence.row;
+    // Documented in docs/queue.md: one whose outcome stays unknown may go on uncounted.
+    let most = row.at_once().filter(|_| !hidden(row))?;
+    let prompts = || evidence.sessions.iter().flat_map(|view| &view.prompts);
+    let running = prompts().filter_map(|prompt| {
+        let begun = prompt.begun_at?;
+        let with_it = prompts().filter(|other| {
+            let ended = other.ended_at.is_some_and(|ended| ended <= begun);
+            other.begun_at.is_some_and(|other| other <= begun) && !ended
+        });
+        Some(with_it.count())
+    });
+    let running = running.max().unwrap_or_default();
+    (running > most).then(|| format!("{running} ran at once where {most} was promised"))
 }
 
 /// Sessions that go on at the provider although no object stands for them, and that nobody was told of.
@@ -296,8 +351,9 @@ fn loose(evidence: &Evidence<'_>) -> Vec<String> {
     let live = evidence.sessions.iter().filter(|view| view.active);
     let excuse = |(_, fault): &(Boundary, Fault)| fault.excuses_a_lost_session();
     let row = evidence.row;
-    let excused =
-        (row.faults.is_empty() && row.crowd == 1) || hidden(row) || row.faults.iter().any(excuse);
+    let excused = (row.faults.is_empty() && row.sessions() == 1)
+        || hidden(row)
+        || row.faults.iter().any(excuse);
     let told = |id: &str| {
         let by_event = evidence
             .published
@@ -353,7 +409,7 @@ fn budget(sight: &Sight<'_>) -> Option<String> {
     });
     let stored = sight.versions.stored.iter();
     let of_messages = stored.flat_map(|session| claims_of_messages(session));
-    let first = 1 + usize::from(sight.row.lifecycle == Lifecycle::FollowUp);
+    let first = 1 + sight.row.lifecycle.messages(sight.row.provider).len();
     let further = claims
         .chain(of_messages)
         .collect::<BTreeSet<_>>()
@@ -365,7 +421,7 @@ fn budget(sight: &Sight<'_>) -> Option<String> {
     let most = sight.row.lifecycle.promise().writes
         + usize::from(sight.row.provider.has_templates)
         // In a crowd a launch may wait for its turn for long enough that it is said.
-        + usize::from(sight.row.crowd > 1)
+        + usize::from(sight.row.sessions() > 1)
         + FAILED_TRIES * usize::from(tries)
         + WRITES_PER_FAULT * sight.row.faults.len()
         + WRITES_PER_CLAIM * further.min(MOST_CLAIMS);
@@ -465,12 +521,9 @@ fn claims_of_messages(session: &CodeSession) -> BTreeSet<&str> {
 
 /// Whether the spec has a message that nothing became of yet.
 fn has_message_to_send(session: &CodeSession) -> bool {
-    let asked = session
-        .spec
-        .messages
-        .as_ref()
-        .is_some_and(|it| !it.is_empty());
-    asked && !message_of(session).is_some_and(|message| message.phase.is_terminal())
+    let mut asked = session.spec.messages.iter().flatten();
+    let is_over = |name| message_of(session, name).is_some_and(|told| told.phase.is_terminal());
+    asked.any(|message| !is_over(&message.name))
 }
 
 fn rank(phase: SessionPhase) -> u8 {
@@ -655,23 +708,66 @@ mod tests {
         assert!(found.concat().contains("launched 0 times"), "{found:?}");
     }
 
-    #[test]
-    fn a_session_that_goes_on_is_one_until_somebody_is_told() {
-        let versions = phases(&["Cancelled"]);
-        let live = [SessionView {
+    /// A session at the provider that worked on one prompt, in these seconds of a minute.
+    fn view(begun: u8, ended: Option<u8>) -> SessionView {
+        let at = |second| format!("2026-01-01T00:00:{second:02}Z").parse().unwrap();
+        SessionView {
             provider: codeagent_simulator::Provider::Cursor,
             id: "bc-1".to_owned(),
             account: "a".to_owned(),
             status: "RUNNING".to_owned(),
-            active: true,
+            active: ended.is_none(),
             archived: false,
             deleted: false,
             repository: None,
             pull_request: None,
             on_behalf_of: None,
-            created_at: "2026-01-01T00:00:00Z".parse().unwrap(),
-            prompts: Vec::new(),
-        }];
+            created_at: at(begun),
+            prompts: vec![codeagent_simulator::PromptView {
+                run: None,
+                text: String::new(),
+                status: String::new(),
+                begun_at: Some(at(begun)),
+                ended_at: ended.map(at),
+            }],
+        }
+    }
+
+    #[test]
+    fn more_at_once_than_the_account_may_is_one() {
+        let versions = phases(&["Finished"]);
+        let found = |views: &[SessionView]| {
+            let found = found("cursor-v1|hand-over", &versions, views, &[], "");
+            found
+                .concat()
+                .contains("2 ran at once where 1 was promised")
+        };
+        assert!(!found(&[view(1, Some(5)), view(5, Some(9))]));
+        assert!(found(&[view(1, Some(5)), view(4, Some(9))]));
+        assert!(found(&[view(1, None), view(30, Some(31))]));
+    }
+
+    #[test]
+    fn a_message_that_ends_otherwise_than_promised_is_one() {
+        let messages = |more: &str| {
+            let told = |name: &str, phase: &str| json!({"name": name, "phase": phase});
+            let status = json!({"phase": "Finished", "messages": [told("more", more), told("next", "Finished")]});
+            let versions = Versions {
+                stored: vec![session(status)],
+                gone: false,
+            };
+            found("firebender|message-stop", &versions, &[], &[], "").concat()
+        };
+        assert!(messages("Finished").contains("the message more ended as"));
+        let stopped = messages("Cancelled");
+        assert!(!stopped.contains("ended as"), "{stopped}");
+        assert!(stopped.contains("0 messages were sent where 2 were promised"));
+    }
+
+    #[test]
+    fn a_session_that_goes_on_is_one_until_somebody_is_told() {
+        let versions = phases(&["Cancelled"]);
+        let live = [view(0, None)];
         let alone = plainly(&versions, &live);
         assert!(alone.concat().contains("nobody was told"), "{alone:?}");
         let told = [Published {

@@ -53,12 +53,12 @@ fn patience(row: &Row) -> Duration {
         true => PATIENCE + NEVER,
         false => PATIENCE,
     };
-    one + EACH * u32::try_from(row.crowd - 1).unwrap_or(u32::MAX)
+    one + EACH * u32::try_from(row.sessions() - 1).unwrap_or(u32::MAX)
 }
 
 /// Within which a deletion ends, as the operator is told: in a crowd each has to take its turn at the provider.
 pub(crate) fn deletion_bound(row: &Row) -> Duration {
-    DELETION_BOUND + EACH * u32::try_from(row.crowd - 1).unwrap_or(u32::MAX)
+    DELETION_BOUND + EACH * u32::try_from(row.sessions() - 1).unwrap_or(u32::MAX)
 }
 
 /// What the operator is told in this row.
@@ -72,6 +72,9 @@ fn arguments_of(row: &Row) -> Arguments {
             .with("--lease-duration", "2s")
             .with("--renew-deadline", "1s")
             .with("--retry-period", "200ms");
+    }
+    if let Some(most) = row.at_once() {
+        arguments = arguments.with("--max-concurrent-per-credential", &most.to_string());
     }
     if faults.iter().any(|(_, fault)| fault.hides_whose_it_is()) {
         // Nothing will ever tell, and it is not looked for an hour.
@@ -127,6 +130,22 @@ pub struct Row {
 }
 
 impl Row {
+    /// How many sessions there are.
+    pub(crate) fn sessions(&self) -> usize {
+        self.lifecycle.sessions(self.crowd)
+    }
+
+    /// How many of them the account may run at once, where that is bounded.
+    pub(crate) fn at_once(&self) -> Option<usize> {
+        self.lifecycle.at_once(self.sessions())
+    }
+
+    /// Whether this fault leaves anything promised. Documented: where nothing tells whose a session is, others that are older than
+    /// the operator are not launched beside it, and say so.
+    pub(crate) fn can_have(&self, fault: Fault) -> bool {
+        !(fault.hides_whose_it_is() && self.sessions() > 1)
+    }
+
     /// Whether its run mostly waits: for a call that is never answered.
     pub fn waits(&self) -> bool {
         self.faults
@@ -237,9 +256,9 @@ pub async fn run(cluster: &Cluster, namespace: &Namespace, row: &Row) -> Result<
 
     let name = unique_name();
     let client = namespace.client();
-    let sessions: Vec<(String, History)> = (0..row.crowd)
+    let sessions: Vec<(String, History)> = (0..row.sessions())
         .map(|number| {
-            let name = match row.crowd {
+            let name = match row.sessions() {
                 1 => name.clone(),
                 _ => format!("{name}-{number}"),
             };
@@ -352,7 +371,7 @@ async fn create_agent(
             "provider": row.provider.spec(),
             "credentials": {"secretRef": {"name": row.provider.secret_name()}},
             "suspend": row.lifecycle.suspended(),
-            "maxConcurrentSessions": row.crowd.max(5),
+            "maxConcurrentSessions": row.sessions().max(5),
         })),
     }))?;
     let agents: Api<CodeAgent> = Api::namespaced(client.clone(), namespace);
@@ -373,7 +392,10 @@ async fn live(stage: &Stage<'_>, row: &Row) -> Result<Option<Duration>, Trouble>
             "apiVersion": "codeagents.dev/v1alpha1",
             "kind": "CodeSession",
             "metadata": {"name": name},
-            "spec": with(row.provider.task_settings(), json!({"agentRef": {"name": stage.name}})),
+            "spec": with(
+                with(row.provider.task_settings(), row.lifecycle.spec(row.provider)),
+                json!({"agentRef": {"name": stage.name}}),
+            ),
         }))?;
         sessions.create(&PostParams::default(), &session).await?;
     }

@@ -9,7 +9,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
+use super::clock::{Clock, Moment};
 use super::operation::{Operation, OperationClass, Provider};
+use super::timeline::Timeline;
 
 /// One request. It never holds a key, only the key's name.
 #[derive(Clone, Debug, Serialize)]
@@ -178,6 +180,29 @@ pub struct PromptView {
     pub run: Option<String>,
     pub text: String,
     pub status: String,
+    /// When work on it began; `None`: it waits for the ones before it.
+    pub begun_at: Option<Timestamp>,
+    /// When that ended; `None`: it goes on.
+    pub ended_at: Option<Timestamp>,
+}
+
+impl PromptView {
+    pub(crate) fn new(
+        run: Option<String>,
+        text: String,
+        status: String,
+        timeline: &Timeline,
+        (now, clock): (Moment, &Clock),
+    ) -> Self {
+        let begun = Some(timeline.begun).filter(|begun| *begun <= now);
+        Self {
+            run,
+            text,
+            status,
+            begun_at: begun.map(|at| clock.timestamp(at)),
+            ended_at: timeline.ended(now).map(|(at, _)| clock.timestamp(at)),
+        }
+    }
 }
 
 /// The log of one simulator. Requests are kept up to a limit, and how many were forgotten is told; launches are all kept.

@@ -96,13 +96,25 @@ fn held(o: &Observed<'_>, reason: Reason, why: &str) -> Plan {
 pub(in crate::domain::session) fn unclear_before_sending(
     o: &Observed<'_>,
     name: &str,
-    reason: Reason,
+    outage: Option<Reason>,
     why: &str,
 ) -> Plan {
     let why = format!(
         "message {name} waits: before it is sent the provider is asked whether it is there already, and its answer leaves that open: {why}"
     );
-    held(o, reason, &why)
+    let Some(outage) = outage else {
+        // The answer may stay like this for ever.
+        let hold = Hold::new(
+            Reason::MessagePending,
+            format!(
+                "{why}. Look at the session's page; if the message is not there, go on in a CodeSession with a new name"
+            ),
+        );
+        let mut draft = draft(o);
+        draft.blocked(hold.reason, &hold.message, o.timing.stalled_after);
+        return waiting(o, draft, &hold);
+    };
+    held(o, outage, &why)
 }
 
 /// Whether the provider is looked at before a request: a rate limit may have hidden an acceptance, what was proven absent long

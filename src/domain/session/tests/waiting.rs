@@ -299,6 +299,7 @@ fn a_look_before_the_launch_that_shows_nothing_is_told_and_repeated_more_and_mor
     ] {
         let mut given = Given::launchable(Recovery::Marker);
         given.older_than_process = true;
+        given.timing.stalled_after = Duration::from_secs(300);
         let waits = answers.map(|answer| {
             let effect = given.effect().expect("a look before the launch");
             assert!(matches!(effect, Effect::Lookup(_)), "{effect:?}");
@@ -318,6 +319,35 @@ fn a_look_before_the_launch_that_shows_nothing_is_told_and_repeated_more_and_mor
         given.look_for(AdoptAnswer::Absent);
         assert!(matches!(given.effect(), Some(Effect::Launch(_))));
     }
+}
+
+/// The answer may stay as it is for ever, and then somebody has to look.
+#[test]
+fn a_look_before_the_launch_that_stays_undecided_is_stalled_in_the_end_and_says_what_to_do() {
+    let mut given = Given::launchable(Recovery::Marker);
+    given.older_than_process = true;
+    given.timing.stalled_after = Duration::from_secs(300);
+    let look = |given: &mut Given| {
+        let effect = given.effect().expect("a look before the launch");
+        let answer = Ok(AdoptAnswer::Inconclusive {
+            why: "1 candidates cannot be told apart".into(),
+            resume: None,
+        });
+        let begun = given.uptime;
+        given.outcome(&effect, &Outcome::LookedUp { begun, answer });
+        given.wait(given.timing.stalled_after);
+    };
+    look(&mut given);
+    look(&mut given);
+    let told = given.condition(SessionCondition::Stalled);
+    assert_eq!(told.status, ConditionStatus::False);
+    look(&mut given);
+    let told = given.condition(SessionCondition::Stalled);
+    assert_eq!(told.status, ConditionStatus::True);
+    assert!(told.message.contains("new name"), "{}", told.message);
+    // It is still asked, and goes on as soon as the answer is clear.
+    given.look_for(AdoptAnswer::Absent);
+    assert!(matches!(given.effect(), Some(Effect::Launch(_))));
 }
 
 #[test]
@@ -848,5 +878,36 @@ fn a_lost_launch_is_found_after_the_deadline_and_never_sent_again() {
             assert!(!matches!(plan.effect, Some(Effect::Launch(_))));
         }
         came_too_late(&given);
+    }
+}
+
+#[test]
+fn only_a_session_that_nothing_of_its_own_holds_asks_for_what_it_shares_with_others() {
+    type Hold = fn(&mut Given);
+    let holds: [(&str, Hold); 6] = [
+        ("its spec", |given| {
+            given.spec.desired_state = Some(DesiredState::Suspended);
+        }),
+        ("its deadline", |given| {
+            given.spec.launch_deadline_seconds = Some(60);
+            given.wait(seconds(61));
+        }),
+        ("its key", |given| given.readiness = Readiness::Unverified),
+        ("its CodeAgent", |given| {
+            if let AgentView::Present { suspended, .. } = &mut given.agent {
+                *suspended = true;
+            }
+        }),
+        ("a refusal", |given| {
+            given.launch(&rejected(ErrorClass::QuotaExhausted));
+        }),
+        ("what it is a copy of", |given| given.origin = Origin::Copy),
+    ];
+    let asks = |given: &Given| given.observed(|o| may_send(o, Needs::Launch));
+    assert!(asks(&Given::ready()));
+    for (what, hold) in holds {
+        let mut given = Given::ready();
+        hold(&mut given);
+        assert!(!asks(&given), "held by {what}");
     }
 }

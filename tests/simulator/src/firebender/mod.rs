@@ -416,10 +416,10 @@ impl ProviderApi for Firebender {
                 prompts: agent
                     .conversation
                     .iter()
-                    .map(|turn| PromptView {
-                        run: None,
-                        text: turn.prompt.clone(),
-                        status: format!("{:?}", turn.timeline.stage(now)),
+                    .map(|turn| {
+                        let status = format!("{:?}", turn.timeline.stage(now));
+                        let text = turn.prompt.clone();
+                        PromptView::new(None, text, status, &turn.timeline, (now, clock))
                     })
                     .collect(),
             })

@@ -300,11 +300,13 @@ impl ProviderApi for Firetiger {
                 pull_request: None,
                 on_behalf_of: session.actor.clone(),
                 created_at: clock.timestamp(session.timeline.begun),
-                prompts: vec![PromptView {
-                    run: None,
-                    text: session.issue.clone(),
-                    status: session.status(now).to_owned(),
-                }],
+                prompts: vec![PromptView::new(
+                    None,
+                    session.issue.clone(),
+                    session.status(now).to_owned(),
+                    &session.timeline,
+                    (now, clock),
+                )],
             })
             .collect()
     }

@@ -447,10 +447,10 @@ impl ProviderApi for Flapjack {
                 prompts: session
                     .conversation
                     .iter()
-                    .map(|turn| PromptView {
-                        run: Some(turn.id.clone()),
-                        text: turn.prompt.clone(),
-                        status: status_of(turn, now).to_owned(),
+                    .map(|turn| {
+                        let status = status_of(turn, now).to_owned();
+                        let (id, text) = (Some(turn.id.clone()), turn.prompt.clone());
+                        PromptView::new(id, text, status, &turn.timeline, (now, clock))
                     })
                     .collect(),
             })

@@ -551,10 +551,10 @@ impl ProviderApi for CursorV1 {
                 prompts: agent
                     .runs
                     .iter()
-                    .map(|run| PromptView {
-                        run: Some(run.id.clone()),
-                        text: run.prompt.clone(),
-                        status: run.status(now).to_owned(),
+                    .map(|run| {
+                        let status = run.status(now).to_owned();
+                        let (id, text) = (Some(run.id.clone()), run.prompt.clone());
+                        PromptView::new(id, text, status, &run.timeline, (now, clock))
                     })
                     .collect(),
             })
