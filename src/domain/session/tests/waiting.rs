@@ -883,7 +883,8 @@ fn a_lost_launch_is_found_after_the_deadline_and_never_sent_again() {
 
 #[test]
 fn only_a_session_that_nothing_of_its_own_holds_asks_for_what_it_shares_with_others() {
-    let holds: [(&str, fn(&mut Given)); 6] = [
+    type Hold = fn(&mut Given);
+    let holds: [(&str, Hold); 6] = [
         ("its spec", |given| {
             given.spec.desired_state = Some(DesiredState::Suspended);
         }),
