@@ -5,7 +5,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::super::ids::{AccountFingerprint, ClaimId, LaunchKey};
-use super::super::remote::{AdoptAnswer, CancelAnswer, ProviderError, ScanState, SessionRef};
+use super::super::remote::{
+    AdoptAnswer, CancelAnswer, ProviderError, Recovery, ScanState, SessionRef,
+};
 use super::super::send::answer::{LaunchOutcome, MessageOutcome};
 use super::super::send::seen::{BaselineRead, Lookups};
 use super::super::snapshot::Snapshot;
@@ -219,6 +221,8 @@ pub struct LookupPlan {
     pub keys: Vec<LaunchKey>,
     /// URL of the repository.
     pub repository: Option<String>,
+    /// How it was sent, and so how it is found. A message is always found, by its marker or by what is new: `Marker`.
+    pub recovery: Recovery,
     /// The provider's template that was launched from, as pinned in the claim.
     pub template_id: Option<String>,
     /// What was there before the launch, as recorded in the claim.

@@ -26,6 +26,7 @@ use crate::api::{
 };
 use crate::domain::blocker::NotReady;
 use crate::domain::effective::credentials as credentials_of;
+use crate::domain::environment::Environment;
 use crate::domain::ids::{ClaimId, InstallationId};
 use crate::domain::remote::Recovery;
 use crate::domain::session::{
@@ -117,6 +118,8 @@ pub(super) struct Content {
     pub prompt: String,
     /// The images beside it.
     pub images: HeldImages,
+    /// The environment variables of the hosted agent.
+    pub environment: Environment,
 }
 
 impl Facts {
@@ -127,6 +130,7 @@ impl Facts {
         Some(Content {
             prompt: payload.prompt.clone(),
             images: payload.read_images(scope, &self.namespace).await?,
+            environment: payload.read_environment(scope, &self.namespace).await?,
         })
     }
 }
@@ -161,7 +165,7 @@ pub(super) async fn gather(scope: &Arc<Scope>, object: &CodeSession) -> Result<F
     let usable = linked.as_ref().and_then(|linked| linked.as_ref().ok());
     let mut agent_view = match &agent {
         None => AgentView::Missing,
-        Some(agent) => view_agent(scope, object, agent, usable),
+        Some(agent) => view_agent(scope, object, agent, usable, facts.as_ref()),
     };
     let (inputs, payload, blocked) = match (need, &agent) {
         (Needs::Launch, Some(agent)) => {
