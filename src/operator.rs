@@ -305,6 +305,7 @@ async fn work(
             tokio::time::sleep(context.timing().recheck).await;
             context.sources.expire();
             context.images.expire();
+            context.environments.expire();
         }
     };
     tokio::select! {

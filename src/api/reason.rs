@@ -93,7 +93,7 @@ words! {
         WaitingForTurn,
         /// The Secret does not exist.
         SecretNotFound,
-        /// The Secret lacks the label codeagents.dev/credential (of a prompt or an image: codeagents.dev/prompt).
+        /// The Secret lacks the label codeagents.dev/credential (of a prompt or an image: codeagents.dev/prompt; of environment variables: codeagents.dev/environment).
         SecretNotLabelled,
         /// The Secret lacks a key.
         SecretKeyMissing,
@@ -105,6 +105,8 @@ words! {
         PromptUnavailable,
         /// The source of an image does not exist, or holds no image that can be sent.
         ImageUnavailable,
+        /// A Secret of envFrom holds something that cannot be sent as an environment variable, or too many of them.
+        EnvironmentUnavailable,
         /// Neither agent nor session names a repository, or the place to start from where the provider must be told.
         RepositoryMissing,
         /// The key has not been checked yet.

@@ -23,6 +23,9 @@ pub const CREDENTIAL_LABEL: &str = "codeagents.dev/credential";
 /// Label that a Secret must carry (value `true`) before the operator sends a value of it as a prompt. One that is labelled as a
 /// credential is never a prompt.
 pub const PROMPT_LABEL: &str = "codeagents.dev/prompt";
+/// Label that a Secret must carry (value `true`) before the operator sends its values as environment variables. One that is
+/// labelled as a credential never becomes an environment.
+pub const ENVIRONMENT_LABEL: &str = "codeagents.dev/environment";
 /// Annotation on the Secret: hosts, separated by commas, that its values may be sent to besides the provider's own.
 pub const ALLOWED_HOSTS_ANNOTATION: &str = "codeagents.dev/allowed-hosts";
 
@@ -105,6 +108,24 @@ pub struct TextSource {
     /// A key of a Secret in the same namespace. The Secret must carry the label codeagents.dev/prompt: "true" and not be labelled as a credential.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret_key_ref: Option<KeyReference>,
+}
+
+/// Where environment variables come from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct EnvironmentSource {
+    /// A Secret in the same namespace: each of its keys is the name of a variable. The Secret must carry the label
+    /// codeagents.dev/environment: "true" and not be labelled as a credential.
+    pub secret_ref: SecretReference,
+}
+
+/// A Secret in the same namespace.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SecretReference {
+    /// Name of the Secret.
+    #[schemars(length(min = 1, max = 253), regex(pattern = NAME_PATTERN))]
+    pub name: String,
 }
 
 /// What deleting an active session does at the provider.

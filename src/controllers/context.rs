@@ -13,6 +13,7 @@ use url::Url;
 use super::accounts::Accounts;
 use super::admission::Admission;
 use super::connection::links::Links;
+use super::environment::EnvironmentSources;
 use super::images::ImageSources;
 use super::memory::Memory;
 use super::metrics::Metrics;
@@ -90,6 +91,8 @@ pub struct Shared {
     pub sources: Sources,
     /// Images.
     pub images: ImageSources,
+    /// The Secrets of environments.
+    pub environments: EnvironmentSources,
     /// Who each key belongs to.
     pub accounts: Arc<Accounts>,
     /// The connections in use.
@@ -159,6 +162,7 @@ impl Context {
         Self(Arc::new(Shared {
             sources: Sources::new(client.clone(), settings.timing.recheck),
             images: ImageSources::new(settings.timing.recheck),
+            environments: EnvironmentSources::new(settings.timing.recheck),
             accounts,
             links: Links::default(),
             memory,
@@ -231,6 +235,7 @@ impl Shared {
             kind: provider.kind(),
             api_version: provider.api_version(spec),
             recovery: provider.recovery(spec),
+            environment_recovery: provider.environment_recovery(spec),
             message_recovery: provider.message_recovery(spec),
             cancel_visibility: provider.cancel_visibility(spec),
             capabilities: provider.capabilities(spec),

@@ -13,6 +13,7 @@ pub mod admission;
 pub mod agent;
 pub mod connection;
 pub mod context;
+pub mod environment;
 pub mod error;
 pub mod finished;
 pub mod images;

@@ -9,7 +9,9 @@ use kube::api::Api;
 use kube::{Client, ResourceExt};
 use zeroize::Zeroizing;
 
-use crate::api::{ALLOWED_HOSTS_ANNOTATION, CREDENTIAL_LABEL, PROMPT_LABEL, Reason, TextSource};
+use crate::api::{
+    ALLOWED_HOSTS_ANNOTATION, CREDENTIAL_LABEL, ENVIRONMENT_LABEL, PROMPT_LABEL, Reason, TextSource,
+};
 use crate::domain::blocker::{Blocker, Cause};
 use crate::domain::endpoint::EndpointHost;
 use crate::providers::contract::API_KEY;
@@ -23,6 +25,7 @@ pub(super) enum Purpose {
     Credential,
     Prompt,
     Image,
+    Environment,
 }
 
 impl Purpose {
@@ -30,21 +33,27 @@ impl Purpose {
         match self {
             Self::Credential => CREDENTIAL_LABEL,
             Self::Prompt | Self::Image => PROMPT_LABEL,
+            Self::Environment => ENVIRONMENT_LABEL,
         }
     }
 
     /// Why a credential does not serve it.
     fn not_a_credential(self, name: &str) -> Option<(Reason, String)> {
-        let (reason, what) = match self {
+        let (reason, what, it) = match self {
             Self::Credential => return None,
-            Self::Prompt => (Reason::PromptUnavailable, "prompt"),
-            Self::Image => (Reason::ImageUnavailable, "image"),
+            Self::Prompt => (Reason::PromptUnavailable, "a prompt", "the prompt"),
+            Self::Image => (Reason::ImageUnavailable, "an image", "the image"),
+            Self::Environment => (
+                Reason::EnvironmentUnavailable,
+                "an environment variable",
+                "the variables",
+            ),
         };
         Some((
             reason,
             format!(
-                "the Secret {name} is labelled {CREDENTIAL_LABEL}: a credential is never sent as {article} {what}. Put the {what} into a Secret of its own with the label {PROMPT_LABEL}: \"true\"",
-                article = if self == Self::Image { "an" } else { "a" },
+                "the Secret {name} is labelled {CREDENTIAL_LABEL}: a credential is never sent as {what}. Put {it} into a Secret of its own with the label {}: \"true\"",
+                self.label(),
             ),
         ))
     }

@@ -27,8 +27,8 @@ pub struct Findings {
     pub health: Health,
     /// The models, where they were listed just now.
     pub models: Option<Vec<String>>,
-    /// What the newest launches showed of our id being used, or of our marker being shown.
-    pub evidence: Option<LaunchEvidence>,
+    /// What the newest launches showed.
+    pub evidence: Evidence,
     /// The endpoint in use.
     pub endpoint: String,
     /// The sessions, where it is time to write their counts.
@@ -45,6 +45,15 @@ pub struct Findings {
     pub template: Option<TemplateStatus>,
     /// How its template stands.
     pub template_health: TemplateHealth,
+}
+
+/// What the newest launches showed of whether a lost one would be recognised.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Evidence {
+    /// Of our id being used.
+    pub client_id: Option<LaunchEvidence>,
+    /// Of our mark being shown.
+    pub marker: Option<LaunchEvidence>,
 }
 
 /// How a CodeAgent stands.
@@ -188,19 +197,21 @@ fn remember_evidence(status: &mut CodeAgentStatus, findings: &Findings) {
     let current = |evidence: &LaunchEvidence| {
         evidence.endpoint == findings.endpoint && Some(&evidence.account) == account.as_ref()
     };
-    let Some(found) = findings.evidence.as_ref().filter(|found| current(found)) else {
-        return;
-    };
-    let stored = match findings.recovery {
-        Some(Recovery::ClientId) => &mut status.client_id_honoured,
-        Some(Recovery::Marker) => &mut status.marker_honoured,
-        Some(Recovery::None) | None => return,
-    };
-    let newer = stored.as_ref().is_none_or(|stored| {
-        !current(stored) || (stored.honoured != found.honoured && stored.seen_at < found.seen_at)
-    });
-    if newer {
-        *stored = Some(found.clone());
+    let Evidence { client_id, marker } = &findings.evidence;
+    for (found, stored) in [
+        (client_id, &mut status.client_id_honoured),
+        (marker, &mut status.marker_honoured),
+    ] {
+        let Some(found) = found.as_ref().filter(|found| current(found)) else {
+            continue;
+        };
+        let newer = stored.as_ref().is_none_or(|stored| {
+            !current(stored)
+                || (stored.honoured != found.honoured && stored.seen_at < found.seen_at)
+        });
+        if newer {
+            *stored = Some(found.clone());
+        }
     }
 }
 

@@ -10,8 +10,8 @@ use super::remote::{Capability, ProviderCapabilities, unsupported_message};
 use super::repository::same_repository;
 use crate::api::{
     AUTO_MODEL, CodeAgentSpec, CodeSessionSpec, Credentials, Effective, EffectiveProvider,
-    ImageSource, MessageSpec, ModelSpec, PullRequestOverride, PullRequestSpec, Reason,
-    RepositorySpec,
+    EnvironmentSource, ImageSource, MessageSpec, ModelSpec, PullRequestOverride, PullRequestSpec,
+    Reason, RepositorySpec,
 };
 
 /// Which Secret a session takes its credentials from.
@@ -95,6 +95,17 @@ fn pull_request(name: &str, own: PullRequestOverride, agent: &PullRequestSpec) -
     }
 }
 
+/// The Secrets of the environment, the agent's before the session's. One that both name stands where it counts: last.
+pub fn env_from(session: &CodeSessionSpec, agent: &CodeAgentSpec) -> Vec<String> {
+    let sources = [agent.env_from.as_ref(), session.env_from.as_ref()];
+    let mut names: Vec<String> = Vec::new();
+    for EnvironmentSource { secret_ref } in sources.into_iter().flatten().flatten() {
+        names.retain(|name| *name != secret_ref.name);
+        names.push(secret_ref.name.clone());
+    }
+    names
+}
+
 /// Resolves the settings of the session of this name. `endpoint` is the base URL that will be used.
 pub fn resolve(
     name: &str,
@@ -135,6 +146,7 @@ pub fn resolve(
             &agent.pull_request,
         ),
         parameters: parameters::resolve(session, agent),
+        env_from: env_from(session, agent),
         active_deadline_seconds: session
             .active_deadline_seconds
             .unwrap_or(defaults.active_deadline_seconds),
@@ -325,7 +337,7 @@ fn requirements(
     session: &CodeSessionSpec,
     agent: &CodeAgentSpec,
     effective: &Effective,
-) -> [Requirement; 14] {
+) -> [Requirement; 15] {
     let own = session.pull_request.clone().unwrap_or_default();
     let own_model = session.model.clone().unwrap_or_default();
     let pull_request = &effective.pull_request;
@@ -354,6 +366,12 @@ fn requirements(
             Capability::ImageUrls,
             has_image_urls(images),
             true,
+        ),
+        requires(
+            "envFrom",
+            Capability::Environment,
+            !effective.env_from.is_empty(),
+            session.env_from.as_ref().is_some_and(|own| !own.is_empty()),
         ),
         requires("messages", Capability::FollowUp, has_messages, true),
         // It is put before a prompt, and an issue is none.
@@ -510,7 +528,8 @@ mod tests {
     use crate::api::ProviderKind;
 
     /// Can do whatever a field can ask for, except for working on an issue.
-    const ABLE: [Capability; 12] = [
+    const ABLE: [Capability; 13] = [
+        Capability::Environment,
         Capability::Prompt,
         Capability::Images,
         Capability::ImageUrls,

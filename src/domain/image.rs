@@ -8,8 +8,6 @@ use bytes::Bytes;
 use imagesize::ImageType;
 use sha2::{Digest, Sha256};
 
-use super::ids::hex;
-
 /// The largest image that is sent, in bytes: Cursor documents 15 MB, and does not say which.
 pub const MAX_IMAGE_BYTES: usize = 15_000_000;
 
@@ -201,7 +199,7 @@ pub enum ImageFault {
 
 /// What tells an image from every other one, without its content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ImageDigest([u8; 32]);
+pub struct ImageDigest(pub(super) [u8; 32]);
 
 impl ImageDigest {
     /// Of an image that the provider reads from this URL.
@@ -219,20 +217,6 @@ impl ImageDigest {
                 .into(),
         )
     }
-}
-
-/// Digest of a request that sends this prompt and these images. One without images has the digest of its prompt, as it had
-/// before images could be sent: a claim of an earlier version is still recognised.
-pub fn request_digest(prompt: &str, images: &[ImageDigest]) -> String {
-    let of_prompt = Sha256::digest(prompt.as_bytes());
-    if images.is_empty() {
-        return hex(&of_prompt, 16);
-    }
-    let mut all = Sha256::new().chain_update(of_prompt);
-    for ImageDigest(image) in images {
-        all.update(image);
-    }
-    hex(&all.finalize(), 16)
 }
 
 #[cfg(test)]
@@ -333,26 +317,6 @@ mod tests {
         ] {
             assert!(!shown.contains(&content), "{shown}");
         }
-    }
-
-    #[test]
-    fn a_request_is_the_same_only_with_the_same_images_in_the_same_order() {
-        let [png, gif] = [PNG, GIF].map(|text| ImageData::new(decoded(text)).unwrap().digest());
-        let url = ImageDigest::of_url("https://acme.com/a.png");
-        let none = request_digest("Fix it", &[]);
-        assert_eq!(none, hex(&Sha256::digest(b"Fix it"), 16));
-        let all = [
-            none,
-            request_digest("Fix it", &[png]),
-            request_digest("Fix that", &[png]),
-            request_digest("Fix it", &[png, png]),
-            request_digest("Fix it", &[png, gif]),
-            request_digest("Fix it", &[gif, png]),
-            request_digest("Fix it", &[url]),
-        ];
-        let different: std::collections::BTreeSet<_> = all.iter().collect();
-        assert_eq!(different.len(), all.len());
-        assert_eq!(all.last(), Some(&request_digest("Fix it", &[url])));
     }
 
     proptest! {

@@ -9,6 +9,7 @@ pub mod blocker;
 pub mod clock;
 pub mod effective;
 pub mod endpoint;
+pub mod environment;
 pub mod ids;
 pub mod image;
 pub mod marker;

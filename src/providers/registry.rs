@@ -112,6 +112,7 @@ mod tests {
                         | Capability::Issue
                         | Capability::Images
                         | Capability::ImageUrls
+                        | Capability::Environment
                         | Capability::Model
                         | Capability::ModelParameters
                         | Capability::Repository

@@ -12,6 +12,7 @@ mod cursor;
 mod cursor_v0;
 mod documentation;
 mod echo;
+mod environment;
 mod firebender;
 mod firetiger;
 mod flapjack;

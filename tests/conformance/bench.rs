@@ -152,6 +152,7 @@ impl Bench {
             message: None,
             keys: vec![self.request().key],
             uid: UID.to_owned(),
+            recovery: self.subject.recovery(),
             template_id: self.template.clone(),
             sent: Some(self.request().prompt),
             baseline: self.baseline().await.unwrap(),

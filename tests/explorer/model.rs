@@ -249,6 +249,7 @@ impl World {
                 kind: ProviderKind::Cursor,
                 api_version: "v1",
                 recovery,
+                environment_recovery: recovery,
                 message_recovery: None,
                 cancel_visibility: CancelVisibility::InStatus,
                 capabilities,

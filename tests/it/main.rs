@@ -18,6 +18,7 @@ mod cursor_v0;
 mod cursor_v1;
 mod downgrade;
 mod ending;
+mod environment;
 mod firetiger;
 mod gitops;
 mod images;

@@ -1,5 +1,6 @@
 //! Parameters of prompts: what the provider gets, and what is refused before anything is sent.
 
+use codeagent_harness::Verb;
 use codeagent_operator::api::{ConditionStatus, SessionPhase};
 use codeagent_simulator::Provider;
 use serde_json::{Value, json};
@@ -138,4 +139,42 @@ async fn a_pattern_that_cannot_be_used_is_told_at_the_agent_and_holds_its_sessio
             agent_is(agent, "Ready", ConditionStatus::True, "Ready")
         })
         .await;
+}
+
+/// Who declares a parameter and gives it in one apply changes two objects, and one of two watches may be behind the other.
+#[tokio::test]
+async fn a_session_is_not_ended_by_what_its_agent_declared_before() {
+    let world = World::new().await;
+    world.watches_agents(false).await;
+    world.agent_with(Provider::Cursor, json!({})).await;
+    let log = world.audit_log().await;
+    let _operator = world.operator_with(Arguments::impatient()).await;
+    world
+        .agent_alone(Provider::Cursor, agent(&declared()))
+        .await;
+    let settings = session("Fix {{ .params.ticket }}", &[("ticket", "FT-42")]);
+    world.session_with(Provider::Cursor, "one", settings).await;
+    // The operator knows a CodeAgent without parameters, and asks before it ends the session for that.
+    world
+        .until_true("the agent is read anew", || {
+            world
+                .requests(&log)
+                .iter()
+                .any(|request| request.verb == Verb::Get && request.resource == "codeagents")
+        })
+        .await;
+    let waiting = world.sessions().get("one").await.unwrap();
+    assert_eq!(
+        phase_of(&waiting),
+        SessionPhase::Pending,
+        "{}",
+        pretty(&waiting)
+    );
+    world.watches_agents(true).await;
+    let done = world.until_phase("one", SessionPhase::Finished).await;
+    assert!(
+        world.at_provider(&done).prompts[0]
+            .text
+            .contains("Fix FT-42")
+    );
 }

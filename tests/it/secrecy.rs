@@ -1,6 +1,6 @@
 //! A key leaves the operator towards its provider and nowhere else.
 
-use codeagent_operator::api::{PROMPT_LABEL, SessionPhase};
+use codeagent_operator::api::{ENVIRONMENT_LABEL, PROMPT_LABEL, SessionPhase};
 use codeagent_simulator::{Fault, FaultKind, Matcher, OperationClass, Provider};
 use kube::ResourceExt;
 use serde_json::Value;
@@ -15,6 +15,9 @@ const CANARY: &str = "canary-7d0f4a51c2e94b6f";
 const IMAGE_CANARY: &str = "canary-of-an-image-93fe07";
 /// The same, in a prompt that not everybody may read.
 const PROMPT_CANARY: &str = "canary-of-a-prompt-51c2";
+
+/// The same, in an environment variable.
+const ENVIRONMENT_CANARY: &str = "canary-of-a-variable-0c6b";
 
 for_each_provider!(a_key_turns_up_nowhere_but_at_its_provider);
 
@@ -49,6 +52,7 @@ async fn a_key_turns_up_nowhere_but_at_its_provider(provider: Provider) {
     assert_eq!(world.launches(&secret).len(), 1);
 
     with_image(&world, provider).await;
+    with_environment(&world, provider).await;
 
     let launch = Matcher::class(OperationClass::Launch);
     let words = format!("the key {CANARY} is odd");
@@ -94,6 +98,9 @@ async fn a_key_turns_up_nowhere_but_at_its_provider(provider: Provider) {
         assert!(!text.contains(PROMPT_CANARY), "a prompt of a Secret");
         for form in image_forms() {
             assert!(!text.contains(&form), "an image of a Secret, as {form}");
+        }
+        for form in forms(ENVIRONMENT_CANARY) {
+            assert!(!text.contains(&form), "a variable, as {form}");
         }
     }
     for (place, text) in [
@@ -168,6 +175,41 @@ async fn with_image(world: &World, provider: Provider) {
     assert_eq!(launches.len(), 1);
     assert_eq!(launches[0].images.len(), 1);
     assert_eq!(launches[0].images[0].bytes, image().len());
+}
+
+/// A session with an environment variable, which the provider quotes in two forms when it first refuses it.
+async fn with_environment(world: &World, provider: Provider) {
+    use base64::Engine;
+    use base64::engine::general_purpose::STANDARD;
+    match provider {
+        Provider::Cursor => {}
+        Provider::Firebender | Provider::Flapjack | Provider::Firetiger => return,
+    }
+    world
+        .apply(serde_json::json!({
+            "apiVersion": "v1", "kind": "Secret",
+            "metadata": {"name": "staging", "labels": {ENVIRONMENT_LABEL: "true"}},
+            "stringData": {"TOKEN": ENVIRONMENT_CANARY},
+        }))
+        .await;
+    let encoded = STANDARD.encode(ENVIRONMENT_CANARY);
+    let message = format!("envVars.TOKEN: {ENVIRONMENT_CANARY} ({encoded}) is odd");
+    let quote = FaultKind::Respond {
+        status: 429,
+        headers: vec![("retry-after".to_owned(), "1".to_owned())],
+        body: serde_json::json!({"error": {"code": "odd", "message": message}}).to_string(),
+    };
+    let launch = Matcher::class(OperationClass::Launch);
+    world.simulator.inject(Fault::once(launch, quote));
+    let settings = serde_json::json!({
+        "prompt": "sim: running=200ms\nBuild this",
+        "envFrom": [{"secretRef": {"name": "staging"}}],
+    });
+    world.session_with(provider, "equipped", settings).await;
+    let equipped = world.until_settled("equipped").await;
+    let launches = world.launches(&equipped);
+    assert_eq!(launches.len(), 1);
+    assert_eq!(launches[0].environment.len(), 1);
 }
 
 /// How a key may look: plain, and as Basic authentication and Secrets encode it.

@@ -174,6 +174,130 @@ async fn an_image_that_cannot_be_sent_is_named_and_once_it_can_the_session_goes_
     world.end().await;
 }
 
+fn environment(name: &str, labels: Value, values: Value) -> Value {
+    use base64::Engine;
+    use base64::engine::general_purpose::STANDARD;
+    // Not stringData: a key that is left out of it stays.
+    let values = values.as_object().unwrap().iter();
+    let data: serde_json::Map<_, _> = values
+        .map(|(key, value)| (key.clone(), json!(STANDARD.encode(value.as_str().unwrap()))))
+        .collect();
+    json!({
+        "apiVersion": "v1", "kind": "Secret",
+        "metadata": {"name": name, "labels": labels}, "data": data,
+    })
+}
+
+/// A Secret of this name with so many variables, whose names begin alike.
+fn many(name: &str, count: usize) -> Value {
+    let variables = (0..count).map(|n| (format!("{}_{n}", name.to_uppercase()), json!("x")));
+    let values = variables.collect::<serde_json::Map<_, _>>();
+    environment(
+        name,
+        json!({"codeagents.dev/environment": "true"}),
+        json!(values),
+    )
+}
+
+#[tokio::test]
+async fn a_session_waits_for_its_environment_and_says_which_key_of_which_secret_is_wrong() {
+    let labels = || json!({"codeagents.dev/environment": "true"});
+    let good = |name: &str| environment(name, labels(), json!({"TOKEN": "secret"}));
+    let with = |name: &str, values: Value| environment(name, labels(), values);
+    let of = |name: &'static str, given: Option<Value>, reason, words| Case {
+        name,
+        given: std::iter::once(agent(name, "{}")).chain(given).collect(),
+        session: format!("{{envFrom: [{{secretRef: {{name: {name}}}}}]}}").leak(),
+        reason,
+        words,
+        agent_stalls: false,
+        mend: good(name),
+    };
+    let unavailable = Reason::EnvironmentUnavailable;
+    let mut cases = vec![
+        of(
+            "absent",
+            None,
+            Reason::SecretNotFound,
+            "there is no Secret absent in namespace",
+        ),
+        of(
+            "plain",
+            Some(environment(
+                "plain",
+                json!({"codeagents.dev/environment": "false"}),
+                json!({"TOKEN": "secret"}),
+            )),
+            Reason::SecretNotLabelled,
+            "label secret plain codeagents.dev/environment=true",
+        ),
+        of(
+            "key",
+            Some(environment(
+                "key",
+                json!({"codeagents.dev/credential": "true", "codeagents.dev/environment": "true"}),
+                json!({"TOKEN": "secret"}),
+            )),
+            unavailable,
+            "a credential is never sent as an environment variable. Put the variables into a Secret of its own with the label codeagents.dev/environment",
+        ),
+        of(
+            "empty",
+            Some(with("empty", json!({}))),
+            unavailable,
+            "the Secret empty of envFrom has no keys",
+        ),
+        of(
+            "dashed",
+            Some(with("dashed", json!({"my-key": "secret"}))),
+            unavailable,
+            "the Secret dashed of envFrom has the key my-key, which cannot be the name of an environment variable",
+        ),
+        of(
+            "reserved",
+            Some(with("reserved", json!({"CURSOR_API_KEY": "secret"}))),
+            unavailable,
+            "the Secret reserved of envFrom has the key CURSOR_API_KEY, and names that begin with CURSOR_ are reserved",
+        ),
+        of(
+            "large",
+            Some(with("large", json!({"TOKEN": "secret".repeat(1000)}))),
+            unavailable,
+            "the Secret large of envFrom has a value of more than 4096 bytes under the key TOKEN",
+        ),
+    ];
+    cases.push(Case {
+        given: vec![agent("full", "{}"), many("full", 50), many("more", 1)],
+        session: "{envFrom: [{secretRef: {name: full}}, {secretRef: {name: more}}]}",
+        mend: many("full", 49),
+        ..of(
+            "full",
+            None,
+            unavailable,
+            "the Secrets of envFrom (full, more) hold 51 environment variables together, and at most 50 can be sent",
+        )
+    });
+    let world = with_all("environment", &cases).await;
+    for case in &cases {
+        let stalled = world.stalled(case.name, case.reason, case.words).await;
+        assert!(!format!("{:?}", stalled.status).contains("secretsecret"));
+        assert_eq!(stalled.status.unwrap().launch, None, "{}", case.name);
+    }
+    assert_eq!(
+        world.posts().len(),
+        0,
+        "something was sent without its variables"
+    );
+    for case in &cases {
+        world.apply(&case.mend).await;
+    }
+    for case in &cases {
+        world.finished(case.name).await;
+    }
+    assert_eq!(world.posts().len(), cases.len());
+    world.end().await;
+}
+
 #[tokio::test]
 async fn what_is_missing_is_named_and_once_it_is_there_the_session_goes_on() {
     const FROM_MAP: &str =

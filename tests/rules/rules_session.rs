@@ -115,6 +115,18 @@ async fn each_field_has_its_limits() {
             "{priority: -1001}",
             Refused("greater than or equal to -1000"),
         ),
+        // Environment.
+        ("{envFrom: []}", Accepted),
+        ("{envFrom: [{secretRef: {name: a}}]}", Accepted),
+        ("{envFrom: [{}]}", Refused("envFrom[0].secretRef")),
+        (
+            "{envFrom: [{secretRef: {name: A_B}}]}",
+            Refused("envFrom[0].secretRef.name"),
+        ),
+        (
+            "{envFrom: [{secretRef: {name: a}}, {secretRef: {name: b}}, {secretRef: {name: c}}, {secretRef: {name: d}}, {secretRef: {name: e}}, {secretRef: {name: f}}, {secretRef: {name: g}}, {secretRef: {name: h}}, {secretRef: {name: i}}, {secretRef: {name: j}}, {secretRef: {name: k}}]}",
+            Refused("must have at most 10 items"),
+        ),
         // Images, webhook, person.
         ("{images: []}", Accepted),
         (
@@ -327,6 +339,11 @@ async fn what_was_launched_never_changes() {
             "images",
             "[{url: 'https://a/1.png'}]",
             "[{url: 'https://a/2.png'}]",
+        ),
+        (
+            "envFrom",
+            "[{secretRef: {name: a}}]",
+            "[{secretRef: {name: a}}, {secretRef: {name: b}}]",
         ),
         (
             "repository",

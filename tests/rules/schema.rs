@@ -195,6 +195,7 @@ fn what_overrides_the_agent_has_no_defaults() {
         "pullRequest",
         "webhook",
         "images",
+        "envFrom",
         "messages",
     ] {
         let mut nodes = Vec::new();

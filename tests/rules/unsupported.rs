@@ -142,6 +142,18 @@ async fn what_the_provider_cannot_do_is_told_before_anything_is_sent() {
                 "spec.images[].url of the session: Firebender cannot read images from a URL; Cursor (apiVersion: v1) can",
             ),
             of_session(
+                "own-environment",
+                firebender(""),
+                "{envFrom: [{secretRef: {name: nowhere}}]}",
+                "spec.envFrom of the session: Firebender cannot give the agent environment variables; Cursor (apiVersion: v1) can: create a CodeSession without it",
+            ),
+            of_agent(
+                "agent-environment",
+                "{provider: {cursor: {apiVersion: v0}}, envFrom: [{secretRef: {name: nowhere}}]}".to_owned(),
+                "spec.envFrom of the CodeAgent: Cursor (apiVersion: v0) cannot give the agent environment variables; Cursor (apiVersion: v1) can: remove it from the CodeAgent, or change its provider",
+                "{envFrom: []}".to_owned(),
+            ),
+            of_session(
                 "own-params",
                 firebender(""),
                 "{model: {params: {fast: 'true'}}}",

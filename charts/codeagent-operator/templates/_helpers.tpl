@@ -59,7 +59,7 @@ app.kubernetes.io/instance: {{ .Release.Name | quote }}
 - apiGroups: [codeagents.dev]
   resources: [codesessions/status]
   verbs: [patch]
-# Credentials, prompts and images that a CodeAgent or CodeSession names.
+# Credentials, prompts, images and environments that a CodeAgent or CodeSession names.
 - apiGroups: [""]
   resources: [secrets, configmaps]
   verbs: [get]

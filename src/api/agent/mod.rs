@@ -15,8 +15,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::api::provider::ProviderSpec;
 use crate::api::shared::{
-    DeletionPolicy, KEY_PATTERN, KeyReference, NAME_PATTERN, OnUnknownLaunch, params_schema,
-    words_schema,
+    DeletionPolicy, EnvironmentSource, KEY_PATTERN, KeyReference, NAME_PATTERN, OnUnknownLaunch,
+    params_schema, words_schema,
 };
 
 /// A template for sessions: provider, credentials, repository, model, preamble and pull request behaviour.
@@ -98,6 +98,13 @@ pub struct CodeAgentSpec {
         "x-kubernetes-validations" = parameters::defaults_rules()
     ))]
     pub parameters: Option<Vec<ParameterSpec>>,
+    /// Secrets whose keys become environment variables of the hosted agent (Cursor API v1), at most 10; together at most 50
+    /// variables, of 4096 bytes each. Of a name that stands in several the last counts. The API then refuses an id of our choice: a
+    /// launch whose answer is lost is found by its name, launchGuarantee counts for that, and an extra session is only ever reported.
+    /// A change has no effect on sessions that were launched. Default: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 10))]
+    pub env_from: Option<Vec<EnvironmentSource>>,
     /// What happens with branch and pull request. A change has no effect on sessions that were launched.
     #[serde(default)]
     pub pull_request: PullRequestSpec,

@@ -18,8 +18,8 @@ use crate::api::agent::{
     Credentials, ParameterValue, RepositorySpec, parameters, repository::branch_rules,
 };
 use crate::api::shared::{
-    DeletionPolicy, KeyReference, NAME_PATTERN, OnUnknownLaunch, TextSource, params_schema,
-    words_schema,
+    DeletionPolicy, EnvironmentSource, KeyReference, NAME_PATTERN, OnUnknownLaunch, TextSource,
+    params_schema, words_schema,
 };
 
 /// One execution of a CodeAgent against a repository: a prompt, its follow-ups, a pull request.
@@ -115,6 +115,13 @@ pub struct CodeSessionSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 5))]
     pub images: Option<Vec<ImageSource>>,
+    /// Secrets whose keys become environment variables of the hosted agent (Cursor API v1), at most 10, beside the agent's; together at
+    /// most 50 variables, of 4096 bytes each. Of a name that stands in several the last counts, and the session's come last. The
+    /// API then refuses an id of our choice: a launch whose answer is lost is found by its name, which is as good only where the
+    /// account has shown that it keeps names, and an extra session is only ever reported. Never changes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 10))]
+    pub env_from: Option<Vec<EnvironmentSource>>,
     /// Another repository or starting point than the agent's, leaf by leaf. Never changes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub repository: Option<RepositorySpec>,

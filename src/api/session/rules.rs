@@ -46,6 +46,7 @@ pub(super) fn of_spec() -> Value {
         "promptFrom",
         "issue",
         "images",
+        "envFrom",
         "repository",
         "model",
         "pullRequest",

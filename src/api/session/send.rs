@@ -36,6 +36,10 @@ pub struct SendRecord {
     pub not_after: Timestamp,
     /// Where it is sent to.
     pub target: SendTarget,
+    /// How a launch whose answer was lost is found again: ClientId (by the id that we chose), Marker (by the mark of ours that it
+    /// carries) or None (not for certain). Settled by what was sent, and kept for as long as a request that was sent so may be found.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recovery: Option<Recovery>,
     /// What was there before, where a provider is searched by comparing (newest run id, links of an issue).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 4096))]
@@ -52,6 +56,31 @@ impl SendRecord {
     /// When the first request that may yet be found was claimed.
     pub fn first_claim(&self) -> Timestamp {
         self.first_claimed_at.unwrap_or(self.claimed_at)
+    }
+}
+
+/// How a launch whose answer was lost is found again (docs/protocol.md). A word of another version of the operator reads as
+/// `None`: nothing is proven by a look that does not look for the right thing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub enum Recovery {
+    /// The session has the id that we chose: look it up.
+    ClientId,
+    /// The session carries a mark of ours, at the end of its first message or in its name: scan the list.
+    Marker,
+    /// It cannot be found for certain.
+    None,
+}
+
+words_schema!(Recovery: ClientId, Marker, None);
+open_words!(Recovery, or None: ClientId, Marker, None);
+
+impl Recovery {
+    /// Whether a complete look proves that nothing was launched.
+    pub fn proves_absence(self) -> bool {
+        match self {
+            Self::ClientId | Self::Marker => true,
+            Self::None => false,
+        }
     }
 }
 

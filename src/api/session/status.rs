@@ -190,6 +190,10 @@ pub struct Effective {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "values_schema")]
     pub parameters: BTreeMap<String, String>,
+    /// The Secrets whose keys are the environment variables of the hosted agent, in order; of a name that stands in several the last counts.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 20), inner(length(max = 253)))]
+    pub env_from: Vec<String>,
     /// How long it may run, in seconds from its launch.
     pub active_deadline_seconds: i64,
     /// How long it may wait for its launch, in seconds from its creation.

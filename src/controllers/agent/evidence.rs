@@ -9,53 +9,73 @@ use kube::ResourceExt;
 use super::super::connection::Linked;
 use super::super::scope::Scope;
 use crate::api::{CodeAgent, CodeSession, LaunchEvidence};
-use crate::domain::agent::{self, Findings, Health};
+use crate::domain::agent::{self, Evidence, Findings, Health};
 use crate::domain::ids::SessionId;
 use crate::domain::remote::Recovery;
 
 /// What was found out now.
 #[derive(Default)]
 pub(super) struct Found {
-    /// What a launch showed.
-    pub evidence: Option<LaunchEvidence>,
+    /// What the launches showed.
+    pub evidence: Evidence,
     /// When to look again, if a launch is there that shows nothing yet.
     pub again: Option<Duration>,
+}
+
+/// What the newest launch showed of our mark.
+#[derive(Default)]
+struct Shown {
+    evidence: Option<LaunchEvidence>,
+    again: Option<Duration>,
 }
 
 /// An accepted launch.
 struct Accepted<'a> {
     uid: String,
     session: &'a str,
+    /// How it would have been found.
+    recovery: Recovery,
     /// Whether the session has the id that we chose.
     has_our_id: bool,
     evidence: LaunchEvidence,
 }
 
-/// Looks at the newest accepted launch: at its id, which is on record, or once at the marker under its prompt.
+/// Looks at the newest accepted launches: at the id of one that asked for ours, which is on record, and once at the mark that every
+/// launch carries, where one is found by it. `plain` is how a launch without environment variables is found.
 pub(super) async fn find(
     scope: &Scope,
     agent: &CodeAgent,
     linked: &Linked,
     launched: impl Iterator<Item = &Arc<CodeSession>>,
-    findings: &Findings,
+    (plain, findings): (Recovery, &Findings),
 ) -> Found {
-    let newest = launched
-        .filter_map(|session| accepted(session))
-        .max_by_key(|launch| launch.evidence.seen_at);
-    match findings.recovery {
-        Some(Recovery::ClientId) => Found {
-            evidence: newest.map(|launch| LaunchEvidence {
+    let launches: Vec<_> = launched
+        .filter_map(|session| accepted(session, plain))
+        .collect();
+    let newest = |of: &dyn Fn(&Accepted<'_>) -> bool| {
+        let launches = launches.iter().filter(|launch| of(launch));
+        launches.max_by_key(|launch| launch.evidence.seen_at)
+    };
+    let with_our_id = newest(&|launch| launch.recovery == Recovery::ClientId);
+    let by_mark = findings.recovery == Some(Recovery::Marker)
+        || newest(&|launch| launch.recovery == Recovery::Marker).is_some();
+    let Shown { evidence, again } = match newest(&|_| true).filter(|_| by_mark) {
+        Some(launch) => marker(scope, agent, linked, launch, findings).await,
+        None => Shown::default(),
+    };
+    Found {
+        evidence: Evidence {
+            client_id: with_our_id.map(|launch| LaunchEvidence {
                 honoured: launch.has_our_id,
-                ..launch.evidence
+                ..launch.evidence.clone()
             }),
-            again: None,
+            marker: evidence,
         },
-        Some(Recovery::Marker) => marker(scope, agent, linked, newest, findings).await,
-        Some(Recovery::None) | None => Found::default(),
+        again,
     }
 }
 
-fn accepted(session: &CodeSession) -> Option<Accepted<'_>> {
+fn accepted(session: &CodeSession, plain: Recovery) -> Option<Accepted<'_>> {
     let status = session.status.as_ref()?;
     let record = status
         .launch
@@ -65,6 +85,7 @@ fn accepted(session: &CodeSession) -> Option<Accepted<'_>> {
     Some(Accepted {
         uid: session.uid()?,
         session: id,
+        recovery: record.recovery.unwrap_or(plain),
         has_our_id: id.ends_with(&record.key),
         evidence: LaunchEvidence {
             endpoint: record.target.endpoint.clone(),
@@ -75,24 +96,23 @@ fn accepted(session: &CodeSession) -> Option<Accepted<'_>> {
     })
 }
 
-/// Reads the prompt of `newest` back, unless that has been done: once where the marker showed, and of every newer launch where
+/// Reads the mark of `launch` back, unless that has been done: once where the marker showed, and of every newer launch where
 /// it did not.
 async fn marker(
     scope: &Scope,
     agent: &CodeAgent,
     linked: &Linked,
-    newest: Option<Accepted<'_>>,
+    launch: &Accepted<'_>,
     findings: &Findings,
-) -> Found {
-    let (Some(launch), Health::Accepted(account)) = (newest, &findings.health) else {
-        return Found::default();
+) -> Shown {
+    let Health::Accepted(account) = &findings.health else {
+        return Shown::default();
     };
-    let Accepted { evidence, .. } = &launch;
+    let Accepted { evidence, .. } = launch;
     if evidence.endpoint != findings.endpoint || evidence.account != account.fingerprint.as_str() {
-        return Found::default();
+        return Shown::default();
     }
     let known = agent.status.as_ref().and_then(|status| {
-        let Accepted { evidence, .. } = &launch;
         agent::evidence(
             status,
             Recovery::Marker,
@@ -101,11 +121,11 @@ async fn marker(
         )
     });
     if known.is_some_and(|known| known.honoured || known.seen_at >= evidence.seen_at) {
-        return Found::default();
+        return Shown::default();
     }
     if !scope.context.may_begin() {
         // The lead may have gone while the key was checked: its successor reads the prompt back.
-        return Found::default();
+        return Shown::default();
     }
     let session = SessionId::new(launch.session);
     let installation = &scope.context.installation;
@@ -118,19 +138,19 @@ async fn marker(
             if !honoured {
                 tracing::warn!(
                     session = launch.session,
-                    "the provider does not show the marker under a prompt: a launch whose answer is lost can be recognised only by its text"
+                    "the provider does not show the mark of this operator, under a prompt or in a name: a launch whose answer is lost may not be recognised"
                 );
             }
-            Found {
+            Shown {
                 evidence: Some(LaunchEvidence {
                     honoured,
-                    ..launch.evidence
+                    ..launch.evidence.clone()
                 }),
                 again: None,
             }
         }
         // Nothing shows yet, or the provider has trouble.
-        Ok(None) | Err(_) => Found {
+        Ok(None) | Err(_) => Shown {
             evidence: None,
             again: Some(scope.context.timing().recheck),
         },

@@ -26,7 +26,7 @@ use crate::api::{
     CodeAgent, CodeAgentStatus, CodeSession, KeyReference, OrphanStatus, ProviderKind, Reason,
     SessionCounts, SessionPhase,
 };
-use crate::domain::agent::{Findings, Health, deleting_status, status};
+use crate::domain::agent::{Evidence, Findings, Health, deleting_status, status};
 use crate::domain::blocker::NotReady;
 use crate::domain::effective::repository;
 use crate::domain::parameters::misdeclared;
@@ -93,7 +93,7 @@ async fn pass(scope: &Arc<Scope>, agent: &Arc<CodeAgent>) -> Result<Duration, Pa
             message: disabled(spec.kind(), &context.settings.providers),
         },
         models: None,
-        evidence: None,
+        evidence: Evidence::default(),
         endpoint: String::new(),
         counts,
         orphans: orphans(context, &agent.uid().unwrap_or_default()),
@@ -107,14 +107,29 @@ async fn pass(scope: &Arc<Scope>, agent: &Arc<CodeAgent>) -> Result<Duration, Pa
     let mut again = context.settings.agent_recheck;
     if let Some(provider) = context.provider(spec) {
         findings.capabilities = provider.capabilities(spec);
-        findings.recovery = Some(provider.recovery(spec));
+        let has_environment = agent
+            .spec
+            .env_from
+            .as_ref()
+            .is_some_and(|own| !own.is_empty());
+        findings.recovery = Some(match has_environment {
+            true => provider.environment_recovery(spec),
+            false => provider.recovery(spec),
+        });
         findings.message_recovery = provider.message_recovery(spec);
         findings.endpoint = endpoint(context, provider, spec);
         let (linked, next) = examine(scope, &agent, provider, &namespace, &mut findings).await;
         again = next;
         if let Some(linked) = &linked {
             findings.clock = clock_warning(linked, context.timing().clock_margin);
-            let found = evidence::find(scope, &agent, linked, sessions.launched(), &findings).await;
+            let found = evidence::find(
+                scope,
+                &agent,
+                linked,
+                sessions.launched(),
+                (provider.recovery(spec), &findings),
+            )
+            .await;
             findings.evidence = found.evidence;
             again = found.again.map_or(again, |soon| again.min(soon));
         }

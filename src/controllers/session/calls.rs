@@ -43,6 +43,7 @@ pub(super) async fn look_up(
         installation: scope.context.installation.clone(),
         uid: facts.uid.clone(),
         repository: lookup.repository.clone().unwrap_or_default(),
+        recovery: lookup.recovery,
         template_id: lookup.template_id.clone(),
         baseline: lookup.baseline.clone(),
         sent: sent_prompt(facts, object),

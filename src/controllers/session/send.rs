@@ -11,6 +11,7 @@ use tracing::Instrument;
 
 use super::super::connection::Linked;
 use super::super::error::{Chain, PassError};
+use super::super::images::HeldImages;
 use super::super::metrics::LaunchResult;
 use super::super::scope::Scope;
 use super::gather::{Content, Facts};
@@ -19,7 +20,7 @@ use super::step::Step;
 use super::writes::{api, emit, emit_to_agent, store};
 use crate::api::{AUTO_MODEL, CodeSession, ProviderKind, Reason};
 use crate::domain::effective::starting_point;
-use crate::domain::image::Image;
+use crate::domain::environment::Environment;
 use crate::domain::remote::{CancelVisibility, ErrorClass, ProviderError, SessionRef};
 use crate::domain::requeue::Again;
 use crate::domain::send::Clock;
@@ -150,9 +151,21 @@ impl Sending<'_> {
     /// Sends a launch, and tells everybody whom a failure concerns.
     async fn launch(&self, plan: &LaunchPlan, content: Content) -> LaunchOutcome {
         let window = self.window(plan.not_after);
-        let Content { prompt, images } = content;
-        let _room = images.room;
-        let outcome = match launch_request(self.object, plan, (prompt, images.images), window) {
+        let Content {
+            prompt,
+            images: HeldImages {
+                images,
+                room: _room,
+            },
+            environment,
+        } = content;
+        let request = launch_request(self.object, plan, window).map(|request| LaunchRequest {
+            prompt,
+            images,
+            environment,
+            ..request
+        });
+        let outcome = match request {
             Ok(request) => self.linked.provider.launch(&request).await,
             Err(error) => LaunchOutcome::Rejected(error),
         };
@@ -233,10 +246,10 @@ fn send_window(scope: &Scope, opened: Instant) -> Duration {
     }
 }
 
+/// The request without its content.
 fn launch_request(
     object: &CodeSession,
     plan: &LaunchPlan,
-    (prompt, images): (String, Vec<Image>),
     window: SendWindow,
 ) -> Result<LaunchRequest, ProviderError> {
     let effective = &plan.effective;
@@ -253,8 +266,9 @@ fn launch_request(
             object.namespace().unwrap_or_default(),
             object.name_any()
         ),
-        prompt,
-        images,
+        prompt: String::new(),
+        images: Vec::new(),
+        environment: Environment::default(),
         repository: effective.repository.clone().unwrap_or_default(),
         start,
         model,

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::super::metrics::Loose;
 use super::super::scope::Scope;
 use crate::api::{
-    CodeSession, CodeSessionStatus, FINALIZER, ORIGIN_ANNOTATION, ProviderKind, Reason,
+    CodeAgent, CodeSession, CodeSessionStatus, FINALIZER, ORIGIN_ANNOTATION, ProviderKind, Reason,
 };
 use crate::domain::ids::ClaimId;
 use crate::domain::session::{Event, Guard, Level, StatusWrite, newest_send};
@@ -24,6 +24,10 @@ pub(super) async fn store(
 ) -> Result<Arc<CodeSession>, WriteError> {
     let guarded = match &write.guard {
         Guard::Unchanged => Write::if_unchanged(object.as_ref()),
+        Guard::Agent(generation) => {
+            agent_is(scope, object, *generation).await?;
+            Write::if_unchanged(object.as_ref())
+        }
         // The version is tested as well: what else has changed since must not be lost.
         Guard::Claim(claim) => {
             let index = message_of(object, claim).map(|index| index.to_string());
@@ -43,6 +47,23 @@ pub(super) async fn store(
     let newer = Arc::new(newer);
     scope.stored(&newer);
     Ok(newer)
+}
+
+/// Reads the CodeAgent: the watch of the CodeAgents may be behind that of the sessions.
+async fn agent_is(scope: &Scope, object: &CodeSession, generation: i64) -> Result<(), WriteError> {
+    let namespace = object.namespace().unwrap_or_default();
+    let reference = ObjectRef::new(&object.spec.agent_ref.name).within(&namespace);
+    let known = scope.agents.get(&reference).and_then(|agent| agent.uid());
+    let api: Api<CodeAgent> = Api::namespaced(scope.context.client.clone(), &namespace);
+    let agent = api.get_opt(&reference.name).await;
+    let agent = agent.map_err(WriteError::Failed)?;
+    let unchanged = agent
+        .is_some_and(|agent| agent.uid() == known && agent.meta().generation == Some(generation));
+    if unchanged {
+        Ok(())
+    } else {
+        Err(WriteError::Stale)
+    }
 }
 
 /// The index of the message that was claimed so; `None` where the claim is the launch's.

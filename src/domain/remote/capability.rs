@@ -17,6 +17,8 @@ pub enum Capability {
     Images,
     /// Images are given by their URL as well, and the provider reads them there.
     ImageUrls,
+    /// The hosted agent can be given environment variables.
+    Environment,
     /// A model can be chosen.
     Model,
     /// The model takes parameters.
@@ -72,11 +74,12 @@ pub enum Capability {
 
 impl Capability {
     /// Every capability, in the order of the documentation.
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 30] = [
         Self::Prompt,
         Self::Issue,
         Self::Images,
         Self::ImageUrls,
+        Self::Environment,
         Self::Model,
         Self::ModelParameters,
         Self::Repository,
@@ -111,6 +114,7 @@ impl Capability {
             Self::Issue => "Issue",
             Self::Images => "Images",
             Self::ImageUrls => "ImageUrls",
+            Self::Environment => "Environment",
             Self::Model => "Model",
             Self::ModelParameters => "ModelParameters",
             Self::Repository => "Repository",
@@ -146,6 +150,7 @@ impl Capability {
             Self::Issue => "work on an issue",
             Self::Images => "take images",
             Self::ImageUrls => "read images from a URL",
+            Self::Environment => "give the agent environment variables",
             Self::Model => "choose a model",
             Self::ModelParameters => "give the model parameters",
             Self::Repository => "choose the repository",
@@ -171,27 +176,6 @@ impl Capability {
             Self::Usage => "report tokens",
             Self::Cost => "report the price",
             Self::Artifacts => "link to recordings, traces and previews",
-        }
-    }
-}
-
-/// How a launch whose answer was lost is found again (docs/protocol.md).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Recovery {
-    /// The session has the id that we chose: look it up.
-    ClientId,
-    /// The session's first message ends with our marker: scan the list.
-    Marker,
-    /// It cannot be found for certain.
-    None,
-}
-
-impl Recovery {
-    /// Whether a complete look proves that nothing was launched.
-    pub fn proves_absence(self) -> bool {
-        match self {
-            Self::ClientId | Self::Marker => true,
-            Self::None => false,
         }
     }
 }

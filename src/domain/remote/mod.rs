@@ -8,7 +8,7 @@ pub use self::answer::{
     Account, AdoptAnswer, CancelAnswer, Found, Launched, Messaged, PageToken, ScanState, SessionRef,
 };
 pub use self::capability::{
-    CancelVisibility, Capability, MessageRecovery, ProviderCapabilities, Recovery,
-    unsupported_message,
+    CancelVisibility, Capability, MessageRecovery, ProviderCapabilities, unsupported_message,
 };
 pub use self::error::{ErrorClass, ProviderError, Sent, Subject};
+pub use crate::api::Recovery;

@@ -9,6 +9,7 @@
 //! judge       a claim without a known outcome: look, wait, absent, unknowable, out of patience (rules 4, 6 to 8, 12)
 //! seen        what this process has seen of a send: scans that found nothing, a baseline
 //! baseline    what was there before, where a lost send can only be found by comparing
+//! digest      what tells one request from another, without what it sends
 //! refusal     what a refusal comes to, and when it is worth another try
 //! scope       which other launches a refusal concerns
 //! recording   storing the outcome until it is stored, or undoing it (rule 9), without I/O
@@ -16,6 +17,7 @@
 
 pub mod answer;
 pub mod baseline;
+pub mod digest;
 pub mod judge;
 pub mod recording;
 pub mod refusal;

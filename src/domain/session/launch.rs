@@ -56,7 +56,8 @@ pub(super) fn decide(o: &Observed<'_>) -> Plan {
     let Some(inputs) = &connected.inputs else {
         return Plan::wait(o.timing.fault_wait_min);
     };
-    if look_first(o, provider) {
+    let recovery = provider.recovery_of_claim(recorded(o), effective);
+    if look_first(o, recovery) {
         return Plan::act(Effect::Lookup(Box::new(LookupPlan {
             message: None,
             keys: lookup_keys(
@@ -64,6 +65,7 @@ pub(super) fn decide(o: &Observed<'_>) -> Plan {
                 recorded(o),
             ),
             repository: effective.repository.clone(),
+            recovery,
             // An earlier life of the object may have used another template than there is now.
             template_id: recorded(o).and_then(|record| record.target.template_id.clone()),
             baseline: None,
@@ -74,7 +76,7 @@ pub(super) fn decide(o: &Observed<'_>) -> Plan {
             resume: o.own_lookups().and_then(|lookups| lookups.resume.clone()),
         })));
     }
-    match baseline(o, provider, connected) {
+    match baseline(o, provider.recovery_of(effective), connected) {
         Baseline::Done(_) => {}
         Baseline::Due => return read_baseline(o),
         Baseline::Failed(error, wait) => {
@@ -104,7 +106,7 @@ pub(super) fn read_baseline(o: &Observed<'_>) -> Plan {
 /// Where the reading of what is there before the launch stands.
 pub(super) fn baseline<'a>(
     o: &'a Observed<'_>,
-    provider: &ProviderFacts,
+    recovery: Recovery,
     connected: &Connected,
 ) -> Baseline<'a> {
     let locked_since = match o.lock {
@@ -114,7 +116,7 @@ pub(super) fn baseline<'a>(
     };
     let account = &connected.account;
     baseline::baseline(
-        !provider.recovery.proves_absence(),
+        !recovery.proves_absence(),
         o.baseline_read,
         account,
         locked_since,
@@ -164,6 +166,12 @@ pub(super) fn claim(
         Some(record) if posts > 1 => record.target.template_id.clone(),
         _ => inputs.template_id.clone(),
     };
+    // What may have arrived of earlier requests is looked for as well, and whoever is found in the weaker way is found in both.
+    let recovery = before
+        .filter(|record| may_have_arrived(record, posts))
+        .and_then(|record| record.recovery)
+        .into_iter()
+        .fold(provider.recovery_of(effective), Recovery::max);
     let record = SendRecord {
         key: key.as_uuid().to_owned(),
         attempt,
@@ -187,7 +195,8 @@ pub(super) fn claim(
             template_id: template_id.clone(),
             issue: spec.issue.clone(),
         },
-        baseline: match baseline(o, provider, connected) {
+        recovery: Some(recovery),
+        baseline: match baseline(o, provider.recovery_of(effective), connected) {
             Baseline::Done(baseline) => baseline.map(str::to_owned),
             Baseline::Due | Baseline::Failed(..) => None,
         },
@@ -248,11 +257,7 @@ fn launching(
 /// Whether the provider is looked at before the first request: a rate limit may have hidden an acceptance, what was proven
 /// absent long ago may have arrived since, and an old object without a claim may come from a backup that was made before the
 /// claim.
-fn look_first(o: &Observed<'_>, provider: &ProviderFacts) -> bool {
-    let findable = match provider.recovery {
-        Recovery::ClientId | Recovery::Marker => true,
-        Recovery::None => false,
-    };
+fn look_first(o: &Observed<'_>, recovery: Recovery) -> bool {
     let own_account = |record: &SendRecord| match &o.readiness {
         Readiness::Ready(connected) => connected.account.as_str() == record.target.account,
         Readiness::NotGathered | Readiness::Unverified | Readiness::NotReady(_) => true,
@@ -267,7 +272,7 @@ fn look_first(o: &Observed<'_>, provider: &ProviderFacts) -> bool {
     let looked = o
         .own_lookups()
         .is_some_and(|lookups| !lookups.absent.is_empty());
-    findable && doubtful && !looked
+    recovery.proves_absence() && doubtful && !looked
 }
 
 /// What is stored once the answer to a launch is there.

@@ -37,7 +37,7 @@ mod write_refused;
 pub use super::send::seen::{BaselineRead, Lookups};
 pub use archive::archive_pending;
 pub use ended::is_looked_for;
-pub use needs::{Needs, needs};
+pub use needs::{Needs, may_send, needs};
 pub use observed::{
     AgentView, Connected, Inputs, Lock, Observed, Origin, Poll, ProviderFacts, Readiness,
     SessionView, Slot, SlotOwner,

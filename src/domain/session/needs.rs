@@ -2,6 +2,9 @@
 
 use super::archive;
 use super::ended;
+use super::gates;
+use super::message;
+use super::observed::{Observed, Origin};
 use super::pending::next_message;
 use super::stage::{OpenSend, Outline, Over, Stage};
 use crate::api::DesiredState;
@@ -62,6 +65,16 @@ pub fn needs(o: &Outline<'_>) -> Needs {
                 Needs::Nothing
             }
         }
+    }
+}
+
+/// Whether nothing but what the session shares with others (a slot, an issue, a branch) can still hold back the next request that is
+/// paid for. `o` is gathered as if it had all of that.
+pub fn may_send(o: &Observed<'_>, need: Needs) -> bool {
+    match need {
+        Needs::Launch => o.session.origin != Origin::Copy && gates::open(o),
+        Needs::Message => message::may_send(o),
+        Needs::Nothing | Needs::Connection => false,
     }
 }
 

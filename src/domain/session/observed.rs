@@ -14,7 +14,9 @@ use super::super::send::Clock;
 use super::super::send::seen::{BaselineRead, Lookups};
 use super::super::snapshot::Snapshot;
 use super::super::timing::Timing;
-use crate::api::{CodeSessionSpec, CodeSessionStatus, Effective, ProviderKind, QueueResource};
+use crate::api::{
+    CodeSessionSpec, CodeSessionStatus, Effective, ProviderKind, QueueResource, SendRecord,
+};
 
 /// Everything a decision about one session depends on.
 #[derive(Clone, Debug)]
@@ -184,12 +186,35 @@ pub struct ProviderFacts {
     pub api_version: &'static str,
     /// How a lost launch is found.
     pub recovery: Recovery,
+    /// How a lost launch with environment variables is found.
+    pub environment_recovery: Recovery,
     /// How a lost follow-up message is found; `None` where no messages can be sent.
     pub message_recovery: Option<MessageRecovery>,
     /// How a stop shows.
     pub cancel_visibility: CancelVisibility,
     /// What it can do.
     pub capabilities: BTreeSet<Capability>,
+}
+
+impl ProviderFacts {
+    /// How a launch with these settings is found once its answer is lost.
+    pub fn recovery_of(&self, effective: &Effective) -> Recovery {
+        match effective.env_from.is_empty() {
+            true => self.recovery,
+            false => self.environment_recovery,
+        }
+    }
+
+    /// How what was sent under `record` is found, whatever the settings say by now; without a record, or by one of an earlier version,
+    /// what would be sent with these settings.
+    pub fn recovery_of_claim(
+        &self,
+        record: Option<&SendRecord>,
+        effective: &Effective,
+    ) -> Recovery {
+        let recorded = record.and_then(|record| record.recovery);
+        recorded.unwrap_or_else(|| self.recovery_of(effective))
+    }
 }
 
 /// Whether everything is there that talking to the provider about this session needs.

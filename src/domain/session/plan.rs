@@ -5,11 +5,13 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::super::ids::{AccountFingerprint, ClaimId, LaunchKey};
-use super::super::remote::{AdoptAnswer, CancelAnswer, ProviderError, ScanState, SessionRef};
+use super::super::remote::{
+    AdoptAnswer, CancelAnswer, ProviderError, Recovery, ScanState, SessionRef,
+};
 use super::super::send::answer::{LaunchOutcome, MessageOutcome};
 use super::super::send::seen::{BaselineRead, Lookups};
 use super::super::snapshot::Snapshot;
-use super::observed::Observed;
+use super::observed::{AgentView, Observed};
 use crate::api::{CodeSessionStatus, Effective, ModelSpec, Reason};
 
 /// The next step.
@@ -59,6 +61,15 @@ impl Plan {
             before,
             ..Self::default()
         }
+    }
+
+    /// The same, if the settings of the CodeAgent are still those that this was decided with.
+    pub fn if_agent_unchanged(mut self, o: &Observed<'_>) -> Self {
+        if let (Some(before), AgentView::Present { generation, .. }) = (&mut self.before, &o.agent)
+        {
+            before.guard = Guard::Agent(*generation);
+        }
+        self
     }
 
     /// The same, looking again after `again`.
@@ -116,6 +127,9 @@ pub struct StatusWrite {
 pub enum Guard {
     /// The object is the one the decision was made on (uid and resourceVersion). Otherwise: decide again.
     Unchanged,
+    /// The same, and the CodeAgent still is of this `metadata.generation`: for an end that its settings decide and that nothing
+    /// takes back. Who changes both in one apply must not be judged by what one of two watches has not shown yet.
+    Agent(i64),
     /// The object has this uid and this claim is the recorded one. Otherwise: rule 9.
     Claim(ClaimId),
 }
@@ -207,6 +221,8 @@ pub struct LookupPlan {
     pub keys: Vec<LaunchKey>,
     /// URL of the repository.
     pub repository: Option<String>,
+    /// How it was sent, and so how it is found. A message is always found, by its marker or by what is new: `Marker`.
+    pub recovery: Recovery,
     /// The provider's template that was launched from, as pinned in the claim.
     pub template_id: Option<String>,
     /// What was there before the launch, as recorded in the claim.

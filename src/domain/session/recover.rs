@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::super::blocker::NotReady;
 use super::super::ids::{AccountFingerprint, SessionId};
-use super::super::remote::{AdoptAnswer, Found, ProviderError, SessionRef};
+use super::super::remote::{AdoptAnswer, Found, ProviderError, Recovery, SessionRef};
 use super::super::send::baseline::Baseline;
 use super::super::send::judge::{MOST_POSTS, Next, OpenClaim, created_from, lookup_keys};
 use super::super::send::seen::Lookups;
@@ -112,7 +112,9 @@ fn open_claim<'a>(o: &'a Observed<'a>, send: OpenSend<'a>) -> OpenClaim<'a> {
     OpenClaim {
         record: send.record(),
         provable: match send {
-            OpenSend::Launch(_) => launch_is_provable(o),
+            OpenSend::Launch(record) => {
+                launch_recovery(o, record).is_some_and(Recovery::proves_absence)
+            }
             // It is always found, by its marker or by what is new.
             OpenSend::Message { .. } => true,
         },
@@ -130,9 +132,11 @@ fn open_claim<'a>(o: &'a Observed<'a>, send: OpenSend<'a>) -> OpenClaim<'a> {
     }
 }
 
-fn launch_is_provable(o: &Observed<'_>) -> bool {
-    let provider = o.provider.as_ref();
-    provider.is_some_and(|provider| provider.recovery.proves_absence())
+/// How what was sent under this claim is found, if it is known at which provider.
+fn launch_recovery(o: &Observed<'_>, open: &SendRecord) -> Option<Recovery> {
+    let effective = o.session.status?.effective.as_ref()?;
+    let provider = o.provider.as_ref()?;
+    Some(provider.recovery_of_claim(Some(open), effective))
 }
 
 fn lookup(o: &Observed<'_>, open: &SendRecord, effective: &Effective) -> Effect {
@@ -140,6 +144,8 @@ fn lookup(o: &Observed<'_>, open: &SendRecord, effective: &Effective) -> Effect 
         message: None,
         keys: lookup_keys(keys(&o.session, open.attempt), Some(open)),
         repository: effective.repository.clone(),
+        // Without its provider it is not looked for.
+        recovery: launch_recovery(o, open).unwrap_or(Recovery::None),
         template_id: open.target.template_id.clone(),
         baseline: open.baseline.clone(),
         created_from: created_from(open),
@@ -212,7 +218,7 @@ fn absent(o: &Observed<'_>, claim: &OpenClaim<'_>, effective: &Effective) -> Pla
         Some(ready) => send_again(o, ready, effective, open.attempt, open.posts + 1),
         None => still_unknown(
             o,
-            "the launch did not arrive and cannot be composed again: its CodeAgent or the source of its prompt is missing",
+            "the launch did not arrive and cannot be composed again: its CodeAgent, or a source of its prompt, images or environment is missing",
         ),
     }
 }
@@ -297,7 +303,8 @@ fn unknowable(o: &Observed<'_>, claim: &OpenClaim<'_>, effective: &Effective) ->
             "it could not be found out whether the launch arrived, and what holds back a first request (a suspended CodeAgent or session, or what the CodeAgent objects to) holds back another one (onUnknownLaunch: Retry)",
         );
     };
-    match launch::baseline(o, ready.provider, ready.connected) {
+    let recovery = ready.provider.recovery_of(effective);
+    match launch::baseline(o, recovery, ready.connected) {
         // The first one may be running, and nothing will ever follow it.
         Baseline::Done(_) => {
             send_again(o, ready, effective, open.attempt + 1, 1).with_event(Event::warning(
@@ -475,7 +482,7 @@ pub(super) fn looked_up(
         .and_then(|lookups| lookups.begun)
         .unwrap_or(begun);
     // Where looks compare, nobody promises that what is there shows: that it does not is no proof.
-    let provable = plan.message.is_some() || launch_is_provable(o);
+    let provable = plan.recovery.proves_absence();
     let mut lookups = one_more(o, so_far);
     match answer {
         Ok(AdoptAnswer::Found(found)) => match found.split_first() {
@@ -758,6 +765,7 @@ fn prepare_for_adoption(
                 .and_then(|inputs| inputs.template_id.clone()),
             issue: o.session.spec.issue.clone(),
         },
+        recovery: None,
         baseline: None,
         request_digest: String::new(),
         refusal: None,

@@ -55,6 +55,7 @@ fn held(o: &Observed<'_>, gate: Gate<'_>) -> Option<Plan> {
         Gate::Refused(refusal, again) => refused(o, refusal).again(again),
         Gate::Cancel(hold) => never_launched(o, SessionPhase::Cancelled, &hold),
         Gate::Expire(hold) => never_launched(o, SessionPhase::Expired, &hold)
+            .if_agent_unchanged(o)
             .with_event(Event::warning(hold.reason, hold.message)),
         Gate::Fail(hold) => fail(o, &hold),
         Gate::Act(effect) => Plan::act(effect),
@@ -114,7 +115,9 @@ fn fail(o: &Observed<'_>, hold: &Hold) -> Plan {
         &hold.message,
     );
     draft.end(SessionPhase::Error, false, hold.reason, &hold.message);
-    Plan::store(o, draft.finish()).with_event(Event::warning(hold.reason, &hold.message))
+    Plan::store(o, draft.finish())
+        .if_agent_unchanged(o)
+        .with_event(Event::warning(hold.reason, &hold.message))
 }
 
 fn refused(o: &Observed<'_>, refusal: &RefusalRecord) -> Plan {

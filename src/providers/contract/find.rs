@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use crate::domain::ids::{InstallationId, LaunchKey, SessionId, SessionSet};
 use crate::domain::orphan::Marked;
-use crate::domain::remote::ScanState;
+use crate::domain::remote::{Recovery, ScanState};
 
 /// What a lookup needs to know.
 #[derive(Clone, Debug)]
@@ -21,6 +21,9 @@ pub struct AdoptRequest {
     pub uid: String,
     /// URL of the repository that was asked for.
     pub repository: String,
+    /// How the launch was sent, and so how it is found: with [`Recovery::ClientId`](super::Recovery::ClientId) under our id,
+    /// with [`Recovery::Marker`](super::Recovery::Marker) without one, or once with and once without. Of no account for a message.
+    pub recovery: Recovery,
     /// The template that was launched from, as pinned in the claim.
     pub template_id: Option<String>,
     /// What [`BaseProvider::baseline`](super::BaseProvider::baseline) said before the launch, or

@@ -1,6 +1,7 @@
 //! What a launch is made of.
 
 use crate::api::{ModelSpec, PullRequestSpec};
+use crate::domain::environment::Environment;
 use crate::domain::ids::LaunchKey;
 use crate::domain::image::Image;
 use crate::domain::pull_request::StartingPoint;
@@ -19,6 +20,9 @@ pub struct LaunchRequest {
     /// Images beside the prompt, in order, at most 5: given only with [`Capability::Images`](super::Capability::Images), by URL only with
     /// [`Capability::ImageUrls`](super::Capability::ImageUrls).
     pub images: Vec<Image>,
+    /// Environment variables of the hosted agent: given only with [`Capability::Environment`](super::Capability::Environment). How such
+    /// a launch is found again is what [`ProviderType::environment_recovery`](super::ProviderType::environment_recovery) says.
+    pub environment: Environment,
     /// URL of the repository.
     pub repository: String,
     /// Where to start in it.

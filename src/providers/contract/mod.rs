@@ -93,6 +93,11 @@ pub trait ProviderType: Send + Sync {
     /// How a lost launch is found again under these settings.
     fn recovery(&self, spec: &ProviderSpec) -> Recovery;
 
+    /// How a lost launch with environment variables is found again under these settings. Default: as any other.
+    fn environment_recovery(&self, spec: &ProviderSpec) -> Recovery {
+        self.recovery(spec)
+    }
+
     /// How a lost follow-up message is found again under these settings; `Some` exactly with [`Capability::FollowUp`]. Default: no
     /// messages can be sent.
     fn message_recovery(&self, _spec: &ProviderSpec) -> Option<MessageRecovery> {
@@ -164,9 +169,9 @@ pub trait BaseProvider: Send + Sync {
     /// cannot be told apart makes the answer `Inconclusive`. Whoever asks decides when an `Absent` counts (the fence, two scans).
     async fn adopt(&self, request: &AdoptRequest) -> Result<AdoptAnswer, ProviderError>;
 
-    /// Whether `session`, which was launched for the CodeSession with `uid`, shows the marker where [`BaseProvider::adopt`] looks for
+    /// Whether `session`, which was launched for the CodeSession with `uid`, shows the mark of ours where [`BaseProvider::adopt`] looks for
     /// it: the evidence that "exactly once" stands on with [`Recovery::Marker`]. Reads only. `None` while nothing shows yet, and
-    /// with every other kind of recovery.
+    /// where no launch is found by a mark.
     async fn shows_marker(
         &self,
         _session: &SessionId,

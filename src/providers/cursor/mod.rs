@@ -101,6 +101,11 @@ impl ProviderType for Cursor {
         }
     }
 
+    /// API v1 refuses an id of ours beside `envVars` (its documentation of October 2026).
+    fn environment_recovery(&self, _: &ProviderSpec) -> Recovery {
+        Recovery::Marker
+    }
+
     fn message_recovery(&self, spec: &ProviderSpec) -> Option<MessageRecovery> {
         match version(spec) {
             CursorApiVersion::V1 => Some(MessageRecovery::Baseline),

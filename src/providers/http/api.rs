@@ -234,6 +234,22 @@ impl Api {
         .await
     }
 
+    /// The same way for a request that carries these secrets: no error text shows one of them either.
+    pub(in crate::providers) fn withholding<'a>(
+        &self,
+        secrets: impl Iterator<Item = &'a str>,
+    ) -> Self {
+        Self {
+            kind: self.kind,
+            endpoint: self.endpoint.clone(),
+            stack: self.stack.clone(),
+            limiter: Arc::clone(&self.limiter),
+            clock: Arc::clone(&self.clock),
+            redactor: self.redactor.and(secrets),
+            auth: self.auth.clone(),
+        }
+    }
+
     /// The paid call that starts a session: see [`Api::paid`].
     pub(in crate::providers) async fn launch<B: Serialize, T: DeserializeOwned>(
         &self,

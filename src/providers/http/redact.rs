@@ -39,19 +39,24 @@ impl Redactor {
                 }
             }
         }
-        let mut forms = Vec::new();
-        for value in plain {
-            for encoded in [
-                STANDARD_NO_PAD.encode(value.as_bytes()),
-                URL_SAFE_NO_PAD.encode(value.as_bytes()),
-                url::form_urlencoded::byte_serialize(value.as_bytes()).collect(),
-            ] {
-                forms.push(Zeroizing::new(encoded));
-            }
-            forms.push(value);
-        }
+        Self::of(plain.iter().flat_map(|value| forms_of(value)))
+    }
+
+    fn of(forms: impl Iterator<Item = Zeroizing<String>>) -> Self {
+        let mut forms: Vec<_> = forms.collect();
         forms.sort_by_key(|form| std::cmp::Reverse(form.len()));
+        forms.dedup();
         Self { forms }
+    }
+
+    /// The same, which knows these secrets as well: texts of any kind, of several lines perhaps.
+    pub(super) fn and<'a>(&self, secrets: impl Iterator<Item = &'a str>) -> Self {
+        let ours = secrets.flat_map(|secret| {
+            let shown = plain_forms(secret).into_iter();
+            let shown = shown.filter(|form| form.len() >= SHORTEST_SECRET);
+            shown.flat_map(|form| forms_of(&form))
+        });
+        Self::of(self.forms.iter().cloned().chain(ours))
     }
 
     /// `text` without any form of the credential.
@@ -69,17 +74,47 @@ impl Redactor {
     pub(super) fn message(&self, text: &str) -> String {
         // Control characters go first, or taking them out could put a key together again; cutting comes last, or it
         // could leave a part of one.
-        let line: String = text
-            .split(['\n', '\r', '\t'])
-            .map(str::trim)
-            .filter(|part| !part.is_empty())
-            .collect::<Vec<_>>()
-            .join(" ")
-            .chars()
-            .filter(|c| !c.is_control())
-            .collect();
+        let line = one_line(text);
         self.redact(&line).chars().take(LONGEST_MESSAGE).collect()
     }
+}
+
+/// `text` on one line, without control characters.
+fn one_line(text: &str) -> String {
+    text.split(['\n', '\r', '\t'])
+        .map(str::trim)
+        .filter(|part| !part.is_empty())
+        .collect::<Vec<_>>()
+        .join(" ")
+        .chars()
+        .filter(|c| !c.is_control())
+        .collect()
+}
+
+/// The value and what encodings make of it.
+fn forms_of(value: &str) -> [Zeroizing<String>; 4] {
+    [
+        value.to_owned(),
+        STANDARD_NO_PAD.encode(value.as_bytes()),
+        URL_SAFE_NO_PAD.encode(value.as_bytes()),
+        url::form_urlencoded::byte_serialize(value.as_bytes()).collect(),
+    ]
+    .map(Zeroizing::new)
+}
+
+/// A text as it may be quoted: as it is, without white space around it, as part of a JSON document, on one line as messages are, and
+/// line by line.
+fn plain_forms(text: &str) -> Vec<Zeroizing<String>> {
+    let escaped = serde_json::to_string(text).unwrap_or_default();
+    let escaped = escaped.trim_matches('"').to_owned();
+    let lines = text.lines().map(|line| line.trim().to_owned());
+    let whole = [
+        text.to_owned(),
+        text.trim().to_owned(),
+        one_line(text),
+        escaped,
+    ];
+    whole.into_iter().chain(lines).map(Zeroizing::new).collect()
 }
 
 /// `text` of a refusal without what it repeats of the content that was sent: a long run of base64 that stands in the request.

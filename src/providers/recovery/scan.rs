@@ -380,6 +380,7 @@ mod tests {
 
     use super::*;
     use crate::domain::ids::InstallationId;
+    use crate::domain::remote::Recovery;
     use crate::providers::error::Sent;
 
     /// A list of `pages` pages with two candidates each; pages and looks take their time, looks at the ids in `broken` fail.
@@ -443,6 +444,7 @@ mod tests {
             installation: InstallationId::new("0a1b2c3d"),
             uid: "uid".into(),
             repository: "https://github.com/acme/app".into(),
+            recovery: Recovery::Marker,
             template_id: None,
             baseline: None,
             created_from: Timestamp::UNIX_EPOCH,

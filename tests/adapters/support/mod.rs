@@ -22,9 +22,11 @@ use codeagent_operator::api::{
     CursorSpec, FirebenderSpec, FiretigerSpec, FlapjackSpec, ProviderKind, ProviderSpec,
     PullRequestSpec,
 };
+use codeagent_operator::domain::environment::Environment;
 use codeagent_operator::domain::ids::{InstallationId, LaunchKey};
 use codeagent_operator::domain::image::{Image, ImageData};
 use codeagent_operator::domain::pull_request::StartingPoint;
+use codeagent_operator::domain::remote::Recovery;
 use codeagent_operator::providers::contract::{
     API_KEY, AdoptRequest, Connection, LaunchRequest, Provider, SendWindow,
 };
@@ -280,6 +282,7 @@ pub fn launch_request() -> LaunchRequest {
         name: "team-a/fix-login".into(),
         prompt: "Fix it\n\n<!-- codeagents.dev/0a1b2c3d/session-uid/1 -->\ncodeagents.dev ref 0a1b2c3d/session-uid/1".into(),
         images: Vec::new(),
+        environment: Environment::default(),
         repository: REPOSITORY.into(),
         start: StartingPoint::Reference("main".into()),
         model: None,
@@ -299,6 +302,7 @@ pub fn adopt_request() -> AdoptRequest {
         installation: installation(),
         uid: "session-uid".into(),
         repository: REPOSITORY.into(),
+        recovery: Recovery::ClientId,
         template_id: None,
         baseline: None,
         sent: Some(launch_request().prompt),

@@ -17,7 +17,7 @@ use codeagent_simulator::{
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::api::events::v1::Event;
-use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams, WatchParams};
 use kube::{Api, ResourceExt};
 use kube_runtime::WatchStreamExt;
 use kube_runtime::watcher::{self, Event as Watched, watcher};
@@ -153,6 +153,40 @@ impl World {
 
     /// Gives the operator's user what the chart gives its ServiceAccount where it serves a listed namespace.
     async fn permit(&self, namespace: &Namespace) {
+        self.permit_rules(namespace, chart_rules().unwrap()).await;
+        permitted(&namespace.client(), &self.user, namespace.name(), PATIENCE)
+            .await
+            .unwrap();
+    }
+
+    /// Lets the operator list and read CodeAgents, and watch them only if told so: without, it knows them as they were at its start.
+    pub async fn watches_agents(&self, allowed: bool) {
+        let all = "resources: [codeagents]\n  verbs: [get, list, watch, patch]";
+        let unseen = "resources: [codeagents]\n  verbs: [get, list, patch]";
+        let rules = chart_rules().unwrap();
+        assert!(rules.contains(all), "{rules}");
+        let rules = match allowed {
+            true => rules.to_owned(),
+            false => rules.replace(all, unseen),
+        };
+        self.permit_rules(&self.namespace, &rules).await;
+        let client = self.access.client().unwrap();
+        let agents: Api<CodeAgent> = Api::namespaced(client, self.name());
+        let begun = Instant::now();
+        loop {
+            let opened = agents.watch(&WatchParams::default(), "0").await;
+            if opened.is_ok() == allowed {
+                return;
+            }
+            assert!(
+                begun.elapsed() < PATIENCE,
+                "the permissions do not take effect"
+            );
+            tokio::time::sleep(GLANCE).await;
+        }
+    }
+
+    async fn permit_rules(&self, namespace: &Namespace, rules: &str) {
         let manifests = format!(
             "\
 apiVersion: rbac.authorization.k8s.io/v1
@@ -170,15 +204,11 @@ metadata: {{name: operator}}
 roleRef: {{apiGroup: rbac.authorization.k8s.io, kind: Role, name: operator}}
 subjects: [{{apiGroup: rbac.authorization.k8s.io, kind: User, name: {user}}}]
 ",
-            rules = chart_rules().unwrap(),
             lease_verbs = lease_verbs(),
             namespace = namespace.name(),
             user = self.user,
         );
         namespace.apply_manifests(&manifests).await.unwrap();
-        permitted(&namespace.client(), &self.user, namespace.name(), PATIENCE)
-            .await
-            .unwrap();
     }
 
     /// The name of the test's namespace.

@@ -65,6 +65,7 @@ pub use options::{
 };
 pub use record::{
     ImageRecord, Launch, LaunchFilter, LaunchKind, PromptView, RequestRecord, SessionView,
+    VariableRecord,
 };
 pub use script::{CancelBehaviour, DIRECTIVE, DirectiveError, Outcome, Script, ScriptRule};
 

@@ -66,7 +66,36 @@ pub struct Launch {
     pub marker: Option<String>,
     /// The images beside the prompt, in order.
     pub images: Vec<ImageRecord>,
+    /// The environment variables that the agent was given, by name.
+    pub environment: Vec<VariableRecord>,
     pub at: Timestamp,
+}
+
+/// An environment variable as it was received, without its value.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct VariableRecord {
+    pub name: String,
+    /// SHA-256 of the value, in hexadecimal.
+    pub sha256: String,
+}
+
+impl VariableRecord {
+    /// A variable with this value.
+    pub fn new(name: &str, value: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            sha256: format!("{:x}", Sha256::digest(value)),
+        }
+    }
+
+    /// The variables of a request's body.
+    pub(crate) fn all_in(body: Option<&Value>) -> Vec<Self> {
+        let variables = body.and_then(|body| body.get("envVars")?.as_object());
+        let variables = variables.into_iter().flatten();
+        variables
+            .filter_map(|(name, value)| Some(Self::new(name, value.as_str()?)))
+            .collect()
+    }
 }
 
 /// An image as it was received, without its content.

@@ -26,7 +26,7 @@ use super::operation::{Operation, Provider, Route};
 use super::options::SimulatorOptions;
 use super::provider::{Context, ProviderApi};
 use super::rate_limit::{Limit, RateLimiter, too_many};
-use super::record::{ImageRecord, Launch, LaunchKind, Log, RequestRecord};
+use super::record::{ImageRecord, Launch, LaunchKind, Log, RequestRecord, VariableRecord};
 use super::script::ScriptBook;
 
 /// What the server does with a request.
@@ -378,6 +378,7 @@ impl WorldState {
             agent_id: agent_id_in(body.as_ref()),
             marker: marker_in(body.as_ref()),
             images: ImageRecord::all_in(body.as_ref()),
+            environment: VariableRecord::all_in(body.as_ref()),
             at: clock.timestamp(now),
         });
     }

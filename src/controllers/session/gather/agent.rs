@@ -9,7 +9,7 @@ use crate::controllers::scope::Scope;
 use crate::domain::agent::has_evidence;
 use crate::domain::blocker::{Blocker, Cause};
 use crate::domain::effective::{blocker, reference_missing, resolve};
-use crate::domain::session::AgentView;
+use crate::domain::session::{AgentView, ProviderFacts};
 use crate::domain::template::Site;
 use crate::providers::registry::capabilities_of;
 
@@ -18,6 +18,7 @@ pub(super) fn view_agent(
     object: &CodeSession,
     agent: &CodeAgent,
     linked: Option<&Linked>,
+    facts: Option<&ProviderFacts>,
 ) -> AgentView {
     let context = &scope.context;
     let generation = agent.metadata.generation.unwrap_or(0);
@@ -60,14 +61,19 @@ pub(super) fn view_agent(
     })
     .or_else(|| template_elsewhere(scope, object, agent, linked?));
     let account = linked.and_then(|linked| context.accounts.last_account(&linked.key));
-    let evidence_seen = agent
-        .status
-        .as_ref()
-        .zip(account)
-        .is_some_and(|(status, account)| {
-            let recovery = provider.recovery(&agent.spec.provider);
-            has_evidence(status, recovery, &endpoint, account.fingerprint.as_str())
-        });
+    let evidence_seen =
+        agent
+            .status
+            .as_ref()
+            .zip(account)
+            .zip(facts)
+            .is_some_and(|((status, account), facts)| {
+                let stored = object.stored_status();
+                let record = stored.and_then(|stored| stored.launch.as_ref());
+                let claimed = stored.and_then(|stored| stored.effective.as_ref());
+                let recovery = facts.recovery_of_claim(record, claimed.unwrap_or(&effective));
+                has_evidence(status, recovery, &endpoint, account.fingerprint.as_str())
+            });
     AgentView::Present {
         generation,
         suspended: agent.spec.suspend,

@@ -7,10 +7,12 @@ use crate::controllers::connection::without;
 use crate::controllers::images::HeldImages;
 use crate::controllers::scope::Scope;
 use crate::domain::blocker::{Blocker, Cause, NotReady};
-use crate::domain::effective::{compose_prompt, message_blocker};
-use crate::domain::image::{ImageDigest, request_digest};
+use crate::domain::effective::{compose_prompt, env_from, message_blocker};
+use crate::domain::environment::{Environment, EnvironmentDigest};
+use crate::domain::image::ImageDigest;
 use crate::domain::marker::{Marker, MarkerSubject};
 use crate::domain::parameters;
+use crate::domain::send::digest::request_digest;
 use crate::domain::session::{Inputs, OpenSend, Stage, next_message};
 use crate::providers::registry::capabilities_of;
 
@@ -19,7 +21,7 @@ pub(super) enum InputsError {
     Source(NotReady),
 }
 
-/// What a request sends. The content of its images is read when its turn has come.
+/// What a request sends. The content of its images and its environment variables are read when its turn has come.
 pub struct Payload {
     /// Preamble, prompt and marker line.
     pub prompt: String,
@@ -27,6 +29,10 @@ pub struct Payload {
     images: Vec<ImageSource>,
     /// What they were when it was composed.
     digests: Vec<ImageDigest>,
+    /// The Secrets whose keys are its environment variables.
+    env_from: Vec<String>,
+    /// What they held when it was composed.
+    environment: Option<EnvironmentDigest>,
 }
 
 impl Payload {
@@ -47,12 +53,33 @@ impl Payload {
             prompt,
             digests: digests.map_err(|missing| without(missing, "the source of an image"))?,
             images,
+            env_from: Vec::new(),
+            environment: None,
+        })
+    }
+
+    /// The same, with the variables of these Secrets.
+    async fn with_environment(
+        self,
+        scope: &Scope,
+        namespace: &str,
+        env_from: Vec<String>,
+    ) -> Result<Self, NotReady> {
+        let context = &scope.context;
+        let digest = context
+            .environments
+            .digest(&context.sources, namespace, &env_from)
+            .await;
+        Ok(Self {
+            environment: digest.map_err(|missing| without(missing, "a Secret of envFrom"))?,
+            env_from,
+            ..self
         })
     }
 
     fn inputs(&self, template_id: Option<String>) -> Inputs {
         Inputs {
-            digest: request_digest(&self.prompt, &self.digests),
+            digest: request_digest(&self.prompt, &self.digests, self.environment),
             template_id,
         }
     }
@@ -66,6 +93,20 @@ impl Payload {
         context
             .images
             .read(&context.sources, namespace, &self.images, &self.digests)
+            .await
+    }
+
+    /// Its environment variables, to be sent now; `None` as with images.
+    pub async fn read_environment(&self, scope: &Scope, namespace: &str) -> Option<Environment> {
+        let context = &scope.context;
+        context
+            .environments
+            .read(
+                &context.sources,
+                namespace,
+                &self.env_from,
+                self.environment,
+            )
             .await
     }
 }
@@ -117,11 +158,25 @@ pub(super) async fn inputs(
             again: context.timing().recheck,
         }),
     })?;
-    let payload = Payload::new(scope, namespace, prompt, spec.images.as_ref(), "spec")
-        .await
-        .map_err(InputsError::Source)?;
+    let payload = Payload::new(scope, namespace, prompt, spec.images.as_ref(), "spec").await;
+    let env_from = environment_of(object, agent);
+    let payload = match payload {
+        Ok(payload) => payload.with_environment(scope, namespace, env_from).await,
+        Err(not_ready) => Err(not_ready),
+    };
+    let payload = payload.map_err(InputsError::Source)?;
     let inputs = payload.inputs(linked.and_then(|linked| template_id(scope, agent, linked)));
     Ok((inputs, payload))
+}
+
+/// The Secrets of the environment: those that the open launch was claimed with, or else what agent and session come to.
+fn environment_of(object: &CodeSession, agent: &CodeAgent) -> Vec<String> {
+    let status = object.stored_status();
+    let claimed = Stage::of(status).claimed().and(status);
+    match claimed.and_then(|status| status.effective.as_ref()) {
+        Some(effective) => effective.env_from.clone(),
+        None => env_from(&object.spec, &agent.spec),
+    }
 }
 
 /// What the next message sends, or the one whose sending is open; `None` where there is none.

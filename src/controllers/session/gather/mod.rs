@@ -26,11 +26,12 @@ use crate::api::{
 };
 use crate::domain::blocker::NotReady;
 use crate::domain::effective::credentials as credentials_of;
+use crate::domain::environment::Environment;
 use crate::domain::ids::{ClaimId, InstallationId};
 use crate::domain::remote::Recovery;
 use crate::domain::session::{
     AgentView, Inputs, Lock, Needs, Observed, Origin, Outline, ProviderFacts, Readiness,
-    SessionView, Slot, Stage, needs, newest_send, template_missing, wall_clock,
+    SessionView, Slot, Stage, may_send, needs, newest_send, template_missing, wall_clock,
 };
 use crate::domain::timing::Timing;
 
@@ -117,6 +118,8 @@ pub(super) struct Content {
     pub prompt: String,
     /// The images beside it.
     pub images: HeldImages,
+    /// The environment variables of the hosted agent.
+    pub environment: Environment,
 }
 
 impl Facts {
@@ -127,6 +130,7 @@ impl Facts {
         Some(Content {
             prompt: payload.prompt.clone(),
             images: payload.read_images(scope, &self.namespace).await?,
+            environment: payload.read_environment(scope, &self.namespace).await?,
         })
     }
 }
@@ -161,7 +165,7 @@ pub(super) async fn gather(scope: &Arc<Scope>, object: &CodeSession) -> Result<F
     let usable = linked.as_ref().and_then(|linked| linked.as_ref().ok());
     let mut agent_view = match &agent {
         None => AgentView::Missing,
-        Some(agent) => view_agent(scope, object, agent, usable),
+        Some(agent) => view_agent(scope, object, agent, usable, facts.as_ref()),
     };
     let (inputs, payload, blocked) = match (need, &agent) {
         (Needs::Launch, Some(agent)) => {
@@ -188,21 +192,13 @@ pub(super) async fn gather(scope: &Arc<Scope>, object: &CodeSession) -> Result<F
     };
     let key = secret.as_ref();
     let (readiness, linked) = readiness(scope, &uid, linked, key, inputs, blocked, follows);
-    let lacks_template = need == Needs::Launch && lacks_template(&readiness, facts.as_ref());
-    if let (true, Some(agent)) = (lacks_template && !launched, &agent) {
+    let lacks_template =
+        need == Needs::Launch && !launched && lacks_template(&readiness, facts.as_ref());
+    if let (true, Some(agent)) = (lacks_template, &agent) {
         // It keeps the template, and may not know yet that the key is another account's now.
         scope.look_at_agent(agent);
     }
-    let recovery = facts.as_ref().map(|facts| facts.recovery);
-    let launches = Applies {
-        agent: agent.as_deref(),
-        effective: effective_of(&agent_view),
-        account: readiness.connected().map(|connected| &connected.account),
-        issue_tells: recovery == Some(Recovery::None),
-        able: !lacks_template && may_launch(&readiness, &agent_view),
-    };
-    let (slot, lock) = admission(scope, object, need, launches);
-    Ok(Facts {
+    let gathered = Facts {
         now: Timestamp::now(),
         uptime: context.uptime(),
         namespace,
@@ -215,8 +211,8 @@ pub(super) async fn gather(scope: &Arc<Scope>, object: &CodeSession) -> Result<F
         provider: facts,
         readiness,
         payload,
-        slot,
-        lock,
+        slot: Slot::Free,
+        lock: Lock::Unneeded,
         remembered: context.memory.of(&uid),
         linked,
         installation: context.installation.clone(),
@@ -224,33 +220,49 @@ pub(super) async fn gather(scope: &Arc<Scope>, object: &CodeSession) -> Result<F
         timing: context.timing().clone(),
         stopping: !context.may_begin(),
         uid,
+    };
+    let (slot, lock) = admission(scope, object, agent.as_deref(), need, &gathered);
+    Ok(Facts {
+        slot,
+        lock,
+        ..gathered
     })
 }
 
-/// The slot and the lock that a launch or a message in sight asks for. A session with neither in sight asks for none.
+/// The slot and the lock that a launch or a message in sight asks for. A session with neither in sight, or that something else keeps
+/// from sending it, asks for none: it must not hold what another could use.
 fn admission(
     scope: &Scope,
     object: &CodeSession,
+    agent: Option<&CodeAgent>,
     need: Needs,
-    launches: Applies<'_>,
+    gathered: &Facts,
 ) -> (Slot, Lock) {
+    let account = gathered.readiness.connected();
+    let applies = |effective, issue_tells| Applies {
+        agent,
+        effective,
+        account: account.map(|connected| &connected.account),
+        issue_tells,
+        able: may_send(&gathered.observed(object), need),
+    };
     match need {
-        Needs::Launch => admit(scope, object, &launches),
+        Needs::Launch => {
+            let recovery = gathered.provider.as_ref().map(|facts| facts.recovery);
+            let effective = effective_of(&gathered.agent);
+            admit(
+                scope,
+                object,
+                &applies(effective, recovery == Some(Recovery::None)),
+            )
+        }
         Needs::Message => {
-            let suspended = launches.agent.is_some_and(|agent| agent.spec.suspend);
             let status = object.stored_status();
-            let sends = Applies {
-                effective: status.and_then(|status| status.effective.as_ref()),
-                issue_tells: false,
-                // Only with a key that is ready is it known whose it is.
-                able: !suspended && launches.account.is_some(),
-                ..launches
-            };
-            admit(scope, object, &sends)
+            let recorded = status.and_then(|status| status.effective.as_ref());
+            admit(scope, object, &applies(recorded, false))
         }
         Needs::Nothing | Needs::Connection => {
-            let uid = object.uid().unwrap_or_default();
-            scope.context.admission.withdraw(&uid);
+            scope.context.admission.withdraw(&gathered.uid);
             (Slot::Free, Lock::Unneeded)
         }
     }
@@ -385,19 +397,6 @@ fn sends_anew(object: &CodeSession, need: Needs, launched: bool) -> bool {
         Needs::Message => !matches!(Stage::of(object.stored_status()), Stage::Open(_)),
         Needs::Nothing | Needs::Connection => false,
     }
-}
-
-/// Whether nothing but others keeps the session from being launched.
-fn may_launch(readiness: &Readiness, agent: &AgentView) -> bool {
-    let willing = matches!(
-        agent,
-        AgentView::Present {
-            suspended: false,
-            blocker: None,
-            ..
-        }
-    );
-    willing && matches!(readiness, Readiness::Ready(_))
 }
 
 /// The uid of the session's namespace, which is part of the keys of its launches. Without it nothing is launched, but what was

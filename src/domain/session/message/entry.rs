@@ -1,5 +1,6 @@
 //! The entry of a message in the status, and what is common to all that is done about it.
 
+use super::super::super::remote::Recovery;
 use super::super::super::send::judge::{CLOCK_SKEW, created_from};
 use super::super::super::status::{Draft, MESSAGE_BYTES, clip, entry};
 use super::super::gates::Hold;
@@ -60,6 +61,7 @@ pub(in crate::domain::session) fn lookup(
             .status
             .and_then(|status| status.effective.as_ref())
             .and_then(|effective| effective.repository.clone()),
+        recovery: Recovery::Marker,
         template_id: None,
         baseline: record.and_then(|record| record.baseline.clone()),
         created_from: record.map_or(o.session.created_at - CLOCK_SKEW, created_from),

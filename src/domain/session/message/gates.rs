@@ -65,6 +65,6 @@ fn refusal<'a>(o: &Observed<'a>) -> Gate<'a> {
 }
 
 /// Whether no gate holds a message back: what holds back a first request holds back every further one.
-pub(super) fn open(o: &Observed<'_>) -> bool {
+pub(in crate::domain::session) fn open(o: &Observed<'_>) -> bool {
     GATES.iter().all(|gate| matches!(gate(o), Gate::Pass))
 }

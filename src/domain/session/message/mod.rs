@@ -11,6 +11,7 @@ mod recover;
 mod send;
 
 pub(super) use self::entry::{lookup, settle};
+pub(super) use self::gates::open as may_send;
 pub(super) use self::recover::{absent, ambiguous, found, give_up};
 pub(super) use self::send::{sent, unclear_before_sending};
 
@@ -102,7 +103,9 @@ fn fail(o: &Observed<'_>, name: &str, reason: Reason, why: &str) -> Plan {
     settle(&mut draft, name, SessionPhase::Error, reason, why);
     conclusion::tell(&mut draft, o);
     let told = format!("message {name} is not sent: {why}");
-    Plan::store(o, draft.finish()).with_event(Event::warning(reason, told))
+    Plan::store(o, draft.finish())
+        .if_agent_unchanged(o)
+        .with_event(Event::warning(reason, told))
 }
 
 /// Whether a look tells of a message before the newest one: looks under way do not stop for a message.

@@ -160,6 +160,7 @@ pub(super) fn record(
             .map(SendRecord::first_claim),
         not_after: o.now + o.timing.send_window,
         target,
+        recovery: None,
         baseline: None,
         request_digest: String::new(),
         refusal: before

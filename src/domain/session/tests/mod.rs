@@ -222,6 +222,7 @@ impl Given {
                 kind: ProviderKind::Cursor,
                 api_version: "v1",
                 recovery,
+                environment_recovery: recovery,
                 message_recovery: Some(MessageRecovery::Baseline),
                 cancel_visibility: CancelVisibility::InStatus,
                 // Templates are a matter of a few tests of their own.

@@ -895,3 +895,90 @@ fn a_process_that_is_stopping_neither_looks_nor_sends() {
     given.stopping = true;
     given.rests();
 }
+
+/// A session at a provider that takes no id of ours beside environment variables, with or without those.
+fn with_variables(variables: bool) -> Given {
+    let mut given = Given::launchable(Recovery::ClientId);
+    given.provider.as_mut().unwrap().environment_recovery = Recovery::Marker;
+    set_variables(&mut given, variables);
+    given
+}
+
+fn set_variables(given: &mut Given, variables: bool) {
+    let secrets = variables.then(|| "staging".to_owned());
+    given.effective(|effective| effective.env_from = secrets.into_iter().collect());
+}
+
+/// What was sent decides how it is found, whatever agent and session say by then.
+#[test]
+fn a_launch_is_looked_for_as_it_was_sent() {
+    for (sent, recovery) in [(false, Recovery::ClientId), (true, Recovery::Marker)] {
+        for now in [false, true] {
+            let mut given = with_variables(sent);
+            given.pass();
+            given.restart();
+            set_variables(&mut given, now);
+            let plan = given.decide();
+            let Some(Effect::Lookup(lookup)) = plan.effect else {
+                panic!("{plan:?}")
+            };
+            assert_eq!(lookup.recovery, recovery, "{sent}, {now}");
+            assert_eq!(given.record().unwrap().recovery, Some(recovery));
+        }
+    }
+}
+
+/// A record of an earlier version says nothing of it: its settings do.
+#[test]
+fn a_claim_without_a_kind_of_recovery_is_looked_for_by_its_settings() {
+    for (variables, recovery) in [(false, Recovery::ClientId), (true, Recovery::Marker)] {
+        let mut given = with_variables(variables);
+        given.pass();
+        given.restart();
+        let record = given.status.as_mut().unwrap().launch.as_mut().unwrap();
+        record.recovery = None;
+        let plan = given.decide();
+        let Some(Effect::Lookup(lookup)) = plan.effect else {
+            panic!("{plan:?}")
+        };
+        assert_eq!(lookup.recovery, recovery);
+    }
+}
+
+/// An earlier request may still arrive late: a look that finds the weaker kind finds both.
+#[test]
+fn what_was_sent_in_two_ways_is_looked_for_in_the_weaker_one() {
+    for (first, second) in [(false, true), (true, false), (true, true)] {
+        let mut given = with_variables(first);
+        given.launch(&unknown());
+        let agent = given.agent.clone();
+        given.desires(DesiredState::Suspended);
+        given.proves_absent();
+        given.pass();
+        assert_eq!(given.record().unwrap().state, SendState::Absent);
+        given.agent = agent;
+        set_variables(&mut given, second);
+        given.desires(DesiredState::Running);
+        let plan = given.pass();
+        assert!(matches!(plan.effect, Some(Effect::Launch(_))), "{plan:?}");
+        let record = given.record().unwrap();
+        assert_eq!(record.posts, 2, "{first}, {second}");
+        assert_eq!(record.recovery, Some(Recovery::Marker), "{first}, {second}");
+    }
+}
+
+/// Nothing of a refused request can be found, so that the next one is judged by itself.
+#[test]
+fn after_a_refusal_the_next_request_alone_decides_how_it_is_found() {
+    let mut given = with_variables(true);
+    given.launch(&rejected(ErrorClass::Forbidden));
+    assert_eq!(given.record().unwrap().state, SendState::Rejected);
+    set_variables(&mut given, false);
+    given.agent_generation(2);
+    given.send();
+    let record = given.record().unwrap();
+    assert_eq!(
+        (record.posts, record.recovery),
+        (1, Some(Recovery::ClientId))
+    );
+}

@@ -880,3 +880,34 @@ fn a_lost_launch_is_found_after_the_deadline_and_never_sent_again() {
         came_too_late(&given);
     }
 }
+
+#[test]
+fn only_a_session_that_nothing_of_its_own_holds_asks_for_what_it_shares_with_others() {
+    type Hold = fn(&mut Given);
+    let holds: [(&str, Hold); 6] = [
+        ("its spec", |given| {
+            given.spec.desired_state = Some(DesiredState::Suspended);
+        }),
+        ("its deadline", |given| {
+            given.spec.launch_deadline_seconds = Some(60);
+            given.wait(seconds(61));
+        }),
+        ("its key", |given| given.readiness = Readiness::Unverified),
+        ("its CodeAgent", |given| {
+            if let AgentView::Present { suspended, .. } = &mut given.agent {
+                *suspended = true;
+            }
+        }),
+        ("a refusal", |given| {
+            given.launch(&rejected(ErrorClass::QuotaExhausted));
+        }),
+        ("what it is a copy of", |given| given.origin = Origin::Copy),
+    ];
+    let asks = |given: &Given| given.observed(|o| may_send(o, Needs::Launch));
+    assert!(asks(&Given::ready()));
+    for (what, hold) in holds {
+        let mut given = Given::ready();
+        hold(&mut given);
+        assert!(!asks(&given), "held by {what}");
+    }
+}

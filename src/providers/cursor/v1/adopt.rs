@@ -6,14 +6,16 @@ use super::agents::CursorV1;
 use super::name::{agent_id, key_digits, named};
 use super::wire::Agent;
 use crate::domain::ids::SessionId;
+use crate::domain::remote::Recovery;
 use crate::domain::repository::same_repository;
 use crate::providers::contract::{AdoptAnswer, AdoptRequest, Found, PageToken};
 use crate::providers::error::{ErrorClass, ProviderError};
 use crate::providers::recovery::marker::is_long_before;
 use crate::providers::recovery::scan::{Candidate, Evidence, Matcher, Page, Query, Reach, scan};
 
-/// Asks for the id of every attempt, newest first. That somebody else has the id of an older one is why there was a newer. Where this account has not been seen to honour our ids, a miss is followed by a scan for
-/// the name that we gave.
+/// Asks for the id of every attempt, newest first. That somebody else has the id of an older one is why there was a newer. What was sent
+/// without an id, also once of several times, is looked for by the name that we gave, and so is a miss where this account has not been
+/// seen to honour our ids.
 pub(super) async fn adopt(
     cursor: &CursorV1,
     request: &AdoptRequest,
@@ -39,7 +41,7 @@ pub(super) async fn adopt(
     if let Some(why) = foreign {
         return Ok(AdoptAnswer::Foreign { why });
     }
-    if request.evidence_seen {
+    if request.recovery == Recovery::ClientId && request.evidence_seen {
         return Ok(AdoptAnswer::Absent);
     }
     scan(&ByName { cursor, request }).await
@@ -109,7 +111,9 @@ impl Matcher for ByName<'_> {
             (NameSays::Ours | NameSays::Nothing, true) => Reach::Near,
             (NameSays::Ours, false) => Reach::Far,
             // Cursor may have named it, and clocks differ.
-            (NameSays::Nothing, false) if !self.is_too_old(agent) => Reach::Far,
+            (NameSays::Nothing, false) if !self.names_are_kept() && !self.is_too_old(agent) => {
+                Reach::Far
+            }
             (NameSays::Nothing, false) => Reach::Never,
         }
     }
@@ -126,6 +130,7 @@ impl Matcher for ByName<'_> {
             .map(|theirs| same_repository(&self.request.repository, &theirs));
         Ok(match (self.name_says(&agent), same) {
             (NameSays::Another, _) | (NameSays::Nothing, Some(false)) => Evidence::Foreign,
+            (NameSays::Nothing, _) if self.names_are_kept() => Evidence::Foreign,
             (NameSays::Ours, Some(true)) => Evidence::Ours(Box::new(Found {
                 doubt: None,
                 snapshot: self.cursor.look_at(agent).await?,
@@ -155,6 +160,11 @@ impl ByName<'_> {
         agent
             .created_at
             .is_some_and(|created| is_long_before(created, self.request.created_from))
+    }
+
+    /// Whether this account has shown that agents have the names that we give them.
+    fn names_are_kept(&self) -> bool {
+        self.request.recovery == Recovery::Marker && self.request.evidence_seen
     }
 
     fn name_says(&self, agent: &Agent) -> NameSays {

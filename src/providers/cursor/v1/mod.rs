@@ -1,7 +1,8 @@
 //! Cursor's API v1.
 //!
 //! A session is an agent, a message is a run. The agent's id is ours (`bc-` and the launch key), so that a lost launch is
-//! found by asking for it.
+//! found by asking for it. Beside environment variables v1 refuses an id: such a launch is found by the name that every agent of
+//! ours is given.
 
 mod adopt;
 mod agents;
@@ -14,11 +15,11 @@ use async_trait::async_trait;
 
 pub(super) use self::agents::CursorV1;
 use self::agents::{needs_agent, phase_of_run};
-use self::name::{agent_id, name_suffix};
+use self::name::{agent_id, name_suffix, named};
 use self::wire::{Agent, Archived, Created, ListedModel, ModelList};
 use super::account;
 use crate::api::CursorApiVersion;
-use crate::domain::ids::{RunId, SessionId};
+use crate::domain::ids::{InstallationId, RunId, SessionId};
 use crate::domain::marker::Marker;
 use crate::domain::pull_request::PullRequestUrl;
 use crate::domain::snapshot::{RemotePhase, Snapshot};
@@ -36,6 +37,7 @@ pub(super) const CAPABILITIES: &[Capability] = &[
     Capability::Prompt,
     Capability::Images,
     Capability::ImageUrls,
+    Capability::Environment,
     Capability::Model,
     Capability::ModelParameters,
     Capability::Repository,
@@ -70,15 +72,23 @@ impl BaseProvider for CursorV1 {
     }
 
     async fn launch(&self, request: &LaunchRequest) -> LaunchOutcome {
-        let answer = self
-            .api
-            .launch(&["v1", "agents"], &create_agent(request), request.window)
+        let body = create_agent(request);
+        let withholding;
+        let api = match request.environment.is_empty() {
+            true => &self.api,
+            false => {
+                withholding = self.api.withholding(request.environment.values());
+                &withholding
+            }
+        };
+        let answer = api
+            .launch(&["v1", "agents"], &body, request.window)
             .await
             .map(|created: Created| {
                 let run_status = created.run.as_ref().and_then(|run| run.status.as_deref());
-                let asked = agent_id(&request.key);
+                let asked = body.agent_id.as_ref();
                 Launched {
-                    id_honoured: Some(created.agent.id.0 == asked),
+                    id_honoured: asked.map(|asked| created.agent.id.0 == *asked),
                     phase: match &created.run {
                         Some(_) => phase_of_run(run_status),
                         None => RemotePhase::Creating,
@@ -102,6 +112,18 @@ impl BaseProvider for CursorV1 {
 
     async fn adopt(&self, request: &AdoptRequest) -> Result<AdoptAnswer, ProviderError> {
         adopt::adopt(self, request).await
+    }
+
+    /// A name shows it: v1 lets nobody read a prompt.
+    async fn shows_marker(
+        &self,
+        session: &SessionId,
+        installation: &InstallationId,
+        _uid: &str,
+    ) -> Result<Option<bool>, ProviderError> {
+        let agent = self.agent(session.as_str()).await?;
+        let name = agent.name.as_deref();
+        Ok(name.map(|name| named(name).is_some_and(|named| named.installation == *installation)))
     }
 
     async fn get(&self, session: &SessionRef) -> Result<Snapshot, ProviderError> {
@@ -213,7 +235,10 @@ fn create_agent(request: &LaunchRequest) -> wire::CreateAgent<'_> {
     let name: String = request.name.chars().take(room).collect();
     let policy = &request.pull_request;
     wire::CreateAgent {
-        agent_id: agent_id(&request.key),
+        agent_id: request
+            .environment
+            .is_empty()
+            .then(|| agent_id(&request.key)),
         name: name + &suffix,
         prompt: wire::Prompt::new(&request.prompt, &request.images),
         model: request.model.as_ref().and_then(wire::Model::chosen),
@@ -225,6 +250,7 @@ fn create_agent(request: &LaunchRequest) -> wire::CreateAgent<'_> {
         work_on_current_branch: policy.work_on_current_branch,
         auto_create_pr: policy.auto_create,
         skip_reviewer_request: policy.auto_create && policy.skip_reviewer_request,
+        env_vars: wire::EnvVars(&request.environment),
     }
 }
 

@@ -6,9 +6,10 @@
 use std::borrow::Cow;
 
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 use crate::api::ModelSpec;
+use crate::domain::environment::Environment;
 use crate::domain::image::Image;
 use crate::domain::pull_request::PullRequestUrl;
 use crate::providers::wire::{Base64, Dimension, Items, WireId, lenient, lenient_items};
@@ -17,7 +18,9 @@ use crate::providers::wire::{Base64, Dimension, Items, WireId, lenient, lenient_
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct CreateAgent<'a> {
-    pub(super) agent_id: String,
+    /// Refused beside `envVars`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) agent_id: Option<String>,
     pub(super) name: String,
     pub(super) prompt: Prompt<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -29,6 +32,24 @@ pub(super) struct CreateAgent<'a> {
     pub(super) auto_create_pr: bool,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub(super) skip_reviewer_request: bool,
+    #[serde(skip_serializing_if = "EnvVars::is_empty")]
+    pub(super) env_vars: EnvVars<'a>,
+}
+
+/// At most 50; `Debug` does not show their values.
+#[derive(Debug)]
+pub(super) struct EnvVars<'a>(pub(super) &'a Environment);
+
+impl EnvVars<'_> {
+    fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl Serialize for EnvVars<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter())
+    }
 }
 
 #[derive(Debug, Serialize)]
