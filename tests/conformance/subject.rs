@@ -3,7 +3,9 @@
 use codeagent_operator::api::{CursorApiVersion, CursorSpec, ProviderKind, ProviderSpec};
 use codeagent_operator::domain::environment::Environment;
 use codeagent_operator::domain::snapshot::RemotePhase;
-use codeagent_operator::providers::contract::{Capability, ProviderType, Recovery};
+use codeagent_operator::providers::contract::{
+    Capability, MessageRecovery, ProviderType, Recovery,
+};
 use codeagent_operator::providers::credential::Credential;
 use codeagent_operator::providers::registry::Registry;
 use zeroize::Zeroizing;
@@ -125,6 +127,11 @@ impl Subject {
                 false
             }
         }
+    }
+
+    /// How a lost message is found; `None` where there are no messages.
+    pub fn message_recovery(self) -> Option<MessageRecovery> {
+        self.registered().message_recovery(&self.spec())
     }
 
     /// How a lost one of its launches is found.
