@@ -6,11 +6,11 @@ use std::time::Duration;
 use codeagent_operator::api::PullRequestSpec;
 use codeagent_operator::domain::ids::{LaunchKey, SessionId};
 use codeagent_operator::domain::image::Image;
-use codeagent_operator::domain::marker::Marker;
+use codeagent_operator::domain::marker::{Marker, MarkerSubject};
 use codeagent_operator::domain::snapshot::Snapshot;
 use codeagent_operator::providers::contract::{
     API_KEY, AdoptAnswer, AdoptRequest, Capability, Connection, Found, LaunchOutcome,
-    LaunchRequest, Launched, PageToken, Provider, SessionPage, SessionRef,
+    LaunchRequest, Launched, MessageRequest, PageToken, Provider, SessionPage, SessionRef,
 };
 use codeagent_operator::providers::contract::{Template, TemplateMark};
 use codeagent_operator::providers::credential::Credential;
@@ -159,6 +159,34 @@ impl Bench {
             created_from: now - Duration::from_secs(600),
             created_until: now + Duration::from_secs(3600),
             ..adopt_request()
+        }
+    }
+
+    /// The message of this name to a session, with everything set that the adapter says it can do.
+    pub fn message(&self, session: &SessionId, name: &str) -> MessageRequest {
+        let marker = Marker {
+            installation: installation(),
+            uid: UID.to_owned(),
+            subject: MarkerSubject::Message(name.to_owned()),
+        };
+        MessageRequest {
+            session: reference(session),
+            prompt: prompt(&marker),
+            images: self.images(),
+            model: None,
+            window: window(Duration::from_secs(60)),
+        }
+    }
+
+    /// A lookup of the message of this name, with what is there before it.
+    pub async fn message_lookup(&self, session: &SessionId, name: &str) -> AdoptRequest {
+        let follow_ups = self.provider.follow_ups().unwrap();
+        AdoptRequest {
+            message: Some(name.to_owned()),
+            keys: Vec::new(),
+            sent: Some(self.message(session, name).prompt),
+            baseline: follow_ups.newest(&reference(session)).await.unwrap(),
+            ..self.lookup().await
         }
     }
 

@@ -1,7 +1,8 @@
 //! Every call of the contract, made one after the other, to see what one kind of trouble does to all of them.
 
+use codeagent_operator::domain::send::answer::SendOutcome;
 use codeagent_operator::providers::contract::{
-    AdoptAnswer, AdoptRequest, Capability, LaunchOutcome, MarkedRequest, Recovery, SessionRef,
+    AdoptAnswer, AdoptRequest, Capability, MarkedRequest, Recovery, SessionRef,
 };
 use codeagent_operator::providers::error::ProviderError;
 
@@ -14,6 +15,8 @@ pub type Answer = Result<String, ProviderError>;
 pub struct Calls {
     pub session: SessionRef,
     pub lookup: AdoptRequest,
+    /// Of a message to the session, where the provider takes any.
+    message_lookup: Option<AdoptRequest>,
 }
 
 impl Calls {
@@ -25,9 +28,16 @@ impl Calls {
         };
         let launched = bench.launch(&bench.request()).await;
         bench.begin_work();
+        let message_lookup = bench.provider.follow_ups().map(|_| AdoptRequest {
+            message: Some("more".to_owned()),
+            keys: Vec::new(),
+            baseline: Some("run-0".to_owned()),
+            ..lookup.clone()
+        });
         Self {
             session: reference(&launched.session_id),
             lookup,
+            message_lookup,
         }
     }
 
@@ -49,7 +59,7 @@ impl Calls {
             ("verify", shown(provider.verify().await)),
             (
                 "launch",
-                launched(provider.launch(&bench.attempt("uid-2", 1)).await),
+                sent(provider.launch(&bench.attempt("uid-2", 1)).await),
             ),
             ("get", shown(provider.get(&self.session).await)),
         ];
@@ -76,6 +86,12 @@ impl Calls {
         if subject.can(Capability::Cancel) {
             answers.push(("cancel", shown(provider.cancel(&self.session).await)));
         }
+        if let (Some(follow_ups), Some(lookup)) = (provider.follow_ups(), &self.message_lookup) {
+            let message = bench.message(&self.session.session_id, "more");
+            answers.push(("message", sent(follow_ups.send(&message).await)));
+            let found = follow_ups.find(&self.session, lookup).await;
+            answers.push(("find a message", shown(found)));
+        }
         if let Some(archiving) = provider.archiving() {
             let archived = archiving.archive(&self.session.session_id).await;
             answers.push(("archive", shown(archived)));
@@ -94,9 +110,9 @@ fn shown<T: std::fmt::Debug>(answer: Result<T, ProviderError>) -> Answer {
     answer.map(|answer| format!("{answer:?}"))
 }
 
-fn launched(outcome: LaunchOutcome) -> Answer {
+fn sent<T: std::fmt::Debug>(outcome: SendOutcome<T>) -> Answer {
     match outcome {
-        LaunchOutcome::Accepted(launched) => Ok(format!("{launched:?}")),
-        LaunchOutcome::Rejected(error) | LaunchOutcome::Unknown(error) => Err(error),
+        SendOutcome::Accepted(accepted) => Ok(format!("{accepted:?}")),
+        SendOutcome::Rejected(error) | SendOutcome::Unknown(error) => Err(error),
     }
 }

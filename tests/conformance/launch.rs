@@ -88,9 +88,9 @@ async fn every_image_arrives_in_the_order_and_form_in_which_it_is_given(subject:
     assert_eq!(received.iter().any(|image| image.url.is_some()), takes_urls);
 }
 
-/// What a launch that meets a fault must come to.
+/// What a paid request that meets a fault must come to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Expected {
+pub enum Expected {
     Accepted,
     Rejected,
     /// Unknown, and nothing was started.
@@ -101,7 +101,7 @@ enum Expected {
     StartedLater,
 }
 
-fn expected(fault: &FaultKind) -> Expected {
+pub fn expected(fault: &FaultKind) -> Expected {
     match fault {
         FaultKind::DropBefore
         | FaultKind::Hang { .. }

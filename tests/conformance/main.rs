@@ -28,4 +28,5 @@ mod crowd;
 mod launch;
 mod look;
 mod memory;
+mod messages;
 mod secrecy;

@@ -2,7 +2,9 @@
 
 use codeagent_operator::api::{CursorApiVersion, CursorSpec, ProviderKind, ProviderSpec};
 use codeagent_operator::domain::snapshot::RemotePhase;
-use codeagent_operator::providers::contract::{Capability, ProviderType, Recovery};
+use codeagent_operator::providers::contract::{
+    Capability, MessageRecovery, ProviderType, Recovery,
+};
 use codeagent_operator::providers::credential::Credential;
 use codeagent_operator::providers::registry::Registry;
 
@@ -119,6 +121,11 @@ impl Subject {
             // Of a session that has ended Flapjack's list tells neither result nor error.
             Self::CursorV1 | Self::Flapjack | Self::Firetiger => false,
         }
+    }
+
+    /// How a lost message is found; `None` where there are no messages.
+    pub fn message_recovery(self) -> Option<MessageRecovery> {
+        self.registered().message_recovery(&self.spec())
     }
 
     pub fn recovery(self) -> Recovery {

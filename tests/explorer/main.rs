@@ -29,6 +29,8 @@
 
 mod check;
 mod graph;
+mod message_model;
+mod messages;
 mod model;
 mod mutants;
 mod operator;

@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use codeagent_operator::api::{
-    CodeSessionStatus, ConditionStatus, Reason, SendState, SessionPhase, condition,
+    CodeSessionStatus, ConditionStatus, Reason, SendRecord, SendState, SessionPhase, condition,
 };
 use codeagent_operator::domain::blocker::{Blocker, Cause, NotReady};
 use codeagent_operator::domain::ids::{AccountFingerprint, ClaimId, LaunchKey, SessionId};
@@ -718,7 +718,7 @@ fn reports(events: &[Event]) -> bool {
     })
 }
 
-fn error(class: ErrorClass, sent: Sent) -> ProviderError {
+pub fn error(class: ErrorClass, sent: Sent) -> ProviderError {
     ProviderError {
         class,
         subject: None,
@@ -731,7 +731,7 @@ fn error(class: ErrorClass, sent: Sent) -> ProviderError {
 }
 
 /// Of all that is stored, but for times that nobody decides on.
-fn digest(status: &CodeSessionStatus) -> u64 {
+pub fn digest(status: &CodeSessionStatus) -> u64 {
     let mut status = status.clone();
     let never = at(0);
     for condition in &mut status.conditions {
@@ -741,6 +741,12 @@ fn digest(status: &CodeSessionStatus) -> u64 {
         message.started_at = None;
         message.completed_at = None;
         message.duration_seconds = None;
+        let arrived = |send: &&mut SendRecord| send.state == SendState::Confirmed;
+        if let Some(send) = message.send.as_mut().filter(arrived) {
+            send.claimed_at = never;
+            send.first_claimed_at = None;
+            send.not_after = never;
+        }
     }
     status.completed_at = None;
     let confirmed = status
