@@ -4,7 +4,7 @@
 # Expected: a path that was tried in a JSONPath library (RFC 9535) means the same in `kubectl get -o jsonpath`, in
 #   `kubectl wait --for=jsonpath` and in a CRD's printer columns, or is refused. In the RFC a slice is clamped to the list,
 #   an absent member differs from every value, 2 equals 2.0 and is more than 1.5, quotes of both kinds make names, and
-#   [?(...)] gives nodes to select from. kubectl's page names the differences with filters as "regular expressions".
+#   filters take `&&`. Of all this kubectl's documentation excludes regular expressions only.
 # Seen, with exit code 0: a filter with `in` and single quotes is no filter, all entries are printed; `!=` leaves out the
 #   entries without the member; a quoted name is split at its dots, so that ['example.dev/adopt'] is empty (it must be
 #   ['example\.dev/adopt'], which in the RFC is no valid string). With an error: any slice that reaches beyond the list,

@@ -611,6 +611,34 @@ mod tests {
         );
     }
 
+    /// Of a name that stands in several the last counts, so that a Secret that both name stands where the session names it.
+    #[test]
+    fn the_secrets_of_the_agent_come_before_those_of_the_session() {
+        let secrets = |names: &[&str]| -> Value {
+            let names = names.iter();
+            names
+                .map(|name| json!({"secretRef": {"name": name}}))
+                .collect()
+        };
+        for (agent, own, expected) in [
+            (json!({}), json!({}), &[][..]),
+            (json!({"envFrom": []}), json!({"envFrom": []}), &[]),
+            (
+                json!({"envFrom": secrets(&["a", "b"])}),
+                json!({}),
+                &["a", "b"],
+            ),
+            (json!({}), json!({"envFrom": secrets(&["c"])}), &["c"]),
+            (
+                json!({"envFrom": secrets(&["a", "b"])}),
+                json!({"envFrom": secrets(&["c", "a"])}),
+                &["b", "c", "a"],
+            ),
+        ] {
+            assert_eq!(of("fix", own, agent).env_from, expected);
+        }
+    }
+
     #[test]
     fn every_field_that_needs_a_capability_is_refused_without_it() {
         let url = "https://github.com/acme/app";
@@ -624,6 +652,11 @@ mod tests {
                 "model.params",
                 json!({"model": {"params": {"fast": "true"}}}),
                 json!({"model": {"params": {"fast": "true"}}}),
+            ),
+            (
+                "envFrom",
+                json!({"envFrom": [{"secretRef": {"name": "staging"}}]}),
+                json!({"envFrom": [{"secretRef": {"name": "staging"}}]}),
             ),
             (
                 "repository",

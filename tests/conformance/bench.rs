@@ -126,6 +126,7 @@ impl Bench {
             key: LaunchKey::derive("namespace-uid", uid, attempt),
             prompt: prompt(&Marker::launch(installation(), uid, attempt)),
             images: self.images(),
+            environment: self.subject.environment(),
             pull_request: PullRequestSpec {
                 auto_create: can(Capability::AutoCreatePullRequest),
                 ..no_pull_request()

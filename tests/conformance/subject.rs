@@ -1,12 +1,14 @@
 //! Which adapters there are, and what their providers' documents say that the contract does not.
 
 use codeagent_operator::api::{CursorApiVersion, CursorSpec, ProviderKind, ProviderSpec};
+use codeagent_operator::domain::environment::Environment;
 use codeagent_operator::domain::snapshot::RemotePhase;
 use codeagent_operator::providers::contract::{
     Capability, MessageRecovery, ProviderType, Recovery,
 };
 use codeagent_operator::providers::credential::Credential;
 use codeagent_operator::providers::registry::Registry;
+use zeroize::Zeroizing;
 
 use crate::provider_support;
 
@@ -14,7 +16,7 @@ use crate::provider_support;
 macro_rules! contract {
     ($($test:ident),+ $(,)?) => {
         $(contract!(@subjects $test:
-            CursorV1 cursor_v1, CursorV0 cursor_v0, Firebender firebender, Flapjack flapjack, Firetiger firetiger
+            CursorV1 cursor_v1, CursorV1WithEnvironment cursor_v1_with_environment, CursorV0 cursor_v0, Firebender firebender, Flapjack flapjack, Firetiger firetiger
         );)+
     };
     (@subjects $test:ident: $($subject:ident $name:ident),+) => {
@@ -37,6 +39,8 @@ macro_rules! contract {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Subject {
     CursorV1,
+    /// The same, whose launches have environment variables and no id of ours: they are found in another way.
+    CursorV1WithEnvironment,
     CursorV0,
     Firebender,
     Flapjack,
@@ -56,7 +60,7 @@ impl Subject {
 
     pub fn kind(self) -> ProviderKind {
         match self {
-            Self::CursorV1 | Self::CursorV0 => ProviderKind::Cursor,
+            Self::CursorV1 | Self::CursorV1WithEnvironment | Self::CursorV0 => ProviderKind::Cursor,
             Self::Firebender => ProviderKind::Firebender,
             Self::Flapjack => ProviderKind::Flapjack,
             Self::Firetiger => ProviderKind::Firetiger,
@@ -76,7 +80,7 @@ impl Subject {
     /// The settings of a CodeAgent that select this adapter.
     pub fn spec(self) -> ProviderSpec {
         let version = match self {
-            Self::CursorV1 => CursorApiVersion::V1,
+            Self::CursorV1 | Self::CursorV1WithEnvironment => CursorApiVersion::V1,
             Self::CursorV0 => CursorApiVersion::V0,
             Self::Firebender | Self::Flapjack | Self::Firetiger => {
                 return provider_support::spec(self.kind());
@@ -119,7 +123,9 @@ impl Subject {
         match self {
             Self::CursorV0 | Self::Firebender => true,
             // Of a session that has ended Flapjack's list tells neither result nor error.
-            Self::CursorV1 | Self::Flapjack | Self::Firetiger => false,
+            Self::CursorV1 | Self::CursorV1WithEnvironment | Self::Flapjack | Self::Firetiger => {
+                false
+            }
         }
     }
 
@@ -128,14 +134,40 @@ impl Subject {
         self.registered().message_recovery(&self.spec())
     }
 
+    /// How a lost one of its launches is found.
     pub fn recovery(self) -> Recovery {
-        self.registered().recovery(&self.spec())
+        let (registered, spec) = (self.registered(), self.spec());
+        match self.environment().is_empty() {
+            true => registered.recovery(&spec),
+            false => registered.environment_recovery(&spec),
+        }
+    }
+
+    /// Whether its mark is the session's name, because nobody may read its first message. A list shows it without a look; it tells no attempt,
+    /// and not enough to be believed for another repository.
+    pub fn is_found_by_name(self) -> bool {
+        self == Self::CursorV1WithEnvironment
+    }
+
+    /// The environment variables of its launches.
+    pub fn environment(self) -> Environment {
+        match self {
+            Self::CursorV1WithEnvironment => {
+                let value = Zeroizing::new(b"of the staging database".to_vec());
+                Environment::of_secret([("TOKEN".to_owned(), value)]).unwrap()
+            }
+            Self::CursorV1
+            | Self::CursorV0
+            | Self::Firebender
+            | Self::Flapjack
+            | Self::Firetiger => Environment::default(),
+        }
     }
 
     /// Every status of a session (with Cursor v1, of a run) that the provider documents.
     pub fn documented_statuses(self) -> &'static [(&'static str, RemotePhase)] {
         match self {
-            Self::CursorV1 => &[
+            Self::CursorV1 | Self::CursorV1WithEnvironment => &[
                 ("CREATING", RemotePhase::Creating),
                 ("RUNNING", RemotePhase::Running),
                 ("FINISHED", RemotePhase::Finished),
@@ -180,7 +212,9 @@ impl Subject {
     /// How a person makes a session vanish from the list, as method and path; `None` where nobody can.
     pub fn removal(self, session: &str) -> Option<(reqwest::Method, String)> {
         match self {
-            Self::CursorV1 => Some((reqwest::Method::DELETE, format!("/v1/agents/{session}"))),
+            Self::CursorV1 | Self::CursorV1WithEnvironment => {
+                Some((reqwest::Method::DELETE, format!("/v1/agents/{session}")))
+            }
             Self::CursorV0 | Self::Firebender => {
                 Some((reqwest::Method::DELETE, format!("/v0/agents/{session}")))
             }

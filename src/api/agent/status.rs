@@ -34,7 +34,8 @@ pub struct CodeAgentStatus {
     #[schemars(length(max = 64), inner(length(max = 64)))]
     pub capabilities: Vec<String>,
     /// ExactlyOnce or AtMostOnce: how often a launch is paid for when its answer is lost. ExactlyOnce only after the endpoint and
-    /// account were once seen to use the session id that we choose, or to show the marker under a prompt.
+    /// account were once seen to use the session id that we choose, or to show the marker under a prompt; with environment variables
+    /// (Cursor API v1), to keep the name that we give. It tells of sessions without an envFrom of their own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub launch_guarantee: Option<Guarantee>,
     /// The same for follow-up messages.
@@ -43,7 +44,7 @@ pub struct CodeAgentStatus {
     /// The endpoint and account that have been seen to use the session id we choose.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client_id_honoured: Option<LaunchEvidence>,
-    /// The endpoint and account that have been seen to show the marker under the prompt of a session, or not to.
+    /// The endpoint and account that have been seen to show the marker under the prompt of a session (Cursor API v1: in its name), or not to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub marker_honoured: Option<LaunchEvidence>,
     /// How many sessions there are. Written at most once in 10 seconds.

@@ -41,14 +41,17 @@ struct Accepted<'a> {
 }
 
 /// Looks at the newest accepted launches: at the id of one that asked for ours, which is on record, and once at the mark that every
-/// launch carries, where one is found by it. `plain` is how a launch without environment variables is found.
+/// launch carries, where one is found by it.
 pub(super) async fn find(
     scope: &Scope,
     agent: &CodeAgent,
     linked: &Linked,
     launched: impl Iterator<Item = &Arc<CodeSession>>,
-    (plain, findings): (Recovery, &Findings),
+    findings: &Findings,
 ) -> Found {
+    let facts = scope.context.facts(&agent.spec.provider);
+    // An earlier version launched without environment variables, and recorded nothing of this.
+    let plain = facts.map_or(Recovery::None, |facts| facts.recovery);
     let launches: Vec<_> = launched
         .filter_map(|session| accepted(session, plain))
         .collect();

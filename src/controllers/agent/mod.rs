@@ -23,14 +23,14 @@ use super::error::{Chain, PassError};
 use super::metrics::{Controller, PassOutcome};
 use super::scope::Scope;
 use crate::api::{
-    CodeAgent, CodeAgentStatus, CodeSession, KeyReference, OrphanStatus, ProviderKind, Reason,
-    SessionCounts, SessionPhase,
+    CodeAgent, CodeAgentSpec, CodeAgentStatus, CodeSession, KeyReference, OrphanStatus,
+    ProviderKind, Reason, SessionCounts, SessionPhase,
 };
 use crate::domain::agent::{Evidence, Findings, Health, deleting_status, status};
 use crate::domain::blocker::NotReady;
 use crate::domain::effective::repository;
 use crate::domain::parameters::misdeclared;
-use crate::domain::remote::{Capability, ProviderError};
+use crate::domain::remote::{Capability, ProviderError, Recovery};
 use crate::domain::requeue::jittered;
 use crate::domain::send::scope::LaunchScope;
 use crate::domain::status::whole_seconds;
@@ -107,29 +107,14 @@ async fn pass(scope: &Arc<Scope>, agent: &Arc<CodeAgent>) -> Result<Duration, Pa
     let mut again = context.settings.agent_recheck;
     if let Some(provider) = context.provider(spec) {
         findings.capabilities = provider.capabilities(spec);
-        let has_environment = agent
-            .spec
-            .env_from
-            .as_ref()
-            .is_some_and(|own| !own.is_empty());
-        findings.recovery = Some(match has_environment {
-            true => provider.environment_recovery(spec),
-            false => provider.recovery(spec),
-        });
+        findings.recovery = Some(launch_recovery(provider, &agent.spec));
         findings.message_recovery = provider.message_recovery(spec);
         findings.endpoint = endpoint(context, provider, spec);
         let (linked, next) = examine(scope, &agent, provider, &namespace, &mut findings).await;
         again = next;
         if let Some(linked) = &linked {
             findings.clock = clock_warning(linked, context.timing().clock_margin);
-            let found = evidence::find(
-                scope,
-                &agent,
-                linked,
-                sessions.launched(),
-                (provider.recovery(spec), &findings),
-            )
-            .await;
+            let found = evidence::find(scope, &agent, linked, sessions.launched(), &findings).await;
             findings.evidence = found.evidence;
             again = found.again.map_or(again, |soon| again.min(soon));
         }
@@ -151,12 +136,11 @@ async fn pass(scope: &Arc<Scope>, agent: &Arc<CodeAgent>) -> Result<Duration, Pa
             }
         }
     }
-    let agent = &agent;
     let generation = agent.metadata.generation.unwrap_or(0);
     let stored = agent.stored_status();
     let new = status(stored, generation, &findings, Timestamp::now());
     if stored != Some(&new) {
-        match store(scope, agent, &new).await? {
+        match store(scope, &agent, &new).await? {
             Stored::Yes if findings.counts.is_some() => {
                 scope.note_counts(&agent.uid().unwrap_or_default());
             }
@@ -166,6 +150,14 @@ async fn pass(scope: &Arc<Scope>, agent: &Arc<CodeAgent>) -> Result<Duration, Pa
         }
     }
     Ok(counts_due.map_or(again, |due| again.min(due)))
+}
+
+/// How a lost launch of a session without variables of its own is found.
+fn launch_recovery(provider: &dyn ProviderType, spec: &CodeAgentSpec) -> Recovery {
+    match spec.env_from.as_ref().is_none_or(Vec::is_empty) {
+        true => provider.recovery(&spec.provider),
+        false => provider.environment_recovery(&spec.provider),
+    }
 }
 
 /// One pass over a CodeAgent that is being deleted: its template goes first, and what that waits for is said.

@@ -139,6 +139,14 @@ pub(super) fn was_rate_limited(record: &SendRecord) -> bool {
         .is_some_and(|class| class == ErrorClass::RateLimited)
 }
 
+/// How the next of so many requests is looked for, itself found in the way of `next`: what may have arrived of the ones before is looked
+/// for as well, and a look in the weaker way finds both.
+fn weakest_recovery(next: Recovery, before: Option<&SendRecord>, posts: i32) -> Recovery {
+    let before = before.filter(|record| may_have_arrived(record, posts));
+    let before = before.and_then(|record| record.recovery);
+    before.map_or(next, |before| before.max(next))
+}
+
 /// Claims an attempt and sends it.
 pub(super) fn claim(
     o: &Observed<'_>,
@@ -166,12 +174,6 @@ pub(super) fn claim(
         Some(record) if posts > 1 => record.target.template_id.clone(),
         _ => inputs.template_id.clone(),
     };
-    // What may have arrived of earlier requests is looked for as well, and whoever is found in the weaker way is found in both.
-    let recovery = before
-        .filter(|record| may_have_arrived(record, posts))
-        .and_then(|record| record.recovery)
-        .into_iter()
-        .fold(provider.recovery_of(effective), Recovery::max);
     let record = SendRecord {
         key: key.as_uuid().to_owned(),
         attempt,
@@ -195,7 +197,11 @@ pub(super) fn claim(
             template_id: template_id.clone(),
             issue: spec.issue.clone(),
         },
-        recovery: Some(recovery),
+        recovery: Some(weakest_recovery(
+            provider.recovery_of(effective),
+            before,
+            posts,
+        )),
         baseline: match baseline(o, provider.recovery_of(effective), connected) {
             Baseline::Done(baseline) => baseline.map(str::to_owned),
             Baseline::Due | Baseline::Failed(..) => None,
