@@ -10,6 +10,7 @@ use kube::ResourceExt;
 use kube::api::{Api, DeleteParams, ListParams};
 use tokio::time::Instant;
 
+use crate::monitoring;
 use crate::operator::{Arguments, Operator};
 use crate::release::Release;
 
@@ -84,6 +85,21 @@ async fn until_allowed(access: &Access, resource: &str, namespace: &str) {
     }
 }
 
+/// Waits until every metric that an alert or the dashboard names is there.
+async fn until_shown(operator: &Operator) {
+    let deadline = Instant::now() + Duration::from_secs(180);
+    loop {
+        let shown = operator.metrics().await;
+        let mut missing = monitoring::metrics();
+        missing.retain(|metric| !shown.lines().any(|line| line.starts_with(metric)));
+        if missing.is_empty() {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{missing:?} of {shown}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
 /// A life, a stop by deletion and an expiry in `namespace`, run by the operator of `release`.
 async fn everything_works(release: &Release, namespace: &Namespace, arguments: Arguments) {
     let simulator = Simulator::start(SimulatorOptions::for_tests())
@@ -93,6 +109,7 @@ async fn everything_works(release: &Release, namespace: &Namespace, arguments: A
     let arguments = arguments
         .with("--operator-namespace", release.name())
         .with("--leader-election", "true")
+        .with("--sweep-interval", "1s")
         .with("--provider-endpoint", &endpoint);
     let access = release.operator().await;
     until_allowed(&access, "leases.coordination.k8s.io", release.name()).await;
@@ -127,6 +144,7 @@ async fn everything_works(release: &Release, namespace: &Namespace, arguments: A
     let events = namespace.api::<Event>();
     let events = events.list(&ListParams::default()).await.unwrap().items;
     assert!(!events.is_empty());
+    until_shown(&operator).await;
     let log = operator.log();
     assert!(!log.to_lowercase().contains("forbidden"), "{log}");
     operator.stop().await;

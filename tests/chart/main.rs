@@ -11,6 +11,7 @@ mod definitions;
 mod helm;
 mod life;
 mod lifecycle;
+mod monitoring;
 #[path = "../it/support/operator.rs"]
 #[allow(dead_code, reason = "the integration tests use more of it")]
 mod operator;

@@ -67,7 +67,8 @@ fn helm_finds_nothing_to_complain_about() {
         EVERYTHING,
         "watchNamespaces: [team-a, team-b]",
         "{rbac: {create: false, extendUserRoles: false}, serviceAccount: {create: false, name: own}}",
-        "{metrics: {serviceMonitor: {enabled: true}}}",
+        "{metrics: {serviceMonitor: {enabled: true}, prometheusRule: {enabled: true}, dashboard: {enabled: true}}}",
+        "networkPolicy: {enabled: true}",
         // What a chart adds to the values of another that it depends on.
         "{global: {imageRegistry: registry.acme.com}, enabled: true}",
     ] {
@@ -170,6 +171,8 @@ fn what_is_misspelt_or_makes_no_sense_is_refused_by_name() {
             ["terminationGracePeriodSeconds", "130"],
         ),
         ("http: {port: 80}", ["http", "port"]),
+        ("networkPolicy: {egressPorts: []}", ["egressPorts", "1"]),
+        ("networkPolicy: {metricsFrom: [{}]}", ["metricsFrom", "1"]),
         ("extraArgs: --verbose", ["extraArgs", "array"]),
         (
             "serviceAccount: {create: false}",

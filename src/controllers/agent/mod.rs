@@ -136,12 +136,11 @@ async fn pass(scope: &Arc<Scope>, agent: &Arc<CodeAgent>) -> Result<Duration, Pa
             }
         }
     }
-    let agent = &agent;
     let generation = agent.metadata.generation.unwrap_or(0);
     let stored = agent.stored_status();
     let new = status(stored, generation, &findings, Timestamp::now());
     if stored != Some(&new) {
-        match store(scope, agent, &new).await? {
+        match store(scope, &agent, &new).await? {
             Stored::Yes if findings.counts.is_some() => {
                 scope.note_counts(&agent.uid().unwrap_or_default());
             }

@@ -30,6 +30,8 @@ pub(crate) struct Module {
     pub(crate) programs: &'static str,
     pub(crate) go_mod: &'static str,
     pub(crate) go_sum: &'static str,
+    /// Build tags, separated by commas; may be empty.
+    pub(crate) tags: &'static str,
     /// What a person can do who does not want to install Go: "…, or …".
     pub(crate) alternative: &'static str,
     /// How long a build takes on two cores with empty caches.
@@ -157,7 +159,7 @@ impl Cache<'_> {
         let total = go
             .run(
                 "list",
-                &["-deps"],
+                &["-deps", "-tags", module.tags],
                 &packages,
                 |_| {},
                 || progress.show("fetching and listing Go packages"),
@@ -168,6 +170,8 @@ impl Cache<'_> {
         let output = workspace.path().join("bin");
         let flags = [
             "-trimpath",
+            "-tags",
+            module.tags,
             "-v",
             "-o",
             &format!("{}/", output.display()),

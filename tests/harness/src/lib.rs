@@ -23,7 +23,7 @@
 //! - [`AuditLog`] tells who asked the API server for what.
 //! - [`ControlPlane::save`] and [`ControlPlane::restore`] take the store back to an earlier state, as from a backup.
 //! - [`Sources`] says where the programs come from: found, or built once from upstream's source. [`HelmSources`] does
-//!   the same for helm.
+//!   the same for helm, [`promtool`] for Prometheus' tool.
 //!
 //! There are no nodes: Pods stay `Pending`, Jobs create a Pod and stop there.
 
@@ -40,6 +40,7 @@ mod manifests;
 mod namespace;
 mod process;
 mod progress;
+mod promtool;
 mod shared;
 mod snapshot;
 
@@ -57,6 +58,7 @@ pub use control_plane::{ControlPlane, Options, StartError};
 pub use helm::HelmSources;
 pub use manifests::ApplyError;
 pub use namespace::Namespace;
+pub use promtool::promtool;
 pub use shared::shared;
 pub use snapshot::SnapshotError;
 
