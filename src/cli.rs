@@ -212,6 +212,15 @@ pub struct TimingOptions {
     /// When a session that has ended is looked at again, if what was asked for is missing: after this time, 5 and 15 times it.
     #[arg(long, env = "CODEAGENT_AFTER_END", default_value = "1m", value_name = "DURATION", value_parser = duration)]
     pub after_end: Duration,
+    /// How long a webhook may take to answer.
+    #[arg(long, env = "CODEAGENT_WEBHOOK_TIMEOUT", default_value = "10s", value_name = "DURATION", value_parser = duration)]
+    pub webhook_timeout: Duration,
+    /// First waiting time after a webhook did not take a report; it triples up to 720 times itself.
+    #[arg(long, env = "CODEAGENT_WEBHOOK_WAIT", default_value = "10s", value_name = "DURATION", value_parser = duration)]
+    pub webhook_wait: Duration,
+    /// How long a report to a webhook is tried.
+    #[arg(long, env = "CODEAGENT_WEBHOOK_PATIENCE", default_value = "24h", value_name = "DURATION", value_parser = duration)]
+    pub webhook_patience: Duration,
 }
 
 impl TimingOptions {
@@ -239,6 +248,10 @@ impl TimingOptions {
             stalled_after: self.stalled_after,
             lost_after: self.lost_after,
             after_end: [1, 5, 15].map(|times| self.after_end.saturating_mul(times)),
+            webhook_timeout: self.webhook_timeout,
+            webhook_wait_min: self.webhook_wait,
+            webhook_wait_max: self.webhook_wait.saturating_mul(720),
+            webhook_patience: self.webhook_patience,
             ..Timing::default()
         }
     }

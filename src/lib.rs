@@ -4,11 +4,12 @@
 //! Dependencies run one way, and a test holds them to it:
 //!
 //! ```text
-//! api ← domain ← providers, runtime ← controllers ← operator ← main
+//! api ← domain ← providers, network, runtime ← controllers ← operator ← main
 //! ```
 //!
 //! - [`api`]: the custom resources.
 //! - [`domain`]: what happens next, as pure decisions. The launch protocol lives here.
+//! - [`network`]: dialling where a user of the cluster points.
 //! - [`providers`]: talking to the providers.
 //! - [`runtime`]: what every operator needs.
 //! - [`controllers`]: gather, execute, record.
@@ -23,6 +24,7 @@ pub mod api;
 pub mod cli;
 pub mod controllers;
 pub mod domain;
+pub mod network;
 pub mod operator;
 pub mod providers;
 pub mod runtime;

@@ -120,11 +120,13 @@ pub async fn run_with(
         () = stop.cancelled() => return Ok(()),
     };
     let installation = InstallationId::from_lease_uid(&lease_uid);
-    let http = http_stack(&options, &timing)?.observed_by(Arc::new(metrics.clone()));
+    let extra_ca_bundle = ca_bundle(&options)?;
+    let http = http_stack(&options, &timing, extra_ca_bundle.clone())?
+        .observed_by(Arc::new(metrics.clone()));
     let instance = std::env::var("HOSTNAME").unwrap_or_else(|_| "codeagent-operator".to_owned());
     let (election, lead) = leadership(&options, &client, &own_namespace, lease_uid, &instance);
     let publisher = Publisher::new(client.clone(), "codeagents.dev/operator", instance);
-    let settings = settings(&options, timing);
+    let settings = settings(&options, timing, extra_ca_bundle);
     let drain = settings.timing.post_timeout + Duration::from_secs(25);
     let context = Context::new(
         client,
@@ -179,15 +181,23 @@ fn leadership(
     (Some(election), lead)
 }
 
-/// The HTTP stack of all providers.
-fn http_stack(options: &RunOptions, timing: &Timing) -> Result<HttpStack, RunError> {
-    let extra_ca_bundle = match &options.ca_bundle {
-        None => None,
-        Some(path) => Some(std::fs::read(path).map_err(|source| RunError::CaBundle {
+/// The certificate authorities that are trusted besides the system's.
+fn ca_bundle(options: &RunOptions) -> Result<Option<Vec<u8>>, RunError> {
+    let read = options.ca_bundle.as_ref().map(|path| {
+        std::fs::read(path).map_err(|source| RunError::CaBundle {
             path: path.display().to_string(),
             source,
-        })?),
-    };
+        })
+    });
+    read.transpose()
+}
+
+/// The HTTP stack of all providers.
+fn http_stack(
+    options: &RunOptions,
+    timing: &Timing,
+    extra_ca_bundle: Option<Vec<u8>>,
+) -> Result<HttpStack, RunError> {
     let stack = HttpStack::new(HttpSettings {
         post_timeout: timing.post_timeout,
         clock_margin: timing.clock_margin,
@@ -199,7 +209,7 @@ fn http_stack(options: &RunOptions, timing: &Timing) -> Result<HttpStack, RunErr
 }
 
 /// What the flags come to.
-fn settings(options: &RunOptions, timing: Timing) -> Settings {
+fn settings(options: &RunOptions, timing: Timing, extra_ca_bundle: Option<Vec<u8>>) -> Settings {
     let providers: BTreeSet<ProviderKind> = if options.providers.is_empty() {
         ProviderKind::ALL.into_iter().collect()
     } else {
@@ -211,6 +221,7 @@ fn settings(options: &RunOptions, timing: Timing) -> Settings {
         endpoints: options.provider_endpoints.iter().cloned().collect(),
         endpoint_hosts: options.allow_endpoint_hosts.clone(),
         allow_http: options.allow_http_endpoints,
+        extra_ca_bundle,
         concurrency: options.concurrency,
         max_concurrent_per_credential: options.max_concurrent_per_credential,
         agent_recheck: options.agent_recheck,

@@ -39,6 +39,8 @@ words! {
         PullRequestCreated,
         /// It is put away: the operator does nothing more for it.
         Archived,
+        /// The webhook took the newest report.
+        WebhookDelivered,
         /// The operator or the provider still works on it.
         Reconciling,
         /// It will not get further without help.
@@ -93,7 +95,8 @@ words! {
         WaitingForTurn,
         /// The Secret does not exist.
         SecretNotFound,
-        /// The Secret lacks the label codeagents.dev/credential (of a prompt or an image: codeagents.dev/prompt; of environment variables: codeagents.dev/environment).
+        /// The Secret lacks the label codeagents.dev/credential (of a prompt or an image: codeagents.dev/prompt; of environment
+        /// variables: codeagents.dev/environment; of a webhook: codeagents.dev/webhook).
         SecretNotLabelled,
         /// The Secret lacks a key.
         SecretKeyMissing,
@@ -243,6 +246,16 @@ words! {
         MessageDropped,
         /// The message cannot be sent any more.
         MessageNotSent,
+        /// There is no webhook, or nothing was reported to it yet.
+        NothingReported,
+        /// The webhook took the newest report.
+        Reported,
+        /// The webhook does not take the newest report; it is tried again.
+        WebhookFailing,
+        /// The newest report was given up.
+        WebhookUndelivered,
+        /// The webhook answered that it is gone for good.
+        WebhookGone,
     }
 }
 

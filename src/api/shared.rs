@@ -23,6 +23,8 @@ pub const CREDENTIAL_LABEL: &str = "codeagents.dev/credential";
 /// Label that a Secret must carry (value `true`) before the operator sends a value of it as a prompt. One that is labelled as a
 /// credential is never a prompt.
 pub const PROMPT_LABEL: &str = "codeagents.dev/prompt";
+/// Label that a Secret must carry (value `true`) before the operator signs reports to a webhook with a value of it.
+pub const WEBHOOK_LABEL: &str = "codeagents.dev/webhook";
 /// Label that a Secret must carry (value `true`) before the operator sends its values as environment variables. One that is
 /// labelled as a credential never becomes an environment.
 pub const ENVIRONMENT_LABEL: &str = "codeagents.dev/environment";
@@ -33,6 +35,10 @@ pub const ALLOWED_HOSTS_ANNOTATION: &str = "codeagents.dev/allowed-hosts";
 pub(in crate::api) const NAME_PATTERN: &str = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$";
 /// Keys of Secrets and ConfigMaps.
 pub(in crate::api) const KEY_PATTERN: &str = r"^[-._a-zA-Z0-9]+$";
+
+/// URLs of webhooks.
+const WEBHOOK_PATTERN: &str =
+    r"^(https://[^\s]+|http://(localhost|127\.0\.0\.1|\[::1\])(:[0-9]{1,5})?(/[^\s]*)?)$";
 
 /// Schema of a point in time.
 pub(in crate::api) fn time_schema(_: &mut SchemaGenerator) -> Schema {
@@ -92,6 +98,19 @@ pub struct KeyReference {
     /// Key within the object.
     #[schemars(length(min = 1, max = 253), regex(pattern = KEY_PATTERN))]
     pub key: String,
+}
+
+/// Where changes are reported.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct WebhookSpec {
+    /// Public https URL. It is no secret: whoever may read this object reads it. Plain http, to this machine, is for development alone.
+    #[schemars(length(min = 1, max = 2048), regex(pattern = WEBHOOK_PATTERN))]
+    pub url: String,
+    /// The key that signs the reports (Standard Webhooks): whsec_ and base64 of 24 to 64 bytes; two of them, one a line, while one
+    /// replaces the other. The Secret must carry the label codeagents.dev/webhook: "true". Default: unsigned.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret_ref: Option<KeyReference>,
 }
 
 /// Where a text comes from: exactly one member.

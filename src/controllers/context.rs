@@ -22,6 +22,7 @@ use super::orphans::Orphans;
 use super::owners::Owners;
 use super::poller::{Parts, Poller};
 use super::secrets::Sources;
+use super::webhook::sender::Webhooks;
 use crate::api::ProviderKind;
 use crate::api::ProviderSpec;
 use crate::domain::endpoint::EndpointHost;
@@ -29,6 +30,7 @@ use crate::domain::ids::InstallationId;
 use crate::domain::remote::ProviderCapabilities;
 use crate::domain::session::ProviderFacts;
 use crate::domain::timing::Timing;
+use crate::network::public_post::PublicPost;
 use crate::providers::contract::ProviderType;
 use crate::providers::http::HttpStack;
 use crate::providers::registry::Registry;
@@ -49,6 +51,8 @@ pub struct Settings {
     pub endpoint_hosts: Vec<EndpointHost>,
     /// Whether plain http endpoints may be used. For development only.
     pub allow_http: bool,
+    /// Certificates in PEM that webhooks may use besides the system's.
+    pub extra_ca_bundle: Option<Vec<u8>>,
     /// How many sessions are worked on at the same time.
     pub concurrency: u16,
     /// How many sessions may be active at a time for an account at an endpoint; `None`: as many as there are.
@@ -107,6 +111,8 @@ pub struct Shared {
     pub owners: Owners,
     /// Sessions that nobody accounts for, as far as they were found.
     pub orphans: Orphans,
+    /// What reports to webhooks are sent with.
+    pub webhooks: Webhooks,
     /// Metrics.
     pub metrics: Metrics,
     /// Events.
@@ -175,6 +181,10 @@ impl Context {
             ),
             owners: Owners::default(),
             orphans: Orphans::default(),
+            webhooks: Webhooks::new(PublicPost::new(
+                settings.allow_http,
+                settings.extra_ca_bundle.clone(),
+            )),
             tasks: TaskTracker::new(),
             started,
             started_at: Timestamp::now(),

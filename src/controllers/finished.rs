@@ -13,6 +13,7 @@ use crate::api::{ADOPT_ANNOTATION, CodeAgent, CodeSession, DeletionPolicy, FINAL
 use crate::domain::ids::{AccountFingerprint, LaunchKey};
 use crate::domain::orphan::KnownLaunch;
 use crate::domain::session::{archive_pending, deletion_policy_of, next_message};
+use crate::domain::webhook::is_pending;
 use crate::runtime::cache::{Cached, Names, Never, Record};
 
 /// A CodeSession with which nothing is left to do.
@@ -58,6 +59,7 @@ impl Finished {
             && !session.annotations().contains_key(ADOPT_ANNOTATION)
             && ttl.is_none()
             && !archive_pending(&session.spec, status)
+            && !is_pending(meta.uid.as_deref()?, &session.spec, status)
             && meta.generation == Some(status.observed_generation);
         if !settled {
             return None;
@@ -234,7 +236,11 @@ mod tests {
         assert_eq!(launch.key.as_uuid(), finished(1).uid().unwrap());
         assert_eq!(launch.claimed_at, "2026-01-01T00:00:00Z".parse().unwrap());
         type Change = fn(&mut CodeSession);
-        let left: [(&str, Change); 8] = [
+        let left: [(&str, Change); 9] = [
+            ("a report to its webhook", |it| {
+                let webhook = json!({"url": "https://hooks.example.com/x"});
+                it.spec.webhook = serde_json::from_value(webhook).unwrap();
+            }),
             ("a message to send", |it| {
                 let message = json!([{"name": "more", "prompt": "Go on"}]);
                 it.spec.messages = serde_json::from_value(message).unwrap();

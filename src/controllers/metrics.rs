@@ -75,6 +75,33 @@ impl Loose {
     const ALL: [Self; 3] = [Self::Orphaned, Self::OutcomeUnknown, Self::Duplicate];
 }
 
+/// What became of an attempt to report to a webhook.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+pub enum ReportResult {
+    /// The webhook took the report.
+    Delivered,
+    /// It did not, and the report is tried again.
+    Retried,
+    /// It did not, and the report was given up.
+    Undelivered,
+    /// It answered 410.
+    Gone,
+}
+
+impl ReportResult {
+    const ALL: [Self; 4] = [
+        Self::Delivered,
+        Self::Retried,
+        Self::Undelivered,
+        Self::Gone,
+    ];
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ReportLabels {
+    result: ReportResult,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct PassLabels {
     controller: Controller,
@@ -128,6 +155,7 @@ pub struct Metrics {
     launches: Family<LaunchLabels, Counter>,
     messages: Family<LaunchLabels, Counter>,
     ended: Family<EndLabels, Counter>,
+    reports: Family<ReportLabels, Counter>,
     calls: Family<CallLabels, Counter>,
     call_seconds: Family<CallLabels, Histogram, fn() -> Histogram>,
     loose: Family<LooseLabels, Counter>,
@@ -149,6 +177,7 @@ impl Metrics {
             launches: Family::default(),
             messages: Family::default(),
             ended: Family::default(),
+            reports: Family::default(),
             calls: Family::default(),
             call_seconds: Family::new_with_constructor(|| {
                 Histogram::new(exponential_buckets(0.01, 2.0, 14))
@@ -180,6 +209,11 @@ impl Metrics {
             "sessions_ended",
             "Sessions that ended, by phase",
             metrics.ended.clone(),
+        );
+        registry.register(
+            "webhook_reports",
+            "Attempts to report a session's change to its webhook, by what became of them",
+            metrics.reports.clone(),
         );
         registry.register(
             "provider_calls",
@@ -229,6 +263,9 @@ impl Metrics {
     fn start_at_zero(&self) {
         for why in Loose::ALL {
             drop(self.loose.get_or_create(&LooseLabels { why }));
+        }
+        for result in ReportResult::ALL {
+            drop(self.reports.get_or_create(&ReportLabels { result }));
         }
         for controller in Controller::ALL {
             drop(self.malformed.get_or_create(&KindLabels { controller }));
@@ -280,6 +317,11 @@ impl Metrics {
         self.ended
             .get_or_create(&EndLabels { provider, phase })
             .inc();
+    }
+
+    /// An attempt to report to a webhook ended.
+    pub fn report(&self, result: ReportResult) {
+        self.reports.get_or_create(&ReportLabels { result }).inc();
     }
 
     /// A session was left to itself.
@@ -359,6 +401,11 @@ mod tests {
         for why in ["Orphaned", "OutcomeUnknown", "Duplicate"] {
             expected.push(format!(
                 "codeagent_unaccounted_sessions_total{{why=\"{why}\"}} 0"
+            ));
+        }
+        for result in ["Delivered", "Retried", "Undelivered", "Gone"] {
+            expected.push(format!(
+                "codeagent_webhook_reports_total{{result=\"{result}\"}} 0"
             ));
         }
         for controller in ["Agent", "Session"] {

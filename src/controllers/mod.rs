@@ -31,6 +31,7 @@ pub mod sweep;
 mod takeover;
 #[cfg(test)]
 mod testing;
+pub mod webhook;
 
 pub use context::{Context, Process, Settings};
 pub use run::{Filled, run};

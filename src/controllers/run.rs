@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::context::Context;
 use super::scope::Scope;
-use super::{agent, session, sweep, takeover};
+use super::{agent, session, sweep, takeover, webhook};
 use crate::api::{CodeAgent, CodeSession};
 use crate::runtime::dispatch::Dispatch;
 use crate::runtime::heartbeat;
@@ -28,6 +28,13 @@ pub struct Filled<'a> {
     pub namespace: Option<&'a str>,
     /// Whether it was the last one.
     pub all: bool,
+}
+
+/// What asks for passes in a scope.
+struct Triggers<S, A, W> {
+    sessions: S,
+    agents: A,
+    webhooks: W,
 }
 
 /// Works on every scope (a namespace, or all of them), from when this process leads until the context stops. `filled` is told of
@@ -45,14 +52,23 @@ pub async fn run(
         .map(|namespace| {
             let (session_queue, session_triggers) = Queue::new();
             let (agent_queue, agent_triggers) = Queue::new();
-            let scope = Arc::new(Scope::new(context.clone(), session_queue, agent_queue));
+            let (webhook_queue, webhook_triggers) = Queue::new();
+            let scope = Arc::new(Scope::new(
+                context.clone(),
+                session_queue,
+                agent_queue,
+                webhook_queue,
+            ));
             let (left, filled, all_filled) = (&left, &filled, &all_filled);
             let uncounted = &uncounted;
             let run = run_scope(
                 Arc::clone(&scope),
                 namespace.clone(),
-                session_triggers,
-                agent_triggers,
+                Triggers {
+                    sessions: session_triggers,
+                    agents: agent_triggers,
+                    webhooks: webhook_triggers,
+                },
                 move || {
                     let all = left.fetch_sub(1, Ordering::AcqRel) == 1;
                     filled(Filled {
@@ -87,8 +103,11 @@ pub async fn run(
 async fn run_scope(
     scope: Arc<Scope>,
     namespace: Option<String>,
-    session_triggers: impl Stream<Item = ObjectRef<CodeSession>> + Send + Unpin,
-    agent_triggers: impl Stream<Item = ObjectRef<CodeAgent>> + Send + Unpin,
+    triggers: Triggers<
+        impl Stream<Item = ObjectRef<CodeSession>> + Send + Unpin,
+        impl Stream<Item = ObjectRef<CodeAgent>> + Send + Unpin,
+        impl Stream<Item = ObjectRef<CodeSession>> + Send + Unpin,
+    >,
     filled: impl FnOnce() + Send,
     counted: impl FnOnce() + Send,
 ) {
@@ -109,7 +128,7 @@ async fn run_scope(
         tokio::join!(scope.sessions.filled(), scope.agents.filled());
         filled();
         let sessions = api(&context.client, namespace.as_deref());
-        passes(&scope, &sessions, session_triggers, agent_triggers, counted).await;
+        passes(&scope, &sessions, triggers, counted).await;
     };
     let name = namespace.as_deref().unwrap_or("all namespaces");
     let heartbeat = context
@@ -128,8 +147,11 @@ async fn run_scope(
 async fn passes(
     scope: &Arc<Scope>,
     sessions: &Api<DeserializeGuard<CodeSession>>,
-    mut session_triggers: impl Stream<Item = ObjectRef<CodeSession>> + Send + Unpin,
-    mut agent_triggers: impl Stream<Item = ObjectRef<CodeAgent>> + Send + Unpin,
+    mut triggers: Triggers<
+        impl Stream<Item = ObjectRef<CodeSession>> + Send + Unpin,
+        impl Stream<Item = ObjectRef<CodeAgent>> + Send + Unpin,
+        impl Stream<Item = ObjectRef<CodeSession>> + Send + Unpin,
+    >,
     counted: impl FnOnce() + Send,
 ) {
     let context = &scope.context;
@@ -141,8 +163,9 @@ async fn passes(
             biased;
             () = context.stop.cancelled() => return,
             () = &mut held => break,
-            _ = session_triggers.next() => {}
-            _ = agent_triggers.next() => {}
+            _ = triggers.sessions.next() => {}
+            _ = triggers.agents.next() => {}
+            _ = triggers.webhooks.next() => {}
         }
     }
     tokio::select! {
@@ -173,6 +196,17 @@ async fn passes(
         },
         panicked: |_: &ObjectRef<CodeAgent>| context.timing().fault_wait(1),
     };
+    let reports = Dispatch {
+        concurrency: webhook::CONCURRENCY,
+        work: |object: ObjectRef<CodeSession>| {
+            let scope = Arc::clone(scope);
+            async move {
+                let context = scope.context.clone();
+                while_leading(&context, webhook::report(object, scope)).await
+            }
+        },
+        panicked: |_: &ObjectRef<CodeSession>| webhook::panicked(scope),
+    };
     let positions = async {
         loop {
             tokio::time::sleep(context.timing().queue_interval).await;
@@ -180,9 +214,10 @@ async fn passes(
         }
     };
     tokio::select! {
-        _ = futures::future::join(
-            session_passes.run(session_triggers, &context.stop),
-            agent_passes.run(agent_triggers, &context.stop),
+        _ = futures::future::join3(
+            session_passes.run(triggers.sessions, &context.stop),
+            agent_passes.run(triggers.agents, &context.stop),
+            reports.run(triggers.webhooks, &context.stop),
         ) => {}
         () = positions => {}
     }

@@ -19,6 +19,7 @@ use super::orphans::DeletedSession;
 use crate::api::{CodeAgent, CodeSession, SessionPhase};
 use crate::domain::session::{is_looked_for, next_message};
 use crate::domain::template::Seen as SeenTemplate;
+use crate::domain::webhook::is_pending;
 use crate::runtime::cache::{Cache, Change, Kept};
 use crate::runtime::lock::lock;
 use crate::runtime::queue::Queue;
@@ -34,6 +35,7 @@ pub struct Scope {
     /// The CodeAgents.
     pub agents: Cache<CodeAgent>,
     agent_queue: Queue<ObjectRef<CodeAgent>>,
+    webhook_queue: Queue<ObjectRef<CodeSession>>,
     remembered: Mutex<HashMap<String, RememberedAgent>>,
     /// The session that was launched last of each CodeAgent (namespace, name): its launch shows what the provider does with it.
     newest: Mutex<HashMap<(String, String), Arc<CodeSession>>>,
@@ -55,6 +57,7 @@ impl Scope {
         context: Context,
         session_queue: Queue<ObjectRef<CodeSession>>,
         agent_queue: Queue<ObjectRef<CodeAgent>>,
+        webhook_queue: Queue<ObjectRef<CodeSession>>,
     ) -> Self {
         Self {
             context,
@@ -62,6 +65,7 @@ impl Scope {
             session_queue,
             agents: Cache::default(),
             agent_queue,
+            webhook_queue,
             remembered: Mutex::default(),
             newest: Mutex::default(),
         }
@@ -151,6 +155,7 @@ impl Scope {
         }
         for session in self.sessions.all() {
             self.session_queue.push(ObjectRef::from_obj(&*session));
+            self.note_report(&session);
         }
         self.sessions.for_each(|namespace, name, kept| {
             if let Kept::Record(finished) = kept
@@ -347,9 +352,20 @@ impl Scope {
         }
     }
 
+    /// What is to be reported to the webhook of a session is reported beside its passes.
+    fn note_report(&self, session: &CodeSession) {
+        let (Some(uid), Some(status)) = (session.uid(), session.status.as_ref()) else {
+            return;
+        };
+        if is_pending(&uid, &session.spec, status) {
+            self.webhook_queue.push(ObjectRef::from_obj(session));
+        }
+    }
+
     /// What a session holds, waits for and owns is known to the others.
     fn note_session(&self, session: &Arc<CodeSession>) {
         self.note_launch(session);
+        self.note_report(session);
         let context = &self.context;
         context
             .admission

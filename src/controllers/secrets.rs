@@ -10,7 +10,8 @@ use kube::{Client, ResourceExt};
 use zeroize::Zeroizing;
 
 use crate::api::{
-    ALLOWED_HOSTS_ANNOTATION, CREDENTIAL_LABEL, ENVIRONMENT_LABEL, PROMPT_LABEL, Reason, TextSource,
+    ALLOWED_HOSTS_ANNOTATION, CREDENTIAL_LABEL, ENVIRONMENT_LABEL, KeyReference, PROMPT_LABEL,
+    Reason, TextSource, WEBHOOK_LABEL,
 };
 use crate::domain::blocker::{Blocker, Cause};
 use crate::domain::endpoint::EndpointHost;
@@ -26,6 +27,7 @@ pub(super) enum Purpose {
     Prompt,
     Image,
     Environment,
+    Webhook,
 }
 
 impl Purpose {
@@ -34,13 +36,15 @@ impl Purpose {
             Self::Credential => CREDENTIAL_LABEL,
             Self::Prompt | Self::Image => PROMPT_LABEL,
             Self::Environment => ENVIRONMENT_LABEL,
+            Self::Webhook => WEBHOOK_LABEL,
         }
     }
 
     /// Why a credential does not serve it.
     fn not_a_credential(self, name: &str) -> Option<(Reason, String)> {
         let (reason, what, it) = match self {
-            Self::Credential => return None,
+            // What a webhook's secret signs does not hold it.
+            Self::Credential | Self::Webhook => return None,
             Self::Prompt => (Reason::PromptUnavailable, "a prompt", "the prompt"),
             Self::Image => (Reason::ImageUnavailable, "an image", "the image"),
             Self::Environment => (
@@ -255,6 +259,24 @@ impl Sources {
             );
         }
         Ok(secret)
+    }
+
+    /// What the secret of a webhook holds, as text.
+    ///
+    /// # Errors
+    /// If it is not there, not labelled for webhooks, or could not be read.
+    pub(super) async fn webhook_secret(
+        &self,
+        namespace: &str,
+        reference: &KeyReference,
+    ) -> Result<Zeroizing<String>, SourceError> {
+        let secret = self
+            .secret_for(Purpose::Webhook, namespace, &reference.name)
+            .await
+            .map_err(|(error, _)| error)?;
+        let text = secret.text(&reference.key);
+        text.map(|text| Zeroizing::new(text.to_owned()))
+            .map_err(SourceError::Unusable)
     }
 
     /// Drops what is too old to be used; called now and then, so that keys do not linger in memory.

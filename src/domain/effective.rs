@@ -174,8 +174,7 @@ pub fn blocker(
     asked: &ProviderCapabilities,
     installed: &[ProviderCapabilities],
 ) -> Option<Blocker> {
-    not_supported_yet(session)
-        .or_else(|| missing_capability(session, agent, effective, asked, installed))
+    missing_capability(session, agent, effective, asked, installed)
         .or_else(|| branch_too_long(effective))
         .or_else(|| wrong_pull_request(session, effective))
         .or_else(|| parameters::blocker(session, agent))
@@ -271,16 +270,6 @@ pub fn reference_missing(
             "{provider} must be told the branch, tag or commit to start from: {advice}"
         ),
         cause,
-    })
-}
-
-/// A field whose behaviour is still to come. It is refused rather than ignored.
-fn not_supported_yet(session: &CodeSessionSpec) -> Option<Blocker> {
-    session.webhook.as_ref().map(|_| Blocker {
-        reason: Reason::NotSupportedYet,
-        message: "spec.webhook is not supported by this version of the operator: remove it"
-            .to_owned(),
-        cause: Cause::Environment,
     })
 }
 

@@ -27,3 +27,4 @@ pub mod snapshot;
 pub mod status;
 pub mod template;
 pub mod timing;
+pub mod webhook;

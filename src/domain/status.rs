@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use jiff::{RoundMode, Timestamp, TimestampRound, Unit};
 
+use super::webhook::{delivered_condition, number_state, state_of};
 use crate::api::{
     BlockerStatus, CodeSessionStatus, Condition, ConditionStatus, ErrorStatus, MessageStatus,
-    Reason, SendRecord, SessionCondition, SessionPhase, condition,
+    Reason, ReportedState, SendRecord, SessionCondition, SessionPhase, condition,
 };
 
 /// Longest message of a condition, in bytes.
@@ -94,6 +95,8 @@ pub fn entry<'a>(status: &'a CodeSessionStatus, name: &str) -> Option<&'a Messag
 pub struct Draft {
     /// The stored conditions: what a condition goes through in here on its way is no transition.
     stored: Vec<Condition>,
+    /// The stored state, as far as its changes are reported.
+    reported: ReportedState,
     status: CodeSessionStatus,
     generation: i64,
     now: Timestamp,
@@ -104,6 +107,7 @@ impl Draft {
     pub fn new(stored: Option<&CodeSessionStatus>, generation: i64, now: Timestamp) -> Self {
         Self {
             stored: stored.map_or_else(Vec::new, |stored| stored.conditions.clone()),
+            reported: stored.map(state_of).unwrap_or_default(),
             status: stored.cloned().unwrap_or_default(),
             generation,
             now: whole_seconds(now),
@@ -371,7 +375,9 @@ impl Draft {
                     SessionCondition::Blocked => (ConditionStatus::Unknown, Reason::Pending),
                     SessionCondition::Completed => (ConditionStatus::False, Reason::Pending),
                     SessionCondition::Archived => (ConditionStatus::False, Reason::NotArchived),
-                    SessionCondition::Launched
+                    // It is told below.
+                    SessionCondition::WebhookDelivered
+                    | SessionCondition::Launched
                     | SessionCondition::Succeeded
                     | SessionCondition::PullRequestCreated
                     | SessionCondition::Reconciling
@@ -380,6 +386,9 @@ impl Draft {
                 self.set(*kind, status, reason, "");
             }
         }
+        number_state(&mut self.status, &self.reported);
+        let (status, reason, message) = delivered_condition(self.status.webhook.as_ref());
+        self.set(SessionCondition::WebhookDelivered, status, reason, message);
         let place = |kind: &str| {
             SessionCondition::ALL
                 .iter()
@@ -402,6 +411,7 @@ impl Draft {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::api::WebhookStatus;
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(second).unwrap()
@@ -455,6 +465,26 @@ mod tests {
         let mut again = Draft::new(Some(&stored), 1, at(99));
         again.end(SessionPhase::Finished, true, Reason::Finished, "done");
         assert_eq!(again.finish(), stored);
+    }
+
+    /// Also where the session comes back to a state: whoever was told the one between has a report with another number.
+    #[test]
+    fn a_state_that_is_reported_is_numbered_by_the_write_that_brings_it() {
+        let mut stored = CodeSessionStatus {
+            webhook: Some(WebhookStatus::default()),
+            ..CodeSessionStatus::default()
+        };
+        for (number, phase) in [
+            (1, SessionPhase::Running),
+            (1, SessionPhase::Running),
+            (2, SessionPhase::Creating),
+            (3, SessionPhase::Running),
+        ] {
+            let mut draft = Draft::new(Some(&stored), 1, at(10));
+            draft.status().phase = phase;
+            stored = draft.finish();
+            assert_eq!(stored.webhook.as_ref().unwrap().change, number);
+        }
     }
 
     #[test]

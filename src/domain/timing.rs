@@ -52,6 +52,14 @@ pub struct Timing {
     /// When, after the end, what was asked for and is missing (pull request, cost, links, result) is looked for.
     /// Default: 1, 5 and 15 min.
     pub after_end: [Duration; 3],
+    /// How long a webhook may take to answer. Default: 10 s.
+    pub webhook_timeout: Duration,
+    /// First waiting time after a webhook did not take a report; it triples. Default: 10 s.
+    pub webhook_wait_min: Duration,
+    /// Longest waiting time between two attempts, also where the webhook asks for more. Default: 2 h.
+    pub webhook_wait_max: Duration,
+    /// How long a report is tried. Default: 24 h.
+    pub webhook_patience: Duration,
 }
 
 impl Default for Timing {
@@ -79,6 +87,10 @@ impl Default for Timing {
             stalled_after: Duration::from_secs(300),
             lost_after: Duration::from_secs(600),
             after_end: [60, 300, 900].map(Duration::from_secs),
+            webhook_timeout: Duration::from_secs(10),
+            webhook_wait_min: Duration::from_secs(10),
+            webhook_wait_max: Duration::from_secs(7200),
+            webhook_patience: Duration::from_secs(24 * 3600),
         }
     }
 }
@@ -146,6 +158,15 @@ impl Timing {
         doubled(self.fault_wait_min, self.fault_wait_max, count)
     }
 
+    /// Waiting time after `attempts` attempts at a report.
+    pub fn webhook_wait(&self, attempts: i32) -> Duration {
+        let triples = u32::try_from(attempts.saturating_sub(1))
+            .unwrap_or(0)
+            .min(16);
+        let wait = self.webhook_wait_min.saturating_mul(3_u32.pow(triples));
+        wait.min(self.webhook_wait_max)
+    }
+
     /// Waiting time after `rounds` looks in a row that came to their end without a verdict: none before the first.
     pub fn inconclusive_wait(&self, rounds: i32) -> Duration {
         if rounds <= 0 {
@@ -170,6 +191,8 @@ impl Timing {
                 "the shortest waiting time after a fault",
                 self.fault_wait_min,
             ),
+            ("the time limit of a webhook", self.webhook_timeout),
+            ("the waiting time of a webhook", self.webhook_wait_min),
         ] {
             if value.is_zero() {
                 return Err(TimingError::Zero { name });
@@ -186,6 +209,11 @@ impl Timing {
                 "waiting time after a fault",
                 self.fault_wait_min,
                 self.fault_wait_max,
+            ),
+            (
+                "waiting time after a webhook did not take a report",
+                self.webhook_wait_min,
+                self.webhook_wait_max,
             ),
         ] {
             if min > max {

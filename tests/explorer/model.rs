@@ -207,6 +207,7 @@ impl World {
             stalled_after: Duration::ZERO,
             lost_after: TICK,
             after_end: [TICK; 3],
+            ..Timing::default()
         };
         timing.validate().unwrap();
         // What cannot be looked for cannot be stopped either (Firetiger).
@@ -338,6 +339,7 @@ fn agents_at(endpoint: &str, on_unknown: OnUnknownLaunch, evidence_seen: bool) -
         suspended,
         effective: Box::new(effective.clone()),
         blocker: None,
+        webhook: None,
         evidence_seen,
     };
     [

@@ -1,6 +1,6 @@
 //! Archiving a session that has ended: at the provider where it can, else here alone; and then nothing more.
 
-use codeagent_operator::api::{ArchiveState, CodeSession, SessionPhase};
+use codeagent_operator::api::{ArchiveState, CodeSession, SessionCondition, SessionPhase};
 use codeagent_simulator::{Fault, FaultKind, Matcher, OperationClass, Provider};
 use serde_json::json;
 
@@ -68,7 +68,8 @@ async fn an_ended_session_is_archived_once_and_then_left_alone(provider: Provide
             session.metadata.generation == Some(status.observed_generation)
         })
         .await;
-    assert_eq!(again.status.as_ref().unwrap().conditions.len(), 8);
+    let conditions = &again.status.as_ref().unwrap().conditions;
+    assert_eq!(conditions.len(), SessionCondition::ALL.len());
     let stalled = condition_of(&again, "Stalled").unwrap();
     assert_eq!(stalled.status.as_str(), "False", "{}", pretty(&again));
     assert_eq!(asked(&world), usize::from(archives(provider)));

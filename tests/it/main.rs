@@ -40,3 +40,4 @@ mod secrecy;
 mod support;
 mod templates;
 mod waiting;
+mod webhooks;

@@ -12,9 +12,13 @@ use crate::source::{paths, without_tests};
 const LAYERS: &[(&str, &[&str])] = &[
     ("api", &[]),
     ("domain", &["api"]),
-    ("providers", &["api", "domain"]),
+    ("network", &[]),
+    ("providers", &["api", "domain", "network"]),
     ("runtime", &[]),
-    ("controllers", &["api", "domain", "providers", "runtime"]),
+    (
+        "controllers",
+        &["api", "domain", "network", "providers", "runtime"],
+    ),
     ("cli", &["api", "domain", "runtime"]),
     (
         "operator",
@@ -61,7 +65,7 @@ const PLACES: &[(&str, &[&str])] = &[
     ("kube", &["api/", "runtime/", "controllers/", "operator.rs"]),
     ("kube_runtime", &["runtime/", "controllers/"]),
     ("k8s_openapi", &["api/", "runtime/", "controllers/"]),
-    ("hyper", &["providers/"]),
+    ("hyper", &["network/", "providers/"]),
     (
         "axum",
         &[

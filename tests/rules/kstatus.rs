@@ -204,7 +204,7 @@ fn set(object: &mut Value, kind: &str, member: &str, value: Value) {
 }
 
 /// A session as it should be.
-fn sound(phase: &str, statuses: [&str; 8]) -> Value {
+fn sound(phase: &str, statuses: [&str; 9]) -> Value {
     let conditions: Vec<Value> = SessionCondition::ALL
         .iter()
         .zip(statuses)
@@ -222,14 +222,14 @@ fn sound(phase: &str, statuses: [&str; 8]) -> Value {
     })
 }
 
-const RUNNING: [&str; 8] = [
-    "True", "Unknown", "False", "False", "Unknown", "False", "True", "False",
+const RUNNING: [&str; 9] = [
+    "True", "Unknown", "False", "False", "Unknown", "False", "Unknown", "True", "False",
 ];
 
 #[test]
 fn a_sound_history_gives_no_cause_for_complaint() {
     let finished = [
-        "True", "True", "True", "False", "True", "False", "False", "False",
+        "True", "True", "True", "False", "True", "False", "Unknown", "False", "False",
     ];
     let mut next = sound("Finished", finished);
     next["metadata"]["resourceVersion"] = json!("2");
@@ -237,7 +237,7 @@ fn a_sound_history_gives_no_cause_for_complaint() {
     assert_eq!(complaints(&history, &["secret"]), [""; 0]);
     assert_eq!(lagging(&history), [""; 0]);
     let failed = [
-        "True", "False", "True", "False", "False", "False", "False", "True",
+        "True", "False", "True", "False", "False", "False", "Unknown", "False", "True",
     ];
     assert_eq!(complaints(&[sound("Error", failed)], &[]), [""; 0]);
 }
@@ -270,7 +270,7 @@ fn each_broken_promise_is_found() {
         }),
         ("is \"Error\" with other conditions", |o| {
             let settled = [
-                "True", "False", "True", "False", "False", "False", "False", "False",
+                "True", "False", "True", "False", "False", "False", "Unknown", "False", "False",
             ];
             *o = sound("Error", settled);
         }),

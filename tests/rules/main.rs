@@ -26,4 +26,5 @@ mod schema;
 mod source;
 mod status_defaults;
 mod unsupported;
+mod webhooks;
 mod world;

@@ -1,4 +1,4 @@
-//! What the provider, this installation or this version cannot do is refused before anything is sent: what stands in the CodeAgent can be
+//! What the provider or this installation cannot do is refused before anything is sent: what stands in the CodeAgent can be
 //! mended there, what stands in the session ends it.
 
 use codeagent_operator::api::{Reason, condition};
@@ -192,32 +192,8 @@ async fn what_the_provider_cannot_do_is_told_before_anything_is_sent() {
 }
 
 #[tokio::test]
-async fn what_this_version_does_not_do_yet_is_refused_rather_than_ignored() {
-    let world = World::start("not-yet").await;
-    let of_session = |name, fields, words| Wish {
-        name,
-        agent: "{}".to_owned(),
-        session: fields,
-        reason: Reason::NotSupportedYet,
-        words,
-        mend: None,
-    };
-    check(
-        &world,
-        &[
-            // A webhook may be taken away again.
-            Wish {
-                mend: Some(session("webhook", "{}")),
-                ..of_session(
-                    "webhook",
-                    "{webhook: {url: 'https://hooks.acme.com'}}",
-                    "spec.webhook is not supported by this version",
-                )
-            },
-        ],
-    )
-    .await;
-    // What is empty asks for nothing.
+async fn what_is_empty_asks_for_nothing() {
+    let world = World::start("empty").await;
     world.apply(&agent("empty", "{}")).await;
     world
         .apply(&session("empty", "{images: [], messages: []}"))

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::api::provider::ProviderSpec;
 use crate::api::shared::{
     DeletionPolicy, EnvironmentSource, KEY_PATTERN, KeyReference, NAME_PATTERN, OnUnknownLaunch,
-    params_schema, words_schema,
+    WebhookSpec, params_schema, words_schema,
 };
 
 /// A template for sessions: provider, credentials, repository, model, preamble and pull request behaviour.
@@ -120,6 +120,10 @@ pub struct CodeAgentSpec {
     /// reported, in status.orphans. Default: Report.
     #[serde(default)]
     pub orphan_policy: OrphanPolicy,
+    /// Where changes of the sessions are reported (docs/webhooks.md). A session may name another one. A change has no effect on sessions
+    /// that were launched. Default: nowhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub webhook: Option<WebhookSpec>,
     /// Defaults for the sessions. A change has no effect on sessions that were launched.
     #[serde(default)]
     pub session_defaults: SessionDefaults,

@@ -1,11 +1,15 @@
 //! `CodeSession`: one execution of a CodeAgent.
 
+mod phase;
 pub(super) mod rules;
 mod send;
 mod status;
+mod webhook;
 
+pub use phase::*;
 pub use send::*;
 pub use status::*;
+pub use webhook::*;
 
 use std::collections::BTreeMap;
 
@@ -19,7 +23,7 @@ use crate::api::agent::{
 };
 use crate::api::shared::{
     DeletionPolicy, EnvironmentSource, KeyReference, NAME_PATTERN, OnUnknownLaunch, TextSource,
-    params_schema, words_schema,
+    WebhookSpec, params_schema, words_schema,
 };
 
 /// One execution of a CodeAgent against a repository: a prompt, its follow-ups, a pull request.
@@ -173,7 +177,8 @@ pub struct CodeSessionSpec {
         "x-kubernetes-validations" = parameters::values_rules()
     ))]
     pub parameters: Option<Vec<ParameterValue>>,
-    /// Where changes of the phase are reported.
+    /// Where changes of the session are reported (docs/webhooks.md): its phase, its messages', a pull request, that it waits for a person, is
+    /// stuck or archived. May be changed and removed at any time. Default: the CodeAgent's, as it was at the launch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub webhook: Option<WebhookSpec>,
     /// What should become of the session: Running, Suspended (held before the launch; a session that was launched runs on, and only
@@ -300,18 +305,6 @@ pub struct PullRequestOverride {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 255), extend("x-kubernetes-validations" = branch_rules()))]
     pub branch_name: Option<String>,
-}
-
-/// Where changes of the phase are reported.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct WebhookSpec {
-    /// Public https URL.
-    #[schemars(length(min = 1, max = 2048), regex(pattern = r"^https://[^\s]+$"))]
-    pub url: String,
-    /// The key that signs the reports (Standard Webhooks). Default: unsigned.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub secret_ref: Option<KeyReference>,
 }
 
 /// What should become of a session.

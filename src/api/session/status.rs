@@ -6,7 +6,9 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::phase::SessionPhase;
 use super::send::SendRecord;
+use super::webhook::WebhookStatus;
 use crate::api::agent::parameters::values_schema;
 use crate::api::agent::{ModelSpec, PullRequestSpec};
 use crate::api::provider::ProviderSpec;
@@ -26,7 +28,7 @@ pub struct CodeSessionStatus {
     /// Where the session stands, derived for people: Pending, Creating, Running, then Finished, Error, Cancelled or Expired.
     #[serde(default)]
     pub phase: SessionPhase,
-    /// Launched, Succeeded, Completed, Blocked, PullRequestCreated, Archived, Reconciling and Stalled.
+    /// Launched, Succeeded, Completed, Blocked, PullRequestCreated, Archived, WebhookDelivered, Reconciling and Stalled.
     #[serde(default)]
     #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
@@ -64,7 +66,7 @@ pub struct CodeSessionStatus {
     /// What keeps the session from getting further until somebody changes something outside of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub blocker: Option<BlockerStatus>,
-    /// The reports to spec.webhook.
+    /// The reports to the webhook.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub webhook: Option<WebhookStatus>,
     /// When the provider accepted the session.
@@ -78,55 +80,6 @@ pub struct CodeSessionStatus {
     /// What went wrong, in the phase Error.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<ErrorStatus>,
-}
-
-/// Where a session stands.
-///
-/// A word that another version of the operator stored reads as `Running`, which is not terminal: what the provider says then
-/// decides.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize)]
-pub enum SessionPhase {
-    /// Not launched yet.
-    #[default]
-    Pending,
-    /// A launch is under way, or the provider prepares the machine.
-    Creating,
-    /// The agent works.
-    Running,
-    /// Done.
-    Finished,
-    /// Ended with an error, or could not be launched as asked.
-    Error,
-    /// Stopped on request.
-    Cancelled,
-    /// Ended by a time limit, ours or the provider's.
-    Expired,
-}
-
-words_schema!(SessionPhase: Pending, Creating, Running, Finished, Error, Cancelled, Expired);
-open_words!(SessionPhase, or Running: Pending, Creating, Running, Finished, Error, Cancelled, Expired);
-
-impl SessionPhase {
-    /// Whether the newest message has ended.
-    pub fn is_terminal(self) -> bool {
-        match self {
-            Self::Pending | Self::Creating | Self::Running => false,
-            Self::Finished | Self::Error | Self::Cancelled | Self::Expired => true,
-        }
-    }
-
-    /// As written in manifests; also the label value of metrics.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Pending => "Pending",
-            Self::Creating => "Creating",
-            Self::Running => "Running",
-            Self::Finished => "Finished",
-            Self::Error => "Error",
-            Self::Cancelled => "Cancelled",
-            Self::Expired => "Expired",
-        }
-    }
 }
 
 /// The session at the provider.
@@ -498,24 +451,6 @@ pub struct QueueStatus {
     /// Since when it waits.
     #[schemars(schema_with = "time_schema")]
     pub since: Timestamp,
-}
-
-/// The reports to spec.webhook.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct WebhookStatus {
-    /// HTTP status of the last answer.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 100, max = 999))]
-    pub last_code: Option<i32>,
-    /// Attempts for the last report.
-    #[serde(default)]
-    #[schemars(range(min = 0))]
-    pub attempts: i32,
-    /// When it is tried again.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(schema_with = "time_schema")]
-    pub next_attempt_at: Option<Timestamp>,
 }
 
 /// What went wrong.

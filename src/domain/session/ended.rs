@@ -11,6 +11,7 @@ use super::super::remote::{Capability, ProviderError, SessionRef};
 use super::super::snapshot::{RemotePhase, Snapshot};
 use super::super::status::{Draft, FIRST_MESSAGE, newest_entry};
 use super::super::timing::Timing;
+use super::super::webhook;
 use super::archive;
 use super::conclusion;
 use super::launch::under_way;
@@ -170,7 +171,10 @@ fn until_expiry(o: &Observed<'_>, status: &CodeSessionStatus, over: Over<'_>) ->
         .and_then(|effective| effective.ttl_seconds_after_finished);
     let ttl = o.session.spec.ttl_seconds_after_finished.or(recorded)?;
     let ends = status.completed_at? + Duration::from_secs(u64::try_from(ttl).unwrap_or(0));
-    o.session.deleting.is_none().then(|| o.until(ends))
+    let left = o.until(ends);
+    // Its deletion would lose the report of its end; whoever stores what became of that wakes the session.
+    let reported = !left.is_zero() || !webhook::is_pending(o.session.uid, o.session.spec, status);
+    (o.session.deleting.is_none() && reported).then_some(left)
 }
 
 /// What was asked for, or is told by the provider, and is missing from the status of an ended session.

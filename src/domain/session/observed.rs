@@ -16,6 +16,7 @@ use super::super::snapshot::Snapshot;
 use super::super::timing::Timing;
 use crate::api::{
     CodeSessionSpec, CodeSessionStatus, Effective, ProviderKind, QueueResource, SendRecord,
+    WebhookSpec,
 };
 
 /// Everything a decision about one session depends on.
@@ -154,6 +155,8 @@ pub enum AgentView {
         effective: Box<Effective>,
         /// What speaks against launching with them.
         blocker: Option<Blocker>,
+        /// Its webhook.
+        webhook: Option<WebhookSpec>,
         /// Whether endpoint and account have been seen to use the id that we choose, or to show our marker.
         evidence_seen: bool,
     },

@@ -8,7 +8,8 @@ use super::super::ids::{LaunchKey, RunId, SessionId};
 use super::super::remote::{Capability, SessionRef};
 use super::super::status::{Draft, newest_entry, whole_seconds};
 use super::super::timing::{DeletionAge, Timing};
-use super::observed::{Connected, Observed, ProviderFacts, SessionView};
+use super::super::webhook;
+use super::observed::{AgentView, Connected, Observed, ProviderFacts, SessionView};
 use super::plan::{Guard, Plan, Recorded, StatusWrite};
 use super::stage::Over;
 use crate::api::{
@@ -185,12 +186,18 @@ pub(super) const IF_FOUND: &str = "If you find the session at the provider, anno
 
 /// A new status that begins as the stored one.
 pub(super) fn draft(o: &Observed<'_>) -> Draft {
-    Draft::new(o.session.status, o.session.generation, o.now)
+    let mut draft = Draft::new(o.session.status, o.session.generation, o.now);
+    let offered = match &o.agent {
+        AgentView::Present { webhook, .. } => Some(webhook.as_ref()),
+        AgentView::Missing => None,
+    };
+    webhook::follow_manifests(draft.status(), o.session.spec, offered);
+    draft
 }
 
 /// A draft in the phase before the launch.
 pub(super) fn pending_draft(o: &Observed<'_>) -> Draft {
-    let mut draft = Draft::new(o.session.status, o.session.generation, o.now);
+    let mut draft = draft(o);
     draft.status().phase = SessionPhase::Pending;
     // Whoever waits for a slot says so anew.
     draft.status().queue = None;

@@ -6,6 +6,7 @@ use http::{HeaderMap, StatusCode, header};
 use serde_json::Value;
 
 use super::redact::Redactor;
+use crate::network::retry_after::retry_after;
 use crate::providers::error::{ErrorClass, ProviderError, Sent, Subject};
 use crate::providers::wire::link;
 
@@ -56,7 +57,7 @@ pub(super) fn error_of(
     redactor: &Redactor,
 ) -> ProviderError {
     let words = Words::of(body);
-    let asked = retry_after(headers, SystemTime::now());
+    let asked = retry_after(headers, SystemTime::now(), LONGEST_PAUSE);
     if let Some(stranger) = Stranger::of(status, headers, body, &words) {
         return ProviderError {
             retry_after: asked,
@@ -157,21 +158,6 @@ pub(super) fn is_page(headers: &HeaderMap, body: &[u8]) -> bool {
     let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
     let begins = body.iter().find(|byte| !byte.is_ascii_whitespace());
     begins == Some(&b'<') || (declared && !matches!(begins, Some(b'{' | b'[')))
-}
-
-/// `Retry-After`, in seconds or as a date; at least a second, at most an hour.
-fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
-    let value = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
-    let asked = if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {
-        // More digits than a number holds is still a number of seconds.
-        Duration::from_secs(value.parse().unwrap_or(u64::MAX))
-    } else {
-        httpdate::parse_http_date(value)
-            .ok()?
-            .duration_since(now)
-            .unwrap_or_default()
-    };
-    Some(asked.clamp(Duration::from_secs(1), LONGEST_PAUSE))
 }
 
 /// What an error's body says.
@@ -462,7 +448,7 @@ mod tests {
         let read = |value: &str| {
             let mut headers = HeaderMap::new();
             headers.insert(header::RETRY_AFTER, HeaderValue::from_str(value).unwrap());
-            retry_after(&headers, now).map(|pause| pause.as_secs())
+            retry_after(&headers, now, LONGEST_PAUSE).map(|pause| pause.as_secs())
         };
         let in_a_minute = httpdate::fmt_http_date(now + Duration::from_secs(60));
         let yesterday = httpdate::fmt_http_date(now - Duration::from_secs(86_400));

@@ -35,6 +35,7 @@ pub(super) fn view_agent(
             suspended: agent.spec.suspend,
             effective: Box::new(effective),
             blocker: None,
+            webhook: agent.spec.webhook.clone(),
             evidence_seen: false,
         };
     };
@@ -79,6 +80,7 @@ pub(super) fn view_agent(
         suspended: agent.spec.suspend,
         effective: Box::new(effective),
         blocker,
+        webhook: agent.spec.webhook.clone(),
         evidence_seen,
     }
 }

@@ -1,6 +1,8 @@
 //! After the end.
 
 use super::*;
+use crate::api::WebhookSpec;
+use crate::domain::webhook::{self, Attempt, Due};
 
 fn finished() -> Given {
     let mut given = Given::running();
@@ -29,6 +31,38 @@ fn a_finished_session_is_deleted_when_its_time_has_come() {
     assert_eq!(given.pass().effect, Some(Effect::DeleteObject));
     given.deleting = Some(given.now);
     given.rests();
+}
+
+/// Whoever stores what became of the report wakes the session, so that it need not look again by itself.
+#[test]
+fn an_object_whose_end_is_to_be_reported_is_not_deleted() {
+    let mut given = finished();
+    given.spec.ttl_seconds_after_finished = Some(0);
+    given.spec.webhook = Some(WebhookSpec {
+        url: "https://hooks.example.com".to_owned(),
+        secret_ref: None,
+    });
+    for _ in 0..3 {
+        given.pass();
+    }
+    given.rests();
+    assert!(!given.has_finalizer);
+    assert_eq!(given.decide().deadline, None);
+    let (now, timing) = (given.now, given.timing.clone());
+    let status = given.status.as_mut().unwrap();
+    let Due::Now(report) = webhook::due(UID, &given.spec, status, now, &timing) else {
+        panic!("nothing is due");
+    };
+    let taken = Attempt::Answered {
+        code: 200,
+        retry_after: None,
+    };
+    let before = status.webhook.take();
+    let after = webhook::recorded(before.as_ref(), &report, &taken, now, (&timing, 0.0));
+    status.webhook = Some(after);
+    // Its condition says so, then it goes.
+    given.pass();
+    assert_eq!(given.decide().effect, Some(Effect::DeleteObject));
 }
 
 #[test]

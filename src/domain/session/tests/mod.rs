@@ -216,6 +216,7 @@ impl Given {
                 suspended: false,
                 effective: Box::new(effective()),
                 blocker: None,
+                webhook: None,
                 evidence_seen: true,
             },
             provider: Some(ProviderFacts {
