@@ -27,7 +27,8 @@ use crate::runtime::panics::broken_off;
 /// How long a launch waits for its turn before that is worth a write: a burst that goes out within some seconds costs none.
 const SAID_AFTER: Duration = Duration::from_secs(10);
 
-/// The lane of an effect; `None` if it calls no provider. The look that confirms a stop goes with the stop.
+/// The lane of an effect; `None` if it calls no provider. The look that confirms a stop goes with the stop; what follows once that has
+/// shown, such as the next message, does not.
 fn lane(effect: &Effect, object: &CodeSession) -> Option<Lane> {
     match effect {
         Effect::AddFinalizer | Effect::ReleaseFinalizer | Effect::DeleteObject => None,
@@ -42,7 +43,7 @@ fn lane(effect: &Effect, object: &CodeSession) -> Option<Lane> {
             let stopping = object
                 .status
                 .as_ref()
-                .is_some_and(|status| status.cancel.is_some());
+                .is_some_and(|status| status.cancel.is_some() && !status.phase.is_terminal());
             Some(if stopping { Lane::Stop } else { Lane::Read })
         }
     }
@@ -198,5 +199,46 @@ pub(super) fn leave_lane(scope: &Scope, object: &CodeSession) {
     memory.change(&uid, |remembered| remembered.queued_since = None);
     if let Some(attached) = memory.attached(&uid) {
         attached.lanes.leave(&uid);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::domain::ids::SessionId;
+    use crate::domain::remote::SessionRef;
+    use crate::domain::session::Unsent;
+
+    /// A session in this phase, of which a stop is recorded.
+    fn stopped(phase: &str) -> CodeSession {
+        serde_json::from_value(json!({
+            "apiVersion": "codeagents.dev/v1alpha1",
+            "kind": "CodeSession",
+            "metadata": {"name": "one", "namespace": "team-a"},
+            "spec": {"agentRef": {"name": "agent"}, "prompt": "Do it"},
+            "status": {"phase": phase, "cancel": {"reason": "Message", "message": "more"}},
+        }))
+        .unwrap()
+    }
+
+    /// Fifty that went on with their next message once looked for its turn among the stops, and none of them came to send it.
+    #[test]
+    fn what_follows_a_stop_that_has_shown_is_no_part_of_it() {
+        let session = SessionRef {
+            session_id: SessionId::new("bc-1"),
+            run_id: None,
+        };
+        let look = Effect::PollAgain(session.clone());
+        let before_message = Effect::ReadBaseline {
+            of: Unsent::Message(session),
+        };
+        for effect in [look, before_message] {
+            assert_eq!(lane(&effect, &stopped("Running")), Some(Lane::Stop));
+            assert_eq!(lane(&effect, &stopped("Cancelled")), Some(Lane::Read));
+        }
     }
 }

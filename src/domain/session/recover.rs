@@ -517,26 +517,9 @@ pub(super) fn looked_up(
             }
         }
         Ok(AdoptAnswer::Inconclusive { why, resume }) => {
-            let rounds = so_far.map_or(0, |lookups| lookups.inconclusive);
             lookups.resume.clone_from(resume);
-            let again = if lookups.goes_on() {
-                lookups.begun = Some(begun);
-                lookups.inconclusive = rounds;
-                Duration::ZERO
-            } else {
-                lookups.inconclusive = rounds.saturating_add(1);
-                o.timing.inconclusive_wait(lookups.inconclusive)
-            };
-            // A first round may pass over what only the second one reads.
-            let write = (lookups.inconclusive > 1)
-                .then(|| unclear_before_sending(o, plan, None, why))
-                .flatten();
-            Recorded {
-                write,
-                lookups: Some(lookups),
-                again: Some(again),
-                ..Recorded::default()
-            }
+            let rounds = so_far.map_or(0, |lookups| lookups.inconclusive);
+            undecided(o, plan, lookups, (begun, rounds), why)
         }
         Ok(AdoptAnswer::Foreign { why } | AdoptAnswer::Ambiguous { why }) => match &plan.message {
             Some(of) => message::ambiguous(o, &of.name, why),
@@ -552,6 +535,36 @@ pub(super) fn looked_up(
                 ..Recorded::default()
             }
         }
+    }
+}
+
+/// A look that tells nothing yet: it goes on where it stands, or begins anew after a while. `so_far` says when this round was begun, and
+/// how many came to their end before it without a verdict.
+fn undecided(
+    o: &Observed<'_>,
+    plan: &LookupPlan,
+    mut lookups: Lookups,
+    so_far: (Duration, i32),
+    why: &str,
+) -> Recorded {
+    let (begun, rounds) = so_far;
+    let again = if lookups.goes_on() {
+        lookups.begun = Some(begun);
+        lookups.inconclusive = rounds;
+        Duration::ZERO
+    } else {
+        lookups.inconclusive = rounds.saturating_add(1);
+        o.timing.inconclusive_wait(lookups.inconclusive)
+    };
+    // A first round may pass over what only the second one reads.
+    let write = (lookups.inconclusive > 1)
+        .then(|| unclear_before_sending(o, plan, None, why))
+        .flatten();
+    Recorded {
+        write,
+        lookups: Some(lookups),
+        again: Some(again),
+        ..Recorded::default()
     }
 }
 

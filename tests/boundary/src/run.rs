@@ -32,7 +32,7 @@ use crate::proxy::{CrashRequest, Exchange};
 
 /// How long the operator may take to bring things to their end, after the user's last deed.
 const PATIENCE: Duration = Duration::from_secs(25);
-/// How much longer for each further session: some calls of it, of ten that a key may have in a second.
+/// How much longer for each further session and each message of it: some calls, of ten that a key may have in a second.
 const EACH: Duration = Duration::from_millis(700);
 /// How much longer if a call is never answered: the longest time limit of one, a list of a provider.
 const NEVER: Duration = Duration::from_secs(65);
@@ -53,7 +53,8 @@ fn patience(row: &Row) -> Duration {
         true => PATIENCE + NEVER,
         false => PATIENCE,
     };
-    one + EACH * u32::try_from(row.sessions() - 1).unwrap_or(u32::MAX)
+    let sends = 1 + row.lifecycle.messages(row.provider).len();
+    one + EACH * u32::try_from((row.sessions() - 1) * sends).unwrap_or(u32::MAX)
 }
 
 /// Within which a deletion ends, as the operator is told: in a crowd each has to take its turn at the provider.
