@@ -138,6 +138,7 @@ async fn a_session_on_an_issue_is_launched_once_and_told_completely() {
         ("Blocked", "False", "NotBlocked"),
         ("PullRequestCreated", "Unknown", "NotReported"),
         ("Archived", "False", "NotArchived"),
+        ("WebhookDelivered", "Unknown", "NothingReported"),
         ("Reconciling", "False", "Finished"),
         ("Stalled", "False", "Finished"),
     ];

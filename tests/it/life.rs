@@ -157,6 +157,7 @@ fn tells_its_conditions(status: &CodeSessionStatus) {
         ("Blocked", "False", "NotBlocked"),
         ("PullRequestCreated", "True", "Created"),
         ("Archived", "False", "NotArchived"),
+        ("WebhookDelivered", "Unknown", "NothingReported"),
         ("Reconciling", "False", "Finished"),
         ("Stalled", "False", "Finished"),
     ];
