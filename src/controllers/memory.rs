@@ -42,6 +42,32 @@ pub struct Remembered {
     pub under_way: Option<UnderWay>,
 }
 
+impl Remembered {
+    /// The claim, if there is one.
+    pub fn claim_id(&self) -> Option<&ClaimId> {
+        self.claim.as_ref()?.0.as_ref()
+    }
+
+    /// Takes in what a call has shown that was begun under `claim`. If somebody else has claimed meanwhile, it was read too early to say
+    /// anything of what is there now.
+    pub fn learn(
+        &mut self,
+        claim: Option<&ClaimId>,
+        lookups: Option<&Lookups>,
+        baseline_read: Option<&BaselineRead>,
+    ) {
+        if self.claim_id() != claim {
+            return;
+        }
+        if let Some(lookups) = lookups {
+            self.lookups.clone_from(lookups);
+        }
+        if let Some(baseline_read) = baseline_read {
+            self.baseline_read = Some(baseline_read.clone());
+        }
+    }
+}
+
 /// An effect that is under way.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct UnderWay {
@@ -132,6 +158,7 @@ impl Memory {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::ids::AccountFingerprint;
 
     /// What comes in after a session was forgotten does not bring it back.
     #[test]
@@ -142,5 +169,31 @@ mod tests {
         memory.forget("a");
         memory.change("a", |remembered| remembered.in_flight = false);
         assert!(memory.lock().is_empty());
+    }
+
+    /// Two operators that both act: the other one has claimed and sent while this one still read what was there before.
+    #[test]
+    fn what_was_read_under_another_claim_says_nothing_of_this_one() {
+        let claimed = |claim: &str| Remembered {
+            claim: Some((Some(ClaimId::new(claim.to_owned())), Duration::ZERO)),
+            ..Remembered::default()
+        };
+        let before = ClaimId::new("first".to_owned());
+        let baseline = BaselineRead {
+            account: AccountFingerprint::new("account"),
+            begun: Duration::ZERO,
+            ended: Duration::from_secs(1),
+            result: Ok(Some("run-1".to_owned())),
+        };
+        let lookups = Lookups {
+            absent: vec![Duration::ZERO],
+            ..Lookups::default()
+        };
+        for (now, counts) in [("first", true), ("second", false)] {
+            let mut remembered = claimed(now);
+            remembered.learn(Some(&before), Some(&lookups), Some(&baseline));
+            assert_eq!(remembered.baseline_read.is_some(), counts, "{now}");
+            assert_eq!(!remembered.lookups.absent.is_empty(), counts, "{now}");
+        }
     }
 }

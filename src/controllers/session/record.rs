@@ -79,12 +79,11 @@ pub(super) fn remember(scope: &Scope, facts: &Facts, effect: &Effect, recorded: 
         }
     }
     scope.context.memory.change(&facts.uid, |remembered| {
-        if let Some(lookups) = &recorded.lookups {
-            remembered.lookups.clone_from(lookups);
-        }
-        if let Some(baseline_read) = &recorded.baseline_read {
-            remembered.baseline_read = Some(baseline_read.clone());
-        }
+        remembered.learn(
+            facts.remembered.claim_id(),
+            recorded.lookups.as_ref(),
+            recorded.baseline_read.as_ref(),
+        );
         remembered.faults = if recorded.fault {
             remembered.faults.saturating_add(1)
         } else {
