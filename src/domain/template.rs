@@ -92,7 +92,9 @@ impl Site {
 pub enum Use {
     /// All of them are being deleted.
     Leaving,
-    /// So many stay.
+    /// So many stay, by what the watch has shown: it may be behind.
+    Unconfirmed(usize),
+    /// So many stay, and at least one of them does by what the API server says now.
     Staying(usize),
 }
 
@@ -168,6 +170,8 @@ pub enum Step {
     AddFinalizer,
     /// Remove the finalizer, and say what is left at the provider.
     ReleaseFinalizer(Option<Leftover>),
+    /// Read the sessions that are active under the template with this id: what leaves it behind is not taken back.
+    ConfirmUse(String),
     /// Look for the template.
     Find,
     /// Store this claim, then make the template; say what is left elsewhere.
@@ -464,8 +468,14 @@ fn finalize(o: &Observed<'_>) -> Step {
     if overdue {
         return leave(None, "it could not be deleted in time".to_owned());
     }
-    if let Some(Use::Staying(count)) = record.id.as_ref().and_then(|id| o.in_use.get(id)) {
-        return leave(None, in_use(*count));
+    let used = record
+        .id
+        .as_ref()
+        .and_then(|id| Some((id, o.in_use.get(id)?)));
+    match used {
+        Some((_, Use::Staying(count))) => return leave(None, in_use(*count)),
+        Some((id, Use::Unconfirmed(_))) => return Step::ConfirmUse(id.clone()),
+        Some((_, Use::Leaving)) | None => {}
     }
     let site = match o.place {
         Place::At(site) => site,
@@ -492,6 +502,7 @@ fn finalize(o: &Observed<'_>) -> Step {
     match &found {
         Some(found) => match o.in_use.get(&found.id) {
             Some(Use::Staying(count)) => leave(Some(&found.id), in_use(*count)),
+            Some(Use::Unconfirmed(_)) => Step::ConfirmUse(found.id.clone()),
             // Each of them wakes its CodeAgent when it goes.
             Some(Use::Leaving) => rest(
                 o.timing.recheck,

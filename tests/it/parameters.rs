@@ -1,7 +1,7 @@
 //! Parameters of prompts: what the provider gets, and what is refused before anything is sent.
 
 use codeagent_harness::Verb;
-use codeagent_operator::api::{ConditionStatus, SessionPhase};
+use codeagent_operator::api::{CodeAgent, ConditionStatus, SessionPhase};
 use codeagent_simulator::Provider;
 use serde_json::{Value, json};
 
@@ -145,7 +145,7 @@ async fn a_pattern_that_cannot_be_used_is_told_at_the_agent_and_holds_its_sessio
 #[tokio::test]
 async fn a_session_is_not_ended_by_what_its_agent_declared_before() {
     let world = World::new().await;
-    world.watches_agents(false).await;
+    world.watches::<CodeAgent>(false).await;
     world.agent_with(Provider::Cursor, json!({})).await;
     let log = world.audit_log().await;
     let _operator = world.operator_with(Arguments::impatient()).await;
@@ -170,7 +170,7 @@ async fn a_session_is_not_ended_by_what_its_agent_declared_before() {
         "{}",
         pretty(&waiting)
     );
-    world.watches_agents(true).await;
+    world.watches::<CodeAgent>(true).await;
     let done = world.until_phase("one", SessionPhase::Finished).await;
     assert!(
         world.at_provider(&done).prompts[0]

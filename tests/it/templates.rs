@@ -3,8 +3,9 @@
 
 use std::time::Duration;
 
+use codeagent_harness::Verb;
 use codeagent_operator::api::{
-    CodeAgent, ConditionStatus, SessionPhase, TemplateState, TemplateStatus,
+    CodeAgent, CodeSession, ConditionStatus, SessionPhase, TemplateState, TemplateStatus,
 };
 use codeagent_simulator::{
     Fault, FaultKind, Matcher, Operation, OperationClass, Provider, Script, SimulatorOptions,
@@ -415,6 +416,35 @@ async fn a_template_goes_after_the_sessions_that_go_with_its_codeagent() {
     world.until_gone("long").await;
     until_agent_gone(&world).await;
     assert!(!world.at_provider(&running).active);
+    assert_eq!(person.list().await, [json!(null); 0]);
+}
+
+/// One of two watches may be behind the other: that the sessions go as well is found out before the template is left to them.
+#[tokio::test]
+async fn a_template_is_not_left_to_sessions_whose_deletion_the_operator_has_not_seen() {
+    let world = World::new().await;
+    let person = Person::at(&world);
+    world.agent(FLAPJACK).await;
+    let operator = world.operator().await;
+    world.session(FLAPJACK, "long", ENDLESS).await;
+    world.until_phase("long", SessionPhase::Running).await;
+    operator.stop().await;
+    world.watches::<CodeSession>(false).await;
+    let log = world.audit_log().await;
+    let _operator = world.operator().await;
+    world.delete_session("long").await;
+    delete_agent(&world).await;
+    world
+        .until_true("the session is read", || {
+            world
+                .requests(&log)
+                .iter()
+                .any(|request| request.verb == Verb::Get && request.resource == "codesessions")
+        })
+        .await;
+    world.watches::<CodeSession>(true).await;
+    world.until_gone("long").await;
+    until_agent_gone(&world).await;
     assert_eq!(person.list().await, [json!(null); 0]);
 }
 

@@ -1,7 +1,7 @@
 //! Keeps a CodeAgent's template in step at its provider: gathers, lets [`decide`] say the next step, does it, until there is
 //! nothing to do right now.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,9 @@ use super::super::accounts::CredentialState;
 use super::super::connection::{Linked, endpoint, link, not_ready};
 use super::super::error::PassError;
 use super::super::scope::Scope;
-use crate::api::{AUTO_MODEL, CodeAgent, KeyReference, Reason, TEMPLATE_FINALIZER, TemplateStatus};
+use crate::api::{
+    AUTO_MODEL, CodeAgent, CodeSession, KeyReference, Reason, TEMPLATE_FINALIZER, TemplateStatus,
+};
 use crate::domain::remote::{Capability, ErrorClass, ProviderError};
 use crate::domain::session::Stage;
 use crate::domain::template::{
@@ -66,6 +68,7 @@ pub(super) async fn reconcile_template(
         place,
         linked,
         seen_before: None,
+        leaving: None,
     };
     for _ in 0..MOST_STEPS {
         match reconciler.step().await {
@@ -169,6 +172,16 @@ pub(super) fn recorded(agent: &CodeAgent) -> Option<TemplateStatus> {
         .and_then(|status| status.template.clone())
 }
 
+/// The template under which a session is active, or may be.
+fn template_of(session: &CodeSession) -> Option<String> {
+    let launch = match Stage::of(session.status.as_ref()) {
+        Stage::Open(send) => send.launch(),
+        Stage::Running(launch) => launch,
+        Stage::Waiting | Stage::Over(_) => return None,
+    };
+    launch.target.template_id.clone()
+}
+
 fn has_finalizer(agent: &CodeAgent) -> bool {
     agent
         .finalizers()
@@ -187,6 +200,8 @@ struct Reconciler<'a> {
     linked: Option<&'a Linked>,
     /// The template as the newest lookup of this pass found it.
     seen_before: Option<StoredTemplate>,
+    /// The sessions (uids) that are leaving although the cache does not know, once those under the template were read.
+    leaving: Option<BTreeSet<String>>,
 }
 
 impl Reconciler<'_> {
@@ -201,6 +216,7 @@ impl Reconciler<'_> {
                 self.store(None).await?;
                 self.report(&leftover).await;
             }
+            Step::ConfirmUse(id) => self.confirm_use(&id).await?,
             Step::Find => self.find().await,
             Step::Create(claim, leftover) => self.create(claim, leftover).await?,
             Step::Update => self.update().await,
@@ -273,31 +289,67 @@ impl Reconciler<'_> {
     /// The templates under which sessions are active, or may be.
     fn in_use(&self) -> BTreeMap<String, Use> {
         let mut in_use = BTreeMap::new();
-        for session in self
-            .scope
-            .sessions
-            .group(&self.namespace, &self.agent.name_any())
-        {
-            let Some(status) = session.status.as_ref() else {
+        for (id, session) in self.active() {
+            let found = in_use.entry(id).or_insert(Use::Leaving);
+            let uid = session.uid().unwrap_or_default();
+            let leaves = session.metadata.deletion_timestamp.is_some()
+                || self
+                    .leaving
+                    .as_ref()
+                    .is_some_and(|known| known.contains(&uid));
+            if leaves {
                 continue;
-            };
-            let launch = match Stage::of(Some(status)) {
-                Stage::Open(send) => send.launch(),
-                Stage::Running(launch) => launch,
-                Stage::Waiting | Stage::Over(_) => continue,
-            };
-            let Some(id) = &launch.target.template_id else {
-                continue;
-            };
-            let found = in_use.entry(id.clone()).or_insert(Use::Leaving);
-            if session.metadata.deletion_timestamp.is_none() {
-                *found = match *found {
-                    Use::Leaving => Use::Staying(1),
-                    Use::Staying(count) => Use::Staying(count.saturating_add(1)),
-                };
             }
+            let count = match *found {
+                Use::Leaving => 1,
+                Use::Unconfirmed(count) | Use::Staying(count) => count.saturating_add(1),
+            };
+            *found = match &self.leaving {
+                Some(_) => Use::Staying(count),
+                None => Use::Unconfirmed(count),
+            };
         }
         in_use
+    }
+
+    /// The sessions that are, or may be, active under a template, by what the cache knows, with the template's id.
+    fn active(&self) -> Vec<(String, Arc<CodeSession>)> {
+        let sessions = self
+            .scope
+            .sessions
+            .group(&self.namespace, &self.agent.name_any());
+        let mut active = Vec::new();
+        for session in sessions {
+            if let Some(id) = template_of(&session) {
+                active.push((id, session));
+            }
+        }
+        active
+    }
+
+    /// Reads the sessions under a template until one is found that stays.
+    async fn confirm_use(&mut self, template: &str) -> Result<(), WriteError> {
+        let client = self.scope.context.client.clone();
+        let sessions: Api<CodeSession> = Api::namespaced(client, &self.namespace);
+        let mut leaving = BTreeSet::new();
+        for (id, session) in self.active() {
+            if id != template || session.metadata.deletion_timestamp.is_some() {
+                continue;
+            }
+            let now = sessions.get_opt(&session.name_any()).await;
+            let now = now.map_err(WriteError::Failed)?;
+            let stays = now.is_some_and(|now| {
+                now.uid() == session.uid()
+                    && now.metadata.deletion_timestamp.is_none()
+                    && template_of(&now).is_some()
+            });
+            if stays {
+                break;
+            }
+            leaving.extend(session.uid());
+        }
+        self.leaving = Some(leaving);
+        Ok(())
     }
 
     fn templates(&self) -> Option<(&dyn Templates, Site)> {

@@ -546,6 +546,18 @@ fn an_api_server_whose_clock_differs_neither_takes_a_deletion_its_chance_nor_pro
     }
 }
 
+/// CodeAgents and sessions are two watches: the deletion of the one may show before that of the others.
+#[test]
+fn a_template_is_left_to_sessions_only_once_they_are_read() {
+    let mut given = Given::ready().deleting();
+    given.in_use.insert("ca-1".to_owned(), Use::Unconfirmed(1));
+    assert_eq!(given.step(), Step::ConfirmUse("ca-1".to_owned()));
+    given.looks(Some(template("ca-1")));
+    assert_eq!(given.step(), Step::ConfirmUse("ca-1".to_owned()));
+    given.in_use.insert("ca-1".to_owned(), Use::Leaving);
+    rests(given.step());
+}
+
 #[test]
 fn sessions_that_are_being_deleted_too_are_waited_for() {
     let mut given = Given::ready().deleting();

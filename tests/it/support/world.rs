@@ -2,6 +2,7 @@
 //! permissions that the chart gives.
 
 use std::collections::HashMap;
+use std::fmt::Debug;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -18,9 +19,11 @@ use futures::StreamExt;
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::api::events::v1::Event;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams, WatchParams};
-use kube::{Api, ResourceExt};
+use kube::core::NamespaceResourceScope;
+use kube::{Api, Resource, ResourceExt};
 use kube_runtime::WatchStreamExt;
 use kube_runtime::watcher::{self, Event as Watched, watcher};
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 use tokio::task::JoinSet;
@@ -159,22 +162,27 @@ impl World {
             .unwrap();
     }
 
-    /// Lets the operator list and read CodeAgents, and watch them only if told so: without, it knows them as they were at its start.
-    pub async fn watches_agents(&self, allowed: bool) {
-        let all = "resources: [codeagents]\n  verbs: [get, list, watch, patch]";
-        let unseen = "resources: [codeagents]\n  verbs: [get, list, patch]";
+    /// Lets the operator list and read the objects of a kind, and watch them only if told so: without, it knows them as they were at its
+    /// start.
+    pub async fn watches<K>(&self, allowed: bool)
+    where
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
+        K: Clone + Debug + DeserializeOwned,
+    {
         let rules = chart_rules().unwrap();
-        assert!(rules.contains(all), "{rules}");
+        let rule = format!("resources: [{}]\n  verbs: [get, list, ", K::plural(&()));
+        let all = format!("{rule}watch, ");
+        assert!(rules.contains(&all), "{rules}");
         let rules = match allowed {
             true => rules.to_owned(),
-            false => rules.replace(all, unseen),
+            false => rules.replace(&all, &rule),
         };
         self.permit_rules(&self.namespace, &rules).await;
         let client = self.access.client().unwrap();
-        let agents: Api<CodeAgent> = Api::namespaced(client, self.name());
+        let objects: Api<K> = Api::namespaced(client, self.name());
         let begun = Instant::now();
         loop {
-            let opened = agents.watch(&WatchParams::default(), "0").await;
+            let opened = objects.watch(&WatchParams::default(), "0").await;
             if opened.is_ok() == allowed {
                 return;
             }
