@@ -145,7 +145,12 @@ async fn send(context: &Context, object: &CodeSession, report: &Report) -> Attem
             code: answer.code,
             retry_after: answer.retry_after,
         },
-        Err(error) => failed(Chain(&error).to_string()),
+        Err(error) => {
+            // What the network says in detail is for whoever runs the operator.
+            let object = ObjectRef::from_obj(object);
+            tracing::info!(%object, error = %Chain(&error), "a report to a webhook is not answered");
+            failed(error.to_string())
+        }
     }
 }
 
