@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use codeagent_simulator::Provider;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
+use tokio::task::JoinHandle;
 
 use crate::crossing::Crossing;
 use crate::support::operator::Arguments;
@@ -40,6 +41,7 @@ impl Signal {
 pub struct Process {
     child: Child,
     log: Arc<Mutex<Vec<(Instant, String)>>>,
+    reading: Option<JoinHandle<()>>,
 }
 
 impl Process {
@@ -75,12 +77,16 @@ impl Process {
             Arc::clone(&log),
             BufReader::new(child.stderr.take().unwrap()).lines(),
         );
-        tokio::spawn(async move {
+        let reading = tokio::spawn(async move {
             while let Ok(Some(line)) = lines.next_line().await {
                 kept.lock().unwrap().push((Instant::now(), line));
             }
         });
-        Self { child, log }
+        Self {
+            child,
+            log,
+            reading: Some(reading),
+        }
     }
 
     /// Waits until it has logged `text`; when that was.
@@ -176,9 +182,17 @@ impl Process {
     /// Waits until it has ended by itself.
     pub async fn ended(&mut self) -> ExitStatus {
         let ended = tokio::time::timeout(PATIENCE, self.child.wait()).await;
-        ended
+        let status = ended
             .unwrap_or_else(|_| panic!("it does not end:\n{}", self.log()))
-            .unwrap()
+            .unwrap();
+        // What it said last may not have been read yet.
+        if let Some(reading) = self.reading.take() {
+            tokio::time::timeout(PATIENCE, reading)
+                .await
+                .expect("its log ends with it")
+                .unwrap();
+        }
+        status
     }
 }
 
