@@ -1,6 +1,5 @@
 //! Parameters of prompts: what the provider gets, and what is refused before anything is sent.
 
-use codeagent_harness::Verb;
 use codeagent_operator::api::{CodeAgent, ConditionStatus, SessionPhase};
 use codeagent_simulator::Provider;
 use serde_json::{Value, json};
@@ -155,14 +154,7 @@ async fn a_session_is_not_ended_by_what_its_agent_declared_before() {
     let settings = session("Fix {{ .params.ticket }}", &[("ticket", "FT-42")]);
     world.session_with(Provider::Cursor, "one", settings).await;
     // The operator knows a CodeAgent without parameters, and asks before it ends the session for that.
-    world
-        .until_true("the agent is read anew", || {
-            world
-                .requests(&log)
-                .iter()
-                .any(|request| request.verb == Verb::Get && request.resource == "codeagents")
-        })
-        .await;
+    world.until_read(&log, "codeagents").await;
     let waiting = world.sessions().get("one").await.unwrap();
     assert_eq!(
         phase_of(&waiting),

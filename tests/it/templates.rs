@@ -3,7 +3,6 @@
 
 use std::time::Duration;
 
-use codeagent_harness::Verb;
 use codeagent_operator::api::{
     CodeAgent, CodeSession, ConditionStatus, SessionPhase, TemplateState, TemplateStatus,
 };
@@ -434,14 +433,7 @@ async fn a_template_is_not_left_to_sessions_whose_deletion_the_operator_has_not_
     let _operator = world.operator().await;
     world.delete_session("long").await;
     delete_agent(&world).await;
-    world
-        .until_true("the session is read", || {
-            world
-                .requests(&log)
-                .iter()
-                .any(|request| request.verb == Verb::Get && request.resource == "codesessions")
-        })
-        .await;
+    world.until_read(&log, "codesessions").await;
     world.watches::<CodeSession>(true).await;
     world.until_gone("long").await;
     until_agent_gone(&world).await;

@@ -30,6 +30,23 @@ async fn with_all(name: &str, cases: &[Case]) -> World {
     world
 }
 
+/// Nothing was sent so far; once all is there each session is sent once and finishes.
+async fn mended(world: World, cases: &[Case]) {
+    assert_eq!(
+        world.posts().len(),
+        0,
+        "something was sent before everything was there"
+    );
+    for case in cases {
+        world.apply(&case.mend).await;
+    }
+    for case in cases {
+        world.finished(case.name).await;
+    }
+    assert_eq!(world.posts().len(), cases.len());
+    world.end().await;
+}
+
 fn agent_with(name: &str, secret: &str) -> Value {
     agent(
         name,
@@ -159,19 +176,7 @@ async fn an_image_that_cannot_be_sent_is_named_and_once_it_can_the_session_goes_
         let stalled = world.stalled(case.name, case.reason, case.words).await;
         assert_eq!(stalled.status.unwrap().launch, None, "{}", case.name);
     }
-    assert_eq!(
-        world.posts().len(),
-        0,
-        "something was sent without its image"
-    );
-    for case in &cases {
-        world.apply(&case.mend).await;
-    }
-    for case in &cases {
-        world.finished(case.name).await;
-    }
-    assert_eq!(world.posts().len(), cases.len());
-    world.end().await;
+    mended(world, &cases).await;
 }
 
 fn environment(name: &str, labels: Value, values: Value) -> Value {
@@ -283,19 +288,7 @@ async fn a_session_waits_for_its_environment_and_says_which_key_of_which_secret_
         assert!(!format!("{:?}", stalled.status).contains("secretsecret"));
         assert_eq!(stalled.status.unwrap().launch, None, "{}", case.name);
     }
-    assert_eq!(
-        world.posts().len(),
-        0,
-        "something was sent without its variables"
-    );
-    for case in &cases {
-        world.apply(&case.mend).await;
-    }
-    for case in &cases {
-        world.finished(case.name).await;
-    }
-    assert_eq!(world.posts().len(), cases.len());
-    world.end().await;
+    mended(world, &cases).await;
 }
 
 #[tokio::test]

@@ -4,7 +4,9 @@
 //! package of any registry, so unless they are found they are built from source, once per machine and version.
 
 use std::{
-    env, io,
+    env,
+    ffi::OsStr,
+    io,
     path::{Path, PathBuf},
 };
 
@@ -203,6 +205,19 @@ pub(crate) fn path_variable(name: &str) -> Option<PathBuf> {
     env::var_os(name)
         .filter(|value| !value.is_empty())
         .map(PathBuf::from)
+}
+
+/// The first program of this name in the directories of a `PATH` that is `usable`.
+pub(crate) fn found_in(
+    search_path: Option<&OsStr>,
+    name: &str,
+    usable: impl Fn(&Path) -> bool,
+) -> Option<PathBuf> {
+    search_path
+        .into_iter()
+        .flat_map(env::split_paths)
+        .map(|directory| directory.join(name))
+        .find(|program| program.is_file() && usable(program))
 }
 
 /// `$XDG_CACHE_HOME` or `~/.cache`, and in it the directory `name` of this project. Where there is neither, `unused`

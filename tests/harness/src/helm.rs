@@ -8,7 +8,7 @@ use std::{
 };
 
 use crate::{
-    binaries::{BinariesError, cache_directory, path_variable},
+    binaries::{BinariesError, cache_directory, found_in, path_variable},
     go_build::{Cache, Module, Program, release},
 };
 
@@ -75,12 +75,9 @@ impl HelmSources {
                 }),
             };
         }
-        let found = self
-            .search_path
-            .iter()
-            .flat_map(std::env::split_paths)
-            .map(|directory| directory.join(PROGRAM.name))
-            .find(|helm| helm.is_file() && usable(helm).is_ok());
+        let found = found_in(self.search_path.as_deref(), PROGRAM.name, |helm| {
+            usable(helm).is_ok()
+        });
         if let Some(helm) = found {
             return Ok(helm);
         }

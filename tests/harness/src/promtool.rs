@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::{
-    binaries::{BinariesError, cache_directory, path_variable},
+    binaries::{BinariesError, cache_directory, found_in, path_variable},
     go_build::{Cache, Module, Program},
 };
 
@@ -36,12 +36,7 @@ pub fn promtool() -> Result<PathBuf, BinariesError> {
         return Ok(promtool);
     }
     let search_path = std::env::var_os("PATH");
-    let found = search_path
-        .iter()
-        .flat_map(std::env::split_paths)
-        .map(|directory| directory.join(PROGRAM.name))
-        .find(|promtool| promtool.is_file());
-    if let Some(promtool) = found {
+    if let Some(promtool) = found_in(search_path.as_deref(), PROGRAM.name, |_| true) {
         return Ok(promtool);
     }
     let version = MODULE.pinned("github.com/prometheus/prometheus")?;

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use codeagent_boundary::cluster::{chart_rules, permitted};
-use codeagent_harness::{Access, AuditLog, AuditedRequest, ControlPlane, Namespace, shared};
+use codeagent_harness::{Access, AuditLog, AuditedRequest, ControlPlane, Namespace, Verb, shared};
 use codeagent_operator::api::{
     CodeAgent, CodeSession, Condition, ConditionStatus, SessionPhase, condition, crds,
 };
@@ -255,6 +255,16 @@ subjects: [{{apiGroup: rbac.authorization.k8s.io, kind: User, name: {user}}}]
     /// The requests of the operator's user that the API server has answered since `log` was taken.
     pub fn requests(&self, log: &AuditLog) -> Vec<AuditedRequest> {
         log.requests(|request| request.user == self.user).unwrap()
+    }
+
+    /// Waits until the operator has read an object of this resource by name since `log` was taken.
+    pub async fn until_read(&self, log: &AuditLog, resource: &str) {
+        self.until_true(&format!("one of {resource} is read"), || {
+            self.requests(log)
+                .iter()
+                .any(|request| request.verb == Verb::Get && request.resource == resource)
+        })
+        .await;
     }
 
     // --- what users do ---
