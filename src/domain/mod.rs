@@ -26,5 +26,6 @@ pub mod session;
 pub mod snapshot;
 pub mod status;
 pub mod template;
+pub mod timeline;
 pub mod timing;
 pub mod webhook;

@@ -107,6 +107,8 @@ mod tests {
                         | Capability::List
                         | Capability::ListModels
                         | Capability::Templates
+                        | Capability::Events
+                        | Capability::Streaming
                         | Capability::RecoverLaunch => true,
                         Capability::Prompt
                         | Capability::Issue
@@ -125,8 +127,6 @@ mod tests {
                         | Capability::OnBehalfOf
                         | Capability::MessageModel
                         | Capability::Cancel
-                        | Capability::Events
-                        | Capability::Streaming
                         | Capability::Webhooks
                         | Capability::Result
                         | Capability::Usage

@@ -13,6 +13,9 @@ use serde_json::Value;
 /// The oldest Kubernetes that the chart is made for. Without a cluster, helm assumes one of its own age.
 const KUBERNETES: &str = "1.33.0";
 
+/// The annotation of what is not part of a release, but made by an action such as `helm test`.
+pub const HOOK: &str = "helm.sh/hook";
+
 /// The chart's directory.
 pub fn chart() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("charts/codeagent-operator")
@@ -78,9 +81,11 @@ pub fn template(release: &str, namespace: &str, values: &str) -> Result<String, 
     )
 }
 
-/// The objects of the release `ops` in the namespace `ops-system`, with these values.
+/// The objects of the release `ops` in the namespace `ops-system`, with these values; what `helm test` would make is not among them.
 pub fn render(values: &str) -> Vec<Value> {
-    objects(&template("ops", "ops-system", values).unwrap())
+    let mut objects = objects(&template("ops", "ops-system", values).unwrap());
+    objects.retain(|object| object["metadata"]["annotations"].get(HOOK).is_none());
+    objects
 }
 
 /// The documents of a YAML stream.

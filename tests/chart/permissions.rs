@@ -224,12 +224,22 @@ async fn viewers_read_and_editors_write_but_nobody_writes_a_status() {
     };
     let read = ["get", "list", "watch"];
     let write = ["create", "update", "patch", "delete", "deletecollection"];
+    let own = |role: &str| format!("{}-{role}", release.full_name());
+    let (user, approver) = (own("user"), own("approver"));
+    let of_sessions = |write: &[&str]| -> BTreeSet<Permission> {
+        let written = write
+            .iter()
+            .map(|verb| permission(verb, "codesessions", "codeagents.dev", ""));
+        written.chain(verbs(&read)).collect()
+    };
     for (role, expected) in [
+        (user.as_str(), of_sessions(&write[..4])),
+        (approver.as_str(), of_sessions(&["update", "patch"])),
         ("view", verbs(&read)),
         ("edit", verbs(&[&read[..], &write].concat())),
         ("admin", verbs(&[&read[..], &write].concat())),
     ] {
-        let user = format!("{role}-{release_name}");
+        let user = format!("{}-{release_name}", role.rsplit('-').next().unwrap());
         let access = release.control_plane().user(&user, None).unwrap();
         let clusterrole = format!("--clusterrole={role}");
         let binding = [

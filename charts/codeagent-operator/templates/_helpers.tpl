@@ -43,6 +43,65 @@ app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end -}}
 {{- end -}}
 
+{{/* "configMap" or "secret", or nothing where there is no CA bundle. */}}
+{{- define "codeagent-operator.caBundleKind" -}}
+{{- $bundle := .Values.caBundle -}}
+{{- if and $bundle.configMap.name $bundle.secret.name -}}
+{{- fail "caBundle: set configMap.name or secret.name, not both" -}}
+{{- end -}}
+{{- if $bundle.configMap.name }}configMap{{ else if $bundle.secret.name }}secret{{ end -}}
+{{- end -}}
+
+{{/* How providers are reached: proxies and certificate authorities. */}}
+{{- define "codeagent-operator.networkEnv" -}}
+{{- $proxy := .Values.proxy -}}
+{{- if and $proxy.https $proxy.httpsSecret.name -}}
+{{- fail "proxy: set https or httpsSecret.name, not both" -}}
+{{- end -}}
+{{- with $proxy.http }}
+- name: HTTP_PROXY
+  value: {{ . | quote }}
+{{- end }}
+{{- with $proxy.https }}
+- name: HTTPS_PROXY
+  value: {{ . | quote }}
+{{- end }}
+{{- if $proxy.httpsSecret.name }}
+- name: HTTPS_PROXY
+  valueFrom:
+    secretKeyRef:
+      name: {{ $proxy.httpsSecret.name | quote }}
+      key: {{ $proxy.httpsSecret.key | quote }}
+{{- end }}
+{{- if or $proxy.http $proxy.https $proxy.httpsSecret.name }}
+- name: NO_PROXY
+  # The kubelet fills in the API server's address.
+  value: {{ append $proxy.noProxy "$(KUBERNETES_SERVICE_HOST)" | join "," | quote }}
+{{- end }}
+{{- if include "codeagent-operator.caBundleKind" . }}
+- name: CODEAGENT_CA_BUNDLE
+  value: /etc/codeagent-operator/ca-bundle/ca.crt
+{{- end }}
+{{- end -}}
+
+{{- define "codeagent-operator.caBundleMount" -}}
+- name: ca-bundle
+  mountPath: /etc/codeagent-operator/ca-bundle
+  readOnly: true
+{{- end -}}
+
+{{/* A bundle or a key of it that is missing keeps the Pod from starting, which says so in its events. */}}
+{{- define "codeagent-operator.caBundleVolume" -}}
+{{- $kind := include "codeagent-operator.caBundleKind" . -}}
+{{- $source := get .Values.caBundle $kind -}}
+- name: ca-bundle
+  {{ $kind }}:
+    {{ ternary "secretName" "name" (eq $kind "secret") }}: {{ $source.name | quote }}
+    items:
+      - key: {{ $source.key | quote }}
+        path: ca.crt
+{{- end -}}
+
 {{/* All that the operator does in a namespace that it serves. Secrets are read by name only, never listed. */}}
 {{- define "codeagent-operator.rules" -}}
 # patch: the finalizer of those that have a template at their provider.

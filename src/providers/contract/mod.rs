@@ -2,8 +2,8 @@
 //!
 //! A [`ProviderType`] is what is known of a provider without talking to it (one per line of the registry), a [`Provider`]
 //! is a connection of one account to it: a [`BaseProvider`] with [`Extensions`], the optional traits
-//! ([`Archiving`], [`FollowUps`], [`Listing`], [`Models`], [`Templates`]) for what only some providers can do. The documentation of each method is the
-//! contract that the conformance tests hold every adapter to. Events become a further extension.
+//! ([`Archiving`], [`FollowUps`], [`Listing`], [`Models`], [`Templates`], [`Timeline`], [`TimelineStream`]) for what only some providers can do. The documentation of
+//! each method is the contract that the conformance tests hold every adapter to.
 
 mod archiving;
 mod find;
@@ -12,6 +12,7 @@ mod launch;
 mod list;
 mod models;
 mod templates;
+mod timeline;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -26,6 +27,9 @@ pub use self::launch::LaunchRequest;
 pub use self::list::{ItemDetail, ListItem, Listing, SessionPage};
 pub use self::models::{MAX_MODELS, Models};
 pub use self::templates::{FoundTemplates, StoredTemplate, Template, TemplateMark, Templates};
+pub use self::timeline::{
+    MessageRun, NextPage, Timeline, TimelinePage, TimelineRequest, TimelineStream,
+};
 use super::credential::Credential;
 use crate::api::{ProviderKind, ProviderSpec};
 use crate::domain::ids::{InstallationId, SessionId};
@@ -208,6 +212,10 @@ pub struct Extensions<P: ?Sized> {
     pub models: Option<fn(&P) -> &dyn Models>,
     /// Keeps templates at the provider: [`Capability::Templates`].
     pub templates: Option<fn(&P) -> &dyn Templates>,
+    /// Reads what a session's agent does: [`Capability::Events`].
+    pub timeline: Option<fn(&P) -> &dyn Timeline>,
+    /// Tells it while it happens: [`Capability::Streaming`]. Only beside `timeline`.
+    pub timeline_stream: Option<fn(&P) -> &dyn TimelineStream>,
 }
 
 impl<P: ?Sized> Extensions<P> {
@@ -218,6 +226,8 @@ impl<P: ?Sized> Extensions<P> {
         listing: None,
         models: None,
         templates: None,
+        timeline: None,
+        timeline_stream: None,
     };
 
     /// What can be done with them.
@@ -228,6 +238,8 @@ impl<P: ?Sized> Extensions<P> {
             listing,
             models,
             templates,
+            timeline,
+            timeline_stream,
         } = self;
         let all = [
             (archiving.is_some(), Capability::Archive),
@@ -235,6 +247,8 @@ impl<P: ?Sized> Extensions<P> {
             (listing.is_some(), Capability::List),
             (models.is_some(), Capability::ListModels),
             (templates.is_some(), Capability::Templates),
+            (timeline.is_some(), Capability::Events),
+            (timeline_stream.is_some(), Capability::Streaming),
         ];
         let there = all.into_iter().filter(|(there, _)| *there);
         there.map(|(_, capability)| capability).collect()
@@ -263,6 +277,12 @@ pub trait Provider: BaseProvider {
 
     /// The templates that this account keeps at the provider.
     fn templates(&self) -> Option<&dyn Templates>;
+
+    /// What the agents of this account's sessions do.
+    fn timeline(&self) -> Option<&dyn Timeline>;
+
+    /// The same while it happens.
+    fn timeline_stream(&self) -> Option<&dyn TimelineStream>;
 }
 
 impl<P: Extended> Provider for P {
@@ -284,5 +304,13 @@ impl<P: Extended> Provider for P {
 
     fn templates(&self) -> Option<&dyn Templates> {
         P::EXTENSIONS.templates.map(|of| of(self))
+    }
+
+    fn timeline(&self) -> Option<&dyn Timeline> {
+        P::EXTENSIONS.timeline.map(|of| of(self))
+    }
+
+    fn timeline_stream(&self) -> Option<&dyn TimelineStream> {
+        P::EXTENSIONS.timeline_stream.map(|of| of(self))
     }
 }

@@ -5,6 +5,7 @@
 
 mod prompted;
 mod templates;
+mod timeline;
 mod wire;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -30,7 +31,6 @@ use crate::api::{ModelSpec, ProviderKind, ProviderSpec, PullRequestSpec};
 use crate::domain::ids::{AccountFingerprint, InstallationId, RunId, SessionId};
 use crate::domain::snapshot::{Links, RemotePhase, Snapshot};
 
-/// `Events` are what Flapjack offers and this adapter does not use yet.
 const CAPABILITIES: &[Capability] = &[
     Capability::Prompt,
     Capability::Model,
@@ -43,8 +43,8 @@ const CAPABILITIES: &[Capability] = &[
     Capability::Result,
 ];
 
-/// Documented in 2026: `…/events` (read again and again, not streamed), `webhookUrl`.
-const OFFERED_LATER: [Capability; 2] = [Capability::Events, Capability::Webhooks];
+/// Documented in 2026: `webhookUrl`.
+const OFFERED_LATER: [Capability; 1] = [Capability::Webhooks];
 
 /// Codes of a 409 that say that a message was not taken. Neither is documented but in words.
 const REFUSED_MESSAGES: [(&str, Subject); 2] = [
@@ -302,6 +302,7 @@ impl Extended for Flapjack {
         follow_ups: Some(|it| it),
         listing: Some(|it| it),
         templates: Some(|it| it),
+        timeline: Some(|it| it),
         ..Extensions::NONE
     };
 }

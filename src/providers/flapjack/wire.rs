@@ -108,6 +108,27 @@ pub(super) struct Message {
     pub(super) created_at: Option<Timestamp>,
 }
 
+/// The answer to `GET /api/code-sessions/{id}/events`. Whose its `last_seq` is, the session's or this answer's, is not documented: with the
+/// session's one would pass over what did not fit, so that it is not read.
+#[derive(Deserialize)]
+pub(super) struct Events {
+    pub(super) events: Items<Event>,
+}
+
+/// One event. `Debug` is not derived: nothing of its content is logged.
+#[derive(Deserialize)]
+pub(super) struct Event {
+    pub(super) seq: u64,
+    #[serde(default, deserialize_with = "lenient")]
+    pub(super) event_type: Option<String>,
+    #[serde(default, deserialize_with = "lenient")]
+    pub(super) payload: Option<Value>,
+    #[serde(default, deserialize_with = "lenient")]
+    pub(super) cursor_run_id: Option<WireId>,
+    #[serde(default, deserialize_with = "lenient")]
+    pub(super) created_at: Option<Timestamp>,
+}
+
 /// `POST` and `PATCH /api/code-agents`.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]

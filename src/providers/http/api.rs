@@ -25,6 +25,7 @@ use super::redact::{Redactor, without_sent_content};
 use super::stack::HttpStack;
 use crate::api::ProviderKind;
 use crate::domain::status::{RESULT_BYTES, clip};
+use crate::domain::timeline::Entry;
 use crate::providers::credential::Credential;
 use crate::providers::error::{ErrorClass, ProviderError, Sent};
 use crate::providers::wire::begins_as_list;
@@ -148,6 +149,27 @@ impl Api {
                 .request(&self.stack.clients().reads, Method::GET, path, timeout)?
                 .query(query);
             parse(&self.call(operation, request, None).await?)
+        })
+        .await
+    }
+
+    /// Reads one thing, if it is no larger than such an answer may be: whoever can ask for less does.
+    pub(in crate::providers) async fn get_if_it_fits<T: DeserializeOwned>(
+        &self,
+        operation: Operation,
+        path: &[&str],
+        query: &[(&str, &str)],
+    ) -> Result<Option<T>, ProviderError> {
+        self.observed(operation, async {
+            let timeout = self.stack.inner.settings.get_timeout;
+            let request = self
+                .request(&self.stack.clients().reads, Method::GET, path, timeout)?
+                .query(query);
+            let answer = self.exchange(operation, request, None).await?;
+            if answer.cut {
+                return Ok(None);
+            }
+            parse(&answer).map(Some)
         })
         .await
     }
@@ -316,6 +338,17 @@ impl Api {
     pub(in crate::providers) fn closing_words(&self, text: &str) -> String {
         // Cutting comes last, or it could leave a part of a key.
         clip(&self.redactor.redact(text), LONGEST_RESULT)
+    }
+
+    /// An entry of a timeline as it may be shown: without credentials, no larger than an event may be.
+    pub(in crate::providers) fn shown(&self, entry: Entry) -> Entry {
+        let redacted = Entry {
+            text: self.redactor.printable(&entry.text),
+            payload: self.redactor.value(entry.payload),
+            ..entry
+        };
+        // Cutting comes last, or it could leave a part of a key.
+        redacted.bounded()
     }
 
     fn write(&self, method: Method, path: &[&str]) -> Result<RequestBuilder, ProviderError> {

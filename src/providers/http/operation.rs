@@ -17,6 +17,8 @@ pub enum Operation {
     List,
     /// The messages of a session.
     Conversation,
+    /// What a session's agent does.
+    Timeline,
     /// What a session cost.
     Usage,
     /// A stop.
@@ -37,7 +39,7 @@ impl Operation {
             Self::Models | Self::Launch | Self::Message | Self::Get | Self::Usage | Self::Issue => {
                 1 << 20
             }
-            Self::List | Self::Conversation | Self::Templates => 4 << 20,
+            Self::List | Self::Conversation | Self::Templates | Self::Timeline => 4 << 20,
         }
     }
 
@@ -51,6 +53,7 @@ impl Operation {
             Self::Get => "get",
             Self::List => "list",
             Self::Conversation => "conversation",
+            Self::Timeline => "timeline",
             Self::Usage => "usage",
             Self::Cancel => "cancel",
             Self::Archive => "archive",

@@ -2,6 +2,7 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
+use serde_json::Value;
 use zeroize::Zeroizing;
 
 use crate::providers::credential::Credential;
@@ -76,6 +77,30 @@ impl Redactor {
         // could leave a part of one.
         let line = one_line(text);
         self.redact(&line).chars().take(LONGEST_MESSAGE).collect()
+    }
+}
+
+impl Redactor {
+    /// `text` without control characters, but line breaks and tabs, and without credentials.
+    pub(super) fn printable(&self, text: &str) -> String {
+        let clean: String = text
+            .chars()
+            .filter(|c| !c.is_control() || matches!(c, '\n' | '\t'))
+            .collect();
+        self.redact(&clean)
+    }
+
+    /// The same with every text in `value`, names of members included.
+    pub(super) fn value(&self, value: Value) -> Value {
+        match value {
+            Value::String(text) => self.printable(&text).into(),
+            Value::Null | Value::Bool(_) | Value::Number(_) => value,
+            Value::Array(items) => items.into_iter().map(|item| self.value(item)).collect(),
+            Value::Object(members) => members
+                .into_iter()
+                .map(|(name, member)| (self.printable(&name), self.value(member)))
+                .collect(),
+        }
     }
 }
 
@@ -197,6 +222,16 @@ mod tests {
         for kept in [strange.as_str(), "Fix it: prompt, images", "", "é, ü"] {
             assert_eq!(said(kept), kept);
         }
+    }
+
+    #[test]
+    fn a_key_goes_from_every_text_of_a_value() {
+        let hidden: String = KEY.chars().flat_map(|c| [c, '\u{1b}']).collect();
+        let value = serde_json::json!({KEY: [{"out": format!("{hidden}\n\tdone")}, 1, null]});
+        assert_eq!(
+            redactor().value(value),
+            serde_json::json!({REDACTED: [{"out": format!("{REDACTED}\n\tdone")}, 1, null]})
+        );
     }
 
     #[test]
