@@ -25,6 +25,8 @@ pub struct Cli {
 pub enum Command {
     /// Run the operator. Uses the Pod's service account, or else your kubeconfig.
     Run(Box<RunOptions>),
+    /// Check an installation: the cluster, the definitions, the permissions of whoever runs this, and that an operator leads.
+    Check(CheckOptions),
     /// Print the CustomResourceDefinitions as YAML: codeagent-operator crds | kubectl apply --server-side -f -
     Crds,
 }
@@ -128,6 +130,33 @@ pub struct RunOptions {
         next_help_heading = "Timing (docs/reliability.md; checked against each other at the start)"
     )]
     pub timing: TimingOptions,
+}
+
+/// Options of `check`: what the operator was told.
+#[derive(Clone, Debug, Args)]
+pub struct CheckOptions {
+    /// Namespace that is served. May be given several times. Default: all namespaces.
+    #[arg(
+        long = "namespace",
+        env = "CODEAGENT_NAMESPACES",
+        value_delimiter = ',',
+        value_name = "NAME"
+    )]
+    pub namespaces: Vec<String>,
+    /// Namespace of the operator itself. Default: the namespace of the Pod or of the kubeconfig's context.
+    #[arg(long, env = "POD_NAMESPACE", value_name = "NAME")]
+    pub operator_namespace: Option<String>,
+    /// Name of the operator's Lease.
+    #[arg(
+        long,
+        env = "CODEAGENT_LEASE_NAME",
+        default_value = "codeagent-operator",
+        value_name = "NAME"
+    )]
+    pub lease_name: String,
+    /// How long an operator may take to renew the Lease.
+    #[arg(long, default_value = "60s", value_name = "DURATION", value_parser = duration)]
+    pub wait: Duration,
 }
 
 /// Which of several replicas leads.
@@ -316,7 +345,7 @@ mod tests {
             .command
         {
             Command::Run(options) => Ok(*options),
-            Command::Crds => panic!("not asked for"),
+            Command::Check(_) | Command::Crds => panic!("not asked for"),
         }
     }
 

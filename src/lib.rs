@@ -15,12 +15,14 @@
 //! - [`controllers`]: gather, execute, record.
 //! - [`cli`]: the command line.
 //! - [`operator`]: the process behind `run`.
+//! - [`check`]: what `check` looks at.
 //!
 //! The promises: one manifest pays for one session, whatever dies, times out or races; a stop is a stop at the provider;
 //! nothing gets stuck without saying why; no key leaves the process but towards its provider.
 #![forbid(unsafe_code)]
 
 pub mod api;
+pub mod check;
 pub mod cli;
 pub mod controllers;
 pub mod domain;

@@ -4,7 +4,8 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use codeagent_operator::cli::{self, Cli, Command, LogFormat, RunOptions};
+use codeagent_operator::check;
+use codeagent_operator::cli::{self, CheckOptions, Cli, Command, LogFormat, RunOptions};
 use codeagent_operator::controllers::error::Chain;
 use codeagent_operator::operator::{self, RunError};
 use codeagent_operator::runtime::panics;
@@ -16,6 +17,7 @@ fn main() -> ExitCode {
     let result: Result<(), Box<dyn std::error::Error>> = match cli.command {
         Command::Crds => cli::print_crds(&mut std::io::stdout()).map_err(Into::into),
         Command::Run(options) => run(*options).map_err(Into::into),
+        Command::Check(options) => check(&options),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -26,10 +28,27 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(options: RunOptions) -> Result<(), RunError> {
-    // First of all: without it the HTTP client panics.
+fn check(options: &CheckOptions) -> Result<(), Box<dyn std::error::Error>> {
+    install_cryptography();
+    runtime().block_on(check::run(options))
+}
+
+/// First of all: without it the HTTP client panics.
+fn install_cryptography() {
     // An error says that another provider is installed already, which is as good.
     let _ = rustls::crypto::ring::default_provider().install_default();
+}
+
+#[expect(
+    clippy::expect_used,
+    reason = "without threads and timers there is no process to speak of"
+)]
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Runtime::new().expect("the runtime starts")
+}
+
+fn run(options: RunOptions) -> Result<(), RunError> {
+    install_cryptography();
     // The libraries' own spans and notes only when asked for by name.
     let filter = tracing_subscriber::EnvFilter::new(format!(
         "kube_runtime=warn,kube_client=warn,{}",
@@ -43,12 +62,7 @@ fn run(options: RunOptions) -> Result<(), RunError> {
         LogFormat::Json => log.json().init(),
     }
     panics::log_places_only();
-    #[expect(
-        clippy::expect_used,
-        reason = "without threads and timers there is no process to speak of"
-    )]
-    let runtime = tokio::runtime::Runtime::new().expect("the runtime starts");
-    runtime.block_on(async {
+    runtime().block_on(async {
         let stop = CancellationToken::new();
         let on_signal = stop.clone();
         tokio::spawn(async move {

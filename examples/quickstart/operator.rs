@@ -114,7 +114,7 @@ pub async fn run(options: OperatorOptions) -> Result<(), Box<dyn Error>> {
         Command::Run(run) => operator::run_with(config, *run, stop)
             .await
             .map_err(|error| Chain(&error).to_string().into()),
-        Command::Crds => Ok(()),
+        Command::Check(_) | Command::Crds => Ok(()),
     }
 }
 

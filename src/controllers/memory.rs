@@ -183,6 +183,7 @@ mod tests {
             account: AccountFingerprint::new("account"),
             begun: Duration::ZERO,
             ended: Duration::from_secs(1),
+            failures: 0,
             result: Ok(Some("run-1".to_owned())),
         };
         let lookups = Lookups {

@@ -22,6 +22,7 @@ pub mod metrics;
 mod namespaces;
 pub mod orphans;
 pub mod owners;
+pub mod permissions;
 pub mod poller;
 mod run;
 mod scope;

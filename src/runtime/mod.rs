@@ -3,6 +3,7 @@
 //!
 //! Nothing in here knows a CodeAgent, a CodeSession or a provider.
 
+pub mod access_review;
 pub mod cache;
 pub mod client;
 pub mod dispatch;
@@ -14,6 +15,7 @@ pub mod lock;
 pub mod panics;
 pub mod proxy;
 pub mod queue;
+pub mod served_schema;
 pub mod server;
 pub mod shared_reads;
 pub mod write;

@@ -7,15 +7,20 @@
     clippy::indexing_slicing
 )]
 
+mod check;
 mod definitions;
+mod documentation;
 mod helm;
 mod life;
 mod lifecycle;
 mod monitoring;
+mod network;
 #[path = "../it/support/operator.rs"]
 #[allow(dead_code, reason = "the integration tests use more of it")]
 mod operator;
 mod permissions;
 mod pod;
+mod policies;
 mod release;
+mod removals;
 mod values;

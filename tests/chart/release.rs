@@ -24,9 +24,10 @@ impl Release {
         release
             .kubectl(&["label", "namespace", release.name(), label], "")
             .await;
-        let manifests = helm::template(release.name(), release.name(), values).unwrap();
+        let manifests = helm::template_in_full(release.name(), release.name(), values).unwrap();
         let (definitions, others): (Vec<_>, Vec<_>) = manifests
             .split("\n---\n")
+            .filter(|document| !document.contains(helm::HOOK))
             .partition(|document| document.contains("kind: CustomResourceDefinition"));
         // Several tests apply the same definitions, at the same time.
         let applied = control_plane

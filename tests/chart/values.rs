@@ -292,7 +292,7 @@ fn labels_of_the_users_own_never_replace_what_selectors_look_for() {
 #[test]
 fn an_administrator_of_namespaces_can_install_it_without_cluster_wide_objects() {
     let objects = render(
-        "{watchNamespaces: [team-a, team-b], crds: {install: false}, rbac: {extendUserRoles: false}}",
+        "{watchNamespaces: [team-a, team-b], crds: {install: false}, rbac: {extendUserRoles: false, userRoles: false}}",
     );
     let expected = [
         "Deployment",
@@ -316,7 +316,7 @@ fn an_administrator_of_namespaces_can_install_it_without_cluster_wide_objects() 
 #[test]
 fn what_the_cluster_provides_itself_is_left_out() {
     let objects = render(
-        "{crds: {install: false}, rbac: {create: false, extendUserRoles: false}, \
+        "{crds: {install: false}, rbac: {create: false, extendUserRoles: false, userRoles: false}, \
          serviceAccount: {create: false, name: own}, metrics: {service: {enabled: false}}}",
     );
     assert_eq!(kinds(&objects), ["Deployment"]);

@@ -500,6 +500,8 @@ impl World {
             begun: None,
             resume: None,
             inconclusive: 0,
+            fruitless_in_a_row: 0,
+            unclear: None,
             fruitless: None,
             last: memory.looked.map(ticks),
         };
@@ -507,6 +509,7 @@ impl World {
             account: account(),
             begun: ticks(begun),
             ended: ticks(begun),
+            failures: 0,
             result: Ok(Some(run_id(run).as_str().to_owned())),
         });
         let poll = sight.poll.map(|seen| Poll {

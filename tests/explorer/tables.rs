@@ -507,6 +507,8 @@ impl World {
             account: fingerprint(links.account),
             begun: TICK * u32::from(links.begun),
             ended: TICK * u32::from(links.begun),
+            // Waits are one tick long, however many failed.
+            failures: 0,
             result: links
                 .there
                 .map(|there| Some(there.to_string()))
@@ -581,6 +583,8 @@ impl World {
             resume: None,
             // Waits are one tick long, however many rounds ended without a verdict.
             inconclusive: 0,
+            fruitless_in_a_row: 0,
+            unclear: None,
             fruitless: sight.fruitless.map(|tick| TICK * u32::from(tick)),
             last: sight.last_lookup.map(|tick| TICK * u32::from(tick)),
         };

@@ -31,7 +31,11 @@ const LAYERS: &[(&str, &[&str])] = &[
             "cli",
         ],
     ),
-    ("main", &["cli", "operator", "controllers", "runtime"]),
+    ("check", &["api", "runtime", "controllers", "cli"]),
+    (
+        "main",
+        &["cli", "operator", "check", "controllers", "runtime"],
+    ),
     ("lib", &[]),
 ];
 
@@ -62,9 +66,21 @@ const IMPURE: &[&str] = &[
 /// Libraries that have one place.
 const PLACES: &[(&str, &[&str])] = &[
     ("reqwest", &["providers/"]),
-    ("kube", &["api/", "runtime/", "controllers/", "operator.rs"]),
+    (
+        "kube",
+        &[
+            "api/",
+            "runtime/",
+            "controllers/",
+            "operator.rs",
+            "check.rs",
+        ],
+    ),
     ("kube_runtime", &["runtime/", "controllers/"]),
-    ("k8s_openapi", &["api/", "runtime/", "controllers/"]),
+    (
+        "k8s_openapi",
+        &["api/", "runtime/", "controllers/", "check.rs"],
+    ),
     ("hyper", &["network/", "providers/"]),
     (
         "axum",

@@ -43,6 +43,65 @@ app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end -}}
 {{- end -}}
 
+{{/* "configMap" or "secret", or nothing where there is no CA bundle. */}}
+{{- define "codeagent-operator.caBundleKind" -}}
+{{- $bundle := .Values.caBundle -}}
+{{- if and $bundle.configMap.name $bundle.secret.name -}}
+{{- fail "caBundle: set configMap.name or secret.name, not both" -}}
+{{- end -}}
+{{- if $bundle.configMap.name }}configMap{{ else if $bundle.secret.name }}secret{{ end -}}
+{{- end -}}
+
+{{/* How providers are reached: proxies and certificate authorities. */}}
+{{- define "codeagent-operator.networkEnv" -}}
+{{- $proxy := .Values.proxy -}}
+{{- if and $proxy.https $proxy.httpsSecret.name -}}
+{{- fail "proxy: set https or httpsSecret.name, not both" -}}
+{{- end -}}
+{{- with $proxy.http }}
+- name: HTTP_PROXY
+  value: {{ . | quote }}
+{{- end }}
+{{- with $proxy.https }}
+- name: HTTPS_PROXY
+  value: {{ . | quote }}
+{{- end }}
+{{- if $proxy.httpsSecret.name }}
+- name: HTTPS_PROXY
+  valueFrom:
+    secretKeyRef:
+      name: {{ $proxy.httpsSecret.name | quote }}
+      key: {{ $proxy.httpsSecret.key | quote }}
+{{- end }}
+{{- if or $proxy.http $proxy.https $proxy.httpsSecret.name }}
+- name: NO_PROXY
+  # The kubelet fills in the API server's address.
+  value: {{ append $proxy.noProxy "$(KUBERNETES_SERVICE_HOST)" | join "," | quote }}
+{{- end }}
+{{- if include "codeagent-operator.caBundleKind" . }}
+- name: CODEAGENT_CA_BUNDLE
+  value: /etc/codeagent-operator/ca-bundle/ca.crt
+{{- end }}
+{{- end -}}
+
+{{- define "codeagent-operator.caBundleMount" -}}
+- name: ca-bundle
+  mountPath: /etc/codeagent-operator/ca-bundle
+  readOnly: true
+{{- end -}}
+
+{{/* A bundle or a key of it that is missing keeps the Pod from starting, which says so in its events. */}}
+{{- define "codeagent-operator.caBundleVolume" -}}
+{{- $kind := include "codeagent-operator.caBundleKind" . -}}
+{{- $source := get .Values.caBundle $kind -}}
+- name: ca-bundle
+  {{ $kind }}:
+    {{ ternary "secretName" "name" (eq $kind "secret") }}: {{ $source.name | quote }}
+    items:
+      - key: {{ $source.key | quote }}
+        path: ca.crt
+{{- end -}}
+
 {{/* All that the operator does in a namespace that it serves. Secrets are read by name only, never listed. */}}
 {{- define "codeagent-operator.rules" -}}
 # patch: the finalizer of those that have a template at their provider.
@@ -65,11 +124,49 @@ app.kubernetes.io/instance: {{ .Release.Name | quote }}
   verbs: [get]
 - apiGroups: [events.k8s.io]
   resources: [events]
-  verbs: [create, patch]
+  verbs: [create]
 {{- end -}}
 
 {{- define "codeagent-operator.subjects" -}}
 - kind: ServiceAccount
   name: {{ include "codeagent-operator.serviceAccountName" . | quote }}
   namespace: {{ .Release.Namespace | quote }}
+{{- end -}}
+
+{{/* Where the admission policies apply: in the namespaces that are served. */}}
+{{- define "codeagent-operator.policyScope" -}}
+{{- if .Values.watchNamespaces -}}
+matchResources:
+  namespaceSelector:
+    matchExpressions:
+      - key: kubernetes.io/metadata.name
+        operator: In
+        values:
+          {{- toYaml .Values.watchNamespaces | nindent 10 }}
+{{- end -}}
+{{- end -}}
+
+{{/* The version of MutatingAdmissionPolicy that the cluster serves, or nothing. */}}
+{{- define "codeagent-operator.mutatingPolicies" -}}
+{{- range list "v1" "v1beta1" -}}
+{{- if $.Capabilities.APIVersions.Has (printf "admissionregistration.k8s.io/%s/MutatingAdmissionPolicy" .) -}}
+admissionregistration.k8s.io/{{ . }}
+{{- break -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* CEL: the names of all Secrets that a CodeAgent or a CodeSession names. */}}
+{{- define "codeagent-operator.secretsOf" -}}
+(has({{ . }}.spec.credentials) ? [{{ . }}.spec.credentials.secretRef.name] : []) +
+(has({{ . }}.spec.webhook) && has({{ . }}.spec.webhook.secretRef) ? [{{ . }}.spec.webhook.secretRef.name] : []) +
+(has({{ . }}.spec.envFrom) ? {{ . }}.spec.envFrom.map(it, it.secretRef.name) : []) +
+(has({{ . }}.spec.promptFrom) && has({{ . }}.spec.promptFrom.secretKeyRef) ? [{{ . }}.spec.promptFrom.secretKeyRef.name] : []) +
+(has({{ . }}.spec.images) ? {{ . }}.spec.images.filter(it, has(it.secretKeyRef)).map(it, it.secretKeyRef.name) : []) +
+(has({{ . }}.spec.messages) ? {{ . }}.spec.messages.filter(it, has(it.promptFrom) && has(it.promptFrom.secretKeyRef)).map(it, it.promptFrom.secretKeyRef.name) : [])
+{{- /* A message has at most five images, and CEL in admission policies has no way to flatten lists everywhere. */ -}}
+{{- $object := . -}}
+{{- range $image := until 5 }} +
+(has({{ $object }}.spec.messages) ? {{ $object }}.spec.messages.filter(it, has(it.images) && it.images.size() > {{ $image }} && has(it.images[{{ $image }}].secretKeyRef)).map(it, it.images[{{ $image }}].secretKeyRef.name) : [])
+{{- end -}}
 {{- end -}}

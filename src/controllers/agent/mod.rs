@@ -17,7 +17,7 @@ use tracing::Instrument;
 
 use self::template::{Reconciled, finalize_template, reconcile_template, recorded, uses_templates};
 use super::accounts::CredentialState;
-use super::connection::{Linked, endpoint, held, link, not_ready, why_unreachable};
+use super::connection::{Linked, endpoint, held, link, not_ready};
 use super::context::Context;
 use super::error::{Chain, PassError};
 use super::metrics::{Controller, PassOutcome};
@@ -289,7 +289,7 @@ async fn examine(
             again = *wait;
             Health::Unreachable {
                 reason: error.outage(),
-                message: why_unreachable(error),
+                message: error.why_unusable(),
                 account: context.accounts.last_account(&linked.key),
             }
         }

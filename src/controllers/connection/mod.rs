@@ -15,7 +15,7 @@ use super::secrets::{LabelledSecret, NoSource, SourceError};
 use crate::api::{ALLOWED_HOSTS_ANNOTATION, KeyReference, ProviderSpec, Reason};
 use crate::domain::blocker::{Blocker, Cause, NotReady};
 use crate::domain::endpoint::EndpointHost;
-use crate::domain::remote::{ErrorClass, ProviderError, Subject};
+use crate::domain::remote::{ErrorClass, Subject};
 use crate::domain::status::whole_seconds;
 use crate::providers::contract::{Connection, ProviderType};
 use crate::providers::http::{HttpStack, Lane, Reach};
@@ -188,22 +188,12 @@ pub fn not_ready(state: &CredentialState, secret: &str) -> Option<NotReady> {
         CredentialState::Unreachable { error, again } => Some(NotReady {
             blocker: Blocker {
                 reason: error.outage(),
-                message: format!("waits, {}", why_unreachable(error)),
+                message: format!("waits, {}", error.why_unusable()),
                 cause: Cause::Environment,
             },
             transient: true,
             again: *again,
         }),
-    }
-}
-
-/// What the matter is with a provider whose key could not be checked, and what to do where somebody has to.
-pub fn why_unreachable(error: &ProviderError) -> String {
-    match error.class {
-        ErrorClass::NotFound | ErrorClass::InvalidRequest => format!(
-            "nothing answers at the endpoint as the provider's API does: {error}. Check the endpoint (spec.provider, or --provider-endpoint)"
-        ),
-        _ => format!("the provider cannot be used right now: {error}"),
     }
 }
 

@@ -155,23 +155,12 @@ pub(super) fn note_failure(
         scope.recheck_agents(namespace);
         return;
     }
-    match error.class {
-        ErrorClass::Unauthorized => {
-            scope.context.accounts.doubt(key);
-            // The CodeAgents of this namespace look at their keys again.
-            scope.recheck_agents(namespace);
-        }
-        ErrorClass::Unavailable | ErrorClass::Intermediary | ErrorClass::Timeout => {
-            scope.context.accounts.failed(key, error.clone());
-            scope.recheck_agents(namespace);
-        }
-        ErrorClass::InvalidRequest
-        | ErrorClass::Forbidden
-        | ErrorClass::NotFound
-        | ErrorClass::Conflict
-        | ErrorClass::RateLimited
-        | ErrorClass::QuotaExhausted
-        | ErrorClass::Unknown
-        | ErrorClass::Protocol => {}
+    if error.class == ErrorClass::Unauthorized {
+        scope.context.accounts.doubt(key);
+        // The CodeAgents of this namespace look at their keys again.
+        scope.recheck_agents(namespace);
+    } else if error.is_outage() {
+        scope.context.accounts.failed(key, error.clone());
+        scope.recheck_agents(namespace);
     }
 }

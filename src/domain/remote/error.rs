@@ -149,6 +149,33 @@ impl ProviderError {
         }
     }
 
+    /// Whether the provider cannot be reached or cannot answer: everybody who uses its key meets the same.
+    pub fn is_outage(&self) -> bool {
+        match self.class {
+            ErrorClass::Unavailable | ErrorClass::Intermediary | ErrorClass::Timeout => true,
+            ErrorClass::InvalidRequest
+            | ErrorClass::Unauthorized
+            | ErrorClass::Forbidden
+            | ErrorClass::NotFound
+            | ErrorClass::Conflict
+            | ErrorClass::RateLimited
+            | ErrorClass::QuotaExhausted
+            | ErrorClass::Unknown
+            | ErrorClass::Protocol => false,
+        }
+    }
+
+    /// What the matter is with a provider that cannot be used, and what to do where somebody has to. One sentence for all who tell it,
+    /// so that a status does not change with who met it.
+    pub fn why_unusable(&self) -> String {
+        match self.class {
+            ErrorClass::NotFound | ErrorClass::InvalidRequest => format!(
+                "nothing answers at the endpoint as the provider's API does: {self}. Check the endpoint (spec.provider, or --provider-endpoint)"
+            ),
+            _ => format!("the provider cannot be used right now: {self}"),
+        }
+    }
+
     /// A failure before anything was sent.
     pub fn unsent(class: ErrorClass, message: impl Into<String>) -> Self {
         Self {

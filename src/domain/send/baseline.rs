@@ -28,7 +28,6 @@ pub fn baseline<'a>(
     read: Option<&'a BaselineRead>,
     account: &AccountFingerprint,
     turn_since: Option<Duration>,
-    faults: i32,
     clock: Clock<'_>,
 ) -> Baseline<'a> {
     if !compares {
@@ -49,7 +48,7 @@ pub fn baseline<'a>(
         Err(error) => {
             let pause = clock
                 .timing
-                .fault_wait(faults)
+                .fault_wait(read.failures)
                 .max(error.retry_after.unwrap_or_default());
             (read.begun + pause)
                 .checked_sub(clock.uptime)

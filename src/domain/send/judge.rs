@@ -30,8 +30,6 @@ pub struct OpenClaim<'a> {
     pub lookups: &'a Lookups,
     /// The account that would look now; `None` while it is not known.
     pub account: Option<&'a AccountFingerprint>,
-    /// Passing faults in a row.
-    pub faults: i32,
     /// How long after the fence it is worth looking.
     pub patience: Duration,
     /// Whether this process has had the claim long enough to have looked for it. Time that passed while nobody was there to
@@ -118,7 +116,7 @@ impl OpenClaim<'_> {
         let timing = self.clock.timing;
         let rounds = i32::try_from(self.lookups.absent.len())
             .unwrap_or(i32::MAX)
-            .saturating_add(self.faults);
+            .saturating_add(self.lookups.fruitless_in_a_row);
         let pace = match self.fence().passed(self.clock) {
             Some(_) => timing.consistency_window,
             None => timing.fault_wait(rounds),

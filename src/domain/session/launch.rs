@@ -8,7 +8,7 @@ use super::super::send::answer::LaunchOutcome;
 use super::super::send::baseline::{self, Baseline};
 use super::super::send::judge::{CLOCK_SKEW, created_from, lookup_keys};
 use super::super::send::refusal::{self, MOST_UNCLEAR, Own, Refused};
-use super::super::send::seen::BaselineRead;
+use super::super::send::seen::{BaselineRead, Unclear};
 use super::super::snapshot::RemotePhase;
 use super::super::status::{Draft, whole_seconds};
 use super::super::timing::Timing;
@@ -58,6 +58,9 @@ pub(super) fn decide(o: &Observed<'_>) -> Plan {
     };
     let recovery = provider.recovery_of_claim(recorded(o), effective);
     if look_first(o, recovery) {
+        if let Some((unclear, left)) = o.wait_before_sending() {
+            return unclear_before_sending(o, unclear).again(left);
+        }
         return Plan::act(Effect::Lookup(Box::new(LookupPlan {
             message: None,
             keys: lookup_keys(
@@ -80,8 +83,12 @@ pub(super) fn decide(o: &Observed<'_>) -> Plan {
         Baseline::Done(_) => {}
         Baseline::Due => return read_baseline(o),
         Baseline::Failed(error, wait) => {
-            let message = format!("waits, the provider cannot be used right now: {error}");
-            return waiting(o, error.outage(), &message).again(wait);
+            return waiting(
+                o,
+                error.outage(),
+                &format!("waits, {}", error.why_unusable()),
+            )
+            .again(wait);
         }
     }
     let attempt = recorded(o).map_or(1, |record| record.attempt);
@@ -92,6 +99,36 @@ pub(super) fn decide(o: &Observed<'_>) -> Plan {
         Some(_) | None => 1,
     };
     claim(o, provider, connected, inputs, effective, attempt, posts)
+}
+
+/// The look before the first request could not tell whether there was one already: nothing is sent until one can.
+pub(super) fn unclear_before_sending(o: &Observed<'_>, unclear: &Unclear) -> Plan {
+    const ASKED: &str =
+        "waits: before the launch the provider is asked whether this session runs there already";
+    match unclear {
+        // All sessions of the key wait for the end of it, and say so in the same words, whichever of them met it.
+        Unclear::Failed(error) if error.is_outage() => waiting(
+            o,
+            error.outage(),
+            &format!("waits, {}", error.why_unusable()),
+        ),
+        Unclear::Failed(error) => waiting(
+            o,
+            error.outage(),
+            &format!("{ASKED}, and it does not tell: {error}"),
+        ),
+        // A first round may pass over what only the second one reads.
+        Unclear::Undecided(_) if o.lookups.inconclusive <= 1 => Plan::nothing(),
+        // The answer may stay like this for ever.
+        Unclear::Undecided(why) => {
+            let message = format!(
+                "{ASKED}, and its answer leaves that open: {why}. Look at the provider; if it does not run there, create a CodeSession with a new name, which is launched without asking"
+            );
+            let mut draft = pending_draft(o);
+            let left = draft.blocked(Reason::Pending, message, o.timing.stalled_after);
+            Plan::store(o, draft.finish()).due(left)
+        }
+    }
 }
 
 /// Looks at what is there before the launch.
@@ -120,7 +157,6 @@ pub(super) fn baseline<'a>(
         o.baseline_read,
         account,
         locked_since,
-        o.faults,
         o.clock(),
     )
 }
@@ -579,6 +615,12 @@ fn settle(o: &Observed<'_>, refusal: RefusalRecord) -> (CodeSessionStatus, Optio
     (draft.finish(), Some(Event::warning(reason, message)))
 }
 
+/// How many readings in a row have failed, with this one.
+fn failures(before: Option<&BaselineRead>, failed: bool) -> i32 {
+    let before = before.map_or(0, |read| read.failures);
+    if failed { before.saturating_add(1) } else { 0 }
+}
+
 /// Nothing is stored: the next decision says what keeps the session waiting, or claims.
 pub(super) fn baseline_read(
     o: &Observed<'_>,
@@ -594,6 +636,7 @@ pub(super) fn baseline_read(
             account: connected.account.clone(),
             begun,
             ended,
+            failures: failures(o.baseline_read, result.is_err()),
             result: result.clone(),
         }),
         again: Some(Duration::ZERO),

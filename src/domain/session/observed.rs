@@ -11,7 +11,7 @@ use super::super::remote::{
     CancelVisibility, Capability, MessageRecovery, ProviderError, Recovery,
 };
 use super::super::send::Clock;
-use super::super::send::seen::{BaselineRead, Lookups};
+use super::super::send::seen::{BaselineRead, Lookups, Unclear};
 use super::super::snapshot::Snapshot;
 use super::super::timing::Timing;
 use crate::api::{
@@ -89,6 +89,11 @@ impl Observed<'_> {
             return None;
         };
         Some(self.lookups).filter(|lookups| lookups.account.as_ref() == Some(&connected.account))
+    }
+
+    /// How long it is until the next look before a request, with why it is waited for; `None` if it is due.
+    pub(super) fn wait_before_sending(&self) -> Option<(&Unclear, Duration)> {
+        self.own_lookups()?.wait_before_sending(self.clock())
     }
 
     /// How long it is until `then`, by wall clock; zero if it has passed.

@@ -8,20 +8,20 @@ use super::super::ids::{AccountFingerprint, SessionId};
 use super::super::remote::{AdoptAnswer, Found, ProviderError, Recovery, SessionRef};
 use super::super::send::baseline::Baseline;
 use super::super::send::judge::{MOST_POSTS, Next, OpenClaim, created_from, lookup_keys};
-use super::super::send::seen::Lookups;
+use super::super::send::seen::{Lookups, Unclear};
 use super::super::snapshot::{RemotePhase, Snapshot};
 use super::super::status::{Draft, whole_seconds};
 use super::gates;
 use super::launch::{self, claim, phase_once_there, settle_stored_refusal, under_way};
 use super::message;
 use super::observed::{AgentView, Connected, Inputs, Observed, Origin, ProviderFacts, Readiness};
-use super::plan::{Effect, Event, LookupPlan, Owner, Plan, Recorded, StatusWrite};
+use super::plan::{Effect, Event, LookupPlan, Owner, Plan, Recorded};
 use super::progress::apply;
-use super::stage::{OpenSend, Stage};
+use super::stage::OpenSend;
 use super::view::{
     IF_FOUND, deletion_observed_long_enough, deletion_overdue, deletion_policy, draft, keys,
-    observed_long_enough, pending_draft, recorded as stored_record, set_state, stop_wanted, store,
-    until_deletion_bound, waiting,
+    observed_long_enough, recorded as stored_record, set_state, stop_wanted, store,
+    until_deletion_bound,
 };
 use crate::api::{
     ConditionStatus, DeletionPolicy, Effective, OnUnknownLaunch, ProviderKind, ProviderStatus,
@@ -121,7 +121,6 @@ fn open_claim<'a>(o: &'a Observed<'a>, send: OpenSend<'a>) -> OpenClaim<'a> {
         first_seen: o.claim_first_seen,
         lookups: o.lookups,
         account,
-        faults: o.faults,
         patience: if stop_wanted(o) {
             o.timing.deletion_bound
         } else {
@@ -484,17 +483,23 @@ pub(super) fn looked_up(
     // Where looks compare, nobody promises that what is there shows: that it does not is no proof.
     let provable = plan.recovery.proves_absence();
     let mut lookups = one_more(o, so_far);
+    let told_nothing = so_far
+        .map_or(0, |lookups| lookups.fruitless_in_a_row)
+        .saturating_add(1);
     match answer {
         Ok(AdoptAnswer::Found(found)) => match found.split_first() {
             Some((first, others)) => match &plan.message {
                 Some(of) => message::found(o, &of.name, first, others.len()),
                 None => adopt(o, first, others.len(), None),
             },
-            None => Recorded {
-                lookups: Some(lookups),
-                fault: true,
-                ..Recorded::default()
-            },
+            None => {
+                lookups.fruitless_in_a_row = told_nothing;
+                Recorded {
+                    lookups: Some(lookups),
+                    fault: true,
+                    ..Recorded::default()
+                }
+            }
         },
         Ok(AdoptAnswer::Absent) if provable => {
             lookups.absent.push(begun);
@@ -509,6 +514,7 @@ pub(super) fn looked_up(
         }
         Ok(AdoptAnswer::Absent | AdoptAnswer::Unknowable) => {
             lookups.fruitless = Some(begun);
+            lookups.fruitless_in_a_row = told_nothing;
             Recorded {
                 lookups: Some(lookups),
                 again: Some(Duration::ZERO),
@@ -519,18 +525,19 @@ pub(super) fn looked_up(
         Ok(AdoptAnswer::Inconclusive { why, resume }) => {
             lookups.resume.clone_from(resume);
             let rounds = so_far.map_or(0, |lookups| lookups.inconclusive);
-            undecided(o, plan, lookups, (begun, rounds), why)
+            undecided(lookups, (begun, rounds), why)
         }
         Ok(AdoptAnswer::Foreign { why } | AdoptAnswer::Ambiguous { why }) => match &plan.message {
             Some(of) => message::ambiguous(o, &of.name, why),
             None => id_taken(o, why),
         },
         Err(error) => {
-            let wait = o.timing.fault_wait(o.faults.saturating_add(1));
+            lookups.fruitless_in_a_row = told_nothing;
+            lookups.unclear = Some(Unclear::Failed(error.clone()));
             Recorded {
-                write: unclear_before_sending(o, plan, Some(error.outage()), &error.to_string()),
                 lookups: Some(lookups),
-                again: Some(wait),
+                // The next decision says for what, and for how long, the next look waits.
+                again: Some(Duration::ZERO),
                 fault: true,
                 ..Recorded::default()
             }
@@ -540,67 +547,20 @@ pub(super) fn looked_up(
 
 /// A look that tells nothing yet: it goes on where it stands, or begins anew after a while. `so_far` says when this round was begun, and
 /// how many came to their end before it without a verdict.
-fn undecided(
-    o: &Observed<'_>,
-    plan: &LookupPlan,
-    mut lookups: Lookups,
-    so_far: (Duration, i32),
-    why: &str,
-) -> Recorded {
+fn undecided(mut lookups: Lookups, so_far: (Duration, i32), why: &str) -> Recorded {
     let (begun, rounds) = so_far;
-    let again = if lookups.goes_on() {
+    if lookups.goes_on() {
         lookups.begun = Some(begun);
         lookups.inconclusive = rounds;
-        Duration::ZERO
     } else {
         lookups.inconclusive = rounds.saturating_add(1);
-        o.timing.inconclusive_wait(lookups.inconclusive)
-    };
-    // A first round may pass over what only the second one reads.
-    let write = (lookups.inconclusive > 1)
-        .then(|| unclear_before_sending(o, plan, None, why))
-        .flatten();
-    Recorded {
-        write,
-        lookups: Some(lookups),
-        again: Some(again),
-        ..Recorded::default()
+        lookups.unclear = Some(Unclear::Undecided(why.to_owned()));
     }
-}
-
-/// What is stored of a look before a first request that could not tell whether there was one already: nothing is sent until
-/// one can. An open request says in its own words that it is looked for.
-fn unclear_before_sending(
-    o: &Observed<'_>,
-    plan: &LookupPlan,
-    outage: Option<Reason>,
-    why: &str,
-) -> Option<StatusWrite> {
-    match (Stage::of(o.session.status), &plan.message) {
-        (Stage::Waiting, None) => {
-            let message = format!(
-                "waits: before the launch the provider is asked whether this session runs there already, and its answer leaves that open: {why}"
-            );
-            match outage {
-                Some(outage) => waiting(o, outage, &message),
-                // The answer may stay like this for ever.
-                None => {
-                    let message = format!(
-                        "{message}. Look at the provider; if it does not run there, create a CodeSession with a new name, which is launched without asking"
-                    );
-                    let mut draft = pending_draft(o);
-                    draft.blocked(Reason::Pending, message, o.timing.stalled_after);
-                    Plan::store(o, draft.finish())
-                }
-            }
-            .before
-        }
-        (Stage::Running(_) | Stage::Over(_), Some(of)) => {
-            message::unclear_before_sending(o, &of.name, outage, why).before
-        }
-        (Stage::Open(_), _)
-        | (Stage::Waiting, Some(_))
-        | (Stage::Running(_) | Stage::Over(_), None) => None,
+    Recorded {
+        lookups: Some(lookups),
+        // The next decision goes on with it, or says for what, and for how long, the next round waits.
+        again: Some(Duration::ZERO),
+        ..Recorded::default()
     }
 }
 

@@ -112,7 +112,9 @@ impl Arguments {
         let words = [vec!["codeagent-operator".to_owned()], self.words()].concat();
         match Cli::try_parse_from(words)?.command {
             Command::Run(options) => Ok(*options),
-            Command::Crds => Err(clap::Error::new(clap::error::ErrorKind::InvalidSubcommand)),
+            Command::Check(_) | Command::Crds => {
+                Err(clap::Error::new(clap::error::ErrorKind::InvalidSubcommand))
+            }
         }
     }
 }

@@ -560,6 +560,14 @@ fn shown(object: &impl serde::Serialize) -> String {
     serde_json::to_string(object).unwrap_or_default()
 }
 
+/// The reasons of its conditions (`Launched=False/Blocked …`).
+fn reasons(session: &CodeSession) -> String {
+    let conditions = session.status.iter().flat_map(|status| &status.conditions);
+    let each =
+        conditions.map(|it| format!("{}={:?}/{} {}", it.kind, it.status, it.reason, it.message));
+    each.collect::<Vec<_>>().join(" ")
+}
+
 /// What became of one session, for people.
 fn account_of(text: &mut String, name: &str, versions: &Versions) {
     // Writing to a String does not fail.
@@ -571,9 +579,10 @@ fn account_of(text: &mut String, name: &str, versions: &Versions) {
             .and_then(|status| status.launch.as_ref());
         let _ = writeln!(
             text,
-            "  {}  {:?}  launch {:?}  deleting {}  finalizers {}",
+            "  {}  {:?}  {}  launch {:?}  deleting {}  finalizers {}",
             session.resource_version().unwrap_or_default(),
             phase_of(session),
+            reasons(session),
             launch.map(|launch| (launch.state, launch.attempt, launch.posts)),
             session.metadata.deletion_timestamp.is_some(),
             session.finalizers().len(),

@@ -13,7 +13,7 @@ mod send;
 pub(super) use self::entry::{lookup, settle};
 pub(super) use self::gates::open as may_send;
 pub(super) use self::recover::{absent, ambiguous, found, give_up};
-pub(super) use self::send::{sent, unclear_before_sending};
+pub(super) use self::send::sent;
 
 use self::entry::waiting;
 use self::gates::GATES;

@@ -7,6 +7,7 @@ use super::super::super::remote::{MessageRecovery, Messaged, ProviderError};
 use super::super::super::send::answer::MessageOutcome;
 use super::super::super::send::baseline::{self, Baseline};
 use super::super::super::send::refusal::{self, MOST_UNCLEAR, Own};
+use super::super::super::send::seen::Unclear;
 use super::super::super::snapshot::RemotePhase;
 use super::super::super::status::{Draft, EARLIER_RESULT_BYTES, FIRST_MESSAGE, clip};
 use super::super::conclusion;
@@ -43,6 +44,9 @@ pub(super) fn send(o: &Observed<'_>, message: &MessageSpec) -> Plan {
     };
     let before = recorded(o, &message.name);
     if look_first(o, recovery, before) {
+        if let Some((unclear, left)) = o.wait_before_sending() {
+            return unclear_before_sending(o, &message.name, unclear).again(left);
+        }
         return match lookup(o, &message.name, before) {
             Some(effect) => Plan::act(effect),
             None => Plan::nothing(),
@@ -60,7 +64,6 @@ pub(super) fn send(o: &Observed<'_>, message: &MessageSpec) -> Plan {
             o.baseline_read,
             &connected.account,
             Some(Duration::ZERO),
-            o.faults,
             o.clock(),
         ),
     };
@@ -74,12 +77,11 @@ pub(super) fn send(o: &Observed<'_>, message: &MessageSpec) -> Plan {
         },
         Baseline::Failed(error, wait) => {
             let (reason, _) = refusal::verdict(&Own::of_message(false), error);
-            let reason = match reason {
-                Reason::SessionBusy => reason,
-                _ => error.outage(),
-            };
-            let why = format!("message {} waits: {error}", message.name);
-            held(o, reason, &why).again(wait)
+            if reason == Reason::SessionBusy {
+                let why = format!("message {} waits: {error}", message.name);
+                return held(o, reason, &why).again(wait);
+            }
+            unanswered(o, error, &format!("message {} waits", message.name)).again(wait)
         }
     }
 }
@@ -92,29 +94,39 @@ fn held(o: &Observed<'_>, reason: Reason, why: &str) -> Plan {
     waiting(o, draft, &hold)
 }
 
-/// The look before the first request could not tell whether there was one already.
-pub(in crate::domain::session) fn unclear_before_sending(
-    o: &Observed<'_>,
-    name: &str,
-    outage: Option<Reason>,
-    why: &str,
-) -> Plan {
-    let why = format!(
-        "message {name} waits: before it is sent the provider is asked whether it is there already, and its answer leaves that open: {why}"
-    );
-    let Some(outage) = outage else {
-        // The answer may stay like this for ever.
-        let hold = Hold::new(
-            Reason::MessagePending,
-            format!(
-                "{why}. Look at the session's page; if the message is not there, go on in a CodeSession with a new name"
-            ),
-        );
-        let mut draft = draft(o);
-        draft.blocked(hold.reason, &hold.message, o.timing.stalled_after);
-        return waiting(o, draft, &hold);
+/// What is asked before the message is sent got no answer.
+fn unanswered(o: &Observed<'_>, error: &ProviderError, waits: &str) -> Plan {
+    // All sessions of the key wait for the end of an outage, and say so in the same words, whichever of them met it.
+    let why = if error.is_outage() {
+        format!("waits, {}", error.why_unusable())
+    } else {
+        format!("{waits}: {error}")
     };
-    held(o, outage, &why)
+    held(o, error.outage(), &why)
+}
+
+/// The look before the first request could not tell whether there was one already: nothing is sent until one can.
+fn unclear_before_sending(o: &Observed<'_>, name: &str, unclear: &Unclear) -> Plan {
+    let asked = format!(
+        "message {name} waits: before it is sent the provider is asked whether it is there already"
+    );
+    match unclear {
+        Unclear::Failed(error) => unanswered(o, error, &format!("{asked}, and it does not tell")),
+        // A first round may pass over what only the second one reads.
+        Unclear::Undecided(_) if o.lookups.inconclusive <= 1 => Plan::nothing(),
+        // The answer may stay like this for ever.
+        Unclear::Undecided(why) => {
+            let hold = Hold::new(
+                Reason::MessagePending,
+                format!(
+                    "{asked}, and its answer leaves that open: {why}. Look at the session's page; if the message is not there, go on in a CodeSession with a new name"
+                ),
+            );
+            let mut draft = draft(o);
+            let left = draft.blocked(hold.reason, &hold.message, o.timing.stalled_after);
+            waiting(o, draft, &hold).due(left)
+        }
+    }
 }
 
 /// Whether the provider is looked at before a request: a rate limit may have hidden an acceptance, what was proven absent long

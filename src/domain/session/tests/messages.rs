@@ -313,10 +313,11 @@ fn a_look_before_a_message_that_shows_nothing_is_told() {
     assert_eq!(given.effect(), Some(Effect::AddFinalizer));
     let effect = given.effect().unwrap();
     assert!(matches!(effect, Effect::Lookup(_)), "{effect:?}");
-    let outage = ProviderError::unsent(ErrorClass::Unavailable, "conversations are out of order");
+    let refusal = ProviderError::unsent(ErrorClass::Forbidden, "conversations are out of bounds");
     let begun = given.uptime;
-    let answer = Err(outage);
+    let answer = Err(refusal);
     given.outcome(&effect, &Outcome::LookedUp { begun, answer });
+    let waits = given.pass().again.expect("it is looked again");
     let told = given.condition(SessionCondition::Reconciling);
     assert_eq!(told.reason, Reason::ProviderUnavailable.as_str());
     assert!(
@@ -324,6 +325,7 @@ fn a_look_before_a_message_that_shows_nothing_is_told() {
         "{}",
         told.message
     );
+    given.wait(waits);
     given.look_for(AdoptAnswer::Absent);
     assert!(matches!(given.effect(), Some(Effect::Message(_))));
 }

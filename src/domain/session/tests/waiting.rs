@@ -273,10 +273,10 @@ fn an_old_object_without_a_claim_is_looked_for_before_it_is_launched() {
 
 #[test]
 fn a_look_before_the_launch_that_shows_nothing_is_told_and_repeated_more_and_more_slowly() {
-    let outage = || {
+    let refusal = || {
         Err(ProviderError::unsent(
-            ErrorClass::Unavailable,
-            "the list of agents is out of order",
+            ErrorClass::Forbidden,
+            "the list of agents is out of bounds",
         ))
     };
     let unclear = || {
@@ -287,9 +287,9 @@ fn a_look_before_the_launch_that_shows_nothing_is_told_and_repeated_more_and_mor
     };
     for (answers, reason, why) in [
         (
-            [outage(), outage()],
+            [refusal(), refusal()],
             Reason::ProviderUnavailable,
-            "the list of agents is out of order",
+            "the list of agents is out of bounds",
         ),
         (
             [unclear(), unclear()],
@@ -304,8 +304,12 @@ fn a_look_before_the_launch_that_shows_nothing_is_told_and_repeated_more_and_mor
             let effect = given.effect().expect("a look before the launch");
             assert!(matches!(effect, Effect::Lookup(_)), "{effect:?}");
             let begun = given.uptime;
-            let recorded = given.outcome(&effect, &Outcome::LookedUp { begun, answer });
-            recorded.again.expect("it is looked again")
+            given.outcome(&effect, &Outcome::LookedUp { begun, answer });
+            let waits = given.pass();
+            assert_eq!(waits.effect, None, "whoever wakes it");
+            let wait = waits.again.expect("it is looked again");
+            given.wait(wait);
+            wait
         });
         assert!(waits[0] < waits[1], "{waits:?}");
         let told = given.condition(SessionCondition::Reconciling);
@@ -319,6 +323,58 @@ fn a_look_before_the_launch_that_shows_nothing_is_told_and_repeated_more_and_mor
         given.look_for(AdoptAnswer::Absent);
         assert!(matches!(given.effect(), Some(Effect::Launch(_))));
     }
+}
+
+/// The provider's list may be out of order while its check of keys works: then the gate of the credentials and the look take turns in
+/// meeting it.
+#[test]
+fn an_outage_of_the_list_alone_is_written_once_and_asked_about_more_and_more_slowly() {
+    let outage = ProviderError::unsent(
+        ErrorClass::Unavailable,
+        "the list of agents is out of order",
+    );
+    let mut given = Given::launchable(Recovery::Marker);
+    given.older_than_process = true;
+    let ready = given.readiness.clone();
+    let mut written = BTreeSet::new();
+    let mut waits = Vec::new();
+    for _ in 0..8 {
+        let effect = given.effect().expect("a look before the launch");
+        assert!(matches!(effect, Effect::Lookup(_)), "{effect:?}");
+        let begun = given.uptime;
+        let answer = Err(outage.clone());
+        given.outcome(&effect, &Outcome::LookedUp { begun, answer });
+        // The failure is known to every session of the key.
+        given.readiness = Readiness::NotReady(NotReady {
+            blocker: Blocker {
+                reason: outage.outage(),
+                message: format!("waits, {}", outage.why_unusable()),
+                cause: Cause::Environment,
+            },
+            transient: true,
+            again: given.timing.fault_wait_min,
+        });
+        given.pass();
+        written.insert(serde_json::to_string(&given.status).unwrap());
+        // The key is checked again, and accepted.
+        given.wait(given.timing.fault_wait_min);
+        given.readiness = Readiness::Unverified;
+        assert_eq!(given.effect(), Some(Effect::VerifyCredentials));
+        given.faults = 0;
+        given.readiness = ready.clone();
+        let plan = given.pass();
+        written.insert(serde_json::to_string(&given.status).unwrap());
+        let left = plan.effect.is_none().then_some(plan.again).flatten();
+        let left = left.unwrap_or_default();
+        waits.push(left);
+        given.wait(left);
+    }
+    assert_eq!(written.len(), 1, "{written:#?}");
+    assert!(waits.is_sorted(), "{waits:?}");
+    let longest = given.timing.fault_wait_max - given.timing.fault_wait_min;
+    assert_eq!(waits.last(), Some(&longest), "{waits:?}");
+    given.look_for(AdoptAnswer::Absent);
+    assert!(matches!(given.effect(), Some(Effect::Launch(_))));
 }
 
 /// The answer may stay as it is for ever, and then somebody has to look.
@@ -335,6 +391,7 @@ fn a_look_before_the_launch_that_stays_undecided_is_stalled_in_the_end_and_says_
         });
         let begun = given.uptime;
         given.outcome(&effect, &Outcome::LookedUp { begun, answer });
+        given.pass();
         given.wait(given.timing.stalled_after);
     };
     look(&mut given);
