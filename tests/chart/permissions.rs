@@ -3,6 +3,7 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use codeagent_harness::{Access, Namespace};
+use codeagent_operator::controllers::permissions::{self, Place};
 use k8s_openapi::api::authorization::v1::{SelfSubjectRulesReview, SelfSubjectRulesReviewSpec};
 use kube::{Api, api::PostParams};
 use tokio::time::Instant;
@@ -77,46 +78,36 @@ async fn may_exactly(access: &Access, release: &Release, namespace: &str, expect
     }
 }
 
-/// What the operator may do in a namespace that it serves.
-const SERVING: [&str; 16] = [
-    "get codeagents.codeagents.dev",
-    "list codeagents.codeagents.dev",
-    "watch codeagents.codeagents.dev",
-    "patch codeagents.codeagents.dev",
-    "patch codeagents/status.codeagents.dev",
-    "get codesessions.codeagents.dev",
-    "list codesessions.codeagents.dev",
-    "watch codesessions.codeagents.dev",
-    "patch codesessions.codeagents.dev",
-    "delete codesessions.codeagents.dev",
-    "patch codesessions/status.codeagents.dev",
-    "get secrets",
-    "get configmaps",
-    "create events.events.k8s.io",
-    "patch events.events.k8s.io",
-    // Limited to the namespace where there is no ClusterRole.
-    "get namespaces",
-];
+/// What the operator needs at one place.
+fn needed(places: &[Place], name: Option<&str>) -> Vec<Permission> {
+    let here = permissions::PERMISSIONS
+        .iter()
+        .filter(|it| places.contains(&it.place));
+    here.map(|it| {
+        let resource = match it.subresource {
+            "" => it.resource.to_owned(),
+            subresource => format!("{}/{subresource}", it.resource),
+        };
+        permission(it.verb, &resource, it.group, name.unwrap_or_default())
+    })
+    .collect()
+}
 
+/// What the operator may do in a namespace that it serves. Its object is granted alone where there is no ClusterRole.
 fn serving(namespace: Option<&str>) -> Vec<Permission> {
-    let mut all: Vec<Permission> = SERVING.map(str::to_owned).to_vec();
-    if let (Some(namespace), Some(last)) = (namespace, all.last_mut()) {
-        last.push('/');
-        last.push_str(namespace);
-    }
-    all
+    [
+        needed(&[Place::Served], None),
+        needed(&[Place::ServedNamespace], namespace),
+    ]
+    .concat()
 }
 
 fn leading() -> Vec<Permission> {
     [
-        "create leases.coordination.k8s.io",
-        "get leases.coordination.k8s.io/codeagent-operator",
-        "list leases.coordination.k8s.io/codeagent-operator",
-        "watch leases.coordination.k8s.io/codeagent-operator",
-        "patch leases.coordination.k8s.io/codeagent-operator",
+        needed(&[Place::Own], None),
+        needed(&[Place::OwnLease], Some("codeagent-operator")),
     ]
-    .map(str::to_owned)
-    .to_vec()
+    .concat()
 }
 
 async fn namespace(release: &Release) -> Namespace {
@@ -232,12 +223,16 @@ async fn viewers_read_and_editors_write_but_nobody_writes_a_status() {
             .map(|verb| permission(verb, "codesessions", "codeagents.dev", ""));
         written.chain(verbs(&read)).collect()
     };
+    let using = |mut all: BTreeSet<Permission>| {
+        all.insert("use codeagents.codeagents.dev".to_owned());
+        all
+    };
     for (role, expected) in [
-        (user.as_str(), of_sessions(&write[..4])),
+        (user.as_str(), using(of_sessions(&write[..4]))),
         (approver.as_str(), of_sessions(&["update", "patch"])),
         ("view", verbs(&read)),
-        ("edit", verbs(&[&read[..], &write].concat())),
-        ("admin", verbs(&[&read[..], &write].concat())),
+        ("edit", using(verbs(&[&read[..], &write].concat()))),
+        ("admin", using(verbs(&[&read[..], &write].concat()))),
     ] {
         let user = format!("{}-{release_name}", role.rsplit('-').next().unwrap());
         let access = release.control_plane().user(&user, None).unwrap();
