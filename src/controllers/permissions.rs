@@ -78,7 +78,6 @@ pub const PERMISSIONS: &[Permission] = &[
     served("get", "", "secrets", ""),
     served("get", "", "configmaps", ""),
     served("create", EVENTS, "events", ""),
-    served("patch", EVENTS, "events", ""),
     // Its uid is part of every launch key.
     Permission {
         place: Place::ServedNamespace,

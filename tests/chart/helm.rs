@@ -16,6 +16,9 @@ const KUBERNETES: &str = "1.33.0";
 /// The annotation of what is not part of a release, but made by an action such as `helm test`.
 pub const HOOK: &str = "helm.sh/hook";
 
+/// A kind that newer clusters serve and that the chart can do without.
+const OPTIONAL_KIND: &str = "admissionregistration.k8s.io/v1/MutatingAdmissionPolicy";
+
 /// The chart's directory.
 pub fn chart() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("charts/codeagent-operator")
@@ -69,16 +72,26 @@ pub fn lint(values: &str) -> Result<String, String> {
     )
 }
 
-/// The manifests of a release with these values, as YAML.
+/// The manifests of a release with these values, as YAML, for a cluster that serves no kind that the chart can do without.
 pub fn template(release: &str, namespace: &str, values: &str) -> Result<String, String> {
-    run(
-        command()
-            .args(["template", release])
-            .arg(chart())
-            .args(["--namespace", namespace, "--kube-version", KUBERNETES])
-            .args(["--values", "-"]),
-        values,
-    )
+    run(&mut template_command(release, namespace), values)
+}
+
+/// The same for a cluster that serves all of them.
+pub fn template_in_full(release: &str, namespace: &str, values: &str) -> Result<String, String> {
+    let mut command = template_command(release, namespace);
+    command.args(["--api-versions", OPTIONAL_KIND]);
+    run(&mut command, values)
+}
+
+fn template_command(release: &str, namespace: &str) -> Command {
+    let mut command = command();
+    command
+        .args(["template", release])
+        .arg(chart())
+        .args(["--namespace", namespace, "--kube-version", KUBERNETES])
+        .args(["--values", "-"]);
+    command
 }
 
 /// The objects of the release `ops` in the namespace `ops-system`, with these values; what `helm test` would make is not among them.

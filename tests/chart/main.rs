@@ -20,5 +20,7 @@ mod network;
 mod operator;
 mod permissions;
 mod pod;
+mod policies;
 mod release;
+mod removals;
 mod values;

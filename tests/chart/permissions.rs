@@ -3,6 +3,7 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use codeagent_harness::{Access, Namespace};
+use codeagent_operator::controllers::permissions::{self, Place};
 use k8s_openapi::api::authorization::v1::{SelfSubjectRulesReview, SelfSubjectRulesReviewSpec};
 use kube::{Api, api::PostParams};
 use tokio::time::Instant;
@@ -77,43 +78,53 @@ async fn may_exactly(access: &Access, release: &Release, namespace: &str, expect
     }
 }
 
-/// What the operator may do in a namespace that it serves.
-const SERVING: [&str; 16] = [
-    "get codeagents.codeagents.dev",
-    "list codeagents.codeagents.dev",
-    "watch codeagents.codeagents.dev",
-    "patch codeagents.codeagents.dev",
-    "patch codeagents/status.codeagents.dev",
-    "get codesessions.codeagents.dev",
-    "list codesessions.codeagents.dev",
-    "watch codesessions.codeagents.dev",
-    "patch codesessions.codeagents.dev",
-    "delete codesessions.codeagents.dev",
-    "patch codesessions/status.codeagents.dev",
-    "get secrets",
-    "get configmaps",
-    "create events.events.k8s.io",
-    "patch events.events.k8s.io",
-    // Limited to the namespace where there is no ClusterRole.
-    "get namespaces",
-];
+/// What the operator needs at one place.
+fn needed(places: &[Place], name: Option<&str>) -> Vec<Permission> {
+    let here = permissions::PERMISSIONS
+        .iter()
+        .filter(|it| places.contains(&it.place));
+    here.map(|it| {
+        let resource = match it.subresource {
+            "" => it.resource.to_owned(),
+            subresource => format!("{}/{subresource}", it.resource),
+        };
+        permission(it.verb, &resource, it.group, name.unwrap_or_default())
+    })
+    .collect()
+}
 
+/// What the operator may do in a namespace that it serves. Its object is granted alone where there is no ClusterRole.
 fn serving(namespace: Option<&str>) -> Vec<Permission> {
-    let mut all: Vec<Permission> = SERVING.map(str::to_owned).to_vec();
-    if let (Some(namespace), Some(last)) = (namespace, all.last_mut()) {
-        last.push('/');
-        last.push_str(namespace);
-    }
-    all
+    [
+        needed(&[Place::Served], None),
+        needed(&[Place::ServedNamespace], namespace),
+    ]
+    .concat()
 }
 
 fn leading() -> Vec<Permission> {
     [
-        "create leases.coordination.k8s.io",
-        "get leases.coordination.k8s.io/codeagent-operator",
-        "list leases.coordination.k8s.io/codeagent-operator",
-        "watch leases.coordination.k8s.io/codeagent-operator",
-        "patch leases.coordination.k8s.io/codeagent-operator",
+        needed(&[Place::Own], None),
+        needed(&[Place::OwnLease], Some("codeagent-operator")),
+    ]
+    .concat()
+}
+
+/// What the operator may do besides in its own namespace, to keep the certificate of timelines.
+fn keeping_a_certificate(release: &Release) -> Vec<Permission> {
+    let secret = format!("{}-timeline-tls", release.full_name());
+    vec![
+        "create secrets".to_owned(),
+        format!("get secrets/{secret}"),
+        format!("update secrets/{secret}"),
+    ]
+}
+
+/// What the operator may do besides in the whole cluster, to let readers of timelines in.
+fn reviewing() -> Vec<Permission> {
+    [
+        "create tokenreviews.authentication.k8s.io",
+        "create subjectaccessreviews.authorization.k8s.io",
     ]
     .map(str::to_owned)
     .to_vec()
@@ -150,6 +161,39 @@ async fn in_listed_namespaces_it_may_do_the_same_and_elsewhere_nothing() {
     }
     may_exactly(&operator, &release, release.name(), &leading()).await;
     may_exactly(&operator, &release, other.name(), &[]).await;
+}
+
+#[tokio::test]
+async fn for_timelines_it_may_ask_who_somebody_is_and_keep_its_certificate() {
+    let release = Release::apply("timeline: {enabled: true}").await;
+    let elsewhere = namespace(&release).await;
+    let operator = release.operator().await;
+    let everywhere = [serving(None), reviewing()].concat();
+    may_exactly(&operator, &release, elsewhere.name(), &everywhere).await;
+    let own = [everywhere, leading(), keeping_a_certificate(&release)].concat();
+    may_exactly(&operator, &release, release.name(), &own).await;
+}
+
+/// In listed namespaces nothing cluster-wide is granted but what somebody asks for; and a certificate of somebody else's is only read.
+#[tokio::test]
+async fn in_listed_namespaces_it_may_ask_who_somebody_is_only_if_told_so() {
+    let control_plane = codeagent_harness::shared().await;
+    let served = control_plane.namespace("team").await.unwrap();
+    for (authority, allowed) in [
+        ("authDelegator: false", vec![]),
+        ("authDelegator: true", reviewing()),
+    ] {
+        let values = format!(
+            "{{watchNamespaces: [{}], timeline: {{enabled: true, tls: {{secretName: own}}, {authority}}}}}",
+            served.name()
+        );
+        let release = Release::apply(&values).await;
+        let operator = release.operator().await;
+        let expected = [serving(Some(served.name())), allowed.clone()].concat();
+        may_exactly(&operator, &release, served.name(), &expected).await;
+        let own = [leading(), allowed].concat();
+        may_exactly(&operator, &release, release.name(), &own).await;
+    }
 }
 
 /// What the rules say is also what happens.
@@ -220,7 +264,8 @@ async fn viewers_read_and_editors_write_but_nobody_writes_a_status() {
                 .iter()
                 .map(|verb| permission(verb, resource, "codeagents.dev", ""))
         });
-        all.collect()
+        let events = permission("get", "codesessions/events", "codeagents.dev", "");
+        all.chain([events]).collect()
     };
     let read = ["get", "list", "watch"];
     let write = ["create", "update", "patch", "delete", "deletecollection"];
@@ -232,12 +277,16 @@ async fn viewers_read_and_editors_write_but_nobody_writes_a_status() {
             .map(|verb| permission(verb, "codesessions", "codeagents.dev", ""));
         written.chain(verbs(&read)).collect()
     };
+    let using = |mut all: BTreeSet<Permission>| {
+        all.insert("use codeagents.codeagents.dev".to_owned());
+        all
+    };
     for (role, expected) in [
-        (user.as_str(), of_sessions(&write[..4])),
+        (user.as_str(), using(of_sessions(&write[..4]))),
         (approver.as_str(), of_sessions(&["update", "patch"])),
         ("view", verbs(&read)),
-        ("edit", verbs(&[&read[..], &write].concat())),
-        ("admin", verbs(&[&read[..], &write].concat())),
+        ("edit", using(verbs(&[&read[..], &write].concat()))),
+        ("admin", using(verbs(&[&read[..], &write].concat()))),
     ] {
         let user = format!("{}-{release_name}", role.rsplit('-').next().unwrap());
         let access = release.control_plane().user(&user, None).unwrap();

@@ -24,7 +24,7 @@ impl Release {
         release
             .kubectl(&["label", "namespace", release.name(), label], "")
             .await;
-        let manifests = helm::template(release.name(), release.name(), values).unwrap();
+        let manifests = helm::template_in_full(release.name(), release.name(), values).unwrap();
         let (definitions, others): (Vec<_>, Vec<_>) = manifests
             .split("\n---\n")
             .filter(|document| !document.contains(helm::HOOK))

@@ -274,6 +274,24 @@ impl Bench {
         self.simulator.inject(Fault::always(when, fault));
     }
 
+    /// Makes a session vanish, if the provider lets anyone do that.
+    pub async fn remove(&self, session: &str) -> bool {
+        let Some((method, path)) = self.subject.removal(session) else {
+            return false;
+        };
+        let url = format!("{}{path}", self.simulator.url(self.subject.simulated()));
+        let key = crate::provider_support::KEY;
+        let response = reqwest::Client::new()
+            .request(method, url)
+            .bearer_auth(key)
+            .header("x-api-key", key)
+            .send()
+            .await
+            .unwrap();
+        assert!(response.status().is_success(), "{}", response.status());
+        true
+    }
+
     /// How many sessions were started and paid for.
     pub fn started(&self) -> usize {
         self.simulator.launches(&LaunchFilter::default()).len()

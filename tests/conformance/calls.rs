@@ -2,7 +2,8 @@
 
 use codeagent_operator::domain::send::answer::SendOutcome;
 use codeagent_operator::providers::contract::{
-    AdoptAnswer, AdoptRequest, Capability, MarkedRequest, Recovery, SessionRef,
+    AdoptAnswer, AdoptRequest, Capability, MarkedRequest, MessageRun, Recovery, SessionRef,
+    TimelineRequest,
 };
 use codeagent_operator::providers::error::ProviderError;
 
@@ -17,6 +18,8 @@ pub struct Calls {
     pub lookup: AdoptRequest,
     /// Of a message to the session, where the provider takes any.
     message_lookup: Option<AdoptRequest>,
+    /// Everything that the session's agent does.
+    timeline: TimelineRequest,
 }
 
 impl Calls {
@@ -34,7 +37,17 @@ impl Calls {
             baseline: Some("run-0".to_owned()),
             ..lookup.clone()
         });
+        let run = MessageRun {
+            message: "prompt".to_owned(),
+            session_id: launched.session_id.clone(),
+            run_id: launched.run_id.clone(),
+            ended: false,
+        };
         Self {
+            timeline: TimelineRequest {
+                runs: vec![run],
+                ..TimelineRequest::default()
+            },
             session: reference(&launched.session_id),
             lookup,
             message_lookup,
@@ -95,6 +108,10 @@ impl Calls {
         if let Some(archiving) = provider.archiving() {
             let archived = archiving.archive(&self.session.session_id).await;
             answers.push(("archive", shown(archived)));
+        }
+        if let Some(timeline) = provider.timeline() {
+            let page = timeline.page(&self.timeline, 10).await;
+            answers.push(("timeline", shown(page)));
         }
         if let Some(templates) = provider.templates() {
             let known = templates.find(&template(), None).await;

@@ -209,27 +209,9 @@ async fn unsettle(
     let next = position
         .filter(|id| passes.is_multiple_of(2) && crowd.iter().any(|view| view.id == *id))
         .unwrap_or_else(|| crowd[passes].id.clone());
-    if remove(bench, &next).await {
+    if bench.remove(&next).await {
         removed.insert(next);
     }
-}
-
-/// Makes a session vanish, if the provider lets anyone do that.
-async fn remove(bench: &Bench, session: &str) -> bool {
-    let Some((method, path)) = bench.subject.removal(session) else {
-        return false;
-    };
-    let url = format!("{}{path}", bench.simulator.url(bench.subject.simulated()));
-    let key = crate::provider_support::KEY;
-    let response = reqwest::Client::new()
-        .request(method, url)
-        .bearer_auth(key)
-        .header("x-api-key", key)
-        .send()
-        .await
-        .unwrap();
-    assert!(response.status().is_success(), "{}", response.status());
-    true
 }
 
 async fn where_one_of_five_hundred_cannot_be_read_absent_is_never_said(subject: Subject) {

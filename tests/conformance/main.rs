@@ -30,3 +30,4 @@ mod look;
 mod memory;
 mod messages;
 mod secrecy;
+mod timeline;

@@ -9,13 +9,13 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use codeagent_operator::api::{
-    CodeSessionSpec, CodeSessionStatus, DeletionPolicy, DesiredState, MessageStatus, Reason,
-    SendState, SessionPhase,
+    ArchiveState, CodeSessionSpec, CodeSessionStatus, DeletionPolicy, DesiredState, MessageStatus,
+    Reason, SendState, SessionPhase,
 };
 use codeagent_operator::domain::ids::{AccountFingerprint, ClaimId, RunId, SessionId};
 use codeagent_operator::domain::remote::{
-    AdoptAnswer, CancelAnswer, ErrorClass, Found, Launched, MessageRecovery, Messaged, Recovery,
-    Sent, Subject,
+    AdoptAnswer, CancelAnswer, Capability, ErrorClass, Found, Launched, MessageRecovery, Messaged,
+    Recovery, Sent, Subject,
 };
 use codeagent_operator::domain::send::Clock;
 use codeagent_operator::domain::send::answer::{LaunchOutcome, MessageOutcome};
@@ -32,6 +32,8 @@ use crate::tables::{FastMap, digest, error};
 
 /// The messages, in order.
 pub const NAMES: [&str; 2] = ["a", "b"];
+/// The launch's own.
+const FIRST: &str = "prompt";
 const SESSION: &str = "session-0";
 
 /// A rule that is broken on purpose.
@@ -55,6 +57,8 @@ pub enum Mutant {
     SlotIgnored,
     /// What holds back a first request does not hold back another one.
     SuspendedOnlyAtFirst,
+    /// What is archived takes messages again as soon as the spec no longer asks for it.
+    ArchiveForgotten,
 }
 
 /// What went wrong.
@@ -80,6 +84,12 @@ pub enum Violation {
     ClaimWithoutSlot,
     /// It never comes to rest.
     NeverStable,
+    /// A message was claimed after the session was archived.
+    ClaimAfterArchive,
+    /// The session was archived while a message ran, or may have run, on it.
+    ArchivedWhileRunning,
+    /// It was to be archived and is not.
+    NotArchived,
     /// A finalizer is left where nothing is to be done any more.
     FinalizerLeft,
 }
@@ -90,6 +100,7 @@ pub enum Wish {
     Running,
     Suspended,
     Cancelled,
+    Archived,
 }
 
 /// What does not change during a run.
@@ -190,6 +201,10 @@ enum Answer {
     Stopped,
     NotCancellable,
     StopFailed,
+    /// The message is refused because the session is archived.
+    ArchivedThere,
+    Archived,
+    ArchiveFailed,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -220,6 +235,10 @@ pub struct State {
     pub runs: Vec<Run>,
     /// Whether sessions of others have the slot that there is.
     pub others_have_the_slot: bool,
+    /// Whether the provider has put the session away.
+    archived: bool,
+    /// Whether the session was ever to be cancelled or archived: what was asked for once stays wanted.
+    end_wanted: bool,
     faults: u8,
     people: u8,
     claims: u8,
@@ -319,7 +338,14 @@ impl World {
         };
         let mut base = model::World::new(of_launch);
         base.facts.message_recovery = Some(recovery);
-        let specs = [Wish::Running, Wish::Suspended, Wish::Cancelled]
+        base.facts.capabilities.insert(Capability::Archive);
+        let wishes = [
+            Wish::Running,
+            Wish::Suspended,
+            Wish::Cancelled,
+            Wish::Archived,
+        ];
+        let specs = wishes
             .into_iter()
             .flat_map(|wish| [(wish, false), (wish, true)])
             .map(|(wish, stopped)| spec(&base.running, wish, stopped));
@@ -452,6 +478,19 @@ impl World {
             Answer::Stopped => Outcome::Stopped(Ok(CancelAnswer::Accepted)),
             Answer::NotCancellable => Outcome::Stopped(Ok(CancelAnswer::NotCancellable(None))),
             Answer::StopFailed => Outcome::Stopped(Err(error(ErrorClass::Timeout, Sent::Possibly))),
+            Answer::ArchivedThere => {
+                let mut archived = error(ErrorClass::Conflict, Sent::Possibly);
+                archived.subject = Some(Subject::Archived);
+                Outcome::Messaged(MessageOutcome::Rejected(archived))
+            }
+            Answer::Archived => Outcome::Archived {
+                account: account(),
+                result: Ok(()),
+            },
+            Answer::ArchiveFailed => Outcome::Archived {
+                account: account(),
+                result: Err(error(ErrorClass::Unavailable, Sent::Possibly)),
+            },
         }
     }
 
@@ -489,7 +528,15 @@ impl World {
     fn observe<R>(&self, sight: &Sight, with: impl FnOnce(&Observed<'_>) -> R) -> R {
         let (object, memory) = (&sight.object, &sight.memory);
         let ticks = |tick: u8| TICK * u32::from(tick);
-        let status = self.status(object.status);
+        let mut status = self.status(object.status);
+        let done = is_archived(&status) && self.is(Mutant::ArchiveForgotten);
+        if done && object.wish == Wish::Running {
+            let status = Rc::make_mut(&mut status);
+            (status.archive, status.cancel) = (None, None);
+            status
+                .messages
+                .retain(|it| it.name == FIRST || it.send.is_some());
+        }
         let timing = self.timing();
         let lookups = Lookups {
             account: memory.looked.map(|_| account()),
@@ -632,6 +679,12 @@ impl World {
     }
 }
 
+/// Whether it is recorded that the session was archived.
+fn is_archived(status: &CodeSessionStatus) -> bool {
+    let archive = status.archive.as_ref();
+    archive.is_some_and(|it| it.state != ArchiveState::Requested)
+}
+
 /// Whether the session holds its slot: from the claim to the end.
 fn is_active(status: &CodeSessionStatus) -> bool {
     matches!(status.phase, SessionPhase::Creating | SessionPhase::Running)
@@ -648,6 +701,7 @@ fn spec(running: &CodeSessionSpec, wish: Wish, stopped: bool) -> CodeSessionSpec
             Wish::Running => None,
             Wish::Suspended => Some(DesiredState::Suspended),
             Wish::Cancelled => Some(DesiredState::Cancelled),
+            Wish::Archived => Some(DesiredState::Archived),
         },
         messages: serde_json::from_value(messages).unwrap(),
         ..running.clone()
@@ -697,6 +751,8 @@ impl State {
             operators: [operator; 2],
             runs: Vec::new(),
             others_have_the_slot: false,
+            archived: false,
+            end_wanted: false,
             faults: world.faults,
             people: world.people,
             claims: 1,
@@ -813,6 +869,7 @@ impl State {
                 step(Luck::Ended);
                 &[Luck::LostDone, Luck::LostUndone, Luck::OnlySaid]
             }
+            Some(Effect::Archive(_)) => &[Luck::LostDone, Luck::LostUndone],
             _ => &[],
         };
         if self.faults > 0 {
@@ -833,8 +890,9 @@ impl State {
             Wish::Running => {
                 actions.push(Action::Wish(Wish::Suspended));
                 actions.push(Action::Wish(Wish::Cancelled));
+                actions.push(Action::Wish(Wish::Archived));
             }
-            Wish::Suspended => actions.push(Action::Wish(Wish::Running)),
+            Wish::Suspended | Wish::Archived => actions.push(Action::Wish(Wish::Running)),
             Wish::Cancelled => {}
         }
         // While it is active, the slot is its own.
@@ -889,7 +947,10 @@ impl State {
                 next.tick += 1;
             }
             Action::StopMessage => change(&mut next, &|object| object.stopped = true),
-            Action::Wish(wish) => change(&mut next, &|object| object.wish = wish),
+            Action::Wish(wish) => {
+                change(&mut next, &|object| object.wish = wish);
+                next.end_wanted |= matches!(wish, Wish::Cancelled | Wish::Archived);
+            }
             Action::Delete => {
                 let tick = self.tick;
                 change(&mut next, &|object| object.deleting = Some(tick));
@@ -1070,13 +1131,16 @@ impl State {
         let first_is_over = entry(&status, NAMES[0]).is_some_and(|it| it.phase.is_terminal());
         let claims_second = first_is_over;
         if object.deleting.is_some()
-            || object.wish == Wish::Cancelled
+            || matches!(object.wish, Wish::Cancelled | Wish::Archived)
             || (object.stopped && !claims_second)
         {
             return Err(Violation::ClaimAfterStop);
         }
         if object.wish == Wish::Suspended {
             return Err(Violation::ClaimWhileSuspended);
+        }
+        if is_archived(&status) {
+            return Err(Violation::ClaimAfterArchive);
         }
         if self.others_have_the_slot {
             return Err(Violation::ClaimWithoutSlot);
@@ -1107,6 +1171,7 @@ impl State {
                     }
                     Some(Effect::ReadBaseline { .. }) => self.read_baseline(index, luck),
                     Some(Effect::Cancel(_)) => self.stop(index, luck),
+                    Some(Effect::Archive(_)) => self.archive(&sight.object, luck, world)?,
                     other => panic!("no such effect in this model: {other:?}"),
                 };
                 self.conclude(world, index, sight, no, answer);
@@ -1138,6 +1203,9 @@ impl State {
         };
         if luck == Luck::LostUndone {
             return Ok(lost());
+        }
+        if self.archived {
+            return Ok(Answer::ArchivedThere);
         }
         if self.runs.iter().any(|run| run.work == Work::Running) && world.mutant.is_none() {
             return Err(Violation::OutOfOrder);
@@ -1233,6 +1301,21 @@ impl State {
         };
         self.operators[index].memory.stop_taken |= answer == Answer::Stopped;
         answer
+    }
+
+    fn archive(&mut self, object: &Object, luck: Luck, world: &World) -> Result<Answer, Violation> {
+        // On what was decided: another operator may have sent a message since.
+        let status = world.status(object.status);
+        let open = |state| matches!(state, SendState::Claimed | SendState::Unknown);
+        let sends = status.messages.iter().filter_map(|it| it.send.as_ref());
+        if is_followed(&status) || sends.into_iter().any(|send| open(send.state)) {
+            return Err(Violation::ArchivedWhileRunning);
+        }
+        self.archived |= luck != Luck::LostUndone;
+        Ok(match luck {
+            Luck::LostDone | Luck::LostUndone => Answer::ArchiveFailed,
+            _ => Answer::Archived,
+        })
     }
 
     /// Remembers and stores what came of anything but a message.
@@ -1437,6 +1520,9 @@ impl State {
         if object.finalizer || object.deleting.is_some() {
             return Err(Violation::FinalizerLeft);
         }
+        if object.wish == Wish::Archived && !is_archived(&status) {
+            return Err(Violation::NotArchived);
+        }
         if object.wish == Wish::Cancelled {
             return Ok(());
         }
@@ -1449,8 +1535,10 @@ impl State {
                 .iter()
                 .find(|run| usize::from(run.message) == message);
             let finished = run.is_some_and(|run| run.work == Work::Finished);
-            let told = entry(&status, name).is_some_and(|it| it.phase == SessionPhase::Finished);
-            if !finished || !told {
+            let entry = entry(&status, name);
+            let told = entry.is_some_and(|it| it.phase == SessionPhase::Finished);
+            let dropped = entry.is_some_and(|it| it.phase == SessionPhase::Cancelled);
+            if !(finished && told || self.end_wanted && dropped) {
                 return Err(Violation::NotSent);
             }
         }

@@ -149,7 +149,7 @@ fn two_operators_send_each_message_once() {
     }
 }
 
-/// A message is stopped, the session suspended and resumed, cancelled or deleted, and others take the slot and hand it over.
+/// A message is stopped, the session suspended and resumed, archived, cancelled or deleted, and others take the slot and hand it over.
 #[test]
 fn a_deed_of_people_and_a_fault_leave_every_message_in_order() {
     for recovery in [Marker, Baseline] {
@@ -231,4 +231,6 @@ mutants! {
         => [ClaimWithoutSlot];
     a_message_is_held_at_every_request: SuspendedOnlyAtFirst on [Marker, Baseline], (1, 1, 1)
         => [ClaimWhileSuspended];
+    what_was_archived_once_stays_so: ArchiveForgotten on [Marker, Baseline], (1, 0, 2)
+        => [ClaimAfterArchive];
 }

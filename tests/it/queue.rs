@@ -209,3 +209,42 @@ async fn resuming_many_keeps_the_limit() {
         }
     }
 }
+
+for_each_provider!(a_freed_slot_wakes_whoever_is_next);
+
+/// Nothing else would wake it for ten minutes.
+async fn a_freed_slot_wakes_whoever_is_next(provider: Provider) {
+    const EACH: usize = 5;
+    let mut tenants = Tenants::new(provider, "1").await;
+    tenants.arguments = tenants
+        .arguments
+        .with("--recheck", "10m")
+        .with("--agent-recheck", "10m");
+    let _operator = tenants.operator().await;
+    let worlds = [&tenants.alpha, &tenants.beta];
+    for number in 0..EACH {
+        for world in worlds {
+            let prompt = "sim: creating=50ms setup=10ms running=150ms\nDo it";
+            world.session(provider, &format!("s{number}"), prompt).await;
+        }
+    }
+    for world in worlds {
+        for number in 0..EACH {
+            world.until_settled(&format!("s{number}")).await;
+        }
+    }
+    let sessions = tenants.alpha.simulator.sessions();
+    assert_eq!(sessions.len(), 2 * EACH);
+    let mut gaps = Vec::new();
+    for (one, next) in sessions.iter().zip(sessions.iter().skip(1)) {
+        let ended = one
+            .prompts
+            .first()
+            .and_then(|prompt| prompt.ended_at)
+            .unwrap();
+        assert!(next.created_at >= ended, "{} beside {}", next.id, one.id);
+        gaps.push(next.created_at.duration_since(ended).as_millis());
+    }
+    gaps.sort_unstable();
+    println!("from an end at the provider to the next launch, ms: {gaps:?}");
+}

@@ -124,11 +124,49 @@ app.kubernetes.io/instance: {{ .Release.Name | quote }}
   verbs: [get]
 - apiGroups: [events.k8s.io]
   resources: [events]
-  verbs: [create, patch]
+  verbs: [create]
 {{- end -}}
 
 {{- define "codeagent-operator.subjects" -}}
 - kind: ServiceAccount
   name: {{ include "codeagent-operator.serviceAccountName" . | quote }}
   namespace: {{ .Release.Namespace | quote }}
+{{- end -}}
+
+{{/* Where the admission policies apply: in the namespaces that are served. */}}
+{{- define "codeagent-operator.policyScope" -}}
+{{- if .Values.watchNamespaces -}}
+matchResources:
+  namespaceSelector:
+    matchExpressions:
+      - key: kubernetes.io/metadata.name
+        operator: In
+        values:
+          {{- toYaml .Values.watchNamespaces | nindent 10 }}
+{{- end -}}
+{{- end -}}
+
+{{/* The version of MutatingAdmissionPolicy that the cluster serves, or nothing. */}}
+{{- define "codeagent-operator.mutatingPolicies" -}}
+{{- range list "v1" "v1beta1" -}}
+{{- if $.Capabilities.APIVersions.Has (printf "admissionregistration.k8s.io/%s/MutatingAdmissionPolicy" .) -}}
+admissionregistration.k8s.io/{{ . }}
+{{- break -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* CEL: the names of all Secrets that a CodeAgent or a CodeSession names. */}}
+{{- define "codeagent-operator.secretsOf" -}}
+(has({{ . }}.spec.credentials) ? [{{ . }}.spec.credentials.secretRef.name] : []) +
+(has({{ . }}.spec.webhook) && has({{ . }}.spec.webhook.secretRef) ? [{{ . }}.spec.webhook.secretRef.name] : []) +
+(has({{ . }}.spec.envFrom) ? {{ . }}.spec.envFrom.map(it, it.secretRef.name) : []) +
+(has({{ . }}.spec.promptFrom) && has({{ . }}.spec.promptFrom.secretKeyRef) ? [{{ . }}.spec.promptFrom.secretKeyRef.name] : []) +
+(has({{ . }}.spec.images) ? {{ . }}.spec.images.filter(it, has(it.secretKeyRef)).map(it, it.secretKeyRef.name) : []) +
+(has({{ . }}.spec.messages) ? {{ . }}.spec.messages.filter(it, has(it.promptFrom) && has(it.promptFrom.secretKeyRef)).map(it, it.promptFrom.secretKeyRef.name) : [])
+{{- /* A message has at most five images, and CEL in admission policies has no way to flatten lists everywhere. */ -}}
+{{- $object := . -}}
+{{- range $image := until 5 }} +
+(has({{ $object }}.spec.messages) ? {{ $object }}.spec.messages.filter(it, has(it.images) && it.images.size() > {{ $image }} && has(it.images[{{ $image }}].secretKeyRef)).map(it, it.images[{{ $image }}].secretKeyRef.name) : [])
+{{- end -}}
 {{- end -}}

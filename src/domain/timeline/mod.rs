@@ -12,6 +12,7 @@
 //!   may read something twice and misses nothing.
 
 mod bounds;
+mod numbering;
 mod position;
 
 use jiff::Timestamp;
@@ -19,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 pub use self::bounds::{PAYLOAD_BYTES, TEXT_BYTES};
+pub use self::numbering::Numbering;
 pub use self::position::Position;
 
 /// The most events of one page.
@@ -134,7 +136,7 @@ impl Event {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
     use super::*;
 
     #[test]

@@ -16,7 +16,8 @@ use super::contract::{
     API_KEY, Account, AdoptAnswer, AdoptRequest, BaseProvider, CancelAnswer, Capability,
     Connection, Extended, Extensions, FollowUps, LaunchOutcome, LaunchRequest, Launched, Listing,
     MarkedPage, MarkedRequest, MessageOutcome, MessageRecovery, MessageRequest, PageToken,
-    Provider, ProviderType, Recovery, SessionPage, SessionRef,
+    Provider, ProviderType, Recovery, SessionPage, SessionRef, Timeline, TimelinePage,
+    TimelineRequest,
 };
 use super::error::ProviderError;
 use super::http::{Api, Auth, Operation, judge_launch, refuses_stop};
@@ -40,8 +41,8 @@ const CAPABILITIES: &[Capability] = &[
     Capability::Artifacts,
 ];
 
-/// Documented in October 2026: `…/conversation`, `webhook`.
-const OFFERED_LATER: [Capability; 2] = [Capability::Events, Capability::Webhooks];
+/// Documented in October 2026: `webhook`.
+const OFFERED_LATER: [Capability; 1] = [Capability::Webhooks];
 
 /// No 409 of `POST /v0/agents` is documented.
 const REFUSING_CONFLICTS: [&str; 0] = [];
@@ -260,8 +261,20 @@ impl Extended for FirebenderV0 {
     const EXTENSIONS: Extensions<Self> = Extensions {
         follow_ups: Some(|it| it),
         listing: Some(|it| it),
+        timeline: Some(|it| it),
         ..Extensions::NONE
     };
+}
+
+#[async_trait]
+impl Timeline for FirebenderV0 {
+    async fn page(
+        &self,
+        request: &TimelineRequest,
+        limit: usize,
+    ) -> Result<TimelinePage, ProviderError> {
+        v0_agents::timeline_page(&self.api, request, limit).await
+    }
 }
 
 #[async_trait]

@@ -19,7 +19,7 @@ use super::budget::{self, Room};
 use super::clock::ProviderClock;
 use super::gate::{Gate, GatedBody, HeldBack, SendWindow, ShutOnDrop};
 use super::guard::NotPublic;
-use super::limit::Limiter;
+use super::limit::{Lane, Limiter};
 use super::operation::Operation;
 use super::redact::{Redactor, without_sent_content};
 use super::stack::HttpStack;
@@ -31,7 +31,7 @@ use crate::providers::error::{ErrorClass, ProviderError, Sent};
 use crate::providers::wire::begins_as_list;
 
 /// How much of an error's body is read; what it says to people is cut to far less.
-const ERROR_BODY_CAP: usize = 64 << 10;
+pub(super) const ERROR_BODY_CAP: usize = 64 << 10;
 /// How much of an agent's closing words is kept, in bytes: more than is stored, so that what is stored shows that it was cut.
 const LONGEST_RESULT: usize = 2 * RESULT_BYTES;
 
@@ -54,7 +54,7 @@ pub(in crate::providers) enum Auth<'a> {
 pub(in crate::providers) struct Api {
     kind: ProviderKind,
     endpoint: Url,
-    stack: HttpStack,
+    pub(super) stack: HttpStack,
     limiter: Arc<Limiter>,
     clock: Arc<ProviderClock>,
     redactor: Redactor,
@@ -62,13 +62,25 @@ pub(in crate::providers) struct Api {
 }
 
 /// A success whose body was read.
-struct Answer {
+pub(super) struct Answer {
     status: StatusCode,
-    body: Bytes,
+    pub(super) body: Bytes,
     /// Whether there is more of it than is read.
     cut: bool,
     /// The room that the body takes, until it is parsed.
     _room: Option<Room>,
+}
+
+/// A success whose body was not read yet.
+pub(super) struct Begun {
+    pub(super) response: Response,
+    pub(super) headers: HeaderMap,
+    /// When it was asked for.
+    pub(super) asked: Timestamp,
+    /// When its head was there.
+    pub(super) answered: Timestamp,
+    /// Until when all of it has to be read.
+    pub(super) deadline: Instant,
 }
 
 impl HttpStack {
@@ -340,6 +352,16 @@ impl Api {
         clip(&self.redactor.redact(text), LONGEST_RESULT)
     }
 
+    /// After what silence a stream of events counts as read to its present end.
+    pub(in crate::providers) fn stream_quiet(&self) -> Duration {
+        self.stack.inner.settings.stream_quiet
+    }
+
+    /// Until a stream of events is connected again that was cut for the first time.
+    pub(in crate::providers) fn stream_retry(&self) -> Duration {
+        self.stack.inner.settings.stream_retry
+    }
+
     /// An entry of a timeline as it may be shown: without credentials, no larger than an event may be.
     pub(in crate::providers) fn shown(&self, entry: Entry) -> Entry {
         let redacted = Entry {
@@ -353,10 +375,10 @@ impl Api {
 
     fn write(&self, method: Method, path: &[&str]) -> Result<RequestBuilder, ProviderError> {
         let timeout = self.stack.inner.settings.post_timeout;
-        self.request(&self.stack.clients().posts, method, path, timeout)
+        self.request(&self.stack.clients().unpooled, method, path, timeout)
     }
 
-    fn request(
+    pub(super) fn request(
         &self,
         client: &reqwest::Client,
         method: Method,
@@ -412,6 +434,29 @@ impl Api {
         request: RequestBuilder,
         gate: Option<&Gate>,
     ) -> Result<Answer, ProviderError> {
+        let Begun {
+            response,
+            headers,
+            asked,
+            answered,
+            deadline,
+        } = self.begin(operation, request, gate).await?;
+        let status = response.status();
+        let answer = self.read(response, self.cap(operation), deadline).await?;
+        if answer::is_page(&headers, &answer.body) {
+            return Err(answer::Stranger::Page.error(status));
+        }
+        self.note_clock(&headers, asked, answered);
+        Ok(answer)
+    }
+
+    /// Sends `request` once and reads the head of the answer. An error if it is not a 2xx.
+    pub(super) async fn begin(
+        &self,
+        operation: Operation,
+        request: RequestBuilder,
+        gate: Option<&Gate>,
+    ) -> Result<Begun, ProviderError> {
         self.admit(operation).await?;
         let (client, request) = request.build_split();
         let request = request.map_err(|error| self.transport_error(&error, gate))?;
@@ -426,12 +471,13 @@ impl Api {
         let (status, headers) = (response.status(), response.headers().clone());
         tracing::debug!(provider = %self.kind, operation = operation.as_str(), status = status.as_u16(), "answered");
         if status.is_success() {
-            let answer = self.read(response, self.cap(operation), deadline).await?;
-            if answer::is_page(&headers, &answer.body) {
-                return Err(answer::Stranger::Page.error(status));
-            }
-            self.note_clock(&headers, asked, answered);
-            return Ok(answer);
+            return Ok(Begun {
+                response,
+                headers,
+                asked,
+                answered,
+                deadline,
+            });
         }
         // Too long an explanation is none, but the status counts.
         let cap = ERROR_BODY_CAP.min(settings.response_cap);
@@ -448,7 +494,7 @@ impl Api {
     }
 
     /// Takes note of what an answer says of the provider's clock.
-    fn note_clock(&self, headers: &HeaderMap, asked: Timestamp, answered: Timestamp) {
+    pub(super) fn note_clock(&self, headers: &HeaderMap, asked: Timestamp, answered: Timestamp) {
         let margin = self.stack.inner.settings.clock_margin;
         let Some(measured) = self.clock.note(headers, asked, answered, margin) else {
             return;
@@ -475,6 +521,8 @@ impl Api {
     async fn admit(&self, operation: Operation) -> Result<(), ProviderError> {
         let admitted = match operation {
             Operation::Launch | Operation::Message => self.limiter.admit_launch().await,
+            // Whoever looks on waits for those who work.
+            Operation::Timeline => self.limiter.admit(Lane::Sweep).await,
             _ => self.limiter.admit(self.stack.lane).await,
         };
         admitted.map_err(|pause| ProviderError {
@@ -491,7 +539,7 @@ impl Api {
     }
 
     /// Reads a body up to `cap` bytes. A large one waits for its room, until `deadline`.
-    async fn read(
+    pub(super) async fn read(
         &self,
         mut response: Response,
         cap: usize,
@@ -533,8 +581,17 @@ impl Api {
         })
     }
 
+    /// The host that is asked, for messages.
+    pub(super) fn host(&self) -> &str {
+        self.endpoint.host_str().unwrap_or_default()
+    }
+
     /// The error that no (whole) answer stands for.
-    fn transport_error(&self, error: &reqwest::Error, gate: Option<&Gate>) -> ProviderError {
+    pub(super) fn transport_error(
+        &self,
+        error: &reqwest::Error,
+        gate: Option<&Gate>,
+    ) -> ProviderError {
         let nothing_written = match gate {
             Some(gate) => gate.shut(),
             None => error.is_connect() || error.is_builder(),
@@ -554,7 +611,7 @@ impl Api {
         };
         // The causes describe a network: they are for whoever runs this, not for everybody who may set an endpoint.
         let causes: Vec<String> = causes(error).map(ToString::to_string).collect();
-        let host = self.endpoint.host_str().unwrap_or_default();
+        let host = self.host();
         tracing::info!(provider = %self.kind, host, cause = self.redactor.message(&causes.join(": ")), "no whole answer");
         ProviderError {
             class,
@@ -572,7 +629,7 @@ impl Api {
     }
 
     /// Tells the observer how `call` ended.
-    async fn observed<T>(
+    pub(super) async fn observed<T>(
         &self,
         operation: Operation,
         call: impl Future<Output = Result<T, ProviderError>>,

@@ -27,6 +27,12 @@ pub struct HttpSettings {
     pub list_timeout: Duration,
     /// For a POST or another write: T of the launch protocol. Default 100 s, because launches that took more than 40 s have been seen.
     pub post_timeout: Duration,
+    /// How long a stream of events may tell none; providers send heartbeats, Cursor after 36 s at the latest. Default 90 s.
+    pub stream_idle_timeout: Duration,
+    /// After what silence a stream counts as read to its present end, where a provider does not say where that is. Default 2 s.
+    pub stream_quiet: Duration,
+    /// Until a stream that was cut is connected again, the first time; doubled each time, up to 30 s. Default 1 s.
+    pub stream_retry: Duration,
     /// The largest body that is read of any answer, in bytes; most operations read less ([`Operation::largest_answer`]). Default 4 MiB.
     pub response_cap: usize,
     /// How many bytes of answers all calls of this process hold at once, in bytes, not counting the first 64 KiB of each. Default 32 MiB.
@@ -50,6 +56,9 @@ impl Default for HttpSettings {
             get_timeout: Duration::from_secs(30),
             list_timeout: Duration::from_secs(60),
             post_timeout: Duration::from_secs(100),
+            stream_idle_timeout: Duration::from_secs(90),
+            stream_quiet: Duration::from_secs(2),
+            stream_retry: Duration::from_secs(1),
             response_cap: 4 << 20,
             answer_budget: 32 << 20,
             user_agent: concat!("codeagent-operator/", env!("CARGO_PKG_VERSION")).to_owned(),
@@ -113,7 +122,8 @@ pub(super) struct Inner {
 
 pub(super) struct Clients {
     pub(super) reads: reqwest::Client,
-    pub(super) posts: reqwest::Client,
+    /// Every request on a connection of its own, over HTTP/1.1.
+    pub(super) unpooled: reqwest::Client,
 }
 
 impl HttpStack {
@@ -151,15 +161,16 @@ impl HttpStack {
                     Reach::Public => builder.no_proxy().dns_resolver(guard),
                 }
             };
-            // HTTP/2 would send the headers before it asks for the body, where the last check sits; a pooled connection may
-            // be written to a second time when it turns out to be dead.
-            let posts = client()
+            // Of a POST HTTP/2 would send the headers before it asks for the body, where the last check sits; a pooled connection may
+            // be written to a second time when it turns out to be dead. Of a stream HTTP/2 would let events that nobody takes use up the window
+            // of the connection that the other answers come on.
+            let unpooled = client()
                 .http1_only()
                 .pool_max_idle_per_host(0)
                 .retry(reqwest::retry::never());
             Ok(Clients {
                 reads: client().build().map_err(HttpSetupError::Client)?,
-                posts: posts.build().map_err(HttpSetupError::Client)?,
+                unpooled: unpooled.build().map_err(HttpSetupError::Client)?,
             })
         };
         let (open, guarded) = (clients(Reach::Anywhere)?, clients(Reach::Public)?);

@@ -166,6 +166,8 @@ pub fn settings() -> HttpSettings {
         get_timeout: Duration::from_secs(5),
         list_timeout: Duration::from_secs(5),
         post_timeout: Duration::from_secs(5),
+        stream_quiet: Duration::from_millis(200),
+        stream_retry: Duration::from_millis(10),
         response_cap: 256 << 10,
         allow_http: true,
         rate_limit: RateLimit {

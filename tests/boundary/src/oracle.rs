@@ -26,8 +26,10 @@ const FAILED_TRIES: usize = 4;
 const MOST_CLAIMS: usize = 4;
 /// Stops for each session of a crowd.
 const STOPS: usize = 2;
-/// What a busy machine may add to the deletion's bound.
-const BUSY: Duration = Duration::from_secs(3);
+/// What a busy machine may add to the deletion's bound: it was seen to add five seconds while something else compiled.
+const BUSY: Duration = Duration::from_secs(20);
+/// Writes that changes of the object by its user overtake on a busy machine, beyond the one that a life expects.
+const OVERTAKEN: usize = 2;
 /// After which the operator gives up a call that hangs. Documented: without the API server's answer no object is released, and what is
 /// under way at the provider for a session ends before it is let go.
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
@@ -423,6 +425,7 @@ fn budget(sight: &Sight<'_>) -> Option<String> {
         // In a crowd a launch may wait for its turn for long enough that it is said.
         + usize::from(sight.row.sessions() > 1)
         + FAILED_TRIES * usize::from(tries)
+        + OVERTAKEN
         + WRITES_PER_FAULT * sight.row.faults.len()
         + WRITES_PER_CLAIM * further.min(MOST_CLAIMS);
     (written > most).then(|| {

@@ -34,6 +34,9 @@ rules:
     resources:
       - group: ""
         resources: ["namespaces"]
+  # Of the service accounts of tests everything, so that a request that nobody expects shows.
+  - level: Metadata
+    userGroups: ["system:serviceaccounts"]
   - level: None
 "#;
 
@@ -109,7 +112,9 @@ pub struct AuditedRequest {
     pub user: String,
     /// What for.
     pub verb: Verb,
-    /// Plural and lower case, for example `codesessions`.
+    /// The API group, for example `codeagents.dev`; empty for the core group.
+    pub group: String,
+    /// Plural and lower case, for example `codesessions`. Empty for what is no resource, such as the version.
     pub resource: String,
     /// For example `status`.
     pub subresource: String,
@@ -203,7 +208,9 @@ struct User {
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
+#[serde(rename_all = "camelCase")]
 struct ObjectReference {
+    api_group: String,
     resource: String,
     subresource: String,
     namespace: String,
@@ -228,6 +235,7 @@ impl Event {
         counts.then_some(AuditedRequest {
             user: self.user.username,
             verb: self.verb,
+            group: self.object_ref.api_group,
             resource: self.object_ref.resource,
             subresource: self.object_ref.subresource,
             namespace: self.object_ref.namespace,

@@ -16,7 +16,7 @@ use crate::providers::contract::{
     Account, AdoptAnswer, AdoptRequest, BaseProvider, CancelAnswer, Capability, Connection,
     Extended, Extensions, FollowUps, LaunchOutcome, LaunchRequest, Launched, Listing, MAX_MODELS,
     MarkedPage, MarkedRequest, MessageOutcome, MessageRequest, Models, PageToken, SessionPage,
-    SessionRef,
+    SessionRef, Timeline, TimelinePage, TimelineRequest,
 };
 use crate::providers::error::{ErrorClass, ProviderError, Subject};
 use crate::providers::http::{Api, Operation, judge_launch, judge_message};
@@ -39,12 +39,8 @@ pub(super) const CAPABILITIES: &[Capability] = &[
     Capability::Result,
 ];
 
-/// In the OpenAPI of March 2026: `…/conversation`, `webhook`, `…/artifacts`.
-pub(super) const OFFERED_LATER: [Capability; 3] = [
-    Capability::Events,
-    Capability::Webhooks,
-    Capability::Artifacts,
-];
+/// In the OpenAPI of March 2026: `webhook`, `…/artifacts`.
+pub(super) const OFFERED_LATER: [Capability; 2] = [Capability::Webhooks, Capability::Artifacts];
 
 /// No 409 of `POST /v0/agents` is documented.
 const REFUSING_CONFLICTS: [&str; 0] = [];
@@ -175,8 +171,20 @@ impl Extended for CursorV0 {
         follow_ups: Some(|it| it),
         listing: Some(|it| it),
         models: Some(|it| it),
+        timeline: Some(|it| it),
         ..Extensions::NONE
     };
+}
+
+#[async_trait]
+impl Timeline for CursorV0 {
+    async fn page(
+        &self,
+        request: &TimelineRequest,
+        limit: usize,
+    ) -> Result<TimelinePage, ProviderError> {
+        v0_agents::timeline_page(&self.api, request, limit).await
+    }
 }
 
 #[async_trait]

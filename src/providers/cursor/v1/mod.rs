@@ -9,6 +9,7 @@ mod agents;
 mod follow_ups;
 mod marked;
 mod name;
+mod timeline;
 mod wire;
 
 use async_trait::async_trait;
@@ -53,13 +54,9 @@ pub(super) const CAPABILITIES: &[Capability] = &[
     Capability::Cost,
 ];
 
-/// Documented in October 2026: `…/stream`, `…/artifacts`. Webhooks
+/// Documented in October 2026: `…/artifacts`. Webhooks
 /// are announced there for later.
-pub(super) const OFFERED_LATER: [Capability; 3] = [
-    Capability::Events,
-    Capability::Streaming,
-    Capability::Artifacts,
-];
+pub(super) const OFFERED_LATER: [Capability; 1] = [Capability::Artifacts];
 
 /// No 409 of `POST /v1/agents` is known to say that nothing was started: `agent_id_conflict` says the opposite.
 const REFUSING_CONFLICTS: [&str; 0] = [];
@@ -172,6 +169,8 @@ impl Extended for CursorV1 {
         follow_ups: Some(|it| it),
         listing: Some(|it| it),
         models: Some(|it| it),
+        timeline: Some(|it| it),
+        timeline_stream: Some(|it| it),
         ..Extensions::NONE
     };
 }

@@ -1,21 +1,24 @@
-//! What Cursor's API v0 and Firebender's, which is made after it, have in common: the parts of an agent, lists and conversations.
+//! What Cursor's API v0 and Firebender's, which is made after it, have in common: the parts of an agent, lists, conversations and timelines.
+
+mod timeline;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::contract::{
-    ItemDetail, LaunchRequest, Launched, ListItem, MessageRequest, Messaged, PageToken, SessionPage,
-};
-use super::error::{ErrorClass, ProviderError};
-use super::http::{Api, Operation};
-use super::recovery::marker::{Message as Said, Speaker};
-use super::recovery::prompts::{Conversation as Told, Snapshots};
-use super::wire::{Base64, Dimension, Items, WireId, lenient, next_page};
+pub(super) use self::timeline::page as timeline_page;
 use crate::api::AUTO_MODEL;
 use crate::domain::ids::SessionId;
 use crate::domain::image::Image;
 use crate::domain::pull_request::PullRequestUrl;
 use crate::domain::snapshot::{RemotePhase, Snapshot};
+use crate::providers::contract::{
+    ItemDetail, LaunchRequest, Launched, ListItem, MessageRequest, Messaged, PageToken, SessionPage,
+};
+use crate::providers::error::{ErrorClass, ProviderError};
+use crate::providers::http::{Api, Operation};
+use crate::providers::recovery::marker::{Message as Said, Speaker};
+use crate::providers::recovery::prompts::{Conversation as Told, Snapshots};
+use crate::providers::wire::{Base64, Dimension, Items, WireId, lenient, next_page};
 
 const PAGE_SIZE: &str = "100";
 
