@@ -124,6 +124,9 @@ pub struct RunOptions {
     /// Which of several replicas leads.
     #[command(flatten, next_help_heading = "Leader election")]
     pub election: ElectionOptions,
+    /// Timelines over HTTPS.
+    #[command(flatten, next_help_heading = "Timelines (docs/events.md)")]
+    pub timeline: TimelineOptions,
     /// The durations of the launch protocol.
     #[command(
         flatten,
@@ -185,6 +188,58 @@ impl ElectionOptions {
             retry: self.retry_period,
         }
     }
+}
+
+/// How timelines are served.
+#[derive(Clone, Debug, Args)]
+pub struct TimelineOptions {
+    /// Address at which this replica serves timelines over HTTPS, to whom RBAC lets read codesessions/events. Needs the right to create
+    /// TokenReviews and SubjectAccessReviews. Default: none are served.
+    #[arg(
+        long,
+        env = "CODEAGENT_TIMELINE_BIND_ADDRESS",
+        value_name = "ADDRESS:PORT"
+    )]
+    pub timeline_bind_address: Option<SocketAddr>,
+    /// Name of the Service, in the operator's namespace, by which the timelines are reached: the certificate is for it, and for localhost.
+    #[arg(
+        long,
+        env = "CODEAGENT_TIMELINE_SERVICE",
+        default_value = "codeagent-operator-timeline",
+        value_name = "NAME"
+    )]
+    pub timeline_service: String,
+    /// Secret, in the operator's namespace, in which the operator keeps the serving certificate that it makes and renews.
+    #[arg(
+        long,
+        env = "CODEAGENT_TIMELINE_TLS_SECRET",
+        default_value = "codeagent-operator-timeline-tls",
+        value_name = "NAME"
+    )]
+    pub timeline_tls_secret: String,
+    /// PEM file with a serving certificate that somebody else keeps, instead of one that the operator makes. It is read again every few
+    /// minutes.
+    #[arg(
+        long,
+        env = "CODEAGENT_TIMELINE_TLS_CERT_FILE",
+        value_name = "FILE",
+        requires = "timeline_tls_key_file"
+    )]
+    pub timeline_tls_cert_file: Option<std::path::PathBuf>,
+    /// PEM file with the key of --timeline-tls-cert-file.
+    #[arg(
+        long,
+        env = "CODEAGENT_TIMELINE_TLS_KEY_FILE",
+        value_name = "FILE",
+        requires = "timeline_tls_cert_file"
+    )]
+    pub timeline_tls_key_file: Option<std::path::PathBuf>,
+    /// How many readers may follow timelines at this replica.
+    #[arg(long, env = "CODEAGENT_TIMELINE_FOLLOWERS", default_value_t = 1024, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
+    pub timeline_followers: u32,
+    /// How many of them may follow one session.
+    #[arg(long, env = "CODEAGENT_TIMELINE_FOLLOWERS_PER_SESSION", default_value_t = 16, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
+    pub timeline_followers_per_session: u32,
 }
 
 /// The durations of the launch protocol and of the lifecycle.

@@ -4,7 +4,7 @@
 //! Dependencies run one way, and a test holds them to it:
 //!
 //! ```text
-//! api ← domain ← providers, network, runtime ← controllers ← operator ← main
+//! api ← domain ← providers, network, runtime ← controllers ← timeline ← operator ← main
 //! ```
 //!
 //! - [`api`]: the custom resources.
@@ -13,6 +13,7 @@
 //! - [`providers`]: talking to the providers.
 //! - [`runtime`]: what every operator needs.
 //! - [`controllers`]: gather, execute, record.
+//! - [`timeline`]: what agents do, served over HTTPS.
 //! - [`cli`]: the command line.
 //! - [`operator`]: the process behind `run`.
 //! - [`check`]: what `check` looks at.
@@ -30,3 +31,4 @@ pub mod network;
 pub mod operator;
 pub mod providers;
 pub mod runtime;
+pub mod timeline;

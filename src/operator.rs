@@ -22,6 +22,7 @@ use crate::runtime::identity::{IdentityError, lease_uid};
 use crate::runtime::lease::{Election, Lead, Lost, TimesError};
 use crate::runtime::proxy;
 use crate::runtime::server::{Readiness, Server};
+use crate::timeline::{self, CertificateSource, FollowerLimits};
 
 /// Why the operator cannot run.
 #[derive(Debug, thiserror::Error)]
@@ -56,10 +57,12 @@ pub enum RunError {
         source: std::io::Error,
     },
     /// The address is taken.
-    #[error("cannot listen on {address}: choose another one with --bind-address")]
+    #[error("cannot listen on {address}: choose another one with {option}")]
     Bind {
         /// Which address.
         address: SocketAddr,
+        /// What says so.
+        option: &'static str,
         /// Why.
         source: std::io::Error,
     },
@@ -101,8 +104,10 @@ pub async fn run_with(
         .await
         .map_err(|source| RunError::Bind {
             address: options.bind_address,
+            option: "--bind-address",
             source,
         })?;
+    let timelines = timelines(&options, &own_namespace)?;
     let (metrics, registry) = Metrics::new();
     let (readiness, heartbeats) = (Readiness::default(), Heartbeats::default());
     let serving = CancellationToken::new();
@@ -144,11 +149,20 @@ pub async fn run_with(
     if let Ok(address) = address {
         tracing::info!(%address, %installation, namespaces = ?options.namespaces, "the operator starts");
     }
+    let timelines = timelines.map(|server| tokio::spawn(server.serve(context.clone())));
     let candidate = CancellationToken::new();
     let election = tokio::spawn(elect(election, context.clone(), candidate.clone()));
     work(&context, &options.namespaces, &readiness, &candidate).await;
     readiness.set(false);
-    finish_launches(&context, drain).await;
+    // Those who follow a session are told that the operator stops.
+    stop.cancel();
+    let followers = async {
+        if let Some(timelines) = timelines {
+            // A panic there ends nothing but the timelines.
+            let _ = timelines.await;
+        }
+    };
+    tokio::join!(finish_launches(&context, drain), followers);
     serving.cancel();
     // The server has nothing left to say.
     let _ = served.await;
@@ -157,6 +171,41 @@ pub async fn run_with(
         Ok(result) => Ok(result?),
         Err(panic) => std::panic::resume_unwind(panic.into_panic()),
     }
+}
+
+/// The server of timelines, if there is to be one.
+fn timelines(
+    options: &RunOptions,
+    own_namespace: &str,
+) -> Result<Option<timeline::Server>, RunError> {
+    let timeline = &options.timeline;
+    let Some(address) = timeline.timeline_bind_address else {
+        return Ok(None);
+    };
+    let files = timeline
+        .timeline_tls_cert_file
+        .clone()
+        .zip(timeline.timeline_tls_key_file.clone());
+    let certificate = match files {
+        Some((certificate, key)) => CertificateSource::Files { certificate, key },
+        None => CertificateSource::Secret(timeline.timeline_tls_secret.clone()),
+    };
+    let most = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
+    let settings = timeline::Settings {
+        namespace: own_namespace.to_owned(),
+        service: timeline.timeline_service.clone(),
+        certificate,
+        followers: FollowerLimits {
+            per_session: most(timeline.timeline_followers_per_session),
+            in_all: most(timeline.timeline_followers),
+        },
+    };
+    let server = timeline::Server::bind(address, settings).map_err(|source| RunError::Bind {
+        address,
+        option: "--timeline-bind-address",
+        source,
+    })?;
+    Ok(Some(server))
 }
 
 /// The election that this process takes part in, and whether it leads; without an election it always does.

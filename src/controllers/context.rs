@@ -22,6 +22,7 @@ use super::orphans::Orphans;
 use super::owners::Owners;
 use super::poller::{Parts, Poller};
 use super::secrets::Sources;
+use super::served::ServedSessions;
 use super::webhook::sender::Webhooks;
 use crate::api::ProviderKind;
 use crate::api::ProviderSpec;
@@ -109,6 +110,8 @@ pub struct Shared {
     pub admission: Admission,
     /// Which provider session belongs to which CodeSession.
     pub owners: Owners,
+    /// The CodeSessions of the served scopes.
+    pub served: ServedSessions,
     /// Sessions that nobody accounts for, as far as they were found.
     pub orphans: Orphans,
     /// What reports to webhooks are sent with.
@@ -180,6 +183,7 @@ impl Context {
                     .map(|limit| usize::try_from(limit).unwrap_or(usize::MAX)),
             ),
             owners: Owners::default(),
+            served: ServedSessions::default(),
             orphans: Orphans::default(),
             webhooks: Webhooks::new(PublicPost::new(
                 settings.allow_http,

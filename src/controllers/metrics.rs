@@ -144,6 +144,11 @@ struct KindLabels {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CodeLabels {
+    code: u16,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ProviderLabels {
     provider: &'static str,
 }
@@ -166,6 +171,8 @@ pub struct Metrics {
     clocks: Family<ProviderLabels, Gauge<f64, AtomicU64>>,
     seconds_total: Counter<f64, AtomicU64>,
     leads: Gauge,
+    timeline_requests: Family<CodeLabels, Counter>,
+    timeline_followers: Gauge,
 }
 
 impl Metrics {
@@ -189,6 +196,8 @@ impl Metrics {
             clocks: Family::default(),
             seconds_total: Counter::default(),
             leads: Gauge::default(),
+            timeline_requests: Family::default(),
+            timeline_followers: Gauge::default(),
         };
         registry.register(
             "reconcile",
@@ -254,6 +263,16 @@ impl Metrics {
             "leader",
             "Whether this replica leads",
             metrics.leads.clone(),
+        );
+        registry.register(
+            "timeline_requests",
+            "Requests for timelines, by the status code of the answer",
+            metrics.timeline_requests.clone(),
+        );
+        registry.register(
+            "timeline_followers",
+            "Readers that follow a timeline right now",
+            metrics.timeline_followers.clone(),
         );
         metrics.start_at_zero();
         (metrics, registry)
@@ -351,6 +370,23 @@ impl Metrics {
             }
             kept
         });
+    }
+
+    /// A request for a timeline was answered with this status code.
+    pub fn timeline_request(&self, code: u16) {
+        self.timeline_requests
+            .get_or_create(&CodeLabels { code })
+            .inc();
+    }
+
+    /// One more reader follows a timeline.
+    pub fn follower_came(&self) {
+        self.timeline_followers.inc();
+    }
+
+    /// A reader follows a timeline no more.
+    pub fn follower_left(&self) {
+        self.timeline_followers.dec();
     }
 
     /// An object cannot be read.

@@ -27,6 +27,7 @@ pub mod poller;
 mod run;
 mod scope;
 pub mod secrets;
+pub mod served;
 pub mod session;
 pub mod sweep;
 mod takeover;

@@ -59,6 +59,8 @@ pub async fn run(
                 agent_queue,
                 webhook_queue,
             ));
+            let sessions = Arc::clone(&scope.sessions);
+            context.served.add(namespace.clone(), sessions);
             let (left, filled, all_filled) = (&left, &filled, &all_filled);
             let uncounted = &uncounted;
             let run = run_scope(

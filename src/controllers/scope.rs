@@ -29,7 +29,7 @@ pub struct Scope {
     /// What every pass shares.
     pub context: Context,
     /// The CodeSessions.
-    pub sessions: Cache<CodeSession>,
+    pub sessions: Arc<Cache<CodeSession>>,
     /// Where a look at a session is asked for.
     pub session_queue: Queue<ObjectRef<CodeSession>>,
     /// The CodeAgents.
@@ -61,7 +61,7 @@ impl Scope {
     ) -> Self {
         Self {
             context,
-            sessions: Cache::default(),
+            sessions: Arc::default(),
             session_queue,
             agents: Cache::default(),
             agent_queue,

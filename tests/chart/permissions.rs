@@ -110,6 +110,26 @@ fn leading() -> Vec<Permission> {
     .concat()
 }
 
+/// What the operator may do besides in its own namespace, to keep the certificate of timelines.
+fn keeping_a_certificate(release: &Release) -> Vec<Permission> {
+    let secret = format!("{}-timeline-tls", release.full_name());
+    vec![
+        "create secrets".to_owned(),
+        format!("get secrets/{secret}"),
+        format!("update secrets/{secret}"),
+    ]
+}
+
+/// What the operator may do besides in the whole cluster, to let readers of timelines in.
+fn reviewing() -> Vec<Permission> {
+    [
+        "create tokenreviews.authentication.k8s.io",
+        "create subjectaccessreviews.authorization.k8s.io",
+    ]
+    .map(str::to_owned)
+    .to_vec()
+}
+
 async fn namespace(release: &Release) -> Namespace {
     release.control_plane().namespace("team").await.unwrap()
 }
@@ -141,6 +161,39 @@ async fn in_listed_namespaces_it_may_do_the_same_and_elsewhere_nothing() {
     }
     may_exactly(&operator, &release, release.name(), &leading()).await;
     may_exactly(&operator, &release, other.name(), &[]).await;
+}
+
+#[tokio::test]
+async fn for_timelines_it_may_ask_who_somebody_is_and_keep_its_certificate() {
+    let release = Release::apply("timeline: {enabled: true}").await;
+    let elsewhere = namespace(&release).await;
+    let operator = release.operator().await;
+    let everywhere = [serving(None), reviewing()].concat();
+    may_exactly(&operator, &release, elsewhere.name(), &everywhere).await;
+    let own = [everywhere, leading(), keeping_a_certificate(&release)].concat();
+    may_exactly(&operator, &release, release.name(), &own).await;
+}
+
+/// In listed namespaces nothing cluster-wide is granted but what somebody asks for; and a certificate of somebody else's is only read.
+#[tokio::test]
+async fn in_listed_namespaces_it_may_ask_who_somebody_is_only_if_told_so() {
+    let control_plane = codeagent_harness::shared().await;
+    let served = control_plane.namespace("team").await.unwrap();
+    for (authority, allowed) in [
+        ("authDelegator: false", vec![]),
+        ("authDelegator: true", reviewing()),
+    ] {
+        let values = format!(
+            "{{watchNamespaces: [{}], timeline: {{enabled: true, tls: {{secretName: own}}, {authority}}}}}",
+            served.name()
+        );
+        let release = Release::apply(&values).await;
+        let operator = release.operator().await;
+        let expected = [serving(Some(served.name())), allowed.clone()].concat();
+        may_exactly(&operator, &release, served.name(), &expected).await;
+        let own = [leading(), allowed].concat();
+        may_exactly(&operator, &release, release.name(), &own).await;
+    }
 }
 
 /// What the rules say is also what happens.
@@ -211,7 +264,8 @@ async fn viewers_read_and_editors_write_but_nobody_writes_a_status() {
                 .iter()
                 .map(|verb| permission(verb, resource, "codeagents.dev", ""))
         });
-        all.collect()
+        let events = permission("get", "codesessions/events", "codeagents.dev", "");
+        all.chain([events]).collect()
     };
     let read = ["get", "list", "watch"];
     let write = ["create", "update", "patch", "delete", "deletecollection"];

@@ -69,6 +69,7 @@ fn helm_finds_nothing_to_complain_about() {
         "{rbac: {create: false, extendUserRoles: false}, serviceAccount: {create: false, name: own}}",
         "{metrics: {serviceMonitor: {enabled: true}, prometheusRule: {enabled: true}, dashboard: {enabled: true}}}",
         "networkPolicy: {enabled: true}",
+        "{timeline: {enabled: true}, networkPolicy: {enabled: true, timelineFrom: [{podSelector: {}}]}}",
         // What a chart adds to the values of another that it depends on.
         "{global: {imageRegistry: registry.acme.com}, enabled: true}",
     ] {
@@ -295,6 +296,44 @@ fn labels_of_the_users_own_never_replace_what_selectors_look_for() {
             assert_eq!(&pod[label], value, "{label}");
         }
     }
+}
+
+#[test]
+fn timelines_have_a_port_a_service_and_a_certificate() {
+    let off = render("{}");
+    let with_timelines = |objects: &[Value]| {
+        let variables = environment(objects).into_iter();
+        let names = variables.map(|(name, _)| name);
+        names.filter(|name| name.contains("TIMELINE")).count()
+    };
+    assert_eq!(with_timelines(&off), 0);
+
+    let objects = render("timeline: {enabled: true, port: 9443}");
+    let service = objects.iter().find(|object| {
+        object["kind"] == "Service" && object["spec"]["ports"][0]["name"] == "timeline"
+    });
+    let service = service.unwrap();
+    assert_eq!(service["spec"]["ports"][0]["port"], 443);
+    let name = service["metadata"]["name"].as_str().unwrap();
+    let variables = environment(&objects);
+    for (variable, expected) in [
+        ("CODEAGENT_TIMELINE_BIND_ADDRESS", "0.0.0.0:9443".to_owned()),
+        ("CODEAGENT_TIMELINE_SERVICE", name.to_owned()),
+        ("CODEAGENT_TIMELINE_TLS_SECRET", format!("{name}-tls")),
+    ] {
+        assert!(
+            variables.contains(&(variable.to_owned(), json!(expected))),
+            "{variable}: {variables:?}"
+        );
+    }
+    let ports = container(&objects)["ports"].clone();
+    assert_eq!(ports[1], json!({"name": "timeline", "containerPort": 9443}));
+
+    let own = render("timeline: {enabled: true, tls: {secretName: own}}");
+    let pod = the(&own, "Deployment")["spec"]["template"]["spec"].clone();
+    assert_eq!(pod["volumes"][0]["secret"]["secretName"], "own");
+    let mounted = &container(&own)["volumeMounts"][0]["mountPath"];
+    assert_eq!(mounted, "/etc/codeagent-operator/timeline-tls");
 }
 
 #[test]

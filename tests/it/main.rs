@@ -39,5 +39,6 @@ mod refused_launches;
 mod secrecy;
 mod support;
 mod templates;
+mod timeline;
 mod waiting;
 mod webhooks;

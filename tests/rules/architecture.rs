@@ -19,6 +19,10 @@ const LAYERS: &[(&str, &[&str])] = &[
         "controllers",
         &["api", "domain", "network", "providers", "runtime"],
     ),
+    (
+        "timeline",
+        &["api", "domain", "providers", "runtime", "controllers"],
+    ),
     ("cli", &["api", "domain", "runtime"]),
     (
         "operator",
@@ -28,6 +32,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "providers",
             "runtime",
             "controllers",
+            "timeline",
             "cli",
         ],
     ),
@@ -72,6 +77,7 @@ const PLACES: &[(&str, &[&str])] = &[
             "api/",
             "runtime/",
             "controllers/",
+            "timeline/",
             "operator.rs",
             "check.rs",
         ],
@@ -79,12 +85,13 @@ const PLACES: &[(&str, &[&str])] = &[
     ("kube_runtime", &["runtime/", "controllers/"]),
     (
         "k8s_openapi",
-        &["api/", "runtime/", "controllers/", "check.rs"],
+        &["api/", "runtime/", "controllers/", "timeline/", "check.rs"],
     ),
-    ("hyper", &["network/", "providers/"]),
+    ("hyper", &["network/", "providers/", "timeline/"]),
     (
         "axum",
         &[
+            "timeline/",
             "runtime/server.rs",
             // Their tests serve an API server of their own.
             "runtime/identity.rs",

@@ -12,7 +12,7 @@ pub use self::links::{Linked, Links};
 use super::accounts::{ConnectionKey, CredentialState, Hold};
 use super::context::Shared;
 use super::secrets::{LabelledSecret, NoSource, SourceError};
-use crate::api::{ALLOWED_HOSTS_ANNOTATION, KeyReference, ProviderSpec, Reason};
+use crate::api::{ALLOWED_HOSTS_ANNOTATION, CodeSession, KeyReference, ProviderSpec, Reason};
 use crate::domain::blocker::{Blocker, Cause, NotReady};
 use crate::domain::endpoint::EndpointHost;
 use crate::domain::remote::{ErrorClass, Subject};
@@ -29,6 +29,22 @@ pub fn endpoint(shared: &Shared, provider: &dyn ProviderType, spec: &ProviderSpe
         )
         .trim_end_matches('/')
         .to_owned()
+}
+
+/// Provider and Secret of a session as its claim recorded them; `None` before the first claim. What its CodeAgent says by now does not
+/// count: the session is where it was launched.
+pub fn recorded_target(session: &CodeSession) -> Option<(ProviderSpec, KeyReference)> {
+    let status = session.stored_status()?;
+    let effective = status.effective.as_ref()?;
+    let spec = effective.provider.spec.clone();
+    let target = status.launch.as_ref().map(|record| &record.target);
+    let spec = match target {
+        Some(target) if !target.endpoint.is_empty() => {
+            spec.pinned(&target.endpoint, &target.api_version)
+        }
+        Some(_) | None => spec,
+    };
+    Some((spec, effective.credentials_ref.clone()))
 }
 
 /// Connects with the values of a Secret. Nothing is sent to the provider.

@@ -219,6 +219,35 @@ subjects: [{{apiGroup: rbac.authorization.k8s.io, kind: User, name: {user}}}]
         namespace.apply_manifests(&manifests).await.unwrap();
     }
 
+    /// Gives the operator's user what the chart gives its ServiceAccount for timelines.
+    pub async fn permit_timelines(&self) {
+        let manifests = format!(
+            "\
+apiVersion: rbac.authorization.k8s.io/v1
+kind: Role
+metadata: {{name: timeline}}
+rules:
+- {{apiGroups: [\"\"], resources: [secrets], verbs: [create]}}
+- {{apiGroups: [\"\"], resources: [secrets], resourceNames: [codeagent-operator-timeline-tls], verbs: [get, update]}}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: RoleBinding
+metadata: {{name: timeline}}
+roleRef: {{apiGroup: rbac.authorization.k8s.io, kind: Role, name: timeline}}
+subjects: [{{apiGroup: rbac.authorization.k8s.io, kind: User, name: {user}}}]
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRoleBinding
+metadata: {{name: timeline-{namespace}}}
+roleRef: {{apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: \"system:auth-delegator\"}}
+subjects: [{{apiGroup: rbac.authorization.k8s.io, kind: User, name: {user}}}]
+",
+            namespace = self.name(),
+            user = self.user,
+        );
+        self.namespace.apply_manifests(&manifests).await.unwrap();
+    }
+
     /// The name of the test's namespace.
     pub fn name(&self) -> &str {
         self.namespace.name()

@@ -15,6 +15,7 @@ use self::agent::view_agent;
 use self::credentials::{connect, doubted, launches_held, readiness};
 use self::inputs::{InputsError, Payload, inputs, message_inputs};
 use super::super::connection::links::Linked;
+use super::super::connection::recorded_target;
 use super::super::error::{Chain, PassError};
 use super::super::images::HeldImages;
 use super::super::memory::Remembered;
@@ -327,23 +328,22 @@ fn settings(
     agent: Option<&CodeAgent>,
     launched: bool,
 ) -> (Option<ProviderSpec>, Option<KeyReference>) {
+    if let Some((spec, secret)) = recorded_target(object).filter(|_| launched) {
+        return (Some(spec), Some(secret));
+    }
     let recorded = object
         .stored_status()
         .and_then(|status| status.effective.as_ref());
-    match (launched, recorded, agent) {
-        (true, Some(effective), _) => (
-            Some(pinned(effective, object)),
-            Some(effective.credentials_ref.clone()),
-        ),
-        (_, _, Some(agent)) => {
+    match (recorded, agent) {
+        (_, Some(agent)) => {
             let secret = &credentials_of(&object.spec, &agent.spec).secret_ref;
             (Some(agent.spec.provider.clone()), Some(secret.into()))
         }
-        (_, Some(effective), None) => (
+        (Some(effective), None) => (
             Some(effective.provider.spec.clone()),
             Some(effective.credentials_ref.clone()),
         ),
-        (_, None, None) => (None, None),
+        (None, None) => (None, None),
     }
 }
 
@@ -417,22 +417,6 @@ async fn namespace_uid(
             what: "the namespace of the session",
             source,
         }),
-    }
-}
-
-/// The settings that a launch was claimed with: what the CodeAgent, this installation or this version of the operator would
-/// use now is another place, where absence and loss prove nothing (rule 4).
-fn pinned(effective: &Effective, object: &CodeSession) -> ProviderSpec {
-    let target = object
-        .stored_status()
-        .and_then(|status| status.launch.as_ref())
-        .map(|record| &record.target);
-    let spec = effective.provider.spec.clone();
-    match target {
-        Some(target) if !target.endpoint.is_empty() => {
-            spec.pinned(&target.endpoint, &target.api_version)
-        }
-        Some(_) | None => spec,
     }
 }
 

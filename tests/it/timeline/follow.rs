@@ -1,0 +1,173 @@
+//! Following a session while its agent works.
+
+use std::time::{Duration, Instant};
+
+use codeagent_operator::api::SessionPhase;
+use codeagent_simulator::{Provider, Script, ScriptRule};
+
+use super::reader::{Reader, Told, address, assert_dense, serving, url};
+use crate::support::operator::Operator;
+use crate::support::world::{PATIENCE, World};
+
+/// A session of Flapjack that runs until it is told to finish, an operator that serves its timeline, where, and who may read it.
+async fn running(world: &World) -> (Operator, String, Reader) {
+    world.permit_timelines().await;
+    world.agent(Provider::Flapjack).await;
+    world.simulator.script(ScriptRule {
+        provider: Some(Provider::Flapjack),
+        prompt_contains: None,
+        times: None,
+        script: Script {
+            running: Some(Duration::from_secs(3600)),
+            ..Script::fast()
+        },
+    });
+    let operator = world.operator_with(serving()).await;
+    world.session(Provider::Flapjack, "works", "Fix it").await;
+    world.until_phase("works", SessionPhase::Running).await;
+    let address = address(world, &operator).await;
+    let reader = Reader::permitted(world, "viewer").await;
+    reader
+        .until_code(&url(&address, world, "works", ""), 200)
+        .await;
+    (operator, address, reader)
+}
+
+async fn finish(world: &World) {
+    let session = world.sessions().get("works").await.unwrap();
+    world.let_finish(Provider::Flapjack, &session);
+}
+
+#[tokio::test]
+async fn a_follower_is_told_everything_until_the_session_has_ended() {
+    let world = World::new().await;
+    let (operator, address, reader) = running(&world).await;
+    let follow = url(&address, &world, "works", "?follow=true");
+    let mut one = reader.follow(&follow).await;
+    let mut events = vec![one.event().await, one.event().await];
+    // Who comes later is told the same, from the beginning.
+    let mut two = reader.follow(&follow).await;
+    // The simulator's agent does something every second.
+    events.push(one.event().await);
+    finish(&world).await;
+    let (rest, last) = one.until_end().await;
+    events.extend(rest);
+    assert_eq!(last["status"], "Success", "{last}");
+    assert_dense(&events, 0);
+    assert_eq!(two.until_end().await, (events.clone(), last));
+    assert!(matches!(one.next().await, Told::Cut));
+    let page = reader.get(&url(&address, &world, "works", "")).await;
+    assert_eq!(page.events(), events);
+    let metrics = operator.metrics().await;
+    assert!(
+        metrics.contains("codeagent_timeline_followers 0"),
+        "{metrics}"
+    );
+}
+
+/// Whoever follows goes on behind the number that they have, also when the operator is another one by then.
+#[tokio::test]
+async fn a_follower_goes_on_after_the_operator_was_restarted() {
+    let world = World::new().await;
+    let (operator, address_before, reader) = running(&world).await;
+    let mut following = reader
+        .follow(&url(&address_before, &world, "works", "?follow=true"))
+        .await;
+    let mut events = vec![following.event().await, following.event().await];
+    operator.stop().await;
+    let (rest, last) = following.until_end().await;
+    events.extend(rest);
+    assert_eq!(last["reason"], "ServiceUnavailable", "{last}");
+    let since = events.last().unwrap().seq;
+    let message = last["message"].as_str().unwrap();
+    assert!(
+        message.ends_with(&format!("go on with since={since}")),
+        "{message}"
+    );
+
+    let operator = world.operator_with(serving()).await;
+    let address = address(&world, &operator).await;
+    let again = format!("?follow=true&since={since}");
+    let mut following = reader.follow(&url(&address, &world, "works", &again)).await;
+    events.push(following.event().await);
+    finish(&world).await;
+    let (rest, last) = following.until_end().await;
+    events.extend(rest);
+    assert_eq!(last["status"], "Success", "{last}");
+    assert_dense(&events, 0);
+    let page = reader.get(&url(&address, &world, "works", "")).await;
+    assert_eq!(page.events(), events);
+}
+
+#[tokio::test]
+async fn two_replicas_tell_the_same_with_the_same_certificate() {
+    let world = World::new().await;
+    let (_one, address_of_one, reader) = running(&world).await;
+    let two = world.operator_with(serving()).await;
+    let address_of_two = address(&world, &two).await;
+    let mut at_one = reader
+        .follow(&url(&address_of_one, &world, "works", "?follow=true"))
+        .await;
+    let mut at_two = reader
+        .follow(&url(&address_of_two, &world, "works", "?follow=true"))
+        .await;
+    for _ in 0..3 {
+        assert_eq!(at_one.event().await, at_two.event().await);
+    }
+    finish(&world).await;
+    assert_eq!(at_one.until_end().await, at_two.until_end().await);
+}
+
+#[tokio::test]
+async fn a_session_that_is_deleted_is_told_to_its_end_or_says_that_it_is_gone() {
+    for (policy, expected) in [("Cancel", "Success"), ("Orphan", "Failure")] {
+        let world = World::new().await;
+        let (_operator, address, reader) = running(&world).await;
+        let settings = serde_json::json!({"deletionPolicy": policy});
+        world.change_session("works", settings).await;
+        let mut following = reader
+            .follow(&url(&address, &world, "works", "?follow=true"))
+            .await;
+        following.event().await;
+        world.delete_session("works").await;
+        let (_, last) = following.until_end().await;
+        assert_eq!(last["status"], expected, "{last}");
+        if policy == "Orphan" {
+            assert_eq!(last["reason"], "NotFound", "{last}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn no_more_follow_than_may() {
+    let world = World::new().await;
+    let (operator, _, reader) = running(&world).await;
+    operator.stop().await;
+    let arguments = serving()
+        .with("--timeline-followers", "3")
+        .with("--timeline-followers-per-session", "2");
+    let operator = world.operator_with(arguments).await;
+    let address = address(&world, &operator).await;
+    let follow = url(&address, &world, "works", "?follow=true");
+    let one = reader.follow(&follow).await;
+    let _two = reader.follow(&follow).await;
+    let refused = reader.get(&follow).await;
+    let message = refused.refused(429, "TooManyRequests");
+    assert!(
+        message.contains("--timeline-followers-per-session"),
+        "{message}"
+    );
+    assert!(refused.headers.contains_key("retry-after"));
+    // Whoever leaves makes room.
+    drop(one);
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let metrics = operator.metrics().await;
+        if metrics.contains("codeagent_timeline_followers 1") {
+            break;
+        }
+        assert!(Instant::now() < deadline, "{metrics}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let _three = reader.follow(&follow).await;
+}

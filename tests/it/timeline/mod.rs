@@ -1,0 +1,5 @@
+//! Timelines as their readers get them: over HTTPS, from the operator, by the cluster's RBAC.
+
+mod access;
+mod follow;
+mod reader;
