@@ -29,7 +29,13 @@ fn the_build_context_holds_everything_that_cargo_reads() {
         assert!(copied.success(), "{admitted}");
     }
     let output = Command::new(env!("CARGO"))
-        .args(["metadata", "--offline", "--locked", "--no-deps", "--format-version=1"])
+        .args([
+            "metadata",
+            "--offline",
+            "--locked",
+            "--no-deps",
+            "--format-version=1",
+        ])
         .current_dir(context.path())
         .output()
         .unwrap();

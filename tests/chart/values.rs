@@ -87,7 +87,9 @@ fn the_chart_is_of_the_programs_version() {
     let chart: Value = serde_saphyr::from_str(&text).unwrap();
     assert_eq!(chart["appVersion"], env!("CARGO_PKG_VERSION"));
     // What Artifact Hub shows is what there is.
-    let shown = chart["annotations"]["artifacthub.io/crds"].as_str().unwrap();
+    let shown = chart["annotations"]["artifacthub.io/crds"]
+        .as_str()
+        .unwrap();
     let shown: Value = serde_saphyr::from_str(shown).unwrap();
     let names = |it: &Value| it["name"].as_str().map(str::to_owned);
     let shown: Vec<_> = shown.as_array().unwrap().iter().filter_map(names).collect();
