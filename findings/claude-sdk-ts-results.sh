@@ -3,14 +3,15 @@
 #
 # Expected: asResult() "Get final result message", getUsage() with the cost, asToolExecutions() "Get tool execution
 #   details", succeeded() "return success status", withTimeout(ms), acceptEdits() "Accept all edits automatically".
-# Seen, with the lines that Claude Code prints in stream-json: the text of the result is in its member `result`, the cost in
-#   `total_cost_usd`; the library reads `content` and `cost`, so asResult() is '' and the cost 0. The outcome of a tool comes in
-#   a line of type `user`, which is dropped: no executions, findToolResults finds nothing, and succeeded() is true after a
-#   failed command and after a final result with is_error. The timeout is stored only. acceptEdits adds no argument to the
-#   command line, withMCP gives a list for what has to be an object by name, two directories become one argument.
+# Seen, with the lines that Claude Code prints in stream-json: the text of the result is in its member `result`, the
+#   cost in `total_cost_usd`; the library reads `content` and `cost`, so asResult() is '' and the cost 0. The outcome of
+#   a tool comes in a line of type `user`, which is dropped: no executions, findToolResults finds nothing, and
+#   succeeded() is true after a failed command and after a final result with is_error. The timeout is stored only.
+#   acceptEdits adds no argument to the command line, withMCP gives a list for what has to be an object by name, two
+#   directories become one argument.
 # Versions: npm @instantlyeasy/claude-code-sdk-ts 0.3.3; line shapes as of Claude Code 2.1.
-# What it means: an automation that decides by succeeded() opens a pull request after each failed run, bills nothing, and a
-#   hanging agent hangs it for ever. Read the lines yourself: is_error, result, total_cost_usd.
+# What it means: an automation that decides by succeeded() opens a pull request after each failed run, bills nothing,
+#   and a hanging agent hangs it for ever. Read the lines yourself: is_error, result, total_cost_usd.
 set -euo pipefail
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
