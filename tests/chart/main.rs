@@ -11,6 +11,7 @@ mod check;
 mod definitions;
 mod documentation;
 mod helm;
+mod image;
 mod life;
 mod lifecycle;
 mod monitoring;

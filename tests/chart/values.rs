@@ -86,6 +86,16 @@ fn the_chart_is_of_the_programs_version() {
     let text = std::fs::read_to_string(helm::chart().join("Chart.yaml")).unwrap();
     let chart: Value = serde_saphyr::from_str(&text).unwrap();
     assert_eq!(chart["appVersion"], env!("CARGO_PKG_VERSION"));
+    // What Artifact Hub shows is what there is.
+    let shown = chart["annotations"]["artifacthub.io/crds"]
+        .as_str()
+        .unwrap();
+    let shown: Value = serde_saphyr::from_str(shown).unwrap();
+    let names = |it: &Value| it["name"].as_str().map(str::to_owned);
+    let shown: Vec<_> = shown.as_array().unwrap().iter().filter_map(names).collect();
+    let defined = codeagent_operator::api::crds::all();
+    let defined = defined.iter().filter_map(|it| it.metadata.name.clone());
+    assert_eq!(shown, defined.collect::<Vec<_>>());
     assert_eq!(
         container(&render("{}"))["image"],
         format!(

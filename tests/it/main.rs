@@ -12,6 +12,7 @@ mod agent;
 mod api_server;
 mod archive;
 mod budget;
+mod canaries;
 mod clocks;
 mod continuity;
 mod cursor_v0;
