@@ -1,15 +1,16 @@
 #!/usr/bin/env bash
 # codex-apply-patch: a patch that it generates does not lead to the text that it was generated for.
 #
-# Expected: generate_patch(path, original, new) and apply_patch_in_memory(patch, {path: original}) are documented side by
-#   side; applied to the original, the patch gives the new text, or generating it fails.
-# Seen: of the blank lines at the end of a file one is always lost, so adding one changes nothing, and a change of the line
-#   before them takes one away. A file with CR LF comes out with LF in all lines, also those that the patch does not touch. A
-#   new text without a line end gets one. The answer lists the file as modified in each case, also if nothing has changed.
+# Expected: generate_patch(path, original, new) and apply_patch_in_memory(patch, {path: original}) are documented side
+#   by side; applied to the original, the patch gives the new text, or generating it fails.
+# Seen: of the blank lines at the end of a file one is always lost, so adding one changes nothing, and a change of the
+#   line before them takes one away. A file with CR LF comes out with LF in all lines, also those that the patch does
+#   not touch. A new text without a line end gets one. The answer lists the file as modified in each case, also if
+#   nothing has changed.
 # Version: PyPI codex-apply-patch 0.4.0 (a fork of the tool inside Codex).
-# What it means: a harness that lets an agent answer in this patch format, or stores changes in it, commits other bytes than
-#   were meant: whole-file diffs for CR LF, failing "ends with a blank line" fixtures. Compare the result with the intended
-#   text where both are known, and move text by git's own diffs.
+# What it means: a harness that lets an agent answer in this patch format, or stores changes in it, commits other bytes
+#   than were meant: whole-file diffs for CR LF, failing "ends with a blank line" fixtures. Compare the result with the
+#   intended text where both are known, and move text by git's own diffs.
 set -euo pipefail
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
