@@ -13,6 +13,7 @@ use crate::api::crds;
 use crate::cli::CheckOptions;
 use crate::controllers::error::Chain;
 use crate::controllers::permissions;
+use crate::operator::DEFINITIONS_REMEDY;
 use crate::runtime::{access_review, client, served_schema};
 
 /// The oldest Kubernetes that the definitions are made for: the minor version of 1.x.
@@ -113,10 +114,7 @@ async fn definitions(client: &Client) -> Result<String, String> {
         return Ok(format!("{} are served, and have every field", own.len()));
     }
     let found: Vec<String> = found.iter().map(ToString::to_string).collect();
-    Err(format!(
-        "{}. Apply those of this version: codeagent-operator crds | kubectl apply --server-side -f -, or helm upgrade",
-        found.join("; ")
-    ))
+    Err(format!("{}: {DEFINITIONS_REMEDY}", found.join("; ")))
 }
 
 async fn allowed(

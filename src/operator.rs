@@ -8,7 +8,7 @@ use std::time::Duration;
 use kube::config::Kubeconfig;
 use tokio_util::sync::CancellationToken;
 
-use crate::api::ProviderKind;
+use crate::api::{ProviderKind, crds};
 use crate::cli::RunOptions;
 use crate::controllers::metrics::Metrics;
 use crate::controllers::{self, Context, Process, Settings};
@@ -21,8 +21,12 @@ use crate::runtime::heartbeat::Heartbeats;
 use crate::runtime::identity::{IdentityError, lease_uid};
 use crate::runtime::lease::{Election, Lead, Lost, TimesError};
 use crate::runtime::proxy;
+use crate::runtime::served_schema;
 use crate::runtime::server::{Readiness, Server};
 use crate::timeline::{self, CertificateSource, FollowerLimits};
+
+/// What to do about definitions of another version.
+pub const DEFINITIONS_REMEDY: &str = "apply those of this version (codeagent-operator crds | kubectl apply --server-side -f -, or helm upgrade)";
 
 /// Why the operator cannot run.
 #[derive(Debug, thiserror::Error)]
@@ -124,6 +128,12 @@ pub async fn run_with(
         lease_uid = lease_uid(&client, &own_namespace, &options.lease_name) => lease_uid?,
         () = stop.cancelled() => return Ok(()),
     };
+    // The API server would drop what older definitions do not have: a claim that is not stored protects nothing.
+    let definitions = crds::all();
+    tokio::select! {
+        () = served_schema::until_served(&client, &definitions, DEFINITIONS_REMEDY) => {}
+        () = stop.cancelled() => return Ok(()),
+    }
     let installation = InstallationId::from_lease_uid(&lease_uid);
     let extra_ca_bundle = ca_bundle(&options)?;
     let http = http_stack(&options, &timing, extra_ca_bundle.clone())?

@@ -3,6 +3,10 @@
 //! The API server drops fields that its definition does not have, without a word. So a program that is newer than the definitions
 //! would believe that it has recorded what is nowhere.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::time::Duration;
+
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::Client;
 use serde_json::Value;
@@ -64,6 +68,7 @@ pub async fn mismatches(
     definitions: &[CustomResourceDefinition],
 ) -> Result<Vec<Mismatch>, kube::Error> {
     let mut found = Vec::new();
+    let mut documents: HashMap<String, Value> = HashMap::new();
     for definition in definitions {
         let Some(version) = definition.spec.versions.first() else {
             continue;
@@ -72,16 +77,59 @@ pub async fn mismatches(
             "/openapi/v3/apis/{}/{}",
             definition.spec.group, version.name
         );
-        let request = http::Request::get(path).body(Vec::new());
-        let request = request.map_err(kube::Error::HttpError)?;
-        let document: Value = match client.request(request).await {
-            Ok(document) => document,
-            Err(kube::Error::Api(status)) if status.code == 404 => Value::Null,
-            Err(error) => return Err(error),
+        let document = match documents.entry(path) {
+            Entry::Occupied(read) => read.into_mut(),
+            Entry::Vacant(unread) => {
+                let document = document(client, unread.key()).await?;
+                unread.insert(document)
+            }
         };
-        found.extend(mismatch(&document, definition));
+        found.extend(mismatch(document, definition));
     }
     Ok(found)
+}
+
+/// The document of a group and version; null where the API server knows none.
+async fn document(client: &Client, path: &str) -> Result<Value, kube::Error> {
+    let request = http::Request::get(path).body(Vec::new());
+    let request = request.map_err(kube::Error::HttpError)?;
+    match client.request(request).await {
+        Err(kube::Error::Api(status)) if status.code == 404 => Ok(Value::Null),
+        answered => answered,
+    }
+}
+
+/// First pause before the definitions are looked at again; it doubles up to eight times itself.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// Waits until the API server serves `definitions` with every field, and says what is wrong as long as it does not: `remedy` is what to do.
+/// A process that ended instead would be started again later and later. One that may not read the document goes on without it.
+pub async fn until_served(client: &Client, definitions: &[CustomResourceDefinition], remedy: &str) {
+    let mut pause = PAUSE;
+    loop {
+        match mismatches(client, definitions).await {
+            Ok(found) if found.is_empty() => return,
+            Ok(found) => {
+                let found: Vec<String> = found.iter().map(ToString::to_string).collect();
+                let found = found.join("; ");
+                tracing::error!(
+                    "{found}. Nothing is begun until it is: {remedy}. Tried again in {pause:?}"
+                );
+            }
+            Err(kube::Error::Api(status)) if matches!(status.code, 401 | 403) => {
+                tracing::warn!(
+                    error = %status.message,
+                    "the definitions cannot be compared with this program: their OpenAPI document is refused"
+                );
+                return;
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the definitions cannot be read yet; they are tried again in {pause:?}");
+            }
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(PAUSE * 8);
+    }
 }
 
 fn mismatch(document: &Value, definition: &CustomResourceDefinition) -> Option<Mismatch> {

@@ -3,6 +3,7 @@
 use std::process::Stdio;
 
 use clap::Parser;
+use codeagent_boundary::operator::Operator as Running;
 use codeagent_harness::{Access, ControlPlane, Options, shared};
 use codeagent_operator::check::{self, Report};
 use codeagent_operator::cli::{CheckOptions, Cli, Command};
@@ -178,6 +179,31 @@ async fn definitions_that_are_missing_or_older_are_named_with_what_they_lack() {
             break;
         }
         assert!(tokio::time::Instant::now() < deadline, "{report}");
+    }
+
+    // An operator begins nothing with them: what it recorded would be nowhere. It goes on by itself once they are replaced.
+    let arguments = Arguments::calm().with("--operator-namespace", "default");
+    let running = Running::start(admin.config(), arguments.parse().unwrap()).unwrap();
+    until_logged(&running, expected).await;
+    assert!(!running.log().contains("caches are filled"));
+    let release = helm::template("ops", "default", "{}").unwrap();
+    let definitions = release
+        .split("\n---\n")
+        .filter(|it| it.contains("kind: CustomResourceDefinition"));
+    let definitions: Vec<&str> = definitions.collect();
+    admin
+        .apply_manifests(&definitions.join("\n---\n"))
+        .await
+        .unwrap();
+    until_logged(&running, "caches are filled").await;
+}
+
+async fn until_logged(operator: &Running, words: &str) {
+    let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(120);
+    while !operator.log().contains(words) {
+        let log = operator.log();
+        assert!(tokio::time::Instant::now() < deadline, "{words}: {log}");
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     }
 }
 

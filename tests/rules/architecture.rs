@@ -36,7 +36,10 @@ const LAYERS: &[(&str, &[&str])] = &[
             "cli",
         ],
     ),
-    ("check", &["api", "runtime", "controllers", "cli"]),
+    (
+        "check",
+        &["api", "runtime", "controllers", "cli", "operator"],
+    ),
     (
         "main",
         &["cli", "operator", "check", "controllers", "runtime"],
