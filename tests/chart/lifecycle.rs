@@ -28,18 +28,30 @@ impl Cluster {
 
     /// Runs helm on a release called `codeagent-operator`.
     fn helm(&self, arguments: &[&str], chart: Option<&Path>) -> String {
+        let release = ("codeagent-operator", NAMESPACE);
+        let done = self.try_helm(arguments, release, chart);
+        done.unwrap_or_else(|error| panic!("{arguments:?}: {error}"))
+    }
+
+    /// Runs helm on a release, by its name and namespace. Returns what it printed, or what it complained about.
+    fn try_helm(
+        &self,
+        arguments: &[&str],
+        release: (&str, &str),
+        chart: Option<&Path>,
+    ) -> Result<String, String> {
         let home = self.control_plane.directory().join("helm");
         let mut command: Command = helm::command();
         command
             .args(arguments)
-            .arg("codeagent-operator")
+            .arg(release.0)
             .args(chart)
-            .args(["--namespace", NAMESPACE])
+            .args(["--namespace", release.1])
             .env("KUBECONFIG", self.control_plane.admin().kubeconfig());
         for variable in ["HELM_CONFIG_HOME", "HELM_CACHE_HOME", "HELM_DATA_HOME"] {
             command.env(variable, &home);
         }
-        helm::run(&mut command, "").unwrap_or_else(|error| panic!("{arguments:?}: {error}"))
+        helm::run(&mut command, "")
     }
 
     /// Runs kubectl and returns the object that it prints.
@@ -170,4 +182,46 @@ async fn definitions_and_sessions_are_upgraded_and_survive_an_uninstall() {
     );
     let again = cluster.kubectl(&session, "").await;
     assert_eq!(again["metadata"]["uid"], before["metadata"]["uid"]);
+}
+
+/// Two operators for the same sessions would both launch and stop them.
+#[tokio::test]
+async fn sessions_that_another_release_serves_are_refused_by_its_name() {
+    let cluster = Cluster::start().await;
+    let chart = helm::chart();
+    let install = |release: &'static str, values: &str| {
+        let arguments = ["install", "--create-namespace", "--set", values];
+        cluster.try_helm(&arguments, (release, release), Some(&chart))
+    };
+    let listed =
+        "crds.install=false,rbac.extendUserRoles=false,rbac.userRoles=false,watchNamespaces";
+
+    // A namespace that is not there.
+    let refused = install("early", &format!("{listed}={{team-a}}")).unwrap_err();
+    assert!(refused.contains("\"team-a\" not found"), "{refused}");
+    cluster
+        .try_helm(&["uninstall"], ("early", "early"), None)
+        .unwrap();
+
+    cluster
+        .kubectl(&["create", "namespace", "team-a"], "")
+        .await;
+    cluster
+        .kubectl(&["create", "namespace", "team-b"], "")
+        .await;
+    install("first", &format!("{listed}={{team-a}}")).unwrap();
+    let refused = install("second", &format!("{listed}={{team-b,team-a}}")).unwrap_err();
+    let said = "the release first in the namespace first serves the namespace team-a already";
+    assert!(refused.contains(said), "{refused}");
+    install("second", &format!("{listed}={{team-b}}")).unwrap();
+
+    install("third", "crds.install=false").unwrap();
+    let refused = install("fourth", "crds.install=false").unwrap_err();
+    let said = "the release third in the namespace third serves all namespaces already";
+    assert!(refused.contains(said), "{refused}");
+    // It goes on itself.
+    let upgrade = ["upgrade", "--set", "crds.install=false,replicas=2"];
+    cluster
+        .try_helm(&upgrade, ("third", "third"), Some(&chart))
+        .unwrap();
 }

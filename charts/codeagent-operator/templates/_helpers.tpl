@@ -170,3 +170,19 @@ admissionregistration.k8s.io/{{ . }}
 (has({{ $object }}.spec.messages) ? {{ $object }}.spec.messages.filter(it, has(it.images) && it.images.size() > {{ $image }} && has(it.images[{{ $image }}].secretKeyRef)).map(it, it.images[{{ $image }}].secretKeyRef.name) : [])
 {{- end -}}
 {{- end -}}
+
+{{/*
+Fails if another release serves the same sessions: both would watch, launch and stop them. Without a cluster (helm template) nothing is
+found. "kind" is that of the role which the other release would have, in "namespace".
+*/}}
+{{- define "codeagent-operator.refuseSecond" -}}
+{{- range (lookup "rbac.authorization.k8s.io/v1" .kind .namespace "").items -}}
+{{- $labels := default dict .metadata.labels -}}
+{{- $annotations := default dict .metadata.annotations -}}
+{{- $release := get $annotations "meta.helm.sh/release-name" -}}
+{{- $namespace := get $annotations "meta.helm.sh/release-namespace" -}}
+{{- if and (hasKey $labels "codeagents.dev/serves") $release (not (and (eq $release $.release.Name) (eq $namespace $.release.Namespace))) -}}
+{{- fail (printf "the release %s in the namespace %s serves %s already: upgrade or uninstall that one, or set watchNamespaces to others" $release $namespace $.served) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
