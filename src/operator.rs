@@ -104,13 +104,7 @@ pub async fn run_with(
         .clone()
         .unwrap_or_else(|| config.default_namespace.clone());
     let client = client::bounded(config).map_err(RunError::Client)?;
-    let server = Server::bind(options.bind_address)
-        .await
-        .map_err(|source| RunError::Bind {
-            address: options.bind_address,
-            option: "--bind-address",
-            source,
-        })?;
+    let server = bind(options.bind_address).await?;
     let timelines = timelines(&options, &own_namespace)?;
     let (metrics, registry) = Metrics::new();
     let (readiness, heartbeats) = (Readiness::default(), Heartbeats::default());
@@ -125,15 +119,9 @@ pub async fn run_with(
         serving.clone(),
     ));
     let lease_uid = tokio::select! {
-        lease_uid = lease_uid(&client, &own_namespace, &options.lease_name) => lease_uid?,
+        lease_uid = prerequisites(&client, &own_namespace, &options.lease_name) => lease_uid?,
         () = stop.cancelled() => return Ok(()),
     };
-    // The API server would drop what older definitions do not have: a claim that is not stored protects nothing.
-    let definitions = crds::all();
-    tokio::select! {
-        () = served_schema::until_served(&client, &definitions, DEFINITIONS_REMEDY) => {}
-        () = stop.cancelled() => return Ok(()),
-    }
     let installation = InstallationId::from_lease_uid(&lease_uid);
     let extra_ca_bundle = ca_bundle(&options)?;
     let http = http_stack(&options, &timing, extra_ca_bundle.clone())?
@@ -142,7 +130,6 @@ pub async fn run_with(
     let (election, lead) = leadership(&options, &client, &own_namespace, lease_uid, &instance);
     let publisher = Publisher::new(client.clone(), "codeagents.dev/operator", instance);
     let settings = settings(&options, timing, extra_ca_bundle);
-    let drain = settings.timing.post_timeout + Duration::from_secs(25);
     let context = Context::new(
         client,
         settings,
@@ -172,7 +159,7 @@ pub async fn run_with(
             let _ = timelines.await;
         }
     };
-    tokio::join!(finish_launches(&context, drain), followers);
+    tokio::join!(finish_launches(&context), followers);
     serving.cancel();
     // The server has nothing left to say.
     let _ = served.await;
@@ -181,6 +168,28 @@ pub async fn run_with(
         Ok(result) => Ok(result?),
         Err(panic) => std::panic::resume_unwind(panic.into_panic()),
     }
+}
+
+/// The server of probes and metrics.
+async fn bind(address: SocketAddr) -> Result<Server, RunError> {
+    let bound = Server::bind(address).await;
+    bound.map_err(|source| RunError::Bind {
+        address,
+        option: "--bind-address",
+        source,
+    })
+}
+
+/// The uid of the Lease, once the API server serves everything that is recorded: it would drop what older definitions do not have, and
+/// a claim that is not stored protects nothing.
+async fn prerequisites(
+    client: &kube::Client,
+    namespace: &str,
+    lease_name: &str,
+) -> Result<String, RunError> {
+    let lease_uid = lease_uid(client, namespace, lease_name).await?;
+    served_schema::until_served(client, &crds::all(), DEFINITIONS_REMEDY).await;
+    Ok(lease_uid)
 }
 
 /// The server of timelines, if there is to be one.
@@ -290,7 +299,8 @@ fn settings(options: &RunOptions, timing: Timing, extra_ca_bundle: Option<Vec<u8
 }
 
 /// Launches under way and their records are finished: the claim entitles them (rule 14).
-async fn finish_launches(context: &Context, at_most: Duration) {
+async fn finish_launches(context: &Context) {
+    let at_most = context.timing().post_timeout + Duration::from_secs(25);
     context.tasks.close();
     if tokio::time::timeout(at_most, context.tasks.wait())
         .await
