@@ -41,6 +41,18 @@ pub(in crate::providers) async fn page(
     request: &TimelineRequest,
     limit: usize,
 ) -> Result<TimelinePage, ProviderError> {
+    let page = read_page(api, request, limit).await?;
+    match request.without_lengths(&page) {
+        Some(anew) => read_page(api, &anew, limit).await,
+        None => Ok(page),
+    }
+}
+
+async fn read_page(
+    api: &Api,
+    request: &TimelineRequest,
+    limit: usize,
+) -> Result<TimelinePage, ProviderError> {
     let limit = limit.clamp(1, MAX_PAGE);
     let agents: Vec<&[MessageRun]> = request
         .runs
