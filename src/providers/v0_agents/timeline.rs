@@ -6,7 +6,7 @@
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::Message;
+use super::message::Message;
 use crate::domain::ids::SessionId;
 use crate::domain::marker::{Marker, MarkerSubject};
 use crate::domain::timeline::{Entry, EventType, MAX_PAGE, Numbering};
