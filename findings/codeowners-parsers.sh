@@ -3,7 +3,7 @@
 #
 # Expected: as GitHub documents the file. `docs/*` owns docs/getting-started.md "but not further nested files like
 #   docs/build-app/troubleshooting.md"; "CODEOWNERS paths are case sensitive"; a comment may follow on the line of a rule;
-#   `[ ]` for a range of characters does not work, such a line is skipped.
+#   `[ ]` for a range of characters does not work.
 # Seen: codeowners and codeowners-utils give docs/* all nested files. All three match without regard to case, the default
 #   of the gitignore library below them. codeowners takes the words of a comment for owners, @snyk/github-codeowners
 #   refuses the whole file for one. codeowners-utils and @snyk/github-codeowners obey `[12]`.

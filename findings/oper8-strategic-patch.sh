@@ -8,7 +8,7 @@
 # Seen: only `$patch` in an element of a list with a merge key is known, and `$deleteFromPrimitiveList`. In a map both
 #   directives are written into the object as members and nothing is removed: a Deployment with "Recreate" and
 #   rollingUpdate, a volume with two sources, both invalid. Patched finalizers replace the list; a new map keeps its nulls;
-#   `$patch: replace` for a list, and a deletion of an absent element, raise ValueError. kubectl 1.37 differs in all seven.
+#   `$patch: replace` for a list, and a deletion of an absent element, raise ValueError. kubectl 1.32 differs in all seven.
 # Versions: PyPI oper8 0.1.40 with openshift 0.13.2; judge, if installed: kubectl patch --local.
 # What it means: a TemporaryPatch written for kustomize or kubectl makes the operator's apply fail, or takes another
 #   controller's finalizer off the object: what that one would clean up, a paid session say, stays.
@@ -54,7 +54,7 @@ PATCHES = [
     ("securityContext", pod(securityContext={"runAsUser": None, "runAsGroup": 1})),
     ("finalizers", {"metadata": {"finalizers": ["team.example/bill"]}}),
 ]
-RECORDED = [  # of kubectl 1.37
+RECORDED = [  # of kubectl 1.32
     '{"type": "Recreate"}',
     '{"type": "Recreate"}',
     '[{"name": "work", "secret": {"secretName": "s"}}]',

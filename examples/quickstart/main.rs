@@ -8,6 +8,7 @@
 
 mod operator;
 mod screen;
+mod timeline;
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
@@ -117,7 +118,8 @@ async fn quick_start(exit: bool) -> Result<(), Box<dyn Error>> {
         flapjack: simulator.flapjack_url().to_owned(),
         firetiger: simulator.firetiger_url().to_owned(),
     };
-    let operator = OperatorProcess::start(&kubeconfig, &endpoints, &log).await?;
+    let timeline_port = timeline::free_port()?;
+    let operator = OperatorProcess::start(&kubeconfig, &endpoints, timeline_port, &log).await?;
     println!(
         "The operator runs; its log is in {}.\n",
         relative(&log).display()
@@ -125,11 +127,21 @@ async fn quick_start(exit: bool) -> Result<(), Box<dyn Error>> {
     println!("    export KUBECONFIG={}", kubeconfig.display());
     println!("    kubectl get csess -w");
     println!(
-        "    curl -s {}/control/sessions   # the providers' side\n",
+        "    curl -s {}/control/sessions   # the providers' side",
         simulator.control_url()
     );
-
     let client = control_plane.admin().client()?;
+    control_plane
+        .admin()
+        .apply_manifests(timeline::READER)
+        .await?;
+    let authority = directory.join("timeline-ca.crt");
+    timeline::write_authority(&client, &authority).await?;
+    println!(
+        "{}\n",
+        timeline::command(&std::path::absolute(&authority)?, timeline_port)
+    );
+
     let names = apply_examples(&control_plane).await?;
     let sessions: Api<CodeSession> = Api::default_namespaced(client.clone());
     let stop = async {

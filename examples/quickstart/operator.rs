@@ -23,6 +23,9 @@ pub struct OperatorOptions {
     /// Kubeconfig of the control plane.
     #[arg(long)]
     kubeconfig: PathBuf,
+    /// Port on this machine for timelines.
+    #[arg(long)]
+    timeline_port: u16,
     #[command(flatten)]
     endpoints: Endpoints,
 }
@@ -108,6 +111,10 @@ pub async fn run(options: OperatorOptions) -> Result<(), Box<dyn Error>> {
     ]
     .map(str::to_owned)
     .into_iter()
+    .chain([format!(
+        "--timeline-bind-address=127.0.0.1:{}",
+        options.timeline_port
+    )])
     .chain(options.endpoints.flags());
     let cli = <Cli as clap::Parser>::try_parse_from(arguments)?;
     match cli.command {
@@ -132,6 +139,7 @@ impl OperatorProcess {
     pub async fn start(
         kubeconfig: &Path,
         endpoints: &Endpoints,
+        timeline_port: u16,
         log: &Path,
     ) -> Result<Self, Box<dyn Error>> {
         // A log of an earlier start would only confuse.
@@ -146,6 +154,7 @@ impl OperatorProcess {
                 .arg("operator")
                 .arg("--kubeconfig")
                 .arg(&kubeconfig)
+                .arg(format!("--timeline-port={timeline_port}"))
                 .args([
                     "--cursor",
                     &endpoints.cursor,

@@ -1,7 +1,7 @@
 //! Following a session: any number of readers, one reading at its provider.
 //!
-//! A follower first reads page after page up to what is newest, at its own pace, and then takes what comes from the [`Ring`] of its
-//! session. The reading behind a ring begins with the first follower and stops with the last one.
+//! The reading begins where the first follower wants to begin, keeps what it is told in the [`Ring`] of its session, and stops with the
+//! last follower. Who wants to begin earlier than the ring reads page after page until it meets the ring.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -23,11 +23,11 @@ use super::source::{Source, Sources};
 use super::upstream::{self, Followed};
 use crate::controllers::Context;
 use crate::controllers::metrics::Metrics;
-use crate::providers::contract::{NextPage, TimelinePage};
+use crate::providers::contract::TimelinePage;
 use crate::runtime::lock::lock;
 
 /// Lines that wait for the connection of one follower; what it does not take beyond them waits in the ring.
-const LINES: usize = 32;
+const LINES: usize = 8;
 /// How often an empty line is sent, and how often it is asked whether the follower still may: a connection whose other end is gone is
 /// noticed only by writing.
 const BEAT: Duration = Duration::from_secs(30);
@@ -97,8 +97,9 @@ pub struct Follower {
     pub message: Option<String>,
     /// The way to the session's timeline.
     pub source: Source,
-    /// The page behind which it goes on; already read, so that what can be refused is refused before anything is told.
-    pub first: Arc<TimelinePage>,
+    /// The first page, read already, so that what can be refused is refused before anything is told; `None` where the provider streams,
+    /// since reading a page takes until nothing comes for a while.
+    pub first: Option<Arc<TimelinePage>>,
     /// The number of the last event that is not wanted.
     pub since: u64,
 }
@@ -265,15 +266,13 @@ impl Telling<'_> {
 
     /// `Err` ends it as `Ok` does, early.
     async fn catch_up_and_follow(&mut self) -> Result<Over, Over> {
-        let mut page = Arc::clone(&self.follower.first);
+        if let Some(first) = self.follower.first.clone() {
+            self.tell_page(&first).await?;
+        }
         for _ in 0..MOST_CATCH_UPS {
-            self.catch_up(page).await?;
             let reading = self.hub.reading(&self.follower.source, self.since);
             match reading.ring.behind(self.since, 1) {
-                // It has moved on meanwhile.
-                Next::TooOld => {
-                    page = self.page().await?;
-                }
+                Next::TooOld => self.catch_up(&reading.ring).await?,
                 Next::Lines(_) | Next::Wait | Next::End(_) => {
                     return self.tell_ring(&reading.ring).await;
                 }
@@ -282,17 +281,23 @@ impl Telling<'_> {
         Ok(too_slow())
     }
 
-    /// Tells page after page, up to the newest event.
-    async fn catch_up(&mut self, mut page: Arc<TimelinePage>) -> Result<(), Over> {
-        loop {
-            for event in &page.events {
-                self.tell(&Line::of(event)).await?;
-            }
-            match page.next {
-                NextPage::Now if !page.events.is_empty() => page = self.page().await?,
-                NextPage::Now | NextPage::Later | NextPage::Never => return Ok(()),
+    /// Tells page after page, up to where the ring begins.
+    async fn catch_up(&mut self, ring: &Ring) -> Result<(), Over> {
+        while matches!(ring.behind(self.since, 1), Next::TooOld) {
+            let page = self.page().await?;
+            self.tell_page(&page).await?;
+            if page.events.is_empty() {
+                return Ok(());
             }
         }
+        Ok(())
+    }
+
+    async fn tell_page(&mut self, page: &TimelinePage) -> Result<(), Over> {
+        for event in &page.events {
+            self.tell(&Line::of(event)).await?;
+        }
+        Ok(())
     }
 
     async fn page(&self) -> Result<Arc<TimelinePage>, Over> {

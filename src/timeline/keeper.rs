@@ -298,3 +298,60 @@ fn is_conflict(error: &kube::Error) -> bool {
 fn is_gone(error: &kube::Error) -> bool {
     matches!(error, kube::Error::Api(status) if status.code == 404)
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    /// A keeper whose API server is not there.
+    fn keeper(source: CertificateSource) -> Keeper {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let config = kube::Config::new("http://127.0.0.1:1".parse().unwrap());
+        let client = Client::try_from(config).unwrap();
+        Keeper::new(client, "own", source, vec!["localhost".to_owned()])
+    }
+
+    fn served(keeper: &Keeper) -> Option<CertificateDer<'static>> {
+        let served = lock(&keeper.certificates.0).clone()?;
+        served.cert.first().cloned()
+    }
+
+    #[tokio::test]
+    async fn files_are_served_as_they_are_now_and_broken_ones_as_they_were() {
+        let folder = tempfile::tempdir().unwrap();
+        let (certificate, key) = (folder.path().join("tls.crt"), folder.path().join("tls.key"));
+        let write = |bundle: &Bundle| {
+            std::fs::write(&certificate, &bundle.certificate).unwrap();
+            std::fs::write(&key, &bundle.key).unwrap();
+        };
+        let now = OffsetDateTime::now_utc();
+        let make = || Bundle::make(&["localhost".to_owned()], now).unwrap();
+        let mut keeper = keeper(CertificateSource::Files {
+            certificate: certificate.clone(),
+            key: key.clone(),
+        });
+        assert!(keeper.check(now).await.is_err());
+        assert_eq!(served(&keeper), None);
+        let (one, two) = (make(), make());
+        write(&one);
+        keeper.check(now).await.unwrap();
+        let first = served(&keeper).unwrap();
+        // A certificate whose key has not come yet.
+        std::fs::write(&certificate, &two.certificate).unwrap();
+        assert!(keeper.check(now).await.is_err());
+        assert_eq!(served(&keeper).as_ref(), Some(&first));
+        write(&two);
+        keeper.check(now).await.unwrap();
+        assert_ne!(served(&keeper), Some(first));
+    }
+
+    #[tokio::test]
+    async fn an_api_server_that_does_not_answer_is_an_error_and_no_certificate() {
+        let mut keeper = keeper(CertificateSource::Secret("tls".to_owned()));
+        let error = keeper.check(OffsetDateTime::now_utc()).await.unwrap_err();
+        assert!(error.to_string().contains("the Secret tls"), "{error}");
+        assert_eq!(served(&keeper), None);
+    }
+}

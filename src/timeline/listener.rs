@@ -26,6 +26,8 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
 const LARGEST_HEAD: usize = 32 << 10;
 /// What is buffered of one connection, in bytes.
 const BUFFER: usize = 64 << 10;
+/// What the system buffers of one connection, in bytes: without a bound it grows to megabytes for who does not read.
+const SEND_BUFFER: u32 = 128 << 10;
 /// Connections that wait to be accepted.
 const BACKLOG: u32 = 1024;
 /// How long connections may take to end once the process stops.
@@ -50,6 +52,8 @@ impl ClosedPort {
         };
         // As every listener of tokio: a restart finds connections of before that are not over yet.
         socket.set_reuseaddr(true)?;
+        // Every connection inherits it.
+        socket.set_send_buffer_size(SEND_BUFFER)?;
         socket.bind(address)?;
         Ok(Self(socket))
     }

@@ -156,9 +156,11 @@ impl Server {
             tracing::info!(%address, "serves timelines");
         }
         let stop = context.stop.clone();
+        let handlers = handlers(&context, access, settings.followers);
+        let sources = Arc::clone(&handlers.sources);
         let serving = Serving {
             certificates: keeper.certificates(),
-            router: router(handlers(&context, access, settings.followers)),
+            router: router(handlers),
             most_connections: settings.followers.in_all.saturating_add(MOST_OTHERS),
             stop: stop.clone(),
         };
@@ -170,6 +172,7 @@ impl Server {
                 }
             }
             () = keep(&mut keeper, interval, stop) => {}
+            () = sources.expire() => {}
         }
     }
 }

@@ -2,9 +2,11 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
+use tokio::time::{Instant, timeout_at};
 
 use super::answer::Refusal;
 use crate::domain::timeline::Event;
@@ -14,6 +16,8 @@ use crate::runtime::lock::lock;
 const MOST_EVENTS: usize = 1024;
 /// The same in bytes.
 const MOST_BYTES: usize = 1 << 20;
+/// How long the reading waits for its followers once half of what is kept was taken by none of them.
+const STALL: Duration = Duration::from_secs(60);
 
 /// An event as one line of JSON.
 #[derive(Clone, Debug)]
@@ -67,10 +71,12 @@ pub enum Next {
     End(End),
 }
 
-/// A bounded part of a timeline, up to its newest event.
+/// A bounded part of a timeline, up to its newest event. The fastest follower sets the pace of the reading; who falls behind it by more
+/// than is kept has lost the thread.
 pub struct Ring {
     state: Mutex<State>,
     changed: watch::Sender<()>,
+    taken: Notify,
 }
 
 struct State {
@@ -78,7 +84,22 @@ struct State {
     after: u64,
     lines: VecDeque<Line>,
     bytes: usize,
+    /// The newest event that a follower has taken.
+    taken: u64,
     end: Option<End>,
+}
+
+impl State {
+    /// Whether the fastest follower has taken enough for more to be kept.
+    fn has_room(&self) -> bool {
+        let first = self.lines.partition_point(|line| line.seq <= self.taken);
+        if self.lines.len() - first >= MOST_EVENTS / 2 {
+            return false;
+        }
+        let untaken = self.lines.iter().skip(first);
+        self.bytes < MOST_BYTES / 2
+            || untaken.map(|line| line.bytes.len()).sum::<usize>() < MOST_BYTES / 2
+    }
 }
 
 impl Ring {
@@ -89,9 +110,11 @@ impl Ring {
                 after,
                 lines: VecDeque::new(),
                 bytes: 0,
+                taken: after,
                 end: None,
             }),
             changed: watch::Sender::new(()),
+            taken: Notify::new(),
         }
     }
 
@@ -106,8 +129,19 @@ impl Ring {
         lock(&self.state).end.is_some()
     }
 
-    /// Keeps one more event. One that is not newer than the newest is known already.
-    pub fn push(&self, line: Line) {
+    /// Keeps one more event, once the fastest follower has taken enough of what is kept, or takes nothing for a minute.
+    pub async fn push(&self, line: Line) {
+        let deadline = Instant::now() + STALL;
+        while !lock(&self.state).has_room() {
+            if timeout_at(deadline, self.taken.notified()).await.is_err() {
+                break;
+            }
+        }
+        self.keep(line);
+    }
+
+    /// Keeps one more event now. One that is not newer than the newest is known already.
+    fn keep(&self, line: Line) {
         {
             let mut state = lock(&self.state);
             let newest = state.lines.back().map_or(state.after, |line| line.seq);
@@ -140,9 +174,13 @@ impl Ring {
 
     /// At most `most` of what comes behind the event `since`.
     pub fn behind(&self, since: u64, most: usize) -> Next {
-        let state = lock(&self.state);
+        let mut state = lock(&self.state);
         if since < state.after {
             return Next::TooOld;
+        }
+        if since > state.taken {
+            state.taken = since;
+            self.taken.notify_one();
         }
         let first = state.lines.partition_point(|line| line.seq <= since);
         let lines: Vec<Line> = state.lines.iter().skip(first).take(most).cloned().collect();
@@ -177,7 +215,7 @@ mod tests {
         let ring = Ring::new(10);
         // A gap stands for several numbers.
         for seq in [11, 12, 20] {
-            ring.push(line(seq, "a"));
+            ring.keep(line(seq, "a"));
         }
         assert_eq!(seqs(&ring, 10), [11, 12, 20]);
         assert_eq!(seqs(&ring, 12), [20]);
@@ -191,7 +229,7 @@ mod tests {
     fn what_is_known_already_is_not_kept_again() {
         let ring = Ring::new(10);
         for seq in [10, 11, 11, 9, 12] {
-            ring.push(line(seq, "a"));
+            ring.keep(line(seq, "a"));
         }
         assert_eq!(seqs(&ring, 10), [11, 12]);
     }
@@ -201,22 +239,56 @@ mod tests {
     fn it_is_bounded_in_events_and_in_bytes() {
         let ring = Ring::new(0);
         for seq in 1..=5000 {
-            ring.push(line(seq, "a"));
+            ring.keep(line(seq, "a"));
         }
         assert_eq!(seqs(&ring, 5000 - 1024).len(), 1024);
         assert!(matches!(ring.behind(5000 - 1025, 9), Next::TooOld));
         let text = "x".repeat(16 << 10);
         for seq in 5001..=5500 {
-            ring.push(line(seq, &text));
+            ring.keep(line(seq, &text));
         }
         assert!(lock(&ring.state).bytes <= MOST_BYTES);
         assert_eq!(ring.newest(), 5500);
     }
 
+    /// A single follower is never overtaken: the reading waits for it. One that takes nothing for a minute does not hold it up for ever.
+    #[tokio::test(start_paused = true)]
+    async fn the_fastest_follower_sets_the_pace() {
+        let ring = Arc::new(Ring::new(0));
+        let begun = Instant::now();
+        let reading = Arc::clone(&ring);
+        tokio::spawn(async move {
+            for seq in 1..=5000 {
+                reading.push(line(seq, "a")).await;
+            }
+        });
+        let (mut fast, mut changes) = (0, ring.subscribe());
+        while fast < 5000 {
+            match ring.behind(fast, 100) {
+                Next::Lines(lines) => fast = lines.last().unwrap().seq,
+                Next::Wait => changes.changed().await.unwrap(),
+                other => panic!("{other:?}"),
+            }
+        }
+        assert_eq!(begun.elapsed(), Duration::ZERO);
+        assert!(matches!(ring.behind(fast, 100), Next::Wait));
+        assert!(matches!(ring.behind(0, 100), Next::TooOld));
+
+        let begun = Instant::now();
+        for seq in 5001..=7000 {
+            ring.push(line(seq, "a")).await;
+            if begun.elapsed() > Duration::ZERO {
+                break;
+            }
+        }
+        assert_eq!(ring.newest(), 5000 + 512 + 1);
+        assert!(begun.elapsed() >= STALL);
+    }
+
     #[test]
     fn the_end_comes_behind_everything() {
         let ring = Ring::new(0);
-        ring.push(line(1, "a"));
+        ring.keep(line(1, "a"));
         ring.end(End::Complete);
         assert_eq!(seqs(&ring, 0), [1]);
         assert!(matches!(ring.behind(1, 9), Next::End(End::Complete)));

@@ -34,7 +34,7 @@ use crate::providers::contract::{NextPage, TimelinePage};
 /// How large the events of one page may be together, in bytes, but for the first.
 const LARGEST_PAGE: usize = 512 << 10;
 /// Pages that are in memory at once because their readers have not taken them yet.
-pub const MOST_PAGES: usize = 64;
+pub const MOST_PAGES: usize = 32;
 
 /// What the handlers share.
 pub struct Handlers {
@@ -94,7 +94,8 @@ async fn authenticated(
             next.run(request).await
         }
         Err(refusal) => {
-            tracing::info!(%path, outcome = refusal.reason.as_str(), "a reader was not let in");
+            // Anybody on the network can cause it: it is counted, and shown only to who looks for it.
+            tracing::debug!(%path, outcome = refusal.reason.as_str(), "a reader was not let in");
             refusal.into_response()
         }
     };
@@ -194,7 +195,10 @@ async fn answer_events(
     if query.follow {
         // Before anything is read for it.
         let place = handlers.hub.enter(&uid)?;
-        let first = handlers.sources.page(&source, query.since).await?;
+        let first = match source.provider().timeline_stream() {
+            Some(_) => None,
+            None => Some(handlers.sources.page(&source, query.since).await?),
+        };
         let follower = Follower {
             user: known.user,
             token: Zeroizing::new(known.token.to_string()),

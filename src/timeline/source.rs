@@ -31,7 +31,7 @@ const READS_PER_CONNECTION: usize = 4;
 /// How long one read may take, the wait for its turn included.
 const READ_TIMEOUT: Duration = Duration::from_secs(60);
 /// For how long a page counts for others that ask for the same one.
-const KEEP_PAGE: Duration = Duration::from_secs(1);
+pub const KEEP_PAGE: Duration = Duration::from_secs(1);
 /// For how long it is remembered how far a timeline was read.
 const KEEP_POSITION: Duration = Duration::from_secs(600);
 /// Timelines of which it is remembered how far they were read.
@@ -169,13 +169,20 @@ impl Sources {
     /// # Errors
     /// If the provider cannot be read now, or does not know the session any more.
     pub async fn page(&self, source: &Source, since: u64) -> Result<Arc<TimelinePage>, Refusal> {
-        self.pages.expire();
         let key = (source.uid(), since, source.known());
         let page = self.pages.get(key, self.read(source, since)).await;
         page.map_err(|(refusal, again)| {
             let asked = refusal.retry_after.unwrap_or(Duration::from_secs(1));
             refusal.retry_after(again.max(asked))
         })
+    }
+
+    /// Drops pages that do not count any more, again and again.
+    pub async fn expire(&self) {
+        loop {
+            tokio::time::sleep(KEEP_PAGE).await;
+            self.pages.expire();
+        }
     }
 
     async fn read(&self, source: &Source, since: u64) -> Result<Arc<TimelinePage>, Refusal> {

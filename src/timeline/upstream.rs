@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::answer::{Refusal, RefusalReason};
 use super::ring::{End, Line, Ring};
-use super::source::{Source, Sources, refusal_of};
+use super::source::{KEEP_PAGE, Source, Sources, refusal_of};
 use crate::api::CodeSession;
 use crate::domain::requeue::jittered;
 use crate::domain::session::next_message;
@@ -17,6 +17,8 @@ use crate::providers::contract::NextPage;
 
 /// How often a provider that says that more may come is asked after the session has ended.
 const LOOKS_AFTER_END: u32 = 10;
+/// Pages that are read of a session whose object is gone.
+const MOST_LAST_PAGES: usize = 20;
 /// How many of the longest waits after a fault are spent on a provider, or an API server, that does not answer.
 const PATIENCE: u32 = 5;
 
@@ -41,6 +43,7 @@ pub async fn run(sources: &Sources, followed: &Followed, ring: &Ring, timing: &T
         faults: 0,
         failing_since: None,
         looks_after_end: 0,
+        last: None,
     };
     let end = loop {
         match reading.round().await {
@@ -50,6 +53,9 @@ pub async fn run(sources: &Sources, followed: &Followed, ring: &Ring, timing: &T
                 reading.failing_since = None;
             }
             Err(refusal) => {
+                if refusal.reason == RefusalReason::NotFound {
+                    reading.read_rest().await;
+                }
                 if let Some(end) = reading.fault(refusal).await {
                     break end;
                 }
@@ -70,6 +76,8 @@ struct Reading<'a> {
     faults: i32,
     failing_since: Option<Instant>,
     looks_after_end: u32,
+    /// The way to the timeline that was read last.
+    last: Option<Source>,
 }
 
 impl Reading<'_> {
@@ -77,6 +85,7 @@ impl Reading<'_> {
     async fn round(&mut self) -> Result<Option<End>, Refusal> {
         let session = self.session().await?;
         let source = self.sources.open(session).await?;
+        self.last = Some(source.clone());
         let over = is_over(&source.session);
         let before = self.ring.newest();
         let streams = source.provider().timeline_stream().is_some() && !over;
@@ -122,10 +131,23 @@ impl Reading<'_> {
         Err(deleted(name))
     }
 
+    /// Reads what has happened since the last look at a session whose object is gone: a deletion stops the session first, and its followers
+    /// are told so.
+    async fn read_rest(&self) {
+        let Some(source) = &self.last else { return };
+        // A page that was read before the end counts no longer.
+        tokio::time::sleep(KEEP_PAGE).await;
+        for _ in 0..MOST_LAST_PAGES {
+            if !matches!(self.page(source).await, Ok(NextPage::Now)) {
+                break;
+            }
+        }
+    }
+
     async fn page(&self, source: &Source) -> Result<NextPage, Refusal> {
         let page = self.sources.page(source, self.ring.newest()).await?;
         for event in &page.events {
-            self.ring.push(Line::of(event));
+            self.ring.push(Line::of(event)).await;
         }
         Ok(page.next)
     }
@@ -142,7 +164,7 @@ impl Reading<'_> {
             tokio::select! {
                 event = events.next() => match event {
                     Some(Ok(event)) => {
-                        self.ring.push(Line::of(&event));
+                        self.ring.push(Line::of(&event)).await;
                         self.faults = 0;
                         self.failing_since = None;
                     }

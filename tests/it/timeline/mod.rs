@@ -1,5 +1,6 @@
 //! Timelines as their readers get them: over HTTPS, from the operator, by the cluster's RBAC.
 
 mod access;
+mod certificate;
 mod follow;
 mod reader;

@@ -1,20 +1,32 @@
 //! A reader: a ServiceAccount with a token, and a client that trusts the authority of the operator's certificate.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use codeagent_operator::domain::timeline::{Event, EventType};
-use futures::StreamExt;
+use futures::stream::BoxStream;
+use futures::{StreamExt, TryStreamExt};
+use http_body_util::BodyExt;
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
 use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
 use k8s_openapi::api::core::v1::{Secret, ServiceAccount};
 use kube::Api;
 use kube::api::{ObjectMeta, PostParams};
 use reqwest::Method;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
 use serde_json::Value;
+use tokio::net::{TcpSocket, TcpStream};
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 use crate::support::operator::{Arguments, Operator};
 use crate::support::world::{PATIENCE, World};
 
-const SECRET: &str = "codeagent-operator-timeline-tls";
+/// The Secret of the serving certificate.
+pub const SECRET: &str = "codeagent-operator-timeline-tls";
 
 /// An operator that serves timelines.
 pub fn serving() -> Arguments {
@@ -170,14 +182,74 @@ subjects: [{{kind: ServiceAccount, name: {name}, namespace: {namespace}}}]
         assert_eq!(answer.status(), 200, "{:?}", answer.text().await);
         assert_eq!(answer.headers()["content-type"], "application/x-ndjson");
         Following {
-            body: answer.bytes_stream().boxed(),
+            body: answer.bytes_stream().map_err(|_| ()).boxed(),
+            read: Vec::new(),
+        }
+    }
+
+    /// The same, by a connection that takes nothing that is not read.
+    pub async fn follow_slowly(&self, world: &World, url: &str) -> Following {
+        let (address, path) = url.split_at(url.find("/v1alpha1").unwrap());
+        let authority = authority(world).await;
+        let stream = TokioIo::new(connect_narrowly(&authority, address).await);
+        let (mut sender, connection) = http1::Builder::new()
+            .max_buf_size(8192)
+            .handshake(stream)
+            .await
+            .unwrap();
+        tokio::spawn(connection);
+        let request = http::Request::get(path)
+            .header("host", "localhost")
+            .header("authorization", format!("Bearer {}", self.token))
+            .body(http_body_util::Empty::<bytes::Bytes>::new())
+            .unwrap();
+        let answer = sender.send_request(request).await.unwrap();
+        assert_eq!(answer.status(), 200);
+        let body = answer.into_body().into_data_stream();
+        Following {
+            // With the sender the connection would end.
+            body: body
+                .map_err(move |_| {
+                    let _ = &sender;
+                })
+                .boxed(),
             read: Vec::new(),
         }
     }
 }
 
-/// A client that trusts the authority in the operator's Secret, once there is one.
+/// A connection that keeps next to nothing of what is not read.
+async fn connect_narrowly(authority: &[u8], address: &str) -> TlsStream<TcpStream> {
+    let port = address.rsplit(':').next().unwrap();
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    let address = format!("127.0.0.1:{port}").parse().unwrap();
+    let stream = socket.connect(address).await.unwrap();
+    let mut roots = RootCertStore::empty();
+    roots
+        .add(CertificateDer::from_pem_slice(authority).unwrap())
+        .unwrap();
+    let config = ClientConfig::builder()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let name = ServerName::try_from("localhost").unwrap();
+    let connector = TlsConnector::from(Arc::new(config));
+    connector.connect(name, stream).await.unwrap()
+}
+
+/// A client that trusts the authority of the operator's certificate.
 async fn client(world: &World) -> reqwest::Client {
+    let authority = authority(world).await;
+    let authority = reqwest::Certificate::from_pem(&authority).unwrap();
+    reqwest::Client::builder()
+        .tls_certs_only([authority])
+        .no_proxy()
+        .build()
+        .unwrap()
+}
+
+/// The authority of the operator's certificate, as PEM, once it has made one.
+pub async fn authority(world: &World) -> Vec<u8> {
     let secrets: Api<Secret> = world.namespace.api();
     let deadline = Instant::now() + PATIENCE;
     let secret = loop {
@@ -187,18 +259,12 @@ async fn client(world: &World) -> reqwest::Client {
         assert!(Instant::now() < deadline, "there is no Secret {SECRET}");
         tokio::time::sleep(Duration::from_millis(50)).await;
     };
-    let authority = &secret.data.unwrap()["ca.crt"].0;
-    let authority = reqwest::Certificate::from_pem(authority).unwrap();
-    reqwest::Client::builder()
-        .tls_certs_only([authority])
-        .no_proxy()
-        .build()
-        .unwrap()
+    secret.data.unwrap().remove("ca.crt").unwrap().0
 }
 
 /// A timeline that is followed.
 pub struct Following {
-    body: futures::stream::BoxStream<'static, reqwest::Result<bytes::Bytes>>,
+    body: BoxStream<'static, Result<bytes::Bytes, ()>>,
     read: Vec<u8>,
 }
 
