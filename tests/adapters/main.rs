@@ -20,3 +20,4 @@ mod http_stack;
 mod images;
 mod support;
 mod sweep;
+mod timeline;

@@ -24,4 +24,5 @@ mod pod;
 mod policies;
 mod release;
 mod removals;
+mod timelines;
 mod values;

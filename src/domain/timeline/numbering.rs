@@ -1,7 +1,11 @@
 //! Which number an entry of a record has.
 
+use super::event::{Entry, Event};
 use super::position::Position;
-use super::{Entry, Event, LOST_RECORD};
+
+/// How many numbers a record stands for that is gone and whose length is not known; also the most events that one record can have. A
+/// run of seven hours has some five thousand.
+pub const LOST_RECORD: u64 = 1_000_000;
 
 /// Numbers the entries of a session's records while they are read one after the other.
 #[derive(Clone, Debug)]
@@ -80,7 +84,7 @@ impl Numbering {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
-    use super::super::EventType;
+    use super::super::event::EventType;
     use super::*;
 
     fn said(text: &str) -> Entry {

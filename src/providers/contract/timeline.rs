@@ -77,6 +77,22 @@ pub struct TimelinePage {
     pub position: Position,
 }
 
+impl TimelineRequest {
+    /// The request to send if `page`, the answer to this one, ends before what is asked for: the reader may have its number from a replica that
+    /// did not know how long the records are that are gone by now, and only without that knowledge are numbers the same.
+    pub fn without_lengths(&self, page: &TimelinePage) -> Option<Self> {
+        let lengths = self
+            .from
+            .as_ref()
+            .is_some_and(|from| !from.closed.is_empty());
+        let beyond = page.events.is_empty() && page.position.seq() < self.since;
+        (lengths && beyond).then(|| Self {
+            from: None,
+            ..self.clone()
+        })
+    }
+}
+
 /// What comes after a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NextPage {

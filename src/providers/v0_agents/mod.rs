@@ -1,10 +1,12 @@
 //! What Cursor's API v0 and Firebender's, which is made after it, have in common: the parts of an agent, lists, conversations and timelines.
 
+mod message;
 mod timeline;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use self::message::Message;
 pub(super) use self::timeline::page as timeline_page;
 use crate::api::AUTO_MODEL;
 use crate::domain::ids::SessionId;
@@ -131,14 +133,6 @@ pub(super) struct AgentList<A> {
 #[derive(Debug, Deserialize)]
 struct Conversation {
     messages: Items<Message>,
-}
-
-#[derive(Debug, Deserialize)]
-struct Message {
-    #[serde(rename = "type", default, deserialize_with = "lenient")]
-    kind: Option<String>,
-    #[serde(default, deserialize_with = "lenient")]
-    text: Option<String>,
 }
 
 /// `POST /v0/agents/{id}/followup`.

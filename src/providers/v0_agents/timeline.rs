@@ -6,7 +6,7 @@
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::Message;
+use super::message::Message;
 use crate::domain::ids::SessionId;
 use crate::domain::marker::{Marker, MarkerSubject};
 use crate::domain::timeline::{Entry, EventType, MAX_PAGE, Numbering};
@@ -37,6 +37,18 @@ enum Read {
 
 /// What [`Timeline::page`](crate::providers::contract::Timeline::page) owes.
 pub(in crate::providers) async fn page(
+    api: &Api,
+    request: &TimelineRequest,
+    limit: usize,
+) -> Result<TimelinePage, ProviderError> {
+    let page = read_page(api, request, limit).await?;
+    match request.without_lengths(&page) {
+        Some(anew) => read_page(api, &anew, limit).await,
+        None => Ok(page),
+    }
+}
+
+async fn read_page(
     api: &Api,
     request: &TimelineRequest,
     limit: usize,

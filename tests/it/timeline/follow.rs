@@ -6,11 +6,15 @@ use codeagent_operator::api::SessionPhase;
 use codeagent_simulator::{Fault, FaultKind, Matcher, Operation, Provider, Script, ScriptRule};
 
 use super::reader::{Reader, Told, address, assert_dense, serving, url};
-use crate::support::operator::Operator;
+use crate::support::operator::{Arguments, Operator};
 use crate::support::world::{PATIENCE, World, demo_key, phase_of};
 
 /// A session of Flapjack that runs until it is told to finish, an operator that serves its timeline, where, and who may read it.
 async fn running(world: &World) -> (Operator, String, Reader) {
+    running_with(world, serving()).await
+}
+
+async fn running_with(world: &World, arguments: Arguments) -> (Operator, String, Reader) {
     world.permit_timelines().await;
     world.agent(Provider::Flapjack).await;
     world.simulator.script(ScriptRule {
@@ -22,7 +26,7 @@ async fn running(world: &World) -> (Operator, String, Reader) {
             ..Script::fast()
         },
     });
-    let operator = world.operator_with(serving()).await;
+    let operator = world.operator_with(arguments).await;
     world.session(Provider::Flapjack, "works", "Fix it").await;
     world.until_phase("works", SessionPhase::Running).await;
     let address = address(world, &operator).await;
@@ -224,9 +228,9 @@ async fn a_slow_reader_is_cut_and_holds_up_nobody() {
     let mut slow = reader.follow_slowly(&world, &follow).await;
     let first = slow.event().await;
     let mut fast = reader.follow(&follow).await;
-    world.simulator.advance(Duration::from_secs(10_000));
+    world.simulator.advance(Duration::from_secs(6_000));
     let mut last = 0;
-    while last < 10_000 {
+    while last < 6_000 {
         last = fast.event().await.seq;
     }
     let (events, end) = slow.until_end().await;
@@ -235,7 +239,7 @@ async fn a_slow_reader_is_cut_and_holds_up_nobody() {
     let events = [vec![first], events].concat();
     assert_dense(&events, 0);
     let since = events.last().unwrap().seq;
-    assert!(since < 9_000, "{since}");
+    assert!(since < 5_500, "{since}");
     let message = end["message"].as_str().unwrap();
     assert!(
         message.ends_with(&format!("go on with since={since}")),
@@ -251,50 +255,75 @@ async fn a_slow_reader_is_cut_and_holds_up_nobody() {
     assert_eq!(again.event().await.seq, since + 1);
 }
 
+/// Every request for events, at the simulated Flapjack.
+fn events_asked_for() -> Matcher {
+    Matcher::operation(Operation::FlapjackListEvents)
+}
+
 /// What the provider does not answer for a while is told later, and nothing is lost.
 #[tokio::test]
 async fn an_outage_of_the_provider_is_waited_for() {
     let world = World::new().await;
-    let (_operator, address, reader) = running(&world).await;
+    // It is waited for as long as five times the longest wait after a fault, which is thirty times this.
+    let patient = serving().with("--fault-wait", "2s");
+    let (_operator, address, reader) = running_with(&world, patient).await;
     let mut following = reader
         .follow(&url(&address, &world, "works", "?follow=true"))
         .await;
     let mut events = vec![following.event().await];
-    let when = || Matcher {
-        operation: Some(Operation::FlapjackListEvents),
-        ..Matcher::default()
-    };
     let down = FaultKind::ErrorBefore {
         status: 500,
         code: "internal".to_owned(),
     };
-    world.simulator.inject(Fault::always(when(), down));
-    let page = |since: u64| url(&address, &world, "works", &format!("?since={since}"));
-    let refused = reader.until_code(&page(0), 503).await;
+    world
+        .simulator
+        .inject(Fault::always(events_asked_for(), down));
+    let page = url(&address, &world, "works", "");
+    let refused = reader.until_code(&page, 503).await;
     refused.refused(503, "ServiceUnavailable");
     assert!(refused.headers.contains_key("retry-after"));
     world.simulator.clear_faults();
     let late = FaultKind::Delay {
         by: Duration::from_secs(2),
     };
-    world.simulator.inject(Fault::once(when(), late));
+    world
+        .simulator
+        .inject(Fault::once(events_asked_for(), late));
     for _ in 0..3 {
         events.push(following.event().await);
     }
+    finish(&world).await;
+    let (rest, last) = following.until_end().await;
+    events.extend(rest);
+    assert_eq!(last["status"], "Success", "{last}");
+    assert_dense(&events, 0);
+}
+
+/// What does not pass is told in the end, and never the key.
+#[tokio::test]
+async fn a_provider_that_refuses_the_key_ends_it_with_a_sentence() {
+    let world = World::new().await;
+    let (_operator, address, reader) = running(&world).await;
+    let mut following = reader
+        .follow(&url(&address, &world, "works", "?follow=true"))
+        .await;
+    following.event().await;
     let refusing = FaultKind::ErrorBefore {
         status: 401,
         code: "unauthorized".to_owned(),
     };
-    world.simulator.inject(Fault::always(when(), refusing));
-    let refused = reader.until_code(&page(1_000), 503).await;
+    world
+        .simulator
+        .inject(Fault::always(events_asked_for(), refusing));
+    let page = url(&address, &world, "works", "");
+    let refused = reader.until_code(&page, 503).await;
     let message = refused.refused(503, "ServiceUnavailable");
-    assert!(message.contains("key"), "{message}");
-    assert!(!message.contains(demo_key(Provider::Flapjack)), "{message}");
-    // It does not pass: whoever follows is told so in the end.
-    let (rest, last) = following.until_end().await;
-    events.extend(rest);
+    assert!(message.contains("Put a valid key"), "{message}");
+    let (_, last) = following.until_end().await;
     assert_eq!(last["reason"], "ServiceUnavailable", "{last}");
-    assert_dense(&events, 0);
+    for told in [message, last.to_string()] {
+        assert!(!told.contains(demo_key(Provider::Flapjack)), "{told}");
+    }
 }
 
 /// A right that is taken away ends what was begun with it.

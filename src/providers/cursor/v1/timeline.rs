@@ -68,6 +68,20 @@ impl Timeline for CursorV1 {
         request: &TimelineRequest,
         limit: usize,
     ) -> Result<TimelinePage, ProviderError> {
+        let page = self.timeline_page(request, limit).await?;
+        match request.without_lengths(&page) {
+            Some(anew) => self.timeline_page(&anew, limit).await,
+            None => Ok(page),
+        }
+    }
+}
+
+impl CursorV1 {
+    async fn timeline_page(
+        &self,
+        request: &TimelineRequest,
+        limit: usize,
+    ) -> Result<TimelinePage, ProviderError> {
         let limit = limit.clamp(1, MAX_PAGE);
         let mut reader = Reader::new(self, request);
         let mut events = Vec::new();
