@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use axum::Router;
-use codeagent_harness::{Access, AuditLog, AuditedRequest, Namespace, Verb, shared};
+use codeagent_harness::{
+    Access, AuditLog, AuditedRequest, ControlPlane, Namespace, Options, Verb, shared,
+};
 use codeagent_operator::api::{CodeAgent, CodeSession, SessionPhase};
 use codeagent_operator::controllers::permissions::PERMISSIONS;
 use codeagent_simulator::{LaunchFilter, Simulator, SimulatorOptions};
@@ -369,7 +371,7 @@ fn asked_for_what_is_granted(release: &Release, log: &AuditLog, places: &[&str])
     assert!(missing.is_empty(), "used and not listed: {missing:?}");
 }
 
-/// One after the other: an operator that serves all namespaces would serve the other's as well.
+/// An operator that serves all namespaces has a control plane of its own: it would serve those of other tests as well.
 #[tokio::test]
 async fn with_the_charts_permissions_everything_works_in_both_modes() {
     let control_plane = shared().await;
@@ -380,7 +382,14 @@ async fn with_the_charts_permissions_everything_works_in_both_modes() {
     everything_works(&release, &listed, arguments).await;
     asked_for_what_is_granted(&release, &log, &[listed.name(), release.name()]);
 
-    let release = Release::apply("{}").await;
+    let options = Options {
+        audit_log: true,
+        ..Options::default()
+    };
+    // Its processes end with this one.
+    let control_plane: &'static ControlPlane =
+        Box::leak(Box::new(ControlPlane::start(options).await.unwrap()));
+    let release = Release::apply_to(control_plane, "{}").await;
     let any = control_plane.namespace("team").await.unwrap();
     let log = control_plane.audit_log().unwrap();
     everything_works(&release, &any, Arguments::calm()).await;

@@ -14,7 +14,11 @@ impl Release {
     /// Creates a namespace in which only Pods of the standard "restricted" are admitted, and applies the chart to it.
     /// Unknown and repeated fields of manifests are refused.
     pub async fn apply(values: &str) -> Release {
-        let control_plane = shared().await;
+        Self::apply_to(shared().await, values).await
+    }
+
+    /// The same at another control plane.
+    pub async fn apply_to(control_plane: &'static ControlPlane, values: &str) -> Release {
         let namespace = control_plane.namespace("chart").await.unwrap();
         let release = Release {
             control_plane,
