@@ -183,7 +183,9 @@ impl World {
         let begun = Instant::now();
         loop {
             let opened = objects.watch(&WatchParams::default(), "0").await;
-            if opened.is_ok() == allowed {
+            let refused = matches!(&opened, Err(kube::Error::Api(status)) if status.code == 403);
+            let effective = if allowed { opened.is_ok() } else { refused };
+            if effective {
                 return;
             }
             assert!(
@@ -286,12 +288,14 @@ subjects: [{{apiGroup: rbac.authorization.k8s.io, kind: User, name: {user}}}]
         log.requests(|request| request.user == self.user).unwrap()
     }
 
-    /// Waits until the operator has read an object of this resource by name since `log` was taken.
+    /// Waits until the operator has read an object of this resource by name since `log` was taken, or has written one: the answer to
+    /// either tells how it stands.
     pub async fn until_read(&self, log: &AuditLog, resource: &str) {
-        self.until_true(&format!("one of {resource} is read"), || {
+        let by_name = |verb: &Verb| matches!(verb, Verb::Get | Verb::Update | Verb::Patch);
+        self.until_true(&format!("one of {resource} is read or written"), || {
             self.requests(log)
                 .iter()
-                .any(|request| request.verb == Verb::Get && request.resource == resource)
+                .any(|request| by_name(&request.verb) && request.resource == resource)
         })
         .await;
     }
