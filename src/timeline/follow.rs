@@ -28,9 +28,10 @@ use crate::runtime::lock::lock;
 
 /// Lines that wait for the connection of one follower; what it does not take beyond them waits in the ring.
 const LINES: usize = 8;
-/// How often an empty line is sent, and how often it is asked whether the follower still may: a connection whose other end is gone is
-/// noticed only by writing.
+/// How often an empty line is sent where nothing else is: a connection whose other end is gone is noticed only by writing.
 const BEAT: Duration = Duration::from_secs(30);
+/// How often it is asked whether the follower still may. Shorter than a beat, so that each beat finds it due.
+const REVIEW: Duration = Duration::from_secs(25);
 /// How long a follower stays when the API server does not say whether it still may.
 const UNREVIEWED: Duration = Duration::from_secs(120);
 /// The longest that one request follows.
@@ -175,6 +176,8 @@ impl Hub {
             let mut telling = Telling {
                 since: follower.since,
                 told: 0,
+                asked: Instant::now(),
+                allowed: Instant::now(),
                 lines,
                 hub: &hub,
                 follower: &follower,
@@ -244,6 +247,10 @@ struct Telling<'a> {
     since: u64,
     /// Events that were told.
     told: u64,
+    /// When it was last asked whether the follower may read.
+    asked: Instant,
+    /// When that was last answered with yes.
+    allowed: Instant,
 }
 
 impl Telling<'_> {
@@ -310,7 +317,6 @@ impl Telling<'_> {
     async fn tell_ring(&mut self, ring: &Ring) -> Result<Over, Over> {
         let mut changes = ring.subscribe();
         let mut beat = tokio::time::interval_at(Instant::now() + BEAT, BEAT);
-        let mut reviewed = Instant::now();
         loop {
             match ring.behind(self.since, LINES) {
                 Next::Lines(lines) => {
@@ -329,20 +335,25 @@ impl Telling<'_> {
                 () = self.lines.closed() => return Ok(Over::Left),
                 _ = beat.tick() => {
                     self.send(Bytes::from_static(b"\n")).await?;
-                    self.still_may(&mut reviewed).await?;
+                    self.still_may().await?;
                 }
             }
         }
     }
 
-    /// Asks again whether the follower may: a right that is taken away ends what was begun with it.
-    async fn still_may(&self, reviewed: &mut Instant) -> Result<(), Over> {
+    /// Asks again, every [`REVIEW`], whether the follower may: a right that is taken away ends what was begun with it, also for who reads
+    /// so slowly that it never comes to what is new.
+    async fn still_may(&mut self) -> Result<(), Over> {
+        if self.asked.elapsed() < REVIEW {
+            return Ok(());
+        }
+        self.asked = Instant::now();
         let Follower { token, target, .. } = self.follower;
         match self.hub.access.authorize_again(token, target).await {
-            Ok(()) => *reviewed = Instant::now(),
+            Ok(()) => self.allowed = Instant::now(),
             Err(refusal) => {
                 let unreviewed = refusal.reason == RefusalReason::ServiceUnavailable;
-                if !unreviewed || reviewed.elapsed() > UNREVIEWED {
+                if !unreviewed || self.allowed.elapsed() > UNREVIEWED {
                     return Err(Over::End(End::Refused(refusal)));
                 }
             }
@@ -351,6 +362,7 @@ impl Telling<'_> {
     }
 
     async fn tell(&mut self, line: &Line) -> Result<(), Over> {
+        self.still_may().await?;
         if line.is_of(self.follower.message.as_deref()) {
             self.send(line.bytes.clone()).await?;
             self.told += 1;
