@@ -293,6 +293,27 @@ async fn endless_comments_hold_up_no_page_and_end_a_stream_that_is_followed() {
     assert!(error.message.contains("nothing was told"), "{error}");
 }
 
+/// They come more often than a page waits for an event.
+#[tokio::test]
+async fn signs_of_life_hold_up_no_page() {
+    let heartbeats = || {
+        stream::repeat("event: heartbeat\ndata: {}\n\n".to_owned()).then(|text| async {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            text
+        })
+    };
+    let server = Server::start(move |seen| match seen.header("last-event-id") {
+        None => says_for(stream::iter([assistant(1, "one")]).chain(heartbeats())),
+        Some(_) => says_for(heartbeats()),
+    })
+    .await;
+    let cursor = connect(&stack(settings()), ProviderKind::Cursor, &server.url);
+    let request = after(0, &one(false));
+    let page = cursor.timeline().unwrap().page(&request, 200);
+    let page = timeout(BOUND, page).await.unwrap().unwrap();
+    assert_eq!(page.next, NextPage::Later);
+}
+
 #[tokio::test]
 async fn a_stream_has_a_connection_of_its_own_and_nothing_of_a_refusal_shows_a_key() {
     let server = Server::start(|seen| match seen.target.as_str() {

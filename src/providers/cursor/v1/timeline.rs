@@ -9,7 +9,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures::stream::{BoxStream, StreamExt, unfold};
 use serde_json::Value;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use super::agents::CursorV1;
 use crate::domain::timeline::{Entry, Event, EventType, MAX_PAGE, Numbering};
@@ -189,11 +189,13 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Reads on to the next event. `patience` is how long to wait for it; without, as long as it takes.
+    /// Reads on to the next event. `patience` is how long to wait for it, whatever else is told meanwhile, such as signs of life; without,
+    /// as long as it takes.
     ///
     /// # Errors
     /// If the stream cannot be connected.
     async fn step(&mut self, patience: Option<Duration>) -> Result<Step, ProviderError> {
+        let mut until = None;
         loop {
             let Some(run) = self.runs.get(self.numbering.record()).cloned() else {
                 return Ok(Step::End);
@@ -206,6 +208,7 @@ impl<'a> Reader<'a> {
                 continue;
             }
             let Some(connection) = self.connection.as_mut() else {
+                until = None;
                 match self.connect(&run).await? {
                     Some(step) => return Ok(step),
                     None => continue,
@@ -213,11 +216,15 @@ impl<'a> Reader<'a> {
             };
             let told = match patience {
                 None => connection.next().await,
-                Some(patience) => match timeout(patience, connection.next()).await {
-                    Ok(told) => told,
-                    Err(_) => return Ok(Step::Quiet),
-                },
+                Some(patience) => {
+                    let until = *until.get_or_insert_with(|| Instant::now() + patience);
+                    match timeout_at(until, connection.next()).await {
+                        Ok(told) => told,
+                        Err(_) => return Ok(Step::Quiet),
+                    }
+                }
             };
+            let repeated = self.repeated;
             let event = match told {
                 Ok(Some(event)) => self.read(&run, event),
                 Ok(None) if run.ended => self.close(&run),
@@ -231,6 +238,10 @@ impl<'a> Reader<'a> {
             };
             if let Some(step) = event {
                 return Ok(step);
+            }
+            if self.repeated < repeated {
+                // It comes nearer.
+                until = None;
             }
         }
     }
