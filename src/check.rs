@@ -52,6 +52,7 @@ impl fmt::Display for Report {
 /// Looks at the installation in the cluster of `config`.
 pub async fn run_with(config: Config, options: &CheckOptions) -> Report {
     let own_namespace = options
+        .installation
         .operator_namespace
         .clone()
         .unwrap_or_else(|| config.default_namespace.clone());
@@ -59,7 +60,11 @@ pub async fn run_with(config: Config, options: &CheckOptions) -> Report {
         Ok(client) => client,
         Err(error) => return Report(vec![("client", Err(Chain(&error).to_string()))]),
     };
-    let named = options.namespaces.iter().filter(|it| !it.is_empty());
+    let named = options
+        .installation
+        .namespaces
+        .iter()
+        .filter(|it| !it.is_empty());
     let mut served: Vec<Option<String>> = named.cloned().map(Some).collect();
     if served.is_empty() {
         served.push(None);
@@ -69,7 +74,12 @@ pub async fn run_with(config: Config, options: &CheckOptions) -> Report {
         ("definitions", definitions(&client).await),
         (
             "permissions",
-            allowed(&client, &served, (&own_namespace, &options.lease_name)).await,
+            allowed(
+                &client,
+                &served,
+                (&own_namespace, &options.installation.lease_name),
+            )
+            .await,
         ),
         ("leader", leader(&client, &own_namespace, options).await),
     ])
@@ -146,7 +156,7 @@ async fn leader(
     namespace: &str,
     options: &CheckOptions,
 ) -> Result<String, String> {
-    let name = &options.lease_name;
+    let name = &options.installation.lease_name;
     let leases: Api<Lease> = Api::namespaced(client.clone(), namespace);
     let look = async {
         let mut first = None;

@@ -43,25 +43,9 @@ pub enum LogFormat {
 /// Options of `run`.
 #[derive(Clone, Debug, Args)]
 pub struct RunOptions {
-    /// Namespace to work in. May be given several times. Default: all namespaces.
-    #[arg(
-        long = "namespace",
-        env = "CODEAGENT_NAMESPACES",
-        value_delimiter = ',',
-        value_name = "NAME"
-    )]
-    pub namespaces: Vec<String>,
-    /// Namespace of the operator itself, where its Lease is. Default: the namespace of the Pod or of the kubeconfig's context.
-    #[arg(long, env = "POD_NAMESPACE", value_name = "NAME")]
-    pub operator_namespace: Option<String>,
-    /// Name of the operator's Lease. Its uid identifies this installation in the markers of its sessions.
-    #[arg(
-        long,
-        env = "CODEAGENT_LEASE_NAME",
-        default_value = "codeagent-operator",
-        value_name = "NAME"
-    )]
-    pub lease_name: String,
+    /// Which installation it is.
+    #[command(flatten)]
+    pub installation: InstallationOptions,
     /// Address of /livez, /readyz and /metrics.
     #[arg(
         long,
@@ -135,10 +119,10 @@ pub struct RunOptions {
     pub timing: TimingOptions,
 }
 
-/// Options of `check`: what the operator was told.
+/// What tells one installation of the operator from another: given alike to `run` and `check`.
 #[derive(Clone, Debug, Args)]
-pub struct CheckOptions {
-    /// Namespace that is served. May be given several times. Default: all namespaces.
+pub struct InstallationOptions {
+    /// Namespace to work in. May be given several times. Default: all namespaces.
     #[arg(
         long = "namespace",
         env = "CODEAGENT_NAMESPACES",
@@ -146,10 +130,10 @@ pub struct CheckOptions {
         value_name = "NAME"
     )]
     pub namespaces: Vec<String>,
-    /// Namespace of the operator itself. Default: the namespace of the Pod or of the kubeconfig's context.
+    /// Namespace of the operator itself, where its Lease is. Default: the namespace of the Pod or of the kubeconfig's context.
     #[arg(long, env = "POD_NAMESPACE", value_name = "NAME")]
     pub operator_namespace: Option<String>,
-    /// Name of the operator's Lease.
+    /// Name of the operator's Lease. Its uid identifies this installation in the markers of its sessions.
     #[arg(
         long,
         env = "CODEAGENT_LEASE_NAME",
@@ -157,6 +141,14 @@ pub struct CheckOptions {
         value_name = "NAME"
     )]
     pub lease_name: String,
+}
+
+/// Options of `check`: what the operator was told.
+#[derive(Clone, Debug, Args)]
+pub struct CheckOptions {
+    /// Which installation is looked at.
+    #[command(flatten)]
+    pub installation: InstallationOptions,
     /// How long an operator may take to renew the Lease.
     #[arg(long, default_value = "60s", value_name = "DURATION", value_parser = duration)]
     pub wait: Duration,

@@ -100,6 +100,7 @@ pub async fn run_with(
     // It also stops by itself, when it loses the lead.
     let stop = stop.child_token();
     let own_namespace = options
+        .installation
         .operator_namespace
         .clone()
         .unwrap_or_else(|| config.default_namespace.clone());
@@ -119,7 +120,7 @@ pub async fn run_with(
         serving.clone(),
     ));
     let lease_uid = tokio::select! {
-        lease_uid = prerequisites(&client, &own_namespace, &options.lease_name) => lease_uid?,
+        lease_uid = prerequisites(&client, &own_namespace, &options.installation.lease_name) => lease_uid?,
         () = stop.cancelled() => return Ok(()),
     };
     let installation = InstallationId::from_lease_uid(&lease_uid);
@@ -144,12 +145,18 @@ pub async fn run_with(
         },
     );
     if let Ok(address) = address {
-        tracing::info!(%address, %installation, namespaces = ?options.namespaces, "the operator starts");
+        tracing::info!(%address, %installation, namespaces = ?options.installation.namespaces, "the operator starts");
     }
     let timelines = timelines.map(|server| tokio::spawn(server.serve(context.clone())));
     let candidate = CancellationToken::new();
     let election = tokio::spawn(elect(election, context.clone(), candidate.clone()));
-    work(&context, &options.namespaces, &readiness, &candidate).await;
+    work(
+        &context,
+        &options.installation.namespaces,
+        &readiness,
+        &candidate,
+    )
+    .await;
     readiness.set(false);
     // Those who follow a session are told that the operator stops.
     stop.cancel();
@@ -240,7 +247,7 @@ fn leadership(
     }
     let (election, lead) = Election::new(
         client.clone(),
-        (namespace, &options.lease_name),
+        (namespace, &options.installation.lease_name),
         lease_uid,
         // A container that is started again keeps its Pod's name, and is another process.
         format!("{instance}_{:08x}", rand::random::<u32>()),

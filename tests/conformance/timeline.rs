@@ -240,16 +240,22 @@ async fn what_is_read_while_it_happens_is_what_is_read_in_the_end(subject: Subje
     assert_eq!(rest, whole[early.len()..][..rest.len()]);
 }
 
+/// A session that has ended, was sent a further message and has ended again, with what the first message's end told.
+async fn two_messages(bench: &Bench) -> (Told, Vec<Event>) {
+    let mut told = Told::launched(bench).await;
+    told.end(bench).await;
+    let first = told.all(&*bench.provider, MAX_PAGE, false).await;
+    told.say(bench, "more").await;
+    told.end(bench).await;
+    (told, first)
+}
+
 async fn a_further_message_goes_on_in_the_same_numbers(subject: Subject) {
     let bench = bench(subject).await;
     if timeline(&bench).is_none() || bench.provider.follow_ups().is_none() {
         return;
     }
-    let mut told = Told::launched(&bench).await;
-    told.end(&bench).await;
-    let first = told.all(&*bench.provider, MAX_PAGE, false).await;
-    told.say(&bench, "more").await;
-    told.end(&bench).await;
+    let (told, first) = two_messages(&bench).await;
     let both = told.all(&*bench.provider, 7, true).await;
     assert_dense(&both);
     assert_eq!(both[..first.len()], first);
@@ -367,11 +373,7 @@ async fn what_is_gone_is_a_gap_and_later_numbers_stay(subject: Subject) {
     if timeline(&bench).is_none() || bench.provider.follow_ups().is_none() {
         return;
     }
-    let mut told = Told::launched(&bench).await;
-    told.end(&bench).await;
-    let first = told.all(&*bench.provider, MAX_PAGE, false).await;
-    told.say(&bench, "more").await;
-    told.end(&bench).await;
+    let (told, first) = two_messages(&bench).await;
     let both = told.all(&*bench.provider, MAX_PAGE, false).await;
     let known = page(&*bench.provider, &told.request(both.len() as u64, None), 1).await;
     let [launched, messaged] = told.runs.as_slice() else {

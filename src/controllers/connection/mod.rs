@@ -204,7 +204,7 @@ pub fn not_ready(state: &CredentialState, secret: &str) -> Option<NotReady> {
         CredentialState::Unreachable { error, again } => Some(NotReady {
             blocker: Blocker {
                 reason: error.outage(),
-                message: format!("waits, {}", error.why_unusable()),
+                message: error.why_waiting(),
                 cause: Cause::Environment,
             },
             transient: true,

@@ -176,6 +176,11 @@ impl ProviderError {
         }
     }
 
+    /// What is said of whatever waits until the provider can be used again.
+    pub fn why_waiting(&self) -> String {
+        format!("waits, {}", self.why_unusable())
+    }
+
     /// A failure before anything was sent.
     pub fn unsent(class: ErrorClass, message: impl Into<String>) -> Self {
         Self {

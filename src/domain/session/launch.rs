@@ -83,12 +83,7 @@ pub(super) fn decide(o: &Observed<'_>) -> Plan {
         Baseline::Done(_) => {}
         Baseline::Due => return read_baseline(o),
         Baseline::Failed(error, wait) => {
-            return waiting(
-                o,
-                error.outage(),
-                &format!("waits, {}", error.why_unusable()),
-            )
-            .again(wait);
+            return waiting(o, error.outage(), &error.why_waiting()).again(wait);
         }
     }
     let attempt = recorded(o).map_or(1, |record| record.attempt);
@@ -102,16 +97,14 @@ pub(super) fn decide(o: &Observed<'_>) -> Plan {
 }
 
 /// The look before the first request could not tell whether there was one already: nothing is sent until one can.
-pub(super) fn unclear_before_sending(o: &Observed<'_>, unclear: &Unclear) -> Plan {
+fn unclear_before_sending(o: &Observed<'_>, unclear: &Unclear) -> Plan {
     const ASKED: &str =
         "waits: before the launch the provider is asked whether this session runs there already";
     match unclear {
         // All sessions of the key wait for the end of it, and say so in the same words, whichever of them met it.
-        Unclear::Failed(error) if error.is_outage() => waiting(
-            o,
-            error.outage(),
-            &format!("waits, {}", error.why_unusable()),
-        ),
+        Unclear::Failed(error) if error.is_outage() => {
+            waiting(o, error.outage(), &error.why_waiting())
+        }
         Unclear::Failed(error) => waiting(
             o,
             error.outage(),

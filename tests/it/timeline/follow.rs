@@ -260,6 +260,15 @@ fn events_asked_for() -> Matcher {
     Matcher::operation(Operation::FlapjackListEvents)
 }
 
+/// Lets the provider refuse to tell events, until its faults are cleared.
+fn refuse_events(world: &World, status: u16, code: &str) {
+    let code = code.to_owned();
+    let refusing = FaultKind::ErrorBefore { status, code };
+    world
+        .simulator
+        .inject(Fault::always(events_asked_for(), refusing));
+}
+
 /// What the provider does not answer for a while is told later, and nothing is lost.
 #[tokio::test]
 async fn an_outage_of_the_provider_is_waited_for() {
@@ -271,13 +280,7 @@ async fn an_outage_of_the_provider_is_waited_for() {
         .follow(&url(&address, &world, "works", "?follow=true"))
         .await;
     let mut events = vec![following.event().await];
-    let down = FaultKind::ErrorBefore {
-        status: 500,
-        code: "internal".to_owned(),
-    };
-    world
-        .simulator
-        .inject(Fault::always(events_asked_for(), down));
+    refuse_events(&world, 500, "internal");
     let page = url(&address, &world, "works", "");
     let refused = reader.until_code(&page, 503).await;
     refused.refused(503, "ServiceUnavailable");
@@ -308,13 +311,7 @@ async fn a_provider_that_refuses_the_key_ends_it_with_a_sentence() {
         .follow(&url(&address, &world, "works", "?follow=true"))
         .await;
     following.event().await;
-    let refusing = FaultKind::ErrorBefore {
-        status: 401,
-        code: "unauthorized".to_owned(),
-    };
-    world
-        .simulator
-        .inject(Fault::always(events_asked_for(), refusing));
+    refuse_events(&world, 401, "unauthorized");
     let page = url(&address, &world, "works", "");
     let refused = reader.until_code(&page, 503).await;
     let message = refused.refused(503, "ServiceUnavailable");

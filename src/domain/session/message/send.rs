@@ -98,7 +98,7 @@ fn held(o: &Observed<'_>, reason: Reason, why: &str) -> Plan {
 fn unanswered(o: &Observed<'_>, error: &ProviderError, waits: &str) -> Plan {
     // All sessions of the key wait for the end of an outage, and say so in the same words, whichever of them met it.
     let why = if error.is_outage() {
-        format!("waits, {}", error.why_unusable())
+        error.why_waiting()
     } else {
         format!("{waits}: {error}")
     };
