@@ -12,7 +12,7 @@ use std::{
 
 use crate::{
     component::Component,
-    go_build::{Cache, Module},
+    go_build::{Cache, Module, Program},
 };
 
 const CONTROL_PLANE: Module = Module {
@@ -21,7 +21,7 @@ const CONTROL_PLANE: Module = Module {
     go_sum: include_str!("../controlplane/go.sum"),
     main: None,
     tags: "",
-    alternative: "set KUBEBUILDER_ASSETS to a directory with etcd, kube-apiserver and kube-controller-manager",
+    alternative: "set KUBEBUILDER_ASSETS to a directory with etcd, kube-apiserver and kube-controller-manager (for a node also kube-scheduler and kubelet)",
     duration: "7 minutes",
 };
 
@@ -30,10 +30,10 @@ const CONTROL_PLANE: Module = Module {
 #[non_exhaustive]
 pub enum BinariesError {
     /// The user's directory of programs lacks one.
-    #[error("KUBEBUILDER_ASSETS is {}, which holds no {component}", directory.display())]
+    #[error("KUBEBUILDER_ASSETS is {}, which holds no {program}", directory.display())]
     MissingAsset {
         /// What is missing.
-        component: Component,
+        program: &'static str,
         /// Where.
         directory: PathBuf,
     },
@@ -131,10 +131,6 @@ impl Binaries {
     pub fn path(&self, component: Component) -> PathBuf {
         self.directory.join(component.binary())
     }
-
-    fn has(&self, component: Component) -> bool {
-        self.path(component).is_file()
-    }
 }
 
 /// Where to look for the programs, and what to build them with.
@@ -173,14 +169,21 @@ impl Sources {
     ///
     /// If the given directory lacks a program; if Go is missing, too old or fails.
     pub fn provide(&self, needed: &[Component]) -> Result<Binaries, BinariesError> {
+        let programs: Vec<_> = needed.iter().map(|component| component.program()).collect();
+        let directory = self.provide_programs(&programs)?;
+        Ok(Binaries { directory })
+    }
+
+    /// The directory that holds the `needed` programs of the module.
+    pub(crate) fn provide_programs(&self, needed: &[Program]) -> Result<PathBuf, BinariesError> {
         if let Some(directory) = &self.assets {
-            let binaries = Binaries {
-                directory: directory.clone(),
-            };
-            return match needed.iter().find(|component| !binaries.has(**component)) {
-                None => Ok(binaries),
-                Some(&component) => Err(BinariesError::MissingAsset {
-                    component,
+            return match needed
+                .iter()
+                .find(|program| !directory.join(program.name).is_file())
+            {
+                None => Ok(directory.clone()),
+                Some(program) => Err(BinariesError::MissingAsset {
+                    program: program.name,
                     directory: directory.clone(),
                 }),
             };
@@ -190,14 +193,12 @@ impl Sources {
             root: &self.cache,
             go: &self.go,
         };
-        let programs: Vec<_> = needed.iter().map(|component| component.program()).collect();
-        let directory = cache.provide(
+        cache.provide(
             &CONTROL_PLANE,
             &pinned.key(),
-            &programs,
+            needed,
             &pinned.linker_flags(),
-        )?;
-        Ok(Binaries { directory })
+        )
     }
 }
 

@@ -42,14 +42,14 @@ impl Authority {
         self.certificate.der().to_vec()
     }
 
-    /// The API server's certificate, valid on loopback and for the in-cluster name and address.
-    pub(crate) fn server(&self, service_address: Ipv4Addr) -> Result<Identity, rcgen::Error> {
-        let mut parameters = parameters("kube-apiserver", None);
+    /// A server's certificate, valid on loopback, for the API server's in-cluster name and at `address`.
+    pub(crate) fn server(&self, name: &str, address: Ipv4Addr) -> Result<Identity, rcgen::Error> {
+        let mut parameters = parameters(name, None);
         parameters.subject_alt_names = vec![
             SanType::DnsName("localhost".try_into()?),
             SanType::DnsName("kubernetes.default.svc".try_into()?),
             SanType::IpAddress(IpAddr::V4(Ipv4Addr::LOCALHOST)),
-            SanType::IpAddress(IpAddr::V4(service_address)),
+            SanType::IpAddress(IpAddr::V4(address)),
         ];
         self.sign(parameters, ExtendedKeyUsagePurpose::ServerAuth)
     }

@@ -23,7 +23,7 @@ use crate::{
     access::{Access, AccessError, Endpoint},
     audit::{self, AuditError, AuditLog},
     binaries::{Binaries, BinariesError, Sources},
-    certificates::{self, Authority},
+    certificates::{self, Authority, Identity},
     component::Component,
     namespace::Namespace,
     process::Process,
@@ -47,8 +47,11 @@ const PORT_ATTEMPTS: usize = 5;
 
 const SERVICE_RANGE: &str = "10.96.0.0/24";
 
-/// The first address of [`SERVICE_RANGE`].
-const SERVICE_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 1);
+/// The first address of [`SERVICE_RANGE`]: where Pods look for the API server, without anything that forwards there.
+pub(crate) const SERVICE_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 1);
+
+/// The port where they do.
+const SERVICE_PORT: u16 = 443;
 
 /// What the controller manager does: everything that works without nodes and that tests have a use for.
 const CONTROLLERS: &str = "serviceaccount-token-controller,serviceaccount-controller,\
@@ -72,6 +75,10 @@ pub struct Options {
     pub audit_log: bool,
     /// Further flags of the API server (default: none).
     pub api_server_flags: Vec<String>,
+    /// The address of the node that belongs to it (default: none). Then the API server listens on every address, at the
+    /// port where Pods look for it, and talks to the kubelet: only for a network namespace of one's own, as
+    /// [`run_isolated`](crate::node::run_isolated) makes it.
+    pub node_address: Option<Ipv4Addr>,
 }
 
 impl Default for Options {
@@ -81,6 +88,7 @@ impl Default for Options {
             durable: false,
             audit_log: false,
             api_server_flags: Vec::new(),
+            node_address: None,
         }
     }
 }
@@ -223,7 +231,10 @@ impl ControlPlane {
     }
 
     fn prepare(binaries: Binaries, options: Options) -> Result<ControlPlane, StartError> {
-        let ports = Ports::choose()?;
+        let mut ports = Ports::choose()?;
+        if options.node_address.is_some() {
+            ports.api_server = SERVICE_PORT;
+        }
         let authority = Authority::generate()?;
         let files = Files::create(&authority)?;
         let uri = http::Uri::try_from(format!("https://127.0.0.1:{}", ports.api_server)).map_err(
@@ -340,7 +351,7 @@ impl ControlPlane {
             return Ok(());
         }
         let process = Process::spawn(
-            component,
+            component.binary(),
             &self.binaries.path(component),
             self.arguments(component),
             self.files.directory.path(),
@@ -413,6 +424,15 @@ impl ControlPlane {
         format!("http://127.0.0.1:{}", self.ports.etcd)
     }
 
+    /// A certificate with which a server at `address` shows that it belongs to this control plane.
+    pub(crate) fn server_identity(
+        &self,
+        name: &str,
+        address: Ipv4Addr,
+    ) -> Result<Identity, rcgen::Error> {
+        self.authority.server(name, address)
+    }
+
     fn peer_url(&self) -> String {
         format!("http://127.0.0.1:{}", self.ports.etcd_peer)
     }
@@ -468,9 +488,7 @@ impl ControlPlane {
         let files = &self.files;
         let mut arguments = vec![
             format!("--etcd-servers={}", self.etcd_endpoint()),
-            "--bind-address=127.0.0.1".to_owned(),
             format!("--secure-port={}", self.ports.api_server),
-            "--advertise-address=127.0.0.1".to_owned(),
             "--endpoint-reconciler-type=none".to_owned(),
             files.flag("tls-cert-file", SERVER_CERTIFICATE),
             files.flag("tls-private-key-file", SERVER_KEY),
@@ -482,6 +500,20 @@ impl ControlPlane {
             files.flag("service-account-key-file", SERVICE_ACCOUNT_PUBLIC_KEY),
             format!("--service-cluster-ip-range={SERVICE_RANGE}"),
         ];
+        match self.options.node_address {
+            None => arguments.extend([
+                "--bind-address=127.0.0.1".to_owned(),
+                "--advertise-address=127.0.0.1".to_owned(),
+            ]),
+            Some(node) => arguments.extend([
+                "--bind-address=0.0.0.0".to_owned(),
+                format!("--advertise-address={node}"),
+                "--kubelet-preferred-address-types=InternalIP".to_owned(),
+                files.flag("kubelet-certificate-authority", AUTHORITY_CERTIFICATE),
+                files.flag("kubelet-client-certificate", KUBELET_CLIENT_CERTIFICATE),
+                files.flag("kubelet-client-key", KUBELET_CLIENT_KEY),
+            ]),
+        }
         if self.options.audit_log {
             arguments.extend([
                 files.flag("audit-policy-file", AUDIT_POLICY),
@@ -642,9 +674,11 @@ fn free_port() -> Result<(u16, TcpListener), StartError> {
         .ok_or(StartError::NoFreePort)
 }
 
-const AUTHORITY_CERTIFICATE: &str = "ca.crt";
+pub(crate) const AUTHORITY_CERTIFICATE: &str = "ca.crt";
 const SERVER_CERTIFICATE: &str = "server.crt";
 const SERVER_KEY: &str = "server.key";
+const KUBELET_CLIENT_CERTIFICATE: &str = "kubelet-client.crt";
+const KUBELET_CLIENT_KEY: &str = "kubelet-client.key";
 const SERVICE_ACCOUNT_KEY: &str = "service-account.key";
 const SERVICE_ACCOUNT_PUBLIC_KEY: &str = "service-account.pub";
 const AUDIT_POLICY: &str = "audit-policy.yaml";
@@ -663,12 +697,16 @@ impl Files {
             .tempdir()
             .map_err(StartError::io("creating a temporary directory"))?;
         let files = Files { directory };
-        let server = authority.server(SERVICE_ADDRESS)?;
+        let server = authority.server("kube-apiserver", SERVICE_ADDRESS)?;
+        let kubelet_client =
+            authority.client("kube-apiserver-kubelet-client", Some("system:masters"))?;
         let (key, public_key) = certificates::service_account_keys()?;
         for (name, content) in [
             (AUTHORITY_CERTIFICATE, authority.certificate_pem()),
             (SERVER_CERTIFICATE, server.certificate),
             (SERVER_KEY, server.key),
+            (KUBELET_CLIENT_CERTIFICATE, kubelet_client.certificate),
+            (KUBELET_CLIENT_KEY, kubelet_client.key),
             (SERVICE_ACCOUNT_KEY, key),
             (SERVICE_ACCOUNT_PUBLIC_KEY, public_key),
             (AUDIT_POLICY, audit::POLICY.to_owned()),

@@ -25,7 +25,7 @@
 //! - [`Sources`] says where the programs come from: found, or built once from upstream's source. [`HelmSources`] does
 //!   the same for helm, [`promtool`] for Prometheus' tool, [`Flux`] and [`ArgoCd`] for the engines' libraries.
 //!
-//! There are no nodes: Pods stay `Pending`, Jobs create a Pod and stop there.
+//! There are no nodes: Pods stay `Pending`, Jobs create a Pod and stop there. [`node`] has a cluster with one, for root.
 
 mod access;
 mod audit;
@@ -39,6 +39,7 @@ mod go_build;
 mod helm;
 mod manifests;
 mod namespace;
+pub mod node;
 mod process;
 mod progress;
 mod promtool;

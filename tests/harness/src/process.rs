@@ -1,4 +1,4 @@
-//! One component as a supervised process: it never outlives its owner.
+//! One program as a supervised process: it never outlives its owner.
 //!
 //! A destructor cannot promise that (SIGKILL, Ctrl-C, `process::exit`, statics), and the parent-death
 //! signal needs `unsafe` code. So each component is the child of a small shell script that holds the
@@ -15,8 +15,6 @@ use std::{
 };
 
 use tokio::time::Instant;
-
-use crate::component::Component;
 
 const SUPERVISOR: &str = include_str!("supervisor.sh");
 
@@ -37,16 +35,16 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    /// Starts `program` with its output appended to `DIRECTORY/COMPONENT.log`. `directory` is removed if
-    /// the calling process dies.
+    /// Starts `program` with its output appended to `DIRECTORY/NAME.log`. `directory` is removed if the calling process
+    /// dies.
     pub(crate) fn spawn<A: AsRef<OsStr>>(
-        component: Component,
+        name: &str,
         program: &Path,
         arguments: impl IntoIterator<Item = A>,
         directory: &Path,
     ) -> io::Result<Process> {
         fs::create_dir_all(directory.join(MARKERS))?;
-        let log = directory.join(format!("{component}.log"));
+        let log = directory.join(format!("{name}.log"));
         let log_file = File::options().create(true).append(true).open(&log)?;
 
         let mut command = Command::new("sh");
@@ -72,7 +70,7 @@ impl Process {
         BufReader::new(output).read_line(&mut line)?;
         let id = line.trim().parse().map_err(|_| {
             io::Error::other(format!(
-                "the supervisor of {component} did not start it: {}",
+                "the supervisor of {name} did not start it: {}",
                 tail(&log)
             ))
         })?;
