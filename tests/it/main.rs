@@ -19,7 +19,6 @@ mod cursor_v0;
 mod cursor_v1;
 mod downgrade;
 mod ending;
-mod engines;
 mod environment;
 mod firetiger;
 mod gitops;
