@@ -7,6 +7,7 @@ pub mod credential;
 pub mod error;
 pub mod http;
 pub mod registry;
+pub mod temporary;
 
 mod cursor;
 mod firebender;

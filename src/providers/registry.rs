@@ -103,6 +103,8 @@ mod tests {
                 for listed in provider.settings(&spec) {
                     let follows = match listed {
                         Capability::Archive
+                        | Capability::Artifacts
+                        | Capability::Preview
                         | Capability::FollowUp
                         | Capability::List
                         | Capability::ListModels
@@ -131,7 +133,7 @@ mod tests {
                         | Capability::Result
                         | Capability::Usage
                         | Capability::Cost
-                        | Capability::Artifacts => false,
+                        | Capability::Links => false,
                     };
                     assert!(!follows, "{}: {}", provider.kind(), listed.as_str());
                 }

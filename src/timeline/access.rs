@@ -18,6 +18,7 @@ use tokio::sync::Semaphore;
 use super::answer::{Refusal, RefusalReason};
 use super::review_cache::ReviewCache;
 use crate::api::GROUP;
+use crate::domain::remote::Capability;
 use crate::runtime::access_review::is_allowed;
 
 /// For how long a user stays known, and what a user may stays allowed.
@@ -66,6 +67,10 @@ impl User {
 pub enum Subresource {
     /// The timeline.
     Events,
+    /// The files that the agent left.
+    Artifacts,
+    /// The live view of its machine.
+    Preview,
 }
 
 impl Subresource {
@@ -73,6 +78,34 @@ impl Subresource {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Events => "events",
+            Self::Artifacts => "artifacts",
+            Self::Preview => "preview",
+        }
+    }
+
+    /// What it is, for people.
+    pub fn noun(self) -> &'static str {
+        match self {
+            Self::Events => "the timeline",
+            Self::Artifacts => "the artifacts",
+            Self::Preview => "the live view",
+        }
+    }
+
+    /// What a provider must be able to do.
+    pub fn capability(self) -> Capability {
+        match self {
+            Self::Events => Capability::Events,
+            Self::Artifacts => Capability::Artifacts,
+            Self::Preview => Capability::Preview,
+        }
+    }
+
+    /// Which of the cluster's roles have the right, where the chart extends them.
+    fn roles(self) -> &'static str {
+        match self {
+            Self::Events | Self::Artifacts => "view, edit or admin",
+            Self::Preview => "edit or admin",
         }
     }
 }
@@ -206,8 +239,8 @@ impl Access {
         Err(Refusal::new(
             RefusalReason::Forbidden,
             format!(
-                "User {:?} cannot get resource \"codesessions/{subresource}\" in API group {GROUP:?} in the namespace {:?}: it needs a role with this rule, such as view, edit or admin where the chart extends them",
-                user.name, target.namespace
+                "User {:?} cannot get resource \"codesessions/{subresource}\" in API group {GROUP:?} in the namespace {:?}: it needs a role with this rule, such as {} where the chart extends them",
+                user.name, target.namespace, target.subresource.roles()
             ),
         )
         .about(&target.name))

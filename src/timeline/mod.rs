@@ -1,4 +1,4 @@
-//! The timelines of sessions, served over HTTPS to whom the cluster's RBAC lets read them.
+//! The timelines of sessions, what they left and their live views, served over HTTPS to whom the cluster's RBAC lets read them.
 //!
 //! ```text
 //! listener ─► access ─► routes ─► source ─► provider
@@ -12,6 +12,7 @@
 
 mod access;
 mod answer;
+mod artifacts;
 mod certificate;
 mod follow;
 mod keeper;

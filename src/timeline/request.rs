@@ -4,6 +4,7 @@ use url::form_urlencoded;
 
 use super::answer::{Refusal, RefusalReason};
 use crate::domain::timeline::{DEFAULT_PAGE, MAX_PAGE, MAX_SEQ};
+use crate::providers::contract::LONGEST_ARTIFACT_PATH;
 
 /// What of a timeline is wanted.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,6 +47,51 @@ impl EventsQuery {
         }
         Ok(parsed)
     }
+}
+
+/// What of a session's artifacts is wanted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ArtifactsQuery {
+    /// The one that is fetched. Default: all are listed.
+    pub path: Option<String>,
+}
+
+impl ArtifactsQuery {
+    /// What a query string says.
+    ///
+    /// # Errors
+    /// 400, with what is wrong.
+    pub fn parse(query: &str) -> Result<Self, Refusal> {
+        let mut parsed = Self::default();
+        for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+            match &*name {
+                "path" if value.is_empty() || value.len() > LONGEST_ARTIFACT_PATH => {
+                    return Err(bad(format!(
+                        "path is not that of an artifact: it has {} bytes, and one has 1 to {LONGEST_ARTIFACT_PATH}",
+                        value.len()
+                    )));
+                }
+                "path" => parsed.path = Some(value.into_owned()),
+                _ => {
+                    return Err(bad(format!(
+                        "there is no parameter {name:?}: there is path"
+                    )));
+                }
+            }
+        }
+        Ok(parsed)
+    }
+}
+
+/// Refuses a query where there is nothing to be asked.
+///
+/// # Errors
+/// 400, if there is one.
+pub fn no_query(query: &str) -> Result<(), Refusal> {
+    if query.is_empty() {
+        return Ok(());
+    }
+    Err(bad("there are no parameters here".to_owned()))
 }
 
 fn bad(message: String) -> Refusal {
@@ -148,6 +194,19 @@ mod tests {
             let refusal = EventsQuery::parse(query).unwrap_err();
             assert_eq!(refusal.reason, RefusalReason::BadRequest, "{query}");
         }
+    }
+
+    #[test]
+    fn an_artifact_is_asked_for_by_its_path() {
+        let asked = ArtifactsQuery::parse("path=%2Fopt%2Fa+b.png").unwrap();
+        assert_eq!(asked.path.as_deref(), Some("/opt/a b.png"));
+        assert_eq!(ArtifactsQuery::parse("").unwrap().path, None);
+        let long = format!("path={}", "a".repeat(LONGEST_ARTIFACT_PATH + 1));
+        for query in ["path=", "paht=a", &long] {
+            let refusal = ArtifactsQuery::parse(query).unwrap_err();
+            assert_eq!(refusal.reason, RefusalReason::BadRequest, "{query}");
+        }
+        assert!(no_query("").is_ok() && no_query("token=1").is_err());
     }
 
     #[test]

@@ -10,7 +10,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Extension, Path, RawQuery, Request, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -22,10 +22,11 @@ use zeroize::Zeroizing;
 
 use super::access::{Access, Subresource, Target, User};
 use super::answer::{Refusal, RefusalReason};
+use super::artifacts;
 use super::follow::{Follower, Hub};
-use super::request::{EventsQuery, is_namespace_name, is_object_name};
+use super::request::{ArtifactsQuery, EventsQuery, is_namespace_name, is_object_name, no_query};
 use super::ring::Line;
-use super::source::Sources;
+use super::source::{Source, Sources};
 use crate::api::CodeSession;
 use crate::controllers::metrics::Metrics;
 use crate::domain::status::FIRST_MESSAGE;
@@ -59,9 +60,14 @@ struct Known {
 
 /// Everything that is served.
 pub fn router(handlers: Arc<Handlers>) -> Router {
-    let events = "/v1alpha1/namespaces/{namespace}/codesessions/{name}/events";
+    let of = |subresource: Subresource| {
+        let subresource = subresource.as_str();
+        format!("/v1alpha1/namespaces/{{namespace}}/codesessions/{{name}}/{subresource}")
+    };
     Router::new()
-        .route(events, get(events_of))
+        .route(&of(Subresource::Events), get(events_of))
+        .route(&of(Subresource::Artifacts), get(artifacts_of))
+        .route(&of(Subresource::Preview), get(preview_of))
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(middleware::from_fn_with_state(
@@ -132,47 +138,146 @@ fn bearer_token(headers: &HeaderMap) -> Result<Zeroizing<String>, Refusal> {
 async fn not_found() -> Refusal {
     Refusal::new(
         RefusalReason::NotFound,
-        "nothing is served here; timelines are at /v1alpha1/namespaces/NAMESPACE/codesessions/NAME/events",
+        "nothing is served here; timelines are at /v1alpha1/namespaces/NAMESPACE/codesessions/NAME/events, and beside it are artifacts and preview",
     )
 }
 
 async fn method_not_allowed() -> Refusal {
     Refusal::new(
         RefusalReason::MethodNotAllowed,
-        "a timeline can only be read: use GET",
+        "this can only be read: use GET",
     )
 }
+
+type Names = Result<Path<(String, String)>, PathRejection>;
 
 async fn events_of(
     State(handlers): State<Arc<Handlers>>,
     Extension(known): Extension<Known>,
-    path: Result<Path<(String, String)>, PathRejection>,
+    names: Names,
     RawQuery(query): RawQuery,
 ) -> Response {
-    let Some((namespace, name)) = path
-        .ok()
-        .map(|Path(names)| names)
-        .filter(|(namespace, name)| is_namespace_name(namespace) && is_object_name(name))
-    else {
-        let message = "no namespace and no CodeSession can have these names";
-        return Refusal::new(RefusalReason::BadRequest, message).into_response();
-    };
-    let target = Target {
-        namespace,
-        name,
-        subresource: Subresource::Events,
+    let target = match target(names, Subresource::Events) {
+        Ok(target) => target,
+        Err(refusal) => return refusal.into_response(),
     };
     let user = Arc::clone(&known.user);
-    let answer = answer_events(&handlers, known, &target, &query.unwrap_or_default()).await;
+    let query = query.unwrap_or_default();
+    let answer = answer_events(&handlers, known, &target, &query).await;
+    audited(&user, &target, None, answer)
+}
+
+async fn artifacts_of(
+    State(handlers): State<Arc<Handlers>>,
+    Extension(known): Extension<Known>,
+    names: Names,
+    RawQuery(query): RawQuery,
+) -> Response {
+    let target = match target(names, Subresource::Artifacts) {
+        Ok(target) => target,
+        Err(refusal) => return refusal.into_response(),
+    };
+    let query = match ArtifactsQuery::parse(&query.unwrap_or_default()) {
+        Ok(query) => query,
+        Err(refusal) => return audited(&known.user, &target, None, Err(refusal)),
+    };
+    let path = query.path.as_deref();
+    let answer = async {
+        let (source, _room) = permitted(&handlers, &known.user, &target).await?;
+        match path {
+            Some(path) => artifacts::locate(&handlers.sources, &source, path).await,
+            None => artifacts::list(&handlers.sources, &source).await,
+        }
+    };
+    audited(&known.user, &target, path, answer.await)
+}
+
+async fn preview_of(
+    State(handlers): State<Arc<Handlers>>,
+    Extension(known): Extension<Known>,
+    names: Names,
+    RawQuery(query): RawQuery,
+) -> Response {
+    let target = match target(names, Subresource::Preview) {
+        Ok(target) => target,
+        Err(refusal) => return refusal.into_response(),
+    };
+    let answer = async {
+        no_query(&query.unwrap_or_default())?;
+        let (source, _room) = permitted(&handlers, &known.user, &target).await?;
+        artifacts::preview(&handlers.sources, &source).await
+    };
+    audited(&known.user, &target, None, answer.await)
+}
+
+/// What is asked for, if it can be there.
+fn target(names: Names, subresource: Subresource) -> Result<Target, Refusal> {
+    let names = names.ok().map(|Path(names)| names);
+    let valid =
+        names.filter(|(namespace, name)| is_namespace_name(namespace) && is_object_name(name));
+    match valid {
+        Some((namespace, name)) => Ok(Target {
+            namespace,
+            name,
+            subresource,
+        }),
+        None => Err(Refusal::new(
+            RefusalReason::BadRequest,
+            "no namespace and no CodeSession can have these names",
+        )),
+    }
+}
+
+/// The way to what a user asks for, and the room to read it, if they may.
+async fn permitted(
+    handlers: &Handlers,
+    user: &User,
+    target: &Target,
+) -> Result<(Source, OwnedSemaphorePermit), Refusal> {
+    handlers.access.authorize(user, target).await?;
+    let sources = &handlers.sources;
+    let session = sources.session(&target.namespace, &target.name).await?;
+    let source = sources.open(session, target.subresource).await?;
+    Ok((source, handlers.room()?))
+}
+
+/// The audit line: who asked for what, and with which outcome.
+fn audited(
+    user: &User,
+    target: &Target,
+    path: Option<&str>,
+    answer: Result<Response, Refusal>,
+) -> Response {
     let outcome = match &answer {
-        Ok(_) => StatusCode::OK,
+        Ok(answer) => answer.status(),
         Err(refusal) => refusal.reason.code(),
+    };
+    let what = match target.subresource {
+        Subresource::Events => "a timeline was asked for",
+        Subresource::Artifacts => "artifacts were asked for",
+        Subresource::Preview => "a live view was asked for",
     };
     tracing::info!(
         user = ?user.name(), namespace = %target.namespace, name = %target.name,
-        subresource = target.subresource.as_str(), outcome = outcome.as_u16(), "a timeline was asked for"
+        subresource = target.subresource.as_str(), path, outcome = outcome.as_u16(), "{what}"
     );
     answer.unwrap_or_else(IntoResponse::into_response)
+}
+
+impl Handlers {
+    /// Room for one more answer that is read at a provider.
+    fn room(&self) -> Result<OwnedSemaphorePermit, Refusal> {
+        let room = Arc::clone(&self.pages).try_acquire_owned();
+        room.map_err(|_| {
+            Refusal::new(
+                RefusalReason::TooManyRequests,
+                format!(
+                    "{MOST_PAGES} pages are being read by others, and there may be no more at once"
+                ),
+            )
+            .retry_after(std::time::Duration::from_secs(1))
+        })
+    }
 }
 
 async fn answer_events(
@@ -191,7 +296,7 @@ async fn answer_events(
         has_message(&session, message)?;
     }
     let uid = session.uid().unwrap_or_default();
-    let source = handlers.sources.open(session).await?;
+    let source = handlers.sources.open(session, target.subresource).await?;
     if query.follow {
         // Before anything is read for it.
         let place = handlers.hub.enter(&uid)?;
@@ -210,15 +315,7 @@ async fn answer_events(
         };
         return Ok(lines(handlers.hub.follow(follower, place)));
     }
-    let Ok(room) = Arc::clone(&handlers.pages).try_acquire_owned() else {
-        return Err(Refusal::new(
-            RefusalReason::TooManyRequests,
-            format!(
-                "{MOST_PAGES} pages are being read by others, and there may be no more at once"
-            ),
-        )
-        .retry_after(std::time::Duration::from_secs(1)));
-    };
+    let room = handlers.room()?;
     let page = handlers.sources.page(&source, query.since).await?;
     Ok(json_page(&page, &query, room))
 }

@@ -1,4 +1,4 @@
-//! Reading a session's timeline from its provider, by the connection that polls use.
+//! Reading of a session what its provider has, by the connection that polls use.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, Weak};
@@ -7,6 +7,7 @@ use std::time::Duration;
 use kube::ResourceExt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::access::Subresource;
 use super::answer::{Refusal, RefusalReason};
 use super::review_cache::ReviewCache;
 use crate::api::{CodeSession, CodeSessionStatus};
@@ -16,16 +17,14 @@ use crate::controllers::connection::links::Linked;
 use crate::controllers::connection::{link, recorded_target};
 use crate::controllers::error::Chain;
 use crate::domain::ids::{RunId, SessionId};
-use crate::domain::remote::{
-    Capability, ErrorClass, ProviderCapabilities, ProviderError, unsupported_message,
-};
+use crate::domain::remote::{ErrorClass, ProviderCapabilities, ProviderError, unsupported_message};
 use crate::domain::timeline::{MAX_PAGE, Position};
 use crate::providers::contract::{MessageRun, Provider, TimelinePage, TimelineRequest};
 use crate::providers::http::Lane;
 use crate::runtime::lock::lock;
 use crate::runtime::shared_reads::SharedReads;
 
-/// Timelines that are read at the same time with one key. What waits here waits behind no poll: the provider's rate limit is shared by
+/// What is read at the same time with one key. What waits here waits behind no poll: the provider's rate limit is shared by
 /// lanes, and these reads are in the last one.
 const READS_PER_CONNECTION: usize = 4;
 /// How long one read may take, the wait for its turn included.
@@ -51,6 +50,22 @@ impl Source {
     /// The provider, for calls that give way to everything else.
     pub fn provider(&self) -> &Arc<dyn Provider> {
         self.linked.in_lane(Lane::Sweep)
+    }
+
+    /// The object's name.
+    pub fn name(&self) -> &str {
+        self.session.metadata.name.as_deref().unwrap_or_default()
+    }
+
+    /// The provider's sessions of it, oldest first, each once.
+    pub fn sessions(&self) -> Vec<SessionId> {
+        let mut sessions: Vec<SessionId> = Vec::new();
+        for run in &self.runs {
+            if !sessions.contains(&run.session_id) {
+                sessions.push(run.session_id.clone());
+            }
+        }
+        sessions
     }
 }
 
@@ -111,16 +126,23 @@ impl Sources {
         }
     }
 
-    /// The way to a session's timeline. Nothing is sent to the provider.
+    /// The way to what is asked of a session. Nothing is sent to the provider.
     ///
     /// # Errors
-    /// 404 if it was never launched, 405 if its provider has no timeline, 503 if the provider cannot be reached with what the Secret
+    /// 404 if it was never launched, 405 if its provider has no such thing, 503 if the provider cannot be reached with what the Secret
     /// holds.
-    pub async fn open(&self, session: Arc<CodeSession>) -> Result<Source, Refusal> {
+    pub async fn open(
+        &self,
+        session: Arc<CodeSession>,
+        asked_for: Subresource,
+    ) -> Result<Source, Refusal> {
         let name = session.name_any();
         let refuse = |reason, message: String| Refusal::new(reason, message).about(&name);
         let Some((spec, secret)) = recorded_target(&session) else {
-            return Err(refuse(RefusalReason::NotFound, not_launched(&session)));
+            return Err(refuse(
+                RefusalReason::NotFound,
+                not_launched(&session, asked_for),
+            ));
         };
         let Some(provider) = self.context.provider(&spec) else {
             return Err(refuse(
@@ -133,13 +155,17 @@ impl Sources {
             variant: provider.variant(&spec),
             capabilities: provider.capabilities(&spec),
         };
-        if !asked.can(Capability::Events) {
-            let message = unsupported_message(&asked, Capability::Events, &self.context.installed);
+        let capability = asked_for.capability();
+        if !asked.can(capability) {
+            let message = unsupported_message(&asked, capability, &self.context.installed);
             return Err(refuse(RefusalReason::MethodNotAllowed, message));
         }
         let runs = session.stored_status().map(runs_of).unwrap_or_default();
         if runs.is_empty() {
-            return Err(refuse(RefusalReason::NotFound, not_launched(&session)));
+            return Err(refuse(
+                RefusalReason::NotFound,
+                not_launched(&session, asked_for),
+            ));
         }
         let namespace = session.namespace().unwrap_or_default();
         let linked = match link(&self.context, &namespace, provider, &spec, &secret).await {
@@ -186,35 +212,47 @@ impl Sources {
     }
 
     async fn read(&self, source: &Source, since: u64) -> Result<Arc<TimelinePage>, Refusal> {
-        let name = source.session.name_any();
-        let request = self.request(source, since);
-        let read = tokio::time::timeout(READ_TIMEOUT, async {
-            let _turn = self.turn(&source.linked.key).await;
-            let provider = source.provider();
-            match provider.timeline() {
-                Some(timeline) => Some(timeline.page(&request, MAX_PAGE).await),
-                None => None,
-            }
-        });
-        let answer = match read.await {
-            Ok(Some(Ok(page))) => {
-                self.note(source, &page.position);
-                return Ok(Arc::new(page));
-            }
-            Ok(Some(Err(error))) => refusal_of(&error),
-            Ok(None) => Refusal::new(
+        let Some(timeline) = source.provider().timeline() else {
+            return Err(Refusal::new(
                 RefusalReason::MethodNotAllowed,
                 "this session's provider has no timeline",
-            ),
+            )
+            .about(source.name()));
+        };
+        let request = self.request(source, since);
+        let call = timeline.page(&request, MAX_PAGE);
+        let page = self.ask(source, Subresource::Events, call).await?;
+        self.note(source, &page.position);
+        Ok(Arc::new(page))
+    }
+
+    /// Asks a session's provider, once its key has a turn.
+    ///
+    /// # Errors
+    /// If the provider cannot be read now, or does not have what is asked for.
+    pub async fn ask<T>(
+        &self,
+        source: &Source,
+        asked_for: Subresource,
+        call: impl Future<Output = Result<T, ProviderError>>,
+    ) -> Result<T, Refusal> {
+        let asked = tokio::time::timeout(READ_TIMEOUT, async {
+            let _turn = self.turn(&source.linked.key).await;
+            call.await
+        });
+        let refusal = match asked.await {
+            Ok(Ok(answer)) => return Ok(answer),
+            Ok(Err(error)) => refusal_of(&error, asked_for),
             Err(_) => Refusal::new(
                 RefusalReason::Timeout,
                 format!(
-                    "the provider did not tell the timeline within {} s: try again",
+                    "the provider did not tell {} within {} s: try again",
+                    asked_for.noun(),
                     READ_TIMEOUT.as_secs()
                 ),
             ),
         };
-        Err(answer.about(&name))
+        Err(refusal.about(source.name()))
     }
 
     /// What is asked of the provider: everything after `since`.
@@ -267,14 +305,15 @@ impl Source {
     }
 }
 
-fn not_launched(session: &CodeSession) -> String {
+fn not_launched(session: &CodeSession, asked_for: Subresource) -> String {
     let name = session.name_any();
+    let noun = asked_for.noun();
     if session.phase().is_terminal() {
         format!(
-            "the CodeSession {name} was never launched, so that it has no timeline: its conditions say why (kubectl describe csess {name})"
+            "the CodeSession {name} was never launched, so that {noun} does not exist: its conditions say why (kubectl describe csess {name})"
         )
     } else {
-        format!("the CodeSession {name} is not launched yet: its timeline begins with its launch")
+        format!("the CodeSession {name} is not launched yet: {noun} begins with its launch")
     }
 }
 
@@ -304,22 +343,32 @@ fn runs_of(status: &CodeSessionStatus) -> Vec<MessageRun> {
 }
 
 /// What a failure of the provider means for who reads.
-pub fn refusal_of(error: &ProviderError) -> Refusal {
+pub fn refusal_of(error: &ProviderError, asked_for: Subresource) -> Refusal {
+    let noun = asked_for.noun();
     let unavailable = |message: String| Refusal::new(RefusalReason::ServiceUnavailable, message);
     let refusal = match error.class {
+        // Also of a path that is none, and of an agent whose files are not kept any longer (Cursor).
+        ErrorClass::NotFound | ErrorClass::InvalidRequest
+            if asked_for == Subresource::Artifacts =>
+        {
+            Refusal::new(
+                RefusalReason::NotFound,
+                format!("the provider has no such artifact or session, or not any more: {error}"),
+            )
+        }
         ErrorClass::NotFound => Refusal::new(
             RefusalReason::NotFound,
             format!("the provider does not know this session, or not any more: {error}"),
         ),
         ErrorClass::Unauthorized | ErrorClass::Forbidden => unavailable(format!(
-            "the provider does not let the operator read the timeline with the session's key: {error}. Put a valid key into its Secret"
+            "the provider does not let the operator read {noun} with the session's key: {error}. Put a valid key into its Secret"
         )),
         ErrorClass::RateLimited => unavailable(format!(
             "the provider wants no further requests with this key for now: {error}"
         )),
         ErrorClass::Timeout => Refusal::new(
             RefusalReason::Timeout,
-            format!("the provider did not tell the timeline in time: {error}"),
+            format!("the provider did not tell {noun} in time: {error}"),
         ),
         ErrorClass::InvalidRequest
         | ErrorClass::Conflict
@@ -328,7 +377,7 @@ pub fn refusal_of(error: &ProviderError) -> Refusal {
         | ErrorClass::Intermediary
         | ErrorClass::Unknown
         | ErrorClass::Protocol => unavailable(format!(
-            "the provider cannot tell the timeline right now: {error}"
+            "the provider cannot tell {noun} right now: {error}"
         )),
     };
     match error.retry_after {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use futures::StreamExt;
 use tokio::time::Instant;
 
+use super::access::Subresource;
 use super::answer::{Refusal, RefusalReason};
 use super::ring::{End, Line, Ring};
 use super::source::{KEEP_PAGE, Source, Sources, refusal_of};
@@ -84,7 +85,7 @@ impl Reading<'_> {
     /// Reads what there is and waits until there may be more; why nothing more comes, once that is so.
     async fn round(&mut self) -> Result<Option<End>, Refusal> {
         let session = self.session().await?;
-        let source = self.sources.open(session).await?;
+        let source = self.sources.open(session, Subresource::Events).await?;
         self.last = Some(source.clone());
         let over = is_over(&source.session);
         let before = self.ring.newest();
@@ -168,7 +169,7 @@ impl Reading<'_> {
                         self.faults = 0;
                         self.failing_since = None;
                     }
-                    Some(Err(error)) => return Err(refusal_of(&error).about(&self.followed.name)),
+                    Some(Err(error)) => return Err(refusal_of(&error, Subresource::Events).about(&self.followed.name)),
                     // Every run that was known has ended.
                     None => return Ok(NextPage::Never),
                 },

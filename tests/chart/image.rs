@@ -49,7 +49,7 @@ fn every_image_is_distroless_and_runs_as_a_numbered_user() {
     let stages: Vec<&str> = dockerfile.split("\nFROM ").skip(1).collect();
     let (build, images) = stages.split_first().unwrap();
     assert!(build.starts_with("rust:"), "{build}");
-    assert_eq!(images.len(), 2);
+    assert_eq!(images.len(), 3);
     for image in images {
         assert!(image.starts_with("gcr.io/distroless/"), "{image}");
         // Kubernetes cannot tell of a name whether it is root.

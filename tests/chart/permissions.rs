@@ -264,8 +264,9 @@ async fn viewers_read_and_editors_write_but_nobody_writes_a_status() {
                 .iter()
                 .map(|verb| permission(verb, resource, "codeagents.dev", ""))
         });
-        let events = permission("get", "codesessions/events", "codeagents.dev", "");
-        all.chain([events]).collect()
+        let read = ["events", "artifacts"]
+            .map(|what| permission("get", &format!("codesessions/{what}"), "codeagents.dev", ""));
+        all.chain(read).collect()
     };
     let read = ["get", "list", "watch"];
     let write = ["create", "update", "patch", "delete", "deletecollection"];
@@ -281,12 +282,16 @@ async fn viewers_read_and_editors_write_but_nobody_writes_a_status() {
         all.insert("use codeagents.codeagents.dev".to_owned());
         all
     };
+    let watching = |mut all: BTreeSet<Permission>| {
+        all.insert("get codesessions/preview.codeagents.dev".to_owned());
+        using(all)
+    };
     for (role, expected) in [
         (user.as_str(), using(of_sessions(&write[..4]))),
         (approver.as_str(), of_sessions(&["update", "patch"])),
         ("view", verbs(&read)),
-        ("edit", using(verbs(&[&read[..], &write].concat()))),
-        ("admin", using(verbs(&[&read[..], &write].concat()))),
+        ("edit", watching(verbs(&[&read[..], &write].concat()))),
+        ("admin", watching(verbs(&[&read[..], &write].concat()))),
     ] {
         let user = format!("{}-{release_name}", role.rsplit('-').next().unwrap());
         let access = release.control_plane().user(&user, None).unwrap();

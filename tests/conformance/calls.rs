@@ -1,5 +1,6 @@
 //! Every call of the contract, made one after the other, to see what one kind of trouble does to all of them.
 
+use codeagent_operator::api::ProviderKind;
 use codeagent_operator::domain::send::answer::SendOutcome;
 use codeagent_operator::providers::contract::{
     AdoptAnswer, AdoptRequest, Capability, MarkedRequest, MessageRun, Recovery, SessionRef,
@@ -112,6 +113,19 @@ impl Calls {
         if let Some(timeline) = provider.timeline() {
             let page = timeline.page(&self.timeline, 10).await;
             answers.push(("timeline", shown(page)));
+        }
+        let sessions = [self.session.session_id.clone()];
+        if let Some(artifacts) = provider.artifacts() {
+            answers.push(("artifacts", shown(artifacts.list(&sessions).await)));
+            let path = match subject.kind() {
+                ProviderKind::Firebender => format!("recordings/{}", sessions[0]),
+                _ => "artifacts/a".to_owned(),
+            };
+            let located = artifacts.locate(&sessions, &path).await;
+            answers.push(("an artifact", shown(located)));
+        }
+        if let Some(previewing) = provider.previewing() {
+            answers.push(("preview", shown(previewing.preview(&sessions[0]).await)));
         }
         if let Some(templates) = provider.templates() {
             let known = templates.find(&template(), None).await;

@@ -141,7 +141,7 @@ async fn a_finished_session_tells_what_the_capabilities_promise(subject: Subject
     let cost = snapshot.usage.and_then(|usage| usage.cost_cents);
     assert_eq!(cost.is_some(), subject.can(Capability::Cost));
     let left = snapshot.links != Links::default();
-    assert_eq!(left, subject.can(Capability::Artifacts));
+    assert_eq!(left, subject.can(Capability::Links));
     assert_eq!(snapshot.error, None);
 }
 

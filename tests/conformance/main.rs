@@ -18,6 +18,7 @@ mod provider_support;
 mod account;
 mod adoption;
 mod archive;
+mod artifacts;
 mod assumptions;
 mod bench;
 mod broken;

@@ -224,7 +224,7 @@ impl World {
                         | Capability::Result
                         | Capability::Usage
                         | Capability::Cost
-                        | Capability::Artifacts
+                        | Capability::Links
                 )
             })
             .collect();

@@ -19,6 +19,7 @@ mod cursor_v0;
 mod cursor_v1;
 mod downgrade;
 mod ending;
+mod engines;
 mod environment;
 mod firetiger;
 mod gitops;

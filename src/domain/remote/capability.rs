@@ -68,13 +68,17 @@ pub enum Capability {
     Usage,
     /// The price is reported.
     Cost,
-    /// Links to what the agent left beside its branch: recordings, traces, previews.
+    /// Links to recordings, traces and previews stand in the status.
+    Links,
+    /// The files that the agent left beside its branch can be listed and fetched.
     Artifacts,
+    /// The machine that the agent works on can be watched live.
+    Preview,
 }
 
 impl Capability {
     /// Every capability, in the order of the documentation.
-    pub const ALL: [Self; 30] = [
+    pub const ALL: [Self; 32] = [
         Self::Prompt,
         Self::Issue,
         Self::Images,
@@ -104,7 +108,9 @@ impl Capability {
         Self::Result,
         Self::Usage,
         Self::Cost,
+        Self::Links,
         Self::Artifacts,
+        Self::Preview,
     ];
 
     /// The name in `status.capabilities`.
@@ -139,7 +145,9 @@ impl Capability {
             Self::Result => "Result",
             Self::Usage => "Usage",
             Self::Cost => "Cost",
+            Self::Links => "Links",
             Self::Artifacts => "Artifacts",
+            Self::Preview => "Preview",
         }
     }
 
@@ -175,7 +183,9 @@ impl Capability {
             Self::Result => "tell the result",
             Self::Usage => "report tokens",
             Self::Cost => "report the price",
-            Self::Artifacts => "link to recordings, traces and previews",
+            Self::Links => "link to recordings, traces and previews",
+            Self::Artifacts => "hand out the files that the agent left",
+            Self::Preview => "show the machine that the agent works on",
         }
     }
 }

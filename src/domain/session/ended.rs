@@ -207,7 +207,7 @@ pub(super) fn missing(status: &CodeSessionStatus, provider: &ProviderFacts) -> V
         ),
         (tells(Capability::Cost) && cost.is_none(), "the cost"),
         (
-            finished && tells(Capability::Artifacts) && status.links.is_none(),
+            finished && tells(Capability::Links) && status.links.is_none(),
             "links",
         ),
     ]

@@ -2,10 +2,12 @@
 //!
 //! A [`ProviderType`] is what is known of a provider without talking to it (one per line of the registry), a [`Provider`]
 //! is a connection of one account to it: a [`BaseProvider`] with [`Extensions`], the optional traits
-//! ([`Archiving`], [`FollowUps`], [`Listing`], [`Models`], [`Templates`], [`Timeline`], [`TimelineStream`]) for what only some providers can do. The documentation of
+//! ([`Archiving`], [`Artifacts`], [`FollowUps`], [`Listing`], [`Models`], [`Previewing`], [`Templates`], [`Timeline`],
+//! [`TimelineStream`]) for what only some providers can do. The documentation of
 //! each method is the contract that the conformance tests hold every adapter to.
 
 mod archiving;
+mod artifacts;
 mod find;
 mod follow_ups;
 mod launch;
@@ -21,6 +23,9 @@ use async_trait::async_trait;
 use url::Url;
 
 pub use self::archiving::Archiving;
+pub use self::artifacts::{
+    Artifact, ArtifactList, Artifacts, LONGEST_ARTIFACT_PATH, MAX_ARTIFACTS, Preview, Previewing,
+};
 pub use self::find::{AdoptRequest, MarkedPage, MarkedRequest};
 pub use self::follow_ups::{FollowUps, MessageRequest};
 pub use self::launch::LaunchRequest;
@@ -38,6 +43,7 @@ pub use crate::domain::remote::*;
 pub use crate::domain::send::answer::{LaunchOutcome, MessageOutcome};
 use crate::domain::snapshot::Snapshot;
 pub use crate::providers::http::SendWindow;
+pub use crate::providers::temporary::{TemporaryUrl, Token};
 
 /// What is known of a provider without talking to it.
 pub trait ProviderType: Send + Sync {
@@ -204,12 +210,16 @@ pub trait BaseProvider: Send + Sync {
 pub struct Extensions<P: ?Sized> {
     /// Puts ended sessions away: [`Capability::Archive`].
     pub archiving: Option<fn(&P) -> &dyn Archiving>,
+    /// Hands out what agents left: [`Capability::Artifacts`].
+    pub artifacts: Option<fn(&P) -> &dyn Artifacts>,
     /// Sends further messages to a session: [`Capability::FollowUp`].
     pub follow_ups: Option<fn(&P) -> &dyn FollowUps>,
     /// Lists the account's sessions: [`Capability::List`].
     pub listing: Option<fn(&P) -> &dyn Listing>,
     /// Lists the account's models: [`Capability::ListModels`].
     pub models: Option<fn(&P) -> &dyn Models>,
+    /// Shows the machine of a session: [`Capability::Preview`].
+    pub previewing: Option<fn(&P) -> &dyn Previewing>,
     /// Keeps templates at the provider: [`Capability::Templates`].
     pub templates: Option<fn(&P) -> &dyn Templates>,
     /// Reads what a session's agent does: [`Capability::Events`].
@@ -222,9 +232,11 @@ impl<P: ?Sized> Extensions<P> {
     /// None of them.
     pub const NONE: Self = Self {
         archiving: None,
+        artifacts: None,
         follow_ups: None,
         listing: None,
         models: None,
+        previewing: None,
         templates: None,
         timeline: None,
         timeline_stream: None,
@@ -234,18 +246,22 @@ impl<P: ?Sized> Extensions<P> {
     pub fn capabilities(&self) -> Vec<Capability> {
         let Self {
             archiving,
+            artifacts,
             follow_ups,
             listing,
             models,
+            previewing,
             templates,
             timeline,
             timeline_stream,
         } = self;
         let all = [
             (archiving.is_some(), Capability::Archive),
+            (artifacts.is_some(), Capability::Artifacts),
             (follow_ups.is_some(), Capability::FollowUp),
             (listing.is_some(), Capability::List),
             (models.is_some(), Capability::ListModels),
+            (previewing.is_some(), Capability::Preview),
             (templates.is_some(), Capability::Templates),
             (timeline.is_some(), Capability::Events),
             (timeline_stream.is_some(), Capability::Streaming),
@@ -266,6 +282,9 @@ pub trait Provider: BaseProvider {
     /// Where ended sessions are put away.
     fn archiving(&self) -> Option<&dyn Archiving>;
 
+    /// What the agents of this account's sessions left.
+    fn artifacts(&self) -> Option<&dyn Artifacts>;
+
     /// Where further messages are sent to a session.
     fn follow_ups(&self) -> Option<&dyn FollowUps>;
 
@@ -274,6 +293,9 @@ pub trait Provider: BaseProvider {
 
     /// The models of this account.
     fn models(&self) -> Option<&dyn Models>;
+
+    /// The machines that this account's agents work on.
+    fn previewing(&self) -> Option<&dyn Previewing>;
 
     /// The templates that this account keeps at the provider.
     fn templates(&self) -> Option<&dyn Templates>;
@@ -290,6 +312,10 @@ impl<P: Extended> Provider for P {
         P::EXTENSIONS.archiving.map(|of| of(self))
     }
 
+    fn artifacts(&self) -> Option<&dyn Artifacts> {
+        P::EXTENSIONS.artifacts.map(|of| of(self))
+    }
+
     fn follow_ups(&self) -> Option<&dyn FollowUps> {
         P::EXTENSIONS.follow_ups.map(|of| of(self))
     }
@@ -300,6 +326,10 @@ impl<P: Extended> Provider for P {
 
     fn models(&self) -> Option<&dyn Models> {
         P::EXTENSIONS.models.map(|of| of(self))
+    }
+
+    fn previewing(&self) -> Option<&dyn Previewing> {
+        P::EXTENSIONS.previewing.map(|of| of(self))
     }
 
     fn templates(&self) -> Option<&dyn Templates> {

@@ -2,6 +2,7 @@
 //! branch names that can be chosen.
 
 mod account;
+mod artifacts;
 mod v0;
 mod v1;
 

@@ -2,6 +2,7 @@
 //!
 //! No id of ours and no idempotency key: a lost launch is found by the marker in the first message ([`prompts`]).
 
+mod artifacts;
 mod wire;
 
 use std::collections::BTreeSet;
@@ -13,11 +14,11 @@ use url::Url;
 
 use self::wire::Agent;
 use super::contract::{
-    API_KEY, Account, AdoptAnswer, AdoptRequest, BaseProvider, CancelAnswer, Capability,
-    Connection, Extended, Extensions, FollowUps, LaunchOutcome, LaunchRequest, Launched, Listing,
-    MarkedPage, MarkedRequest, MessageOutcome, MessageRecovery, MessageRequest, PageToken,
-    Provider, ProviderType, Recovery, SessionPage, SessionRef, Timeline, TimelinePage,
-    TimelineRequest,
+    API_KEY, Account, AdoptAnswer, AdoptRequest, ArtifactList, Artifacts, BaseProvider,
+    CancelAnswer, Capability, Connection, Extended, Extensions, FollowUps, LaunchOutcome,
+    LaunchRequest, Launched, Listing, MarkedPage, MarkedRequest, MessageOutcome, MessageRecovery,
+    MessageRequest, PageToken, Preview, Previewing, Provider, ProviderType, Recovery, SessionPage,
+    SessionRef, TemporaryUrl, Timeline, TimelinePage, TimelineRequest,
 };
 use super::error::ProviderError;
 use super::http::{Api, Auth, Operation, judge_launch, refuses_stop};
@@ -38,7 +39,7 @@ const CAPABILITIES: &[Capability] = &[
     Capability::AutoCreatePullRequest,
     Capability::Cancel,
     Capability::Result,
-    Capability::Artifacts,
+    Capability::Links,
 ];
 
 /// Documented in October 2026: `webhook`.
@@ -259,11 +260,35 @@ impl BaseProvider for FirebenderV0 {
 
 impl Extended for FirebenderV0 {
     const EXTENSIONS: Extensions<Self> = Extensions {
+        artifacts: Some(|it| it),
         follow_ups: Some(|it| it),
         listing: Some(|it| it),
+        previewing: Some(|it| it),
         timeline: Some(|it| it),
         ..Extensions::NONE
     };
+}
+
+#[async_trait]
+impl Artifacts for FirebenderV0 {
+    async fn list(&self, sessions: &[SessionId]) -> Result<ArtifactList, ProviderError> {
+        artifacts::list(&self.api, sessions).await
+    }
+
+    async fn locate(
+        &self,
+        sessions: &[SessionId],
+        path: &str,
+    ) -> Result<TemporaryUrl, ProviderError> {
+        artifacts::locate(&self.api, sessions, path).await
+    }
+}
+
+#[async_trait]
+impl Previewing for FirebenderV0 {
+    async fn preview(&self, session: &SessionId) -> Result<Option<Preview>, ProviderError> {
+        artifacts::preview(&self.api, session).await
+    }
 }
 
 #[async_trait]

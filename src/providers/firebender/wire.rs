@@ -1,7 +1,7 @@
 //! What goes over the wire with Firebender's API v0 (its documentation of October 2026, and the older one of 2025 that some
 //! servers still follow: no `mode`, no `skipGradleSync`, no `SETUP`, another `target.url`).
 //!
-//! `vncToken` is left out on purpose: what is not read cannot leak.
+//! `vncToken` is left out of [`Agent`] on purpose: what is not read cannot leak. Only who asks for the live view reads it ([`Live`]).
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -54,4 +54,24 @@ pub(super) struct Agent {
     pub(super) recording_url: Option<String>,
     #[serde(default, deserialize_with = "lenient")]
     pub(super) trace_url: Option<String>,
+}
+
+/// Of an agent what it left: both are there after its end alone, the one for modes with an emulator, the other for enterprises.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Left {
+    #[serde(default, deserialize_with = "lenient")]
+    pub(super) recording_url: Option<String>,
+    #[serde(default, deserialize_with = "lenient")]
+    pub(super) trace_url: Option<String>,
+}
+
+/// Of an agent its live view: there while it is active, only where it is asked for alone.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Live {
+    #[serde(default, deserialize_with = "lenient")]
+    pub(super) vnc_url: Option<String>,
+    #[serde(default, deserialize_with = "lenient")]
+    pub(super) vnc_token: Option<String>,
 }

@@ -28,12 +28,15 @@ use crate::domain::status::{RESULT_BYTES, clip};
 use crate::domain::timeline::Entry;
 use crate::providers::credential::Credential;
 use crate::providers::error::{ErrorClass, ProviderError, Sent};
+use crate::providers::temporary::TemporaryUrl;
 use crate::providers::wire::begins_as_list;
 
 /// How much of an error's body is read; what it says to people is cut to far less.
 pub(super) const ERROR_BODY_CAP: usize = 64 << 10;
 /// How much of an agent's closing words is kept, in bytes: more than is stored, so that what is stored shows that it was cut.
 const LONGEST_RESULT: usize = 2 * RESULT_BYTES;
+/// The longest URL that is handed on, in bytes: one with a signature and a session token of S3 has some two thousand.
+const LONGEST_TEMPORARY_URL: usize = 8 << 10;
 
 /// How a request proves whose it is.
 pub(in crate::providers) enum Auth<'a> {
@@ -71,7 +74,7 @@ pub(super) struct Answer {
     _room: Option<Room>,
 }
 
-/// A success whose body was not read yet.
+/// An answer whose body was not read yet.
 pub(super) struct Begun {
     pub(super) response: Response,
     pub(super) headers: HeaderMap,
@@ -340,6 +343,72 @@ impl Api {
         .await
     }
 
+    /// Where the answer redirects to, which is not followed: whoever asked goes there by themselves, without the key.
+    pub(in crate::providers) async fn redirect(
+        &self,
+        operation: Operation,
+        path: &[&str],
+    ) -> Result<TemporaryUrl, ProviderError> {
+        self.observed(operation, async {
+            let timeout = self.stack.inner.settings.get_timeout;
+            let clients = self.stack.clients();
+            let request = self.request(&clients.reads, Method::GET, path, timeout)?;
+            let head = self.head(operation, request, None).await?;
+            let location = match head.response.status() {
+                StatusCode::FOUND | StatusCode::SEE_OTHER | StatusCode::TEMPORARY_REDIRECT => {
+                    head.headers.get(header::LOCATION)
+                }
+                _ => None,
+            };
+            if let Some(location) = location {
+                return self.temporary_url(location.to_str().unwrap_or_default());
+            }
+            let begun = self.success(head).await?;
+            Err(ProviderError::unreadable(
+                Some(begun.response.status().as_u16()),
+                "the answer is no redirect",
+            ))
+        })
+        .await
+    }
+
+    /// A URL from the provider that may be handed to whoever asked for it.
+    ///
+    /// # Errors
+    /// If it is not https (`http` is for development), not one line of ASCII, longer than [`LONGEST_TEMPORARY_URL`], or holds something of the
+    /// credential.
+    pub(in crate::providers) fn temporary_url(
+        &self,
+        url: &str,
+    ) -> Result<TemporaryUrl, ProviderError> {
+        let plain =
+            url.len() <= LONGEST_TEMPORARY_URL && url.bytes().all(|byte| byte.is_ascii_graphic());
+        let parsed = Url::parse(url).ok().filter(|_| plain);
+        let allowed = parsed.is_some_and(|parsed| {
+            let scheme = match parsed.scheme() {
+                "https" => true,
+                "http" => self.stack.inner.settings.allow_http,
+                _ => false,
+            };
+            scheme
+                && parsed.host_str().is_some()
+                && parsed.username().is_empty()
+                && parsed.password().is_none()
+        });
+        if !allowed || !self.is_clean(url) {
+            return Err(ProviderError::unreadable(
+                None,
+                "the provider names an address that cannot be handed on: it must be one https URL without a user and without the key",
+            ));
+        }
+        Ok(TemporaryUrl::checked(url.to_owned()))
+    }
+
+    /// Whether `text` holds nothing of the credential.
+    pub(in crate::providers) fn is_clean(&self, text: &str) -> bool {
+        self.redactor.redact(text) == text
+    }
+
     /// `text` from the provider as it may be shown: on one line, without credentials, at most 512 characters.
     pub(in crate::providers) fn message(&self, text: &str) -> String {
         self.redactor.message(text)
@@ -457,6 +526,17 @@ impl Api {
         request: RequestBuilder,
         gate: Option<&Gate>,
     ) -> Result<Begun, ProviderError> {
+        let head = self.head(operation, request, gate).await?;
+        self.success(head).await
+    }
+
+    /// Sends `request` once and reads the head of the answer, whatever it says.
+    async fn head(
+        &self,
+        operation: Operation,
+        request: RequestBuilder,
+        gate: Option<&Gate>,
+    ) -> Result<Begun, ProviderError> {
         self.admit(operation).await?;
         let (client, request) = request.build_split();
         let request = request.map_err(|error| self.transport_error(&error, gate))?;
@@ -470,15 +550,29 @@ impl Api {
         let answered = Timestamp::now();
         let (status, headers) = (response.status(), response.headers().clone());
         tracing::debug!(provider = %self.kind, operation = operation.as_str(), status = status.as_u16(), "answered");
+        Ok(Begun {
+            response,
+            headers,
+            asked,
+            answered,
+            deadline,
+        })
+    }
+
+    /// An answer, unless it is not a 2xx.
+    async fn success(&self, begun: Begun) -> Result<Begun, ProviderError> {
+        let status = begun.response.status();
         if status.is_success() {
-            return Ok(Begun {
-                response,
-                headers,
-                asked,
-                answered,
-                deadline,
-            });
+            return Ok(begun);
         }
+        let settings = &self.stack.inner.settings;
+        let Begun {
+            response,
+            headers,
+            asked,
+            answered,
+            deadline,
+        } = begun;
         // Too long an explanation is none, but the status counts.
         let cap = ERROR_BODY_CAP.min(settings.response_cap);
         let body = self.read(response, cap, deadline).await?.body;
@@ -522,7 +616,9 @@ impl Api {
         let admitted = match operation {
             Operation::Launch | Operation::Message => self.limiter.admit_launch().await,
             // Whoever looks on waits for those who work.
-            Operation::Timeline => self.limiter.admit(Lane::Sweep).await,
+            Operation::Timeline | Operation::Artifacts | Operation::Preview => {
+                self.limiter.admit(Lane::Sweep).await
+            }
             _ => self.limiter.admit(self.stack.lane).await,
         };
         admitted.map_err(|pause| ProviderError {

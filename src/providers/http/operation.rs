@@ -19,6 +19,10 @@ pub enum Operation {
     Conversation,
     /// What a session's agent does.
     Timeline,
+    /// What a session's agent left.
+    Artifacts,
+    /// The machine that it works on.
+    Preview,
     /// What a session cost.
     Usage,
     /// A stop.
@@ -36,10 +40,18 @@ impl Operation {
     pub fn largest_answer(self) -> usize {
         match self {
             Self::Verify | Self::Cancel | Self::Archive => 64 << 10,
-            Self::Models | Self::Launch | Self::Message | Self::Get | Self::Usage | Self::Issue => {
-                1 << 20
-            }
-            Self::List | Self::Conversation | Self::Templates | Self::Timeline => 4 << 20,
+            Self::Models
+            | Self::Launch
+            | Self::Message
+            | Self::Get
+            | Self::Preview
+            | Self::Usage
+            | Self::Issue => 1 << 20,
+            Self::List
+            | Self::Conversation
+            | Self::Templates
+            | Self::Timeline
+            | Self::Artifacts => 4 << 20,
         }
     }
 
@@ -54,6 +66,8 @@ impl Operation {
             Self::List => "list",
             Self::Conversation => "conversation",
             Self::Timeline => "timeline",
+            Self::Artifacts => "artifacts",
+            Self::Preview => "preview",
             Self::Usage => "usage",
             Self::Cancel => "cancel",
             Self::Archive => "archive",

@@ -19,6 +19,7 @@ const CONTROL_PLANE: Module = Module {
     programs: "the control plane's programs",
     go_mod: include_str!("../controlplane/go.mod"),
     go_sum: include_str!("../controlplane/go.sum"),
+    main: None,
     tags: "",
     alternative: "set KUBEBUILDER_ASSETS to a directory with etcd, kube-apiserver and kube-controller-manager (for a node also kube-scheduler and kubelet)",
     duration: "7 minutes",

@@ -12,6 +12,7 @@ const MODULE: Module = Module {
     programs: "etcdutl",
     go_mod: include_str!("../etcdutl/go.mod"),
     go_sum: include_str!("../etcdutl/go.sum"),
+    main: None,
     tags: "",
     alternative: "set ETCDUTL to its path",
     duration: "1 minute",

@@ -1,5 +1,5 @@
-//! Programs of upstream's that are built from source: by the Go toolchain, in a small module of ours that names them as
-//! its tools in pinned versions, once per machine and version.
+//! Programs that are built from source once per machine and version: by the Go toolchain, in a small module of ours that pins the versions.
+//! Upstream's own programs are its tools; where upstream has only a library, it holds a program of ours around that.
 
 use std::{
     cell::Cell,
@@ -30,6 +30,8 @@ pub(crate) struct Module {
     pub(crate) programs: &'static str,
     pub(crate) go_mod: &'static str,
     pub(crate) go_sum: &'static str,
+    /// The program of ours that the module holds: its main.go.
+    pub(crate) main: Option<&'static str>,
     /// Build tags, separated by commas; may be empty.
     pub(crate) tags: &'static str,
     /// What a person can do who does not want to install Go: "…, or …".
@@ -140,7 +142,9 @@ impl Cache<'_> {
             definition: module,
             directory: workspace.path(),
         };
-        for (name, content) in [("go.mod", module.go_mod), ("go.sum", module.go_sum)] {
+        let files = [("go.mod", module.go_mod), ("go.sum", module.go_sum)];
+        let main = module.main.map(|content| ("main.go", content));
+        for (name, content) in files.into_iter().chain(main) {
             fs::write(workspace.path().join(name), content)
                 .map_err(BinariesError::io(format!("writing {name}")))?;
         }

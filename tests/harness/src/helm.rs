@@ -16,6 +16,7 @@ const MODULE: Module = Module {
     programs: "helm",
     go_mod: include_str!("../helm/go.mod"),
     go_sum: include_str!("../helm/go.sum"),
+    main: None,
     tags: "",
     alternative: "install helm 3.16 or newer, or set HELM to its path",
     duration: "3 minutes",

@@ -23,7 +23,7 @@
 //! - [`AuditLog`] tells who asked the API server for what.
 //! - [`ControlPlane::save`] and [`ControlPlane::restore`] take the store back to an earlier state, as from a backup.
 //! - [`Sources`] says where the programs come from: found, or built once from upstream's source. [`HelmSources`] does
-//!   the same for helm, [`promtool`] for Prometheus' tool.
+//!   the same for helm, [`promtool`] for Prometheus' tool, [`Flux`] and [`ArgoCd`] for the engines' libraries.
 //!
 //! There are no nodes: Pods stay `Pending`, Jobs create a Pod and stop there. [`node`] has a cluster with one, for root.
 
@@ -34,6 +34,7 @@ mod certificates;
 mod component;
 mod control_plane;
 mod etcdutl;
+mod gitops;
 mod go_build;
 mod helm;
 mod manifests;
@@ -56,6 +57,7 @@ pub use audit::{AuditError, AuditLog, AuditedRequest, Verb};
 pub use binaries::{Binaries, BinariesError, Sources};
 pub use component::Component;
 pub use control_plane::{ControlPlane, Options, StartError};
+pub use gitops::{ArgoCd, ArgoCdAnswer, Difference, Flux, FluxAnswer};
 pub use helm::HelmSources;
 pub use manifests::ApplyError;
 pub use namespace::Namespace;

@@ -11,6 +11,7 @@ const MODULE: Module = Module {
     programs: "promtool",
     go_mod: include_str!("../promtool/go.mod"),
     go_sum: include_str!("../promtool/go.sum"),
+    main: None,
     // It tests rules and discovers nothing: half of the code.
     tags: "remove_all_sd",
     alternative: "install Prometheus' promtool, or set PROMTOOL to its path",

@@ -110,6 +110,11 @@ impl Reader {
 
     /// A ServiceAccount of this name, which may read timelines.
     pub async fn permitted(world: &World, name: &str) -> Self {
+        Self::permitted_to(world, name, "codesessions/events").await
+    }
+
+    /// A ServiceAccount of this name, which may read this.
+    pub async fn permitted_to(world: &World, name: &str, resource: &str) -> Self {
         let reader = Self::new(world, name).await;
         let namespace = world.name();
         let manifests = format!(
@@ -117,7 +122,7 @@ impl Reader {
 apiVersion: rbac.authorization.k8s.io/v1
 kind: Role
 metadata: {{name: {name}}}
-rules: [{{apiGroups: [codeagents.dev], resources: [codesessions/events], verbs: [get]}}]
+rules: [{{apiGroups: [codeagents.dev], resources: [{resource}], verbs: [get]}}]
 ---
 apiVersion: rbac.authorization.k8s.io/v1
 kind: RoleBinding
@@ -244,6 +249,7 @@ async fn client(world: &World) -> reqwest::Client {
     reqwest::Client::builder()
         .tls_certs_only([authority])
         .no_proxy()
+        .redirect(reqwest::redirect::Policy::none())
         .build()
         .unwrap()
 }
@@ -340,6 +346,11 @@ pub fn assert_dense(events: &[Event], since: u64) {
 
 /// The URL of a session's timeline.
 pub fn url(address: &str, world: &World, session: &str, query: &str) -> String {
+    url_of(address, world, session, &format!("events{query}"))
+}
+
+/// The URL of something of a session.
+pub fn url_of(address: &str, world: &World, session: &str, what: &str) -> String {
     let namespace = world.name();
-    format!("{address}/v1alpha1/namespaces/{namespace}/codesessions/{session}/events{query}")
+    format!("{address}/v1alpha1/namespaces/{namespace}/codesessions/{session}/{what}")
 }

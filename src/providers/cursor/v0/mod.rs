@@ -7,16 +7,17 @@ mod wire;
 use async_trait::async_trait;
 
 use self::wire::{Agent, ModelList};
-use super::account;
+use super::{account, artifacts};
 use crate::api::CursorApiVersion;
 use crate::domain::ids::{InstallationId, SessionId};
 use crate::domain::pull_request::StartingPoint;
 use crate::domain::snapshot::{Links, RemotePhase, Snapshot};
 use crate::providers::contract::{
-    Account, AdoptAnswer, AdoptRequest, BaseProvider, CancelAnswer, Capability, Connection,
-    Extended, Extensions, FollowUps, LaunchOutcome, LaunchRequest, Launched, Listing, MAX_MODELS,
-    MarkedPage, MarkedRequest, MessageOutcome, MessageRequest, Models, PageToken, SessionPage,
-    SessionRef, Timeline, TimelinePage, TimelineRequest,
+    Account, AdoptAnswer, AdoptRequest, ArtifactList, Artifacts, BaseProvider, CancelAnswer,
+    Capability, Connection, Extended, Extensions, FollowUps, LaunchOutcome, LaunchRequest,
+    Launched, Listing, MAX_MODELS, MarkedPage, MarkedRequest, MessageOutcome, MessageRequest,
+    Models, PageToken, SessionPage, SessionRef, TemporaryUrl, Timeline, TimelinePage,
+    TimelineRequest,
 };
 use crate::providers::error::{ErrorClass, ProviderError, Subject};
 use crate::providers::http::{Api, Operation, judge_launch, judge_message};
@@ -39,8 +40,8 @@ pub(super) const CAPABILITIES: &[Capability] = &[
     Capability::Result,
 ];
 
-/// In the OpenAPI of March 2026: `webhook`, `…/artifacts`.
-pub(super) const OFFERED_LATER: [Capability; 2] = [Capability::Webhooks, Capability::Artifacts];
+/// In the OpenAPI of March 2026: `webhook`.
+pub(super) const OFFERED_LATER: [Capability; 1] = [Capability::Webhooks];
 
 /// No 409 of `POST /v0/agents` is documented.
 const REFUSING_CONFLICTS: [&str; 0] = [];
@@ -168,12 +169,28 @@ impl BaseProvider for CursorV0 {
 
 impl Extended for CursorV0 {
     const EXTENSIONS: Extensions<Self> = Extensions {
+        artifacts: Some(|it| it),
         follow_ups: Some(|it| it),
         listing: Some(|it| it),
         models: Some(|it| it),
         timeline: Some(|it| it),
         ..Extensions::NONE
     };
+}
+
+#[async_trait]
+impl Artifacts for CursorV0 {
+    async fn list(&self, sessions: &[SessionId]) -> Result<ArtifactList, ProviderError> {
+        artifacts::list(&self.api, "v0", sessions).await
+    }
+
+    async fn locate(
+        &self,
+        sessions: &[SessionId],
+        path: &str,
+    ) -> Result<TemporaryUrl, ProviderError> {
+        artifacts::locate(&self.api, "v0", sessions, path).await
+    }
 }
 
 #[async_trait]

@@ -18,16 +18,17 @@ pub(super) use self::agents::CursorV1;
 use self::agents::{needs_agent, phase_of_run};
 use self::name::{agent_id, name_suffix, named};
 use self::wire::{Agent, Archived, Created, ListedModel, ModelList};
-use super::account;
+use super::{account, artifacts};
 use crate::api::CursorApiVersion;
 use crate::domain::ids::{InstallationId, RunId, SessionId};
 use crate::domain::marker::Marker;
 use crate::domain::pull_request::PullRequestUrl;
 use crate::domain::snapshot::{RemotePhase, Snapshot};
 use crate::providers::contract::{
-    Account, AdoptAnswer, AdoptRequest, Archiving, BaseProvider, CancelAnswer, Capability,
-    Extended, Extensions, ItemDetail, LaunchOutcome, LaunchRequest, Launched, ListItem, Listing,
-    MAX_MODELS, MarkedPage, MarkedRequest, Models, PageToken, SessionPage, SessionRef,
+    Account, AdoptAnswer, AdoptRequest, Archiving, ArtifactList, Artifacts, BaseProvider,
+    CancelAnswer, Capability, Extended, Extensions, ItemDetail, LaunchOutcome, LaunchRequest,
+    Launched, ListItem, Listing, MAX_MODELS, MarkedPage, MarkedRequest, Models, PageToken,
+    SessionPage, SessionRef, TemporaryUrl,
 };
 use crate::providers::error::{ErrorClass, ProviderError};
 use crate::providers::http::{Operation, judge_launch};
@@ -54,9 +55,8 @@ pub(super) const CAPABILITIES: &[Capability] = &[
     Capability::Cost,
 ];
 
-/// Documented in October 2026: `…/artifacts`. Webhooks
-/// are announced there for later.
-pub(super) const OFFERED_LATER: [Capability; 1] = [Capability::Artifacts];
+/// Webhooks are announced in the documentation of October 2026 for later.
+pub(super) const OFFERED_LATER: [Capability; 0] = [];
 
 /// No 409 of `POST /v1/agents` is known to say that nothing was started: `agent_id_conflict` says the opposite.
 const REFUSING_CONFLICTS: [&str; 0] = [];
@@ -166,6 +166,7 @@ impl BaseProvider for CursorV1 {
 impl Extended for CursorV1 {
     const EXTENSIONS: Extensions<Self> = Extensions {
         archiving: Some(|it| it),
+        artifacts: Some(|it| it),
         follow_ups: Some(|it| it),
         listing: Some(|it| it),
         models: Some(|it| it),
@@ -173,6 +174,21 @@ impl Extended for CursorV1 {
         timeline_stream: Some(|it| it),
         ..Extensions::NONE
     };
+}
+
+#[async_trait]
+impl Artifacts for CursorV1 {
+    async fn list(&self, sessions: &[SessionId]) -> Result<ArtifactList, ProviderError> {
+        artifacts::list(&self.api, "v1", sessions).await
+    }
+
+    async fn locate(
+        &self,
+        sessions: &[SessionId],
+        path: &str,
+    ) -> Result<TemporaryUrl, ProviderError> {
+        artifacts::locate(&self.api, "v1", sessions, path).await
+    }
 }
 
 #[async_trait]
