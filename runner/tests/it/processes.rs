@@ -100,6 +100,19 @@ fn a_stop_before_the_agent_runs_is_a_stop() {
     world.shutdown();
 }
 
+#[test]
+fn an_agent_that_was_killed_is_told_of_memory() {
+    let world = World::new();
+    let ended = world.run(&world.task("Claude"), "begin", "kill -9 $$");
+    assert_eq!(ended.report.reason, Reason::AgentFailed);
+    assert!(
+        ended.report.message.contains("memory limit"),
+        "{}",
+        ended.report.message
+    );
+    world.shutdown();
+}
+
 /// 80 MB in lines, a line of 5 MB that is understood, and bytes that are no text.
 #[test]
 fn a_flood_is_passed_on_in_bounded_memory() {
