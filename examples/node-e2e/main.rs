@@ -105,8 +105,7 @@ async fn outside(arguments: &Arguments) -> ExitCode {
         for step in arguments.only.iter().filter_map(Step::to_possible_value) {
             inside.push(format!("--only={}", step.get_name()).into());
         }
-        let ended = node::run_isolated(&inside, LIMIT).await?;
-        remove(&files())?;
+        let ended = node::run_isolated(&inside, &files(), LIMIT).await?;
         Ok::<Ended, Box<dyn Error>>(ended)
     };
     match ended.await {
