@@ -78,7 +78,11 @@ impl Context {
 
     async fn key(&self, namespace: &str, agent: &CodeAgent) -> Result<String, Error> {
         let secrets: Api<Secret> = Api::namespaced(self.client.clone(), namespace);
-        let secret = secrets.get(&agent.spec.credentials.secret_ref.name).await?;
+        let secret = agent
+            .spec
+            .secret()
+            .ok_or(Error::Missing("the name of the Secret"))?;
+        let secret = secrets.get(&secret.name).await?;
         let bytes = secret
             .data
             .and_then(|mut data| data.remove("api-key"))

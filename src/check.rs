@@ -78,6 +78,7 @@ pub async fn run_with(config: Config, options: &CheckOptions) -> Report {
                 &client,
                 &served,
                 (&own_namespace, &options.installation.lease_name),
+                options.installation.jobs,
             )
             .await,
         ),
@@ -131,8 +132,9 @@ async fn allowed(
     client: &Client,
     served: &[Option<String>],
     own: (&str, &str),
+    jobs: bool,
 ) -> Result<String, String> {
-    let questions = permissions::questions(served, own);
+    let questions = permissions::questions(served, own, jobs);
     let mut denied = Vec::new();
     for question in &questions {
         match access_review::is_allowed(client, question).await {

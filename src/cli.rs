@@ -54,9 +54,17 @@ pub struct RunOptions {
         value_name = "ADDRESS:PORT"
     )]
     pub bind_address: SocketAddr,
-    /// Providers that this installation runs: cursor, firebender, flapjack, firetiger. Default: all.
+    /// Providers that this installation runs: cursor, firebender, flapjack, firetiger. Default: all of them.
     #[arg(long, env = "CODEAGENT_PROVIDERS", value_delimiter = ',', value_name = "PROVIDER", value_parser = provider)]
     pub providers: Vec<ProviderKind>,
+    /// Image of codeagent-runner, which is installed into the Pods of job agents.
+    #[arg(
+        long,
+        env = "CODEAGENT_RUNNER_IMAGE",
+        default_value = concat!("ghcr.io/codeagents-dev/codeagent-runner:", env!("CARGO_PKG_VERSION")),
+        value_name = "IMAGE"
+    )]
+    pub runner_image: String,
     /// Base URL that this installation uses for a provider instead of the provider's own, as PROVIDER=URL. May be given several
     /// times.
     #[arg(long = "provider-endpoint", env = "CODEAGENT_PROVIDER_ENDPOINTS", value_delimiter = ',', value_name = "PROVIDER=URL", value_parser = provider_endpoint)]
@@ -141,6 +149,10 @@ pub struct InstallationOptions {
         value_name = "NAME"
     )]
     pub lease_name: String,
+    /// Run agents as Jobs in the namespaces of their sessions as well (spec.provider.job). The operator then creates Jobs and Secrets; whoever may
+    /// create a CodeAgent may run Pods.
+    #[arg(long, env = "CODEAGENT_JOBS")]
+    pub jobs: bool,
 }
 
 /// Options of `check`: what the operator was told.

@@ -285,14 +285,20 @@ fn http_stack(
 
 /// What the flags come to.
 fn settings(options: &RunOptions, timing: Timing, extra_ca_bundle: Option<Vec<u8>>) -> Settings {
-    let providers: BTreeSet<ProviderKind> = if options.providers.is_empty() {
-        ProviderKind::ALL.into_iter().collect()
+    let mut providers: BTreeSet<ProviderKind> = if options.providers.is_empty() {
+        // It asks for rights that an installation has to give first.
+        let all = ProviderKind::ALL.into_iter();
+        all.filter(|kind| *kind != ProviderKind::Job).collect()
     } else {
         options.providers.iter().copied().collect()
     };
+    if options.installation.jobs {
+        providers.insert(ProviderKind::Job);
+    }
     Settings {
         timing,
         providers,
+        runner_image: options.runner_image.clone(),
         endpoints: options.provider_endpoints.iter().cloned().collect(),
         endpoint_hosts: options.allow_endpoint_hosts.clone(),
         allow_http: options.allow_http_endpoints,

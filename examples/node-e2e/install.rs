@@ -6,7 +6,7 @@ use std::time::Instant;
 use crate::world::{Failure, Providers, RELEASE, SYSTEM, World};
 
 /// A key that the simulated Cursor takes, and an agent that uses it.
-const AGENT: &str = r#"
+pub const AGENT: &str = r#"
 apiVersion: v1
 kind: Secret
 metadata: {name: cursor-api-key, namespace: default, labels: {codeagents.dev/credential: "true"}}

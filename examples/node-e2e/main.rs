@@ -11,6 +11,9 @@
 
 mod images;
 mod install;
+mod lives;
+mod pods;
+mod uninstall;
 mod world;
 
 use std::error::Error;
@@ -19,7 +22,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
 
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 use codeagent_harness::HelmSources;
 use codeagent_harness::node::{self, Cluster, Ended};
 use world::World;
@@ -41,9 +44,29 @@ struct Arguments {
     /// Fail where this machine cannot run a node.
     #[arg(long)]
     required: bool,
+    /// Only these steps after the installation, separated by commas.
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "STEP")]
+    only: Vec<Step>,
     /// Internal: within the namespaces, with the programs of this directory and this helm.
     #[arg(long, num_args = 2, value_names = ["DIRECTORY", "HELM"], hide = true)]
     isolated: Option<Vec<PathBuf>>,
+}
+
+/// What is tried after the installation, in this order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Step {
+    /// Many sessions at once.
+    Crowd,
+    /// The leader is killed.
+    Kill,
+    /// Upgrades, at last with two replicas.
+    Upgrade,
+    /// The node is drained; with the two replicas of the upgrade.
+    Drain,
+    /// Uninstalling while sessions run.
+    Uninstall,
+    /// The same with the definitions.
+    Definitions,
 }
 
 fn main() -> ExitCode {
@@ -59,7 +82,7 @@ fn main() -> ExitCode {
     };
     runtime.block_on(async {
         match arguments.isolated.as_deref() {
-            Some([programs, helm]) => isolated(programs, helm).await,
+            Some([programs, helm]) => isolated(programs, helm, &arguments.only).await,
             Some(_) | None => outside(&arguments).await,
         }
     })
@@ -78,9 +101,11 @@ async fn outside(arguments: &Arguments) -> ExitCode {
         // Logs of an earlier run would only confuse.
         remove(Path::new(DIRECTORY))?;
         std::fs::create_dir_all(DIRECTORY)?;
-        let inside: [OsString; 3] = ["--isolated".into(), programs.into(), helm.into()];
-        let ended = node::run_isolated(&inside, LIMIT).await?;
-        remove(&files())?;
+        let mut inside: Vec<OsString> = vec!["--isolated".into(), programs.into(), helm.into()];
+        for step in arguments.only.iter().filter_map(Step::to_possible_value) {
+            inside.push(format!("--only={}", step.get_name()).into());
+        }
+        let ended = node::run_isolated(&inside, &files(), LIMIT).await?;
         Ok::<Ended, Box<dyn Error>>(ended)
     };
     match ended.await {
@@ -113,14 +138,8 @@ fn skipped(arguments: &Arguments, reason: &str) -> ExitCode {
 fn build(release: bool) -> Result<PathBuf, Box<dyn Error>> {
     let profile: &[&str] = if release { &["--release"] } else { &[] };
     let status = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
-        .args([
-            "build",
-            "--locked",
-            "--bins",
-            "--package",
-            "codeagent-operator",
-        ])
-        .args(["--package", "codeagent-simulator"])
+        // With this program among them, the dependencies are those that it was built with; else they would be built once more.
+        .args(["build", "--locked", "--bins", "--example", "node-e2e"])
         .args(profile)
         .stdin(Stdio::null())
         .status()?;
@@ -149,7 +168,7 @@ fn remove(directory: &Path) -> std::io::Result<()> {
 }
 
 /// The cluster and what is tried on it.
-async fn isolated(programs: &Path, helm: &Path) -> ExitCode {
+async fn isolated(programs: &Path, helm: &Path, only: &[Step]) -> ExitCode {
     let begun = std::time::Instant::now();
     let cluster = match Cluster::start(&files()).await {
         Ok(cluster) => cluster,
@@ -163,7 +182,7 @@ async fn isolated(programs: &Path, helm: &Path) -> ExitCode {
         begun.elapsed().as_secs_f64()
     );
     let world = World::new(cluster, helm);
-    let outcome = match scenario(&world, programs).await {
+    let outcome = match scenario(&world, programs, only).await {
         Ok(()) => {
             println!(
                 "Everything went as it should, in {:.0} s.",
@@ -183,9 +202,25 @@ async fn isolated(programs: &Path, helm: &Path) -> ExitCode {
     outcome
 }
 
-async fn scenario(world: &World, programs: &Path) -> Result<(), Box<dyn Error>> {
+async fn scenario(world: &World, programs: &Path, only: &[Step]) -> Result<(), Box<dyn Error>> {
     images::import(world, programs).await?;
-    install::install(world).await?;
+    let providers = install::install(world).await?;
+    for step in Step::value_variants() {
+        if !only.is_empty() && !only.contains(step) {
+            continue;
+        }
+        match step {
+            Step::Crowd => lives::crowd(world, &providers).await?,
+            Step::Kill => lives::kill_leader(world, &providers).await?,
+            Step::Upgrade => lives::upgrade(world, &providers).await?,
+            Step::Drain => lives::drain(world, &providers).await?,
+            Step::Uninstall => {
+                uninstall::keeping_definitions(world, &providers).await?;
+                uninstall::in_order(world, &providers).await?;
+            }
+            Step::Definitions => uninstall::removing_definitions(world, &providers).await?,
+        }
+    }
     Ok(())
 }
 

@@ -256,6 +256,18 @@ impl Providers {
             .await?)
     }
 
+    /// Tells the control API something.
+    pub async fn tell(&self, path: &str, what: &Value) -> Result<(), Failure> {
+        let url = format!("http://{}:9800/control/{path}", self.address);
+        self.http
+            .post(url)
+            .json(what)
+            .send()
+            .await?
+            .error_for_status()?;
+        Ok(())
+    }
+
     /// How many sessions were paid for.
     pub async fn launches(&self) -> Result<u64, Failure> {
         let answer = self.ask("launches?kind=session").await?;

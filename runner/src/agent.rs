@@ -16,7 +16,7 @@ use crate::adapters::{Exit, Facts, Invocation, Reader, Told};
 use crate::failure::Failure;
 use crate::lines::Lines;
 use crate::log::Log;
-use crate::processes::{Processes, Started};
+use crate::processes::{GONE_WITHIN, Processes, Started};
 use crate::stop::Stop;
 
 /// What of the standard error is kept for a message.
@@ -55,26 +55,6 @@ enum Ending {
     OtherConversation,
 }
 
-/// Compares the conversation that the agent says it is in, once, with the one that it must be in.
-struct ConversationCheck<'a> {
-    expected: Option<&'a str>,
-    said: bool,
-    on_said: &'a mut dyn FnMut(&str),
-}
-
-impl ConversationCheck<'_> {
-    fn is_another(&mut self, reader: &Reader) -> bool {
-        let Some(id) = reader.facts().conversation.as_deref() else {
-            return false;
-        };
-        if !self.said {
-            self.said = true;
-            (self.on_said)(id);
-        }
-        self.expected.is_some_and(|expected| expected != id)
-    }
-}
-
 enum Line {
     Out(String),
     Err(String),
@@ -88,7 +68,6 @@ pub async fn run<W: Write>(
     log: &mut Log<W>,
     mut said_conversation: impl FnMut(&str),
 ) -> Ran {
-    let mut reader = Reader::new(run.adapter);
     let mut started = match start(&run, processes) {
         Ok(started) => started,
         Err(failure) => {
@@ -105,74 +84,175 @@ pub async fn run<W: Write>(
     if let Some(err) = started.child.stderr.take() {
         tokio::spawn(forward(err, sender, Line::Err));
     }
-    let idle = run.limits.idle_seconds.map(Duration::from_secs);
-    let grace = Duration::from_secs(run.limits.grace_period_seconds);
-    let never = Instant::now() + Duration::from_secs(365 * 86_400);
-    let mut idle_at = idle.map_or(never, |idle| Instant::now() + idle);
-    let mut kill_at = never;
-    let mut ending = None;
-    let mut stderr = String::new();
-    let mut conversation = ConversationCheck {
-        expected: run.conversation,
-        said: false,
-        on_said: &mut said_conversation,
+    let mut watch = Watch {
+        reader: Reader::new(run.adapter),
+        run,
+        processes,
+        log,
+        said_conversation: &mut said_conversation,
+        conversation_said: false,
+        stderr: String::new(),
+        ending: None,
+        kill_at: None,
     };
-    let exit = loop {
-        tokio::select! {
-            biased;
-            () = stop.requested(), if ending != Some(Ending::Cancelled) => {
-                log.status("Told to stop: the agent is ended.");
-                if ending.replace(Ending::Cancelled).is_none() {
-                    kill_at = Instant::now() + grace;
-                    end(&started, processes, Signal::TERM);
-                }
-            }
-            () = sleep_until(kill_at) => {
-                log.status("The agent did not end in time and is killed.");
-                kill_at = Instant::now() + Duration::from_secs(1);
-                end(&started, processes, Signal::KILL);
-            }
-            () = sleep_until(idle_at), if ending.is_none() => {
-                ending = Some(Ending::Idle);
-                kill_at = Instant::now() + grace;
-                end(&started, processes, Signal::TERM);
-            }
-            exit = started.wait() => break exit,
-            Some(line) = lines.recv() => {
-                idle_at = idle.map_or(never, |idle| Instant::now() + idle);
-                take(line, &mut reader, &mut stderr, log);
-                if conversation.is_another(&reader) && ending.is_none() {
-                    ending = Some(Ending::OtherConversation);
-                    kill_at = Instant::now() + grace;
-                    end(&started, processes, Signal::TERM);
-                }
-            }
-        }
-    };
-    // Whoever still holds the output is gone after this; nothing that it left changes the workspace any more.
-    let left = processes.end_all(LEFT_BEHIND_GRACE);
-    let read = async {
-        while let Some(line) = lines.recv().await {
-            take(line, &mut reader, &mut stderr, log);
-        }
-    };
-    // At the same time, since an agent that cannot write does not end.
-    let (gone, drained) = tokio::join!(left, async {
-        // Bounded by what `end_all` takes at most, and then by the time that a full pipe takes.
-        timeout(LEFT_BEHIND_GRACE + Duration::from_secs(10) + DRAIN, read).await
-    });
-    if !gone || drained.is_err() {
-        log.status(
-            "Not all processes that the agent left could be ended; they end with the container.",
-        );
-    }
-    if conversation.is_another(&reader) && ending.is_none() {
-        ending = Some(Ending::OtherConversation);
-    }
-    let result = conclude(ending, exit, &reader, &stderr, &run);
+    let exit = watch.follow(&mut started, stop, &mut lines).await;
     Ran {
-        facts: reader.facts().clone(),
-        result,
+        facts: watch.reader.facts().clone(),
+        result: watch.conclude(exit),
+    }
+}
+
+/// The agent while it runs.
+struct Watch<'a, W> {
+    run: Run<'a>,
+    processes: &'a Processes,
+    log: &'a mut Log<W>,
+    reader: Reader,
+    said_conversation: &'a mut dyn FnMut(&str),
+    conversation_said: bool,
+    /// The end of the standard error.
+    stderr: String,
+    ending: Option<Ending>,
+    /// When its time to end is over.
+    kill_at: Option<Instant>,
+}
+
+impl<W: Write> Watch<'_, W> {
+    /// Follows the agent to its end and takes the rest of its output.
+    async fn follow(
+        &mut self,
+        started: &mut Started,
+        stop: &Stop,
+        lines: &mut mpsc::Receiver<Line>,
+    ) -> io::Result<Exit> {
+        let idle = self.run.limits.idle_seconds.map(Duration::from_secs);
+        let mut idle_at = idle.map(|idle| Instant::now() + idle);
+        let exit = loop {
+            tokio::select! {
+                biased;
+                () = stop.requested(), if self.ending != Some(Ending::Cancelled) => {
+                    self.log.status("Told to stop: the agent is ended.");
+                    self.end(Ending::Cancelled, started);
+                }
+                () = at(self.kill_at) => {
+                    self.log.status("The agent did not end in time and is killed.");
+                    self.kill_at = Some(Instant::now() + Duration::from_secs(1));
+                    started.signal(Signal::KILL);
+                    // Who left the group may hold up who is in it.
+                    self.processes.signal_all(Signal::KILL);
+                }
+                () = at(idle_at), if self.ending.is_none() => self.end(Ending::Idle, started),
+                exit = started.wait() => break exit,
+                Some(line) = lines.recv() => {
+                    idle_at = idle.map(|idle| Instant::now() + idle);
+                    if self.take(line) {
+                        self.end(Ending::OtherConversation, started);
+                    }
+                }
+            }
+        };
+        let processes = self.processes;
+        let rest = async {
+            while let Some(line) = lines.recv().await {
+                if self.take(line) && self.ending.is_none() {
+                    self.ending = Some(Ending::OtherConversation);
+                }
+            }
+        };
+        // Whoever still holds the output is gone after this, and nothing that the agent left changes the workspace any more. At the same
+        // time, since who cannot write does not end.
+        let (gone, drained) = tokio::join!(
+            processes.end_all(LEFT_BEHIND_GRACE),
+            timeout(LEFT_BEHIND_GRACE + GONE_WITHIN + DRAIN, rest)
+        );
+        if !gone || drained.is_err() {
+            let said = "Not all processes that the agent left could be ended; they end with the container.";
+            self.log.status(said);
+        }
+        exit
+    }
+
+    /// Tells the agent to end, once; a stop that comes later is the reason all the same.
+    fn end(&mut self, ending: Ending, started: &Started) {
+        let before = self.ending;
+        if before.is_none() || ending == Ending::Cancelled {
+            self.ending = Some(ending);
+        }
+        if before.is_none() {
+            let grace = Duration::from_secs(self.run.limits.grace_period_seconds);
+            self.kill_at = Some(Instant::now() + grace);
+            started.signal(Signal::TERM);
+        }
+    }
+
+    /// Takes a line into account. True if the agent is in another conversation than the one it must be in.
+    fn take(&mut self, line: Line) -> bool {
+        match line {
+            Line::Out(line) => {
+                for told in self.reader.line(&line) {
+                    self.log.tell(told);
+                }
+            }
+            Line::Err(line) => {
+                keep_end(&mut self.stderr, &line);
+                if !line.trim().is_empty() {
+                    self.log.tell(Told::new(EventType::Output, line));
+                }
+            }
+        }
+        let Some(id) = self.reader.facts().conversation.as_deref() else {
+            return false;
+        };
+        if !self.conversation_said {
+            self.conversation_said = true;
+            (self.said_conversation)(id);
+        }
+        self.run.conversation.is_some_and(|expected| expected != id)
+    }
+
+    fn conclude(&self, exit: io::Result<Exit>) -> Result<(), Failure> {
+        let exit = exit.map_err(|error| {
+            let said = format!("How the agent ended is not known: {error}.");
+            Failure::new(Reason::AgentFailed, said)
+        });
+        let concluded = exit.and_then(|exit| {
+            let said = self.reader.conclude(exit, &self.stderr);
+            said.map_err(|(reason, message)| Failure::new(reason, message))
+        });
+        match self.ending {
+            None => concluded,
+            // What was decided, whatever the agent made of it: some end with exit code 0.
+            Some(Ending::Cancelled) => Err(Failure::cancelled()),
+            // It had answered and waited for something of its own.
+            Some(Ending::Idle) if concluded.is_ok() => concluded,
+            Some(Ending::Idle) => Err(Failure::new(
+                Reason::IdleTimeout,
+                format!(
+                    "The agent wrote nothing for {} s and was ended. The workspace is kept; if it only needs longer, raise the idle limit.",
+                    self.run.limits.idle_seconds.unwrap_or_default()
+                ),
+            )),
+            Some(Ending::OtherConversation) => Err(Failure::new(
+                Reason::ConversationLost,
+                format!(
+                    "The agent went on in conversation {}, not in {}, and was ended. Start a new session.",
+                    self.reader
+                        .facts()
+                        .conversation
+                        .as_deref()
+                        .unwrap_or_default(),
+                    self.run.conversation.unwrap_or_default()
+                ),
+            )),
+        }
+    }
+}
+
+/// At this time; without one, never.
+async fn at(time: Option<Instant>) {
+    match time {
+        Some(time) => sleep_until(time).await,
+        None => std::future::pending().await,
     }
 }
 
@@ -203,14 +283,6 @@ fn start(run: &Run<'_>, processes: &Processes) -> Result<Started, Failure> {
     Ok(started)
 }
 
-/// The group, and whoever left it.
-fn end(started: &Started, processes: &Processes, signal: Signal) {
-    started.signal(signal);
-    if signal == Signal::KILL {
-        processes.signal_all(signal);
-    }
-}
-
 async fn forward(source: impl AsyncRead + Unpin, to: mpsc::Sender<Line>, kind: fn(String) -> Line) {
     let mut lines = Lines::new(source);
     while let Ok(Some(line)) = lines.next().await {
@@ -220,64 +292,12 @@ async fn forward(source: impl AsyncRead + Unpin, to: mpsc::Sender<Line>, kind: f
     }
 }
 
-fn take<W: Write>(line: Line, reader: &mut Reader, stderr: &mut String, log: &mut Log<W>) {
-    match line {
-        Line::Out(line) => {
-            for told in reader.line(&line) {
-                log.tell(told);
-            }
-        }
-        Line::Err(line) => {
-            stderr.push_str(&clip(&line, STDERR_BYTES));
-            stderr.push('\n');
-            if let Some(surplus) = stderr.len().checked_sub(STDERR_BYTES) {
-                let end = (surplus..stderr.len()).find(|at| stderr.is_char_boundary(*at));
-                stderr.drain(..end.unwrap_or(0));
-            }
-            if !line.trim().is_empty() {
-                log.tell(Told::new(EventType::Output, line));
-            }
-        }
-    }
-}
-
-fn conclude(
-    ending: Option<Ending>,
-    exit: io::Result<Exit>,
-    reader: &Reader,
-    stderr: &str,
-    run: &Run<'_>,
-) -> Result<(), Failure> {
-    let exit = exit.map_err(|error| {
-        Failure::new(
-            Reason::AgentFailed,
-            format!("How the agent ended is not known: {error}."),
-        )
-    });
-    let concluded = exit.and_then(|exit| {
-        let said = reader.conclude(exit, stderr);
-        said.map_err(|(reason, message)| Failure::new(reason, message))
-    });
-    match ending {
-        None => concluded,
-        // What was decided, whatever the agent made of it: some end with exit code 0.
-        Some(Ending::Cancelled) => Err(Failure::cancelled()),
-        // It had answered and waited for something of its own.
-        Some(Ending::Idle) if concluded.is_ok() => concluded,
-        Some(Ending::Idle) => Err(Failure::new(
-            Reason::IdleTimeout,
-            format!(
-                "The agent wrote nothing for {} s and was ended. The workspace is kept; if it only needs longer, raise the idle limit.",
-                run.limits.idle_seconds.unwrap_or_default()
-            ),
-        )),
-        Some(Ending::OtherConversation) => Err(Failure::new(
-            Reason::ConversationLost,
-            format!(
-                "The agent went on in conversation {}, not in {}, and was ended. Start a new session.",
-                reader.facts().conversation.as_deref().unwrap_or_default(),
-                run.conversation.unwrap_or_default()
-            ),
-        )),
+/// Adds a line and forgets the beginning of what is too long.
+fn keep_end(kept: &mut String, line: &str) {
+    kept.push_str(&clip(line, STDERR_BYTES));
+    kept.push('\n');
+    if let Some(surplus) = kept.len().checked_sub(STDERR_BYTES) {
+        let end = (surplus..kept.len()).find(|at| kept.is_char_boundary(*at));
+        kept.drain(..end.unwrap_or(0));
     }
 }

@@ -18,7 +18,7 @@ use std::os::unix::process::ExitStatusExt as _;
 use crate::adapters::Exit;
 
 /// How long killed processes may take to be gone. One that waits for a dead disk does not go at all.
-const GONE_WITHIN: Duration = Duration::from_secs(10);
+pub const GONE_WITHIN: Duration = Duration::from_secs(10);
 
 /// Starts processes and knows which of those below this one it did not start itself.
 #[derive(Clone, Debug, Default)]

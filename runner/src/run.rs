@@ -197,14 +197,15 @@ impl Work<'_> {
                 let stop = self.stop;
                 let branch = &repository.branch;
                 let publish = self.publish(&task, repository, &git, &checkout);
-                tokio::select! {
+                let published = tokio::select! {
                     biased;
                     () = stop.requested() => Err(Failure::new(
                         Reason::Cancelled,
                         format!("The agent had finished and was stopped while its work was being pushed: look whether the repository has it on the branch {branch}."),
                     )),
                     published = publish => published,
-                }
+                };
+                published.map_err(|failure| self.or_full(failure))
             }
             _ => {
                 Ok("The agent finished. There is no repository, so nothing was pushed.".to_owned())
@@ -309,7 +310,10 @@ impl Work<'_> {
     /// A full volume is the cause of whatever failed on it.
     fn or_full(&self, failure: Failure) -> Failure {
         match failure.reason {
-            Reason::Cancelled | Reason::WorkspaceFull | Reason::RepositoryRefused => failure,
+            Reason::Cancelled
+            | Reason::WorkspaceFull
+            | Reason::RepositoryRefused
+            | Reason::PullRequestFailed => failure,
             _ if workspace::is_full(&self.options.workspace) => Failure {
                 message: format!("{} {}", workspace::full().message, failure.message),
                 reason: Reason::WorkspaceFull,

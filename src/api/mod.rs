@@ -9,6 +9,7 @@
 )]
 pub mod agent;
 pub mod crds;
+pub mod job_agent;
 pub mod provider;
 pub mod reason;
 #[expect(
@@ -19,6 +20,7 @@ pub mod session;
 pub mod shared;
 
 pub use agent::*;
+pub use job_agent::*;
 pub use provider::*;
 pub use reason::{AgentCondition, Reason, SessionCondition};
 pub use session::*;

@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::job_agent::JobSpec;
 use super::shared::words_schema;
 
 /// A kind of provider: which external service runs the agents.
@@ -19,15 +20,18 @@ pub enum ProviderKind {
     Flapjack,
     /// Firetiger coding agents.
     Firetiger,
+    /// Command-line agents that run as Jobs in the cluster.
+    Job,
 }
 
 impl ProviderKind {
     /// Every kind, in the order of the documentation.
-    pub const ALL: [Self; 4] = [
+    pub const ALL: [Self; 5] = [
         Self::Cursor,
         Self::Firebender,
         Self::Flapjack,
         Self::Firetiger,
+        Self::Job,
     ];
 
     /// The member of `spec.provider` that selects this kind; also the label value of metrics.
@@ -37,6 +41,7 @@ impl ProviderKind {
             Self::Firebender => "firebender",
             Self::Flapjack => "flapjack",
             Self::Firetiger => "firetiger",
+            Self::Job => "job",
         }
     }
 
@@ -47,6 +52,7 @@ impl ProviderKind {
             Self::Firebender => "Firebender",
             Self::Flapjack => "Flapjack",
             Self::Firetiger => "Firetiger",
+            Self::Job => "Job",
         }
     }
 }
@@ -66,8 +72,8 @@ const ENDPOINT_PATTERN: &str = r"^https?://[A-Za-z0-9.\-_\[\]:]+(/[A-Za-z0-9.\-_
 // Atomic, one value for server-side apply: leaf by leaf, another manager's provider would come to stand beside the former one, and
 // a provider whose only setting is taken away would become `null`, which is refused.
 #[schemars(extend("x-kubernetes-validations" = [{
-    "rule": "[has(self.cursor), has(self.firebender), has(self.flapjack), has(self.firetiger)].exists_one(x, x)",
-    "message": "set exactly one provider: cursor, firebender, flapjack or firetiger"
+    "rule": "[has(self.cursor), has(self.firebender), has(self.flapjack), has(self.firetiger), has(self.job)].exists_one(x, x)",
+    "message": "set exactly one provider: cursor, firebender, flapjack, firetiger or job"
 }], "x-kubernetes-map-type" = "atomic"))]
 pub struct ProviderSpec {
     /// Cursor Cloud Agents. `cursor: {}` takes every default.
@@ -82,21 +88,25 @@ pub struct ProviderSpec {
     /// Firetiger coding agents.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub firetiger: Option<FiretigerSpec>,
+    /// A command-line agent that runs as a Job in the namespace of its sessions. Only where the operator is started with --jobs (in the
+    /// chart jobs.enabled).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub job: Option<JobSpec>,
 }
 
 impl ProviderSpec {
     /// The kind that is selected; `None` where none or several members are set, which the API server refuses.
     pub fn kind(&self) -> Option<ProviderKind> {
-        match (
-            &self.cursor,
-            &self.firebender,
-            &self.flapjack,
-            &self.firetiger,
-        ) {
-            (Some(_), None, None, None) => Some(ProviderKind::Cursor),
-            (None, Some(_), None, None) => Some(ProviderKind::Firebender),
-            (None, None, Some(_), None) => Some(ProviderKind::Flapjack),
-            (None, None, None, Some(_)) => Some(ProviderKind::Firetiger),
+        let members = [
+            (ProviderKind::Cursor, self.cursor.is_some()),
+            (ProviderKind::Firebender, self.firebender.is_some()),
+            (ProviderKind::Flapjack, self.flapjack.is_some()),
+            (ProviderKind::Firetiger, self.firetiger.is_some()),
+            (ProviderKind::Job, self.job.is_some()),
+        ];
+        let mut set = members.into_iter().filter(|(_, set)| *set);
+        match (set.next(), set.next()) {
+            (Some((kind, _)), None) => Some(kind),
             _ => None,
         }
     }
@@ -108,6 +118,7 @@ impl ProviderSpec {
             ProviderKind::Firebender => self.firebender.as_ref()?.endpoint.as_deref(),
             ProviderKind::Flapjack => self.flapjack.as_ref()?.endpoint.as_deref(),
             ProviderKind::Firetiger => self.firetiger.as_ref()?.endpoint.as_deref(),
+            ProviderKind::Job => None,
         }
     }
 
@@ -137,6 +148,7 @@ impl ProviderSpec {
     pub fn tenant(&self) -> Option<&str> {
         match self.kind()? {
             ProviderKind::Cursor | ProviderKind::Firebender => None,
+            ProviderKind::Job => None,
             ProviderKind::Flapjack => self.flapjack.as_ref()?.org_id.as_deref(),
             ProviderKind::Firetiger => Some(&self.firetiger.as_ref()?.coding_agent_id),
         }

@@ -241,10 +241,13 @@ impl Accounts {
     pub fn worked(&self, key: &ConnectionKey) {
         if let Some(entry) = lock(&self.entries).get_mut(key) {
             entry.worked = Some(Instant::now());
-            // What a call does not show: that the account's coding agent is there.
-            let kept = entry
-                .failure
-                .take_if(|failure| failure.error.subject != Some(Subject::CodingAgent));
+            // What a call does not show: that the account's coding agent is there, or that a Job would be taken.
+            let kept = entry.failure.take_if(|failure| {
+                !matches!(
+                    failure.error.subject,
+                    Some(Subject::CodingAgent | Subject::Pod)
+                )
+            });
             if kept.is_some() {
                 entry.faults = 0;
             }
@@ -394,7 +397,7 @@ pub fn refuses(error: &ProviderError) -> bool {
     match error.class {
         ErrorClass::Unauthorized | ErrorClass::Forbidden | ErrorClass::QuotaExhausted => true,
         ErrorClass::InvalidRequest | ErrorClass::NotFound => {
-            error.subject == Some(Subject::CodingAgent)
+            matches!(error.subject, Some(Subject::CodingAgent | Subject::Pod))
         }
         _ => false,
     }

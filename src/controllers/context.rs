@@ -50,6 +50,8 @@ pub struct Settings {
     pub endpoints: BTreeMap<ProviderKind, Url>,
     /// Hosts of CodeAgents' endpoints that may have any address. All others must be public.
     pub endpoint_hosts: Vec<EndpointHost>,
+    /// The image of codeagent-runner, which is installed into the Pods of job agents.
+    pub runner_image: String,
     /// Whether plain http endpoints may be used. For development only.
     pub allow_http: bool,
     /// Certificates in PEM that webhooks may use besides the system's.

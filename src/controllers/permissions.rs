@@ -33,6 +33,7 @@ pub struct Permission {
 const OURS: &str = "codeagents.dev";
 const LEASES: &str = "coordination.k8s.io";
 const EVENTS: &str = "events.k8s.io";
+const JOBS: &str = "batch";
 
 const fn served(
     verb: &'static str,
@@ -91,12 +92,31 @@ pub const PERMISSIONS: &[Permission] = &[
     lease("patch", Place::OwnLease),
 ];
 
-/// The questions whether an operator may do all of it.
+/// What the operator does besides where it runs agents as Jobs (`--jobs`).
+pub const JOB_PERMISSIONS: &[Permission] = &[
+    served("create", JOBS, "jobs", ""),
+    served("get", JOBS, "jobs", ""),
+    // A stop suspends the Job; one that is over is given to its session.
+    served("patch", JOBS, "jobs", ""),
+    served("delete", JOBS, "jobs", ""),
+    served("list", "", "pods", ""),
+    // The Secret with a Job's task.
+    served("create", "", "secrets", ""),
+    served("patch", "", "secrets", ""),
+    served("delete", "", "secrets", ""),
+];
+
+/// The questions whether an operator may do all of it, with `jobs` also what running agents as Jobs needs.
 ///
 /// `served` are the namespaces that it serves, `None` for all of them; `own` is its own namespace and the name of its Lease.
-pub fn questions(served: &[Option<String>], own: (&str, &str)) -> Vec<ResourceAttributes> {
+pub fn questions(
+    served: &[Option<String>],
+    own: (&str, &str),
+    jobs: bool,
+) -> Vec<ResourceAttributes> {
     let mut questions = Vec::new();
-    for permission in PERMISSIONS {
+    let more = if jobs { JOB_PERMISSIONS } else { &[] };
+    for permission in PERMISSIONS.iter().chain(more) {
         let question = |namespace: Option<&str>, name: Option<&str>| ResourceAttributes {
             verb: Some(permission.verb.to_owned()),
             group: Some(permission.group.to_owned()),

@@ -14,9 +14,12 @@ use crate::api::{
     Reason, RepositorySpec,
 };
 
-/// Which Secret a session takes its credentials from.
-pub fn credentials<'a>(session: &'a CodeSessionSpec, agent: &'a CodeAgentSpec) -> &'a Credentials {
-    session.credentials.as_ref().unwrap_or(&agent.credentials)
+/// Which Secret a session takes its credentials from; none where its CodeAgent has none.
+pub fn credentials<'a>(
+    session: &'a CodeSessionSpec,
+    agent: &'a CodeAgentSpec,
+) -> Option<&'a Credentials> {
+    session.credentials.as_ref().or(agent.credentials.as_ref())
 }
 
 /// Stands for the session's name in the name of a branch, so that the sessions of one CodeAgent get a branch each.
@@ -114,7 +117,6 @@ pub fn resolve(
     agent_generation: i64,
     endpoint: &str,
 ) -> Effective {
-    let secret = &credentials(session, agent).secret_ref;
     let repository = repository(session.repository.as_ref(), agent.repository.as_ref());
     let mut model = agent.model.clone();
     if let Some(own) = &session.model {
@@ -135,7 +137,7 @@ pub fn resolve(
             spec: agent.provider.clone(),
             endpoint: endpoint.to_owned(),
         },
-        credentials_ref: secret.into(),
+        credentials_ref: credentials(session, agent).map(|found| (&found.secret_ref).into()),
         repository: repository.url,
         reference: repository.reference,
         pull_request_url: repository.pull_request_url,
@@ -175,6 +177,7 @@ pub fn blocker(
     installed: &[ProviderCapabilities],
 ) -> Option<Blocker> {
     missing_capability(session, agent, effective, asked, installed)
+        .or_else(|| useless_credentials(session, agent))
         .or_else(|| branch_too_long(effective))
         .or_else(|| wrong_pull_request(session, effective))
         .or_else(|| parameters::blocker(session, agent))
@@ -186,6 +189,16 @@ pub fn blocker(
                 cause: Cause::Environment,
             })
         })
+}
+
+/// Credentials of a session whose CodeAgent has none, since nobody is there to show them to.
+fn useless_credentials(session: &CodeSessionSpec, agent: &CodeAgentSpec) -> Option<Blocker> {
+    let useless = session.credentials.is_some() && agent.credentials.is_none();
+    useless.then(|| Blocker {
+        reason: Reason::InvalidRequest,
+        message: "spec.credentials of the session has no use, because its CodeAgent is a job agent and has no provider's key: create a CodeSession without it".into(),
+        cause: Cause::Spec,
+    })
 }
 
 fn branch_too_long(effective: &Effective) -> Option<Blocker> {

@@ -13,6 +13,7 @@ mod cursor;
 mod firebender;
 mod firetiger;
 mod flapjack;
+mod job;
 mod recovery;
 mod v0_agents;
 mod wire;

@@ -7,11 +7,18 @@ use super::cursor::Cursor;
 use super::firebender::Firebender;
 use super::firetiger::FiretigerType;
 use super::flapjack::FlapjackType;
+use super::job::JobType;
 use crate::api::{ProviderKind, ProviderSpec};
 use crate::domain::remote::ProviderCapabilities;
 
 /// The providers that this build can talk to.
-static PROVIDERS: &[&dyn ProviderType] = &[&Cursor, &Firebender, &FlapjackType, &FiretigerType];
+static PROVIDERS: &[&dyn ProviderType] = &[
+    &Cursor,
+    &Firebender,
+    &FlapjackType,
+    &FiretigerType,
+    &JobType,
+];
 
 /// Looks up providers.
 #[derive(Clone, Copy, Debug)]
@@ -65,7 +72,12 @@ mod tests {
             let found = Registry::get(provider.kind()).unwrap();
             assert!(std::ptr::addr_eq(found, *provider));
             let endpoint = found.default_endpoint(&ProviderSpec::default());
-            assert_eq!(endpoint.scheme(), "https");
+            let scheme = if found.runs_in_cluster() {
+                "kubernetes"
+            } else {
+                "https"
+            };
+            assert_eq!(endpoint.scheme(), scheme);
         }
     }
 
@@ -83,7 +95,8 @@ mod tests {
                 "Cursor (apiVersion: v0)",
                 "Firebender",
                 "Flapjack",
-                "Firetiger"
+                "Firetiger",
+                "Job"
             ]
         );
         for provider in Registry::all() {

@@ -168,7 +168,7 @@ impl Sources {
             ));
         }
         let namespace = session.namespace().unwrap_or_default();
-        let linked = match link(&self.context, &namespace, provider, &spec, &secret).await {
+        let linked = match link(&self.context, &namespace, provider, &spec, secret.as_ref()).await {
             Ok(linked) => linked,
             // A Secret that is gone does not end a session that runs: whoever follows it keeps the connection.
             Err(not_ready) => {

@@ -257,6 +257,23 @@ async fn sessions_and_agents_reach_no_further_than_those_who_write_them() {
     team.try_create(&team.editor, &agent("own", json!({})))
         .await
         .unwrap();
+    for way in [
+        json!({"env": [{"name": "A", "value": "1"}, {"name": "B", "secretKeyRef": reference}]}),
+        json!({"envFrom": [{"secretRef": {"name": "key"}}]}),
+        json!({"imagePullSecrets": [{"name": "key"}]}),
+        json!({"git": {"secretRef": {"name": "key"}}}),
+    ] {
+        let mut own = agent("in-cluster", json!({}));
+        let spec = own["spec"].as_object_mut().unwrap();
+        spec.remove("credentials");
+        let mut job = json!({"adapter": "Claude", "image": "agent:1"});
+        job.as_object_mut()
+            .unwrap()
+            .extend(way.as_object().unwrap().clone());
+        spec.insert("provider".to_owned(), json!({"job": job}));
+        refused(team.try_create(&team.narrow, &own).await, SECRET);
+        team.try_create(&team.editor, &own).await.unwrap();
+    }
     let elsewhere =
         json!({"spec": {"provider": {"cursor": {"endpoint": "https://collector.example.com"}}}});
     refused(

@@ -51,7 +51,7 @@ fn role(namespace: &str, user: &str, removed: &Permission) -> String {
             removed.subresource,
         )
     };
-    let questions = permissions::questions(&served, own).into_iter();
+    let questions = permissions::questions(&served, own, false).into_iter();
     let kept = questions.filter(|it| !is_removed(&it.verb, &it.resource, &it.subresource));
     let rules: Vec<Value> = kept
         .map(|it| {

@@ -322,6 +322,7 @@ fn connect(
         spec: subject.spec(),
         endpoint: simulator.url(subject.simulated()).parse().unwrap(),
         credential,
+        cluster: None,
         http: http.clone(),
     })
 }

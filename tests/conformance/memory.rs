@@ -211,6 +211,7 @@ async fn calls(subject: Subject, flow: Flow) -> Vec<(&'static str, ProviderError
             spec: subject.spec(),
             endpoint: endless(flow).await,
             credential: subject.credential(),
+            cluster: None,
             http,
         })
         .unwrap();

@@ -35,6 +35,12 @@ macro_rules! contract {
     };
 }
 
+/// The adapters that these tests do not run for, each with the reason and where it is tested instead.
+pub const NOT_COVERED: [(ProviderKind, &str); 1] = [(
+    ProviderKind::Job,
+    "a Job is created at the API server and not behind a URL that a simulator could stand at: tests/it/jobs runs it on a real control plane",
+)];
+
 /// An adapter: a provider and, where it has several that differ, the version of its API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Subject {
@@ -55,6 +61,8 @@ impl Subject {
             ProviderKind::Firebender => &[Self::Firebender],
             ProviderKind::Flapjack => &[Self::Flapjack],
             ProviderKind::Firetiger => &[Self::Firetiger],
+            // See `NOT_COVERED`.
+            ProviderKind::Job => &[],
         }
     }
 
@@ -74,6 +82,7 @@ impl Subject {
             ProviderKind::Firebender => codeagent_simulator::Provider::Firebender,
             ProviderKind::Flapjack => codeagent_simulator::Provider::Flapjack,
             ProviderKind::Firetiger => codeagent_simulator::Provider::Firetiger,
+            ProviderKind::Job => panic!("a Job is behind no URL"),
         }
     }
 
@@ -103,7 +112,10 @@ impl Subject {
     pub fn credential_of_another_account(self) -> Credential {
         let theirs = provider_support::credential(self.kind(), "key_of_another_account");
         match self.kind() {
-            ProviderKind::Cursor | ProviderKind::Firebender | ProviderKind::Flapjack => theirs,
+            ProviderKind::Cursor
+            | ProviderKind::Firebender
+            | ProviderKind::Flapjack
+            | ProviderKind::Job => theirs,
             ProviderKind::Firetiger => theirs.with("username", "robot-2"),
         }
     }

@@ -140,7 +140,10 @@ fn tells_its_settings(world: &World, provider: Provider, status: &CodeSessionSta
         let branch = effective.pull_request.branch_name.as_deref();
         assert_eq!(branch, Some("fix/login"));
     }
-    assert_eq!(effective.credentials_ref.name, agent_name(provider));
+    assert_eq!(
+        effective.credentials_ref.as_ref().unwrap().name,
+        agent_name(provider)
+    );
     assert_eq!(effective.agent_generation, 1);
     let launch = status.launch.as_ref().unwrap();
     assert_eq!(launch.state, SendState::Confirmed);

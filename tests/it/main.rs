@@ -24,6 +24,7 @@ mod environment;
 mod firetiger;
 mod gitops;
 mod images;
+mod jobs;
 mod lanes;
 mod life;
 mod lost_launches;

@@ -88,7 +88,16 @@ const PLACES: &[(&str, &[&str])] = &[
     ("kube_runtime", &["runtime/", "controllers/"]),
     (
         "k8s_openapi",
-        &["api/", "runtime/", "controllers/", "timeline/", "check.rs"],
+        &[
+            "api/",
+            // Types alone: what a Job and its Pod look like.
+            "providers/contract/cluster.rs",
+            "providers/job/",
+            "runtime/",
+            "controllers/",
+            "timeline/",
+            "check.rs",
+        ],
     ),
     ("hyper", &["network/", "providers/", "timeline/"]),
     (
@@ -409,6 +418,11 @@ fn the_simulators_and_the_operator_do_not_depend_on_each_other() {
     let manifest = fs::read_to_string(source().join("../Cargo.toml")).unwrap();
     let (_, after) = manifest.split_once("\n[dependencies]\n").unwrap();
     let (shipped, tests) = after.split_once("\n[dev-dependencies]\n").unwrap();
+    // What the operator and the program in a Pod tell each other, types and text alone.
+    let shipped = shipped.replace(
+        "codeagent-runner-protocol = { path = \"runner/protocol\" }",
+        "",
+    );
     assert!(!shipped.contains("codeagent-"), "{shipped}");
     assert!(tests.contains("codeagent-simulator"), "{tests}");
     let simulator = fs::read_to_string(source().join("../tests/simulator/Cargo.toml")).unwrap();

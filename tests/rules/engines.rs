@@ -1,4 +1,4 @@
-//! The files for Argo CD and kustomize in `examples/`, used as those programs use them.
+//! The files for Argo CD, kustomize and kube-state-metrics in `examples/`, used as those programs use them.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -232,4 +232,77 @@ fn kustomize_knows_every_reference_of_the_spec() {
     }
     assert!(expected.len() > 8);
     assert_eq!(known, expected);
+}
+
+// --- kube-state-metrics ---
+
+/// The schema at this path below `schema`; of a list, that of its items.
+fn at<'a>(mut schema: &'a Value, path: &Value) -> &'a Value {
+    for member in path.as_array().unwrap() {
+        schema = &schema["properties"][member.as_str().unwrap()];
+    }
+    match schema["items"].is_object() {
+        true => &schema["items"],
+        false => schema,
+    }
+}
+
+/// A path that does not exist is no error of kube-state-metrics: the series is missing.
+#[test]
+fn every_path_and_word_of_the_series_exists() {
+    let values = read("kube-state-metrics/values.yaml");
+    let resources = &values["customResourceState"]["config"]["spec"]["resources"];
+    let words = |of: &Value| -> BTreeSet<String> {
+        serde_json::from_value(of.clone()).unwrap_or_else(|error| panic!("{error}: {of}"))
+    };
+    let mut looked_at = 0;
+    for crd in crds::all() {
+        let resource = resources
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|it| it["groupVersionKind"]["kind"] == crd.spec.names.kind.as_str())
+            .unwrap();
+        let version = &crd.spec.versions[0];
+        assert_eq!(resource["groupVersionKind"]["version"], version.name);
+        assert_eq!(resource["groupVersionKind"]["group"], crd.spec.group);
+        let crd = serde_json::to_value(&crd).unwrap();
+        let schema = &crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"];
+        for metric in resource["metrics"].as_array().unwrap() {
+            let name = &metric["name"];
+            let each = &metric["each"];
+            let of = |kind: &str| each.get(kind).filter(|it| !it.is_null());
+            let (set, gauge, info) = (of("stateSet"), of("gauge"), of("info"));
+            let found = match (set, gauge, info) {
+                (Some(set), None, None) => {
+                    let at_path = at(schema, &set["path"]);
+                    let value = match set.get("valueFrom") {
+                        Some(path) => at(at_path, path),
+                        None => at_path,
+                    };
+                    assert_eq!(words(&set["list"]), words(&value["enum"]), "{name}");
+                    for label in set["labelsFromPath"].as_object().into_iter().flatten() {
+                        assert!(
+                            at(at_path, label.1)["type"] == "string",
+                            "{name}: {label:?}"
+                        );
+                    }
+                    value
+                }
+                (None, Some(gauge), None) => at(schema, &gauge["path"]),
+                (None, None, Some(info)) => {
+                    let labels = info["labelsFromPath"].as_object().unwrap();
+                    for (label, path) in labels {
+                        assert!(at(schema, path)["type"] == "string", "{name}: {label}");
+                    }
+                    continue;
+                }
+                _ => panic!("{name}: {each}"),
+            };
+            let kind = found["type"].as_str().unwrap_or_default();
+            assert!(["string", "integer"].contains(&kind), "{name}: {found}");
+            looked_at += 1;
+        }
+    }
+    assert!(looked_at > 5);
 }

@@ -46,6 +46,31 @@ async fn each_field_has_its_limits() {
             "{provider: {firetiger: {}}}",
             Refused("codingAgentId: Required value"),
         ),
+        // A job agent has no provider's key, every other has one.
+        (
+            "{credentials: null, provider: {job: {adapter: Claude, image: a}}}",
+            Accepted,
+        ),
+        (
+            "{provider: {job: {adapter: Claude, image: a}}}",
+            Refused("a job agent has no provider's key"),
+        ),
+        (
+            "{credentials: null, provider: {job: {adapter: Process, image: a}}}",
+            Refused("command is missing"),
+        ),
+        (
+            "{credentials: null, provider: {job: {adapter: Process, image: a, command: [run], affinity: {nodeAffinity: {}}, resources: {limits: {cpu: 2}}}}}",
+            Accepted,
+        ),
+        (
+            "{credentials: null, provider: {job: {adapter: Claude, image: a, env: [{name: A}]}}}",
+            Refused("set exactly one of value and secretKeyRef"),
+        ),
+        (
+            "{credentials: null, provider: {job: {adapter: Claude, image: a, workspace: {size: much}}}}",
+            Refused("workspace.size"),
+        ),
         // Words of closed lists.
         ("{provider: {cursor: {apiVersion: v0}}}", Accepted),
         (

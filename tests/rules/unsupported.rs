@@ -386,6 +386,6 @@ async fn credentials_of_the_sessions_own_are_used_instead_of_the_agents() {
         .await;
     let finished = world.finished("a").await;
     let effective = finished.status.unwrap().effective.unwrap();
-    assert_eq!(effective.credentials_ref.name, "mine");
+    assert_eq!(effective.credentials_ref.unwrap().name, "mine");
     world.end().await;
 }

@@ -127,6 +127,21 @@ app.kubernetes.io/instance: {{ .Release.Name | quote }}
   verbs: [create]
 {{- end -}}
 
+{{/* What running agents as Jobs needs besides. */}}
+{{- define "codeagent-operator.jobRules" -}}
+# create: one Job for each session. patch: a stop suspends it. delete: archiving.
+- apiGroups: [batch]
+  resources: [jobs]
+  verbs: [create, get, patch, delete]
+- apiGroups: [""]
+  resources: [pods]
+  verbs: [list]
+# The Secret with a Job's task. get is granted above.
+- apiGroups: [""]
+  resources: [secrets]
+  verbs: [create, patch, delete]
+{{- end -}}
+
 {{- define "codeagent-operator.subjects" -}}
 - kind: ServiceAccount
   name: {{ include "codeagent-operator.serviceAccountName" . | quote }}
@@ -161,6 +176,10 @@ admissionregistration.k8s.io/{{ . }}
 (has({{ . }}.spec.credentials) ? [{{ . }}.spec.credentials.secretRef.name] : []) +
 (has({{ . }}.spec.webhook) && has({{ . }}.spec.webhook.secretRef) ? [{{ . }}.spec.webhook.secretRef.name] : []) +
 (has({{ . }}.spec.envFrom) ? {{ . }}.spec.envFrom.map(it, it.secretRef.name) : []) +
+(has({{ . }}.spec.provider) && has({{ . }}.spec.provider.job) && has({{ . }}.spec.provider.job.env) ? {{ . }}.spec.provider.job.env.filter(it, has(it.secretKeyRef)).map(it, it.secretKeyRef.name) : []) +
+(has({{ . }}.spec.provider) && has({{ . }}.spec.provider.job) && has({{ . }}.spec.provider.job.envFrom) ? {{ . }}.spec.provider.job.envFrom.map(it, it.secretRef.name) : []) +
+(has({{ . }}.spec.provider) && has({{ . }}.spec.provider.job) && has({{ . }}.spec.provider.job.imagePullSecrets) ? {{ . }}.spec.provider.job.imagePullSecrets.map(it, it.name) : []) +
+(has({{ . }}.spec.provider) && has({{ . }}.spec.provider.job) && has({{ . }}.spec.provider.job.git) && has({{ . }}.spec.provider.job.git.secretRef) ? [{{ . }}.spec.provider.job.git.secretRef.name] : []) +
 (has({{ . }}.spec.promptFrom) && has({{ . }}.spec.promptFrom.secretKeyRef) ? [{{ . }}.spec.promptFrom.secretKeyRef.name] : []) +
 (has({{ . }}.spec.images) ? {{ . }}.spec.images.filter(it, has(it.secretKeyRef)).map(it, it.secretKeyRef.name) : []) +
 (has({{ . }}.spec.messages) ? {{ . }}.spec.messages.filter(it, has(it.promptFrom) && has(it.promptFrom.secretKeyRef)).map(it, it.promptFrom.secretKeyRef.name) : [])

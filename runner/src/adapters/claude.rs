@@ -247,17 +247,18 @@ pub fn conclude(facts: &Facts, exit: Exit, stderr: &str) -> Result<(), (Reason, 
         (Some(Verdict::Success), Exit::Code(0)) => Ok(()),
         // It waits for commands in the background after its answer; ending it then takes nothing back.
         (Some(Verdict::Success), exit) if exit.is_sigterm() => Ok(()),
-        (Some(Verdict::Success), exit) => Err((
+        (Some(Verdict::Success), exit) => Err(failure(
             Reason::AgentFailed,
-            ended("Claude Code said that it finished, but", exit, stderr),
+            &ended("Claude Code said that it finished, but", exit, stderr),
         )),
         (None, Exit::Code(0)) => Err(failure(
             Reason::NoSuccessLine,
             "Claude Code ended with exit code 0 and no result: it was interrupted, or its output is not read",
         )),
-        (None, exit) if exit.is_sigterm() || matches!(exit, Exit::Signal(_)) => {
-            Err((Reason::AgentFailed, ended("Claude Code", exit, stderr)))
-        }
+        (None, exit) if exit.is_sigterm() || matches!(exit, Exit::Signal(_)) => Err(failure(
+            Reason::AgentFailed,
+            &ended("Claude Code", exit, stderr),
+        )),
         (None, exit) => {
             let reason = if facts.conversation.is_some() {
                 Reason::AgentFailed

@@ -159,9 +159,9 @@ pub fn conclude(facts: &Facts, exit: Exit, stderr: &str) -> Result<(), (Reason, 
     match (&facts.verdict, exit) {
         (Some(Verdict::Failure(reason, why)), _) => Err((*reason, why.clone())),
         (Some(Verdict::Success), Exit::Code(0)) => Ok(()),
-        (Some(Verdict::Success), exit) => Err((
+        (Some(Verdict::Success), exit) => Err(failure(
             Reason::AgentFailed,
-            ended("Codex completed the turn, but", exit, stderr),
+            &ended("Codex completed the turn, but", exit, stderr),
         )),
         (None, Exit::Code(0)) => Err(failure(
             Reason::NoSuccessLine,

@@ -132,9 +132,9 @@ pub fn conclude(facts: &Facts, exit: Exit, stderr: &str) -> Result<(), (Reason, 
             Err((reason, why.clone()))
         }
         (Some(Verdict::Success), Exit::Code(0)) => Ok(()),
-        (Some(Verdict::Success), exit) => Err((
+        (Some(Verdict::Success), exit) => Err(failure(
             Reason::AgentFailed,
-            ended("Gemini CLI said that it finished, but", exit, stderr),
+            &ended("Gemini CLI said that it finished, but", exit, stderr),
         )),
         (None, Exit::Code(0)) => Err(failure(
             Reason::NoSuccessLine,

@@ -104,6 +104,7 @@ pub enum Exit {
 }
 
 const SIGTERM: i32 = 15;
+const SIGKILL: i32 = 9;
 
 impl Exit {
     /// Ended by SIGTERM, or by a shell's or a program's own account of it.
@@ -245,12 +246,18 @@ fn plain(value: &Value) -> String {
 
 /// The sentence of an agent that ended without saying why.
 fn ended(agent: &str, exit: Exit, stderr: &str) -> String {
-    let said = stderr.trim();
-    if said.is_empty() {
-        format!("{agent} ended with {exit} and wrote no error.")
+    let said: Vec<_> = stderr.split_whitespace().collect();
+    let said = said.join(" ");
+    let said = match said.as_str() {
+        "" => "it wrote no error",
+        said => said,
+    };
+    let hint = if exit == Exit::Signal(SIGKILL) {
+        ". It was killed, most often for want of memory: raise the memory limit of the agent"
     } else {
-        format!("{agent} ended with {exit}: {said}")
-    }
+        ""
+    };
+    format!("{agent} ended with {exit}: {said}{hint}")
 }
 
 /// The reason of an error of the model's API, if the HTTP status that it answered is known.
@@ -277,6 +284,7 @@ fn advice(reason: Reason) -> &'static str {
     }
 }
 
+/// A whole sentence, with what can be done behind it.
 fn failure(reason: Reason, what: &str) -> (Reason, String) {
     let advice = advice(reason);
     let stop = if what.ends_with(['.', '!', '?']) {

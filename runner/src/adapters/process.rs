@@ -2,7 +2,7 @@
 
 use codeagent_runner_protocol::Reason;
 
-use super::{Exit, Invocation, Wish, assemble, ended};
+use super::{Exit, Invocation, Wish, assemble, ended, failure};
 
 pub fn invocation(wish: Wish<'_>) -> Invocation {
     assemble(wish, "", Vec::new(), &[])
@@ -11,6 +11,9 @@ pub fn invocation(wish: Wish<'_>) -> Invocation {
 pub fn conclude(exit: Exit, stderr: &str) -> Result<(), (Reason, String)> {
     match exit {
         Exit::Code(0) => Ok(()),
-        _ => Err((Reason::AgentFailed, ended("The program", exit, stderr))),
+        _ => Err(failure(
+            Reason::AgentFailed,
+            &ended("The program", exit, stderr),
+        )),
     }
 }

@@ -9,7 +9,7 @@ use super::{Class, Git, GitError, class};
 use crate::failure::Failure;
 
 /// The commit that the working copy of the session began at. It keeps a branch that holds nothing new from being pushed.
-const START: &str = "refs/codeagent/start";
+pub(super) const START: &str = "refs/codeagent/start";
 
 /// What the working copy was made from.
 #[derive(Clone, Debug, PartialEq, Eq)]

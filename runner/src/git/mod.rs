@@ -79,8 +79,9 @@ impl Git {
             return Ok(out.trim_end_matches('\n').to_owned());
         }
         let said = if err.trim().is_empty() { out } else { err };
+        let said: Vec<_> = said.split_whitespace().collect();
         Err(GitError {
-            said: clip(said.trim(), 800),
+            said: clip(&said.join(" "), 800),
         })
     }
 

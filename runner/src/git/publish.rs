@@ -4,6 +4,7 @@ use std::fs;
 
 use codeagent_runner_protocol::{Reason, Session};
 
+use super::checkout::START;
 use super::{Class, Git, GitError, class};
 use crate::failure::Failure;
 
@@ -90,18 +91,14 @@ impl Git {
         if published.at_host {
             return Ok(published);
         }
-        if at_host.is_none() {
-            // Nothing that the repository did not have before.
-            let known = [
-                "for-each-ref",
-                "--count=1",
-                "--contains=HEAD",
-                "refs/remotes/origin",
-                "refs/codeagent/start",
-            ];
-            if self.run(&known).await.is_ok_and(|found| !found.is_empty()) {
-                return Ok(published);
-            }
+        // Nothing that the host did not have before: on the branch, which others may have taken further meanwhile, or anywhere.
+        let own = format!("refs/remotes/origin/{branch}");
+        if at_host.is_some() && self.contains_head(&[&own]).await {
+            published.at_host = true;
+            return Ok(published);
+        }
+        if at_host.is_none() && self.contains_head(&["refs/remotes/origin", START]).await {
+            return Ok(published);
         }
         let to = format!("HEAD:{reference}");
         let pushed = self.run(&["push", "--quiet", url, &to]).await;
@@ -109,6 +106,15 @@ impl Git {
         published.at_host = true;
         published.pushed = true;
         Ok(published)
+    }
+
+    async fn contains_head(&self, references: &[&str]) -> bool {
+        let find = [
+            &["for-each-ref", "--count=1", "--contains=HEAD"],
+            references,
+        ]
+        .concat();
+        self.run(&find).await.is_ok_and(|found| !found.is_empty())
     }
 
     /// True as well where it cannot be told: the host knows.

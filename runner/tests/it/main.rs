@@ -11,4 +11,5 @@ mod agents;
 mod processes;
 mod repository;
 mod server;
+mod volume;
 mod world;

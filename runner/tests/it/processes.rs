@@ -71,7 +71,8 @@ fn an_agent_that_says_nothing_is_ended_and_one_that_had_answered_has_finished() 
     task["limits"]["idleSeconds"] = json!(1);
     let ended = world.run(&task, "begin", "sleep 100000");
     assert_eq!(ended.report.reason, Reason::IdleTimeout);
-    // It waits for a command in the background.
+    // It waits for a command in the background. It has this long to answer before, on the slowest machine.
+    task["limits"]["idleSeconds"] = json!(20);
     let script = format!("{}sleep 100000", world.replay("claude-tool"));
     let ended = world.run(&task, "begin", &script);
     assert_eq!(ended.report.reason, Reason::Completed);
@@ -97,6 +98,19 @@ fn a_stop_before_the_agent_runs_is_a_stop() {
     assert_eq!(ended.report.reason, Reason::Cancelled);
     assert!(!world.path("fake/args").exists());
     assert!(!runs(&sleeper));
+    world.shutdown();
+}
+
+#[test]
+fn an_agent_that_was_killed_is_told_of_memory() {
+    let world = World::new();
+    let ended = world.run(&world.task("Claude"), "begin", "kill -9 $$");
+    assert_eq!(ended.report.reason, Reason::AgentFailed);
+    assert!(
+        ended.report.message.contains("memory limit"),
+        "{}",
+        ended.report.message
+    );
     world.shutdown();
 }
 

@@ -338,6 +338,51 @@ fn a_host_that_is_not_there_is_a_failed_clone() {
     world.shutdown();
 }
 
+/// The branch went on while the agent, which changed nothing, worked: there is nothing to push, and so no conflict.
+#[test]
+fn an_agent_that_changed_nothing_has_no_conflict() {
+    let world = World::new();
+    let task = world.task_with_repository("Claude", "GitHub");
+    let first = world.run(&task, "begin", &edit(&world, "more"));
+    let push = format!(
+        "git clone -q -b codeagent/fix '{0}' \"$FAKE/c\" && cd \"$FAKE/c\" && git -c user.name=S -c user.email=s@e commit -q --allow-empty -m meanwhile && git push -q '{0}' HEAD:codeagent/fix; cd - >/dev/null\n",
+        world.bare().display()
+    );
+    let script = format!("{push}{}", world.replay("claude-tool"));
+    let ended = world.run(&task, "only look", &script);
+    assert_eq!(
+        ended.report.reason,
+        Reason::Completed,
+        "{}",
+        ended.report.message
+    );
+    assert_eq!(ended.report.commit, first.report.commit);
+    assert!(ended.report.pushed && ended.report.pull_request == first.report.pull_request);
+    world.shutdown();
+}
+
+/// The agent may push itself, with a credential of its own.
+#[test]
+fn what_the_agent_pushed_itself_is_taken() {
+    let world = World::new();
+    let script = format!(
+        "git commit -q --allow-empty -m 'Mine'; git push -q '{}' HEAD:codeagent/fix\n{}",
+        world.bare().display(),
+        world.replay("claude-tool")
+    );
+    let task = world.task_with_repository("Claude", "GitHub");
+    let ended = world.run(&task, "begin", &script);
+    assert_eq!(
+        ended.report.reason,
+        Reason::Completed,
+        "{}",
+        ended.report.message
+    );
+    assert!(ended.report.pushed);
+    assert_eq!(world.server.seen().pulls[0].title, "Mine");
+    world.shutdown();
+}
+
 /// Branch, tag, commit, pull request.
 #[test]
 fn a_session_begins_where_its_task_says() {

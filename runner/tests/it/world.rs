@@ -37,6 +37,8 @@ pub struct World {
     pub server: Server,
     /// Variables beside the usual ones.
     pub env: BTreeMap<String, String>,
+    /// A program that starts the runner: it gets the runner's command line behind these arguments.
+    pub starter: Vec<String>,
     runtime: tokio::runtime::Runtime,
 }
 
@@ -76,6 +78,7 @@ impl World {
             dir,
             server,
             env: BTreeMap::new(),
+            starter: Vec::new(),
             runtime,
         };
         for folder in ["bin", "home", "workspace", "task", "fake", "git"] {
@@ -182,7 +185,10 @@ impl World {
             "{}:/usr/local/bin:/usr/bin:/bin",
             self.path("bin").display()
         );
-        let mut child = Command::new(env!("CARGO_BIN_EXE_codeagent-runner"))
+        let runner = env!("CARGO_BIN_EXE_codeagent-runner").to_owned();
+        let mut words = self.starter.iter().chain([&runner]);
+        let mut child = Command::new(words.next().unwrap())
+            .args(words)
             .arg("run")
             .arg("--task")
             .arg(self.path("task"))

@@ -62,6 +62,16 @@ use crate::api::shared::{
     )
 )]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [{
+    "rule": "has(self.credentials) || has(self.provider.job)",
+    "fieldPath": ".credentials",
+    "reason": "FieldValueRequired",
+    "message": "credentials are missing: name the Secret that holds the provider's key"
+}, {
+    "rule": "!has(self.credentials) || !has(self.provider.job)",
+    "fieldPath": ".credentials",
+    "message": "a job agent has no provider's key: remove credentials, and give the agent the key of its model's API by provider.job.env or provider.job.envFrom"
+}]))]
 pub struct CodeAgentSpec {
     /// Name for people. Default: the object's name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -73,8 +83,10 @@ pub struct CodeAgentSpec {
     pub description: Option<String>,
     /// Which provider runs the sessions: exactly one member.
     pub provider: ProviderSpec,
-    /// The credentials for the provider. A session that was launched keeps those that it was launched with.
-    pub credentials: Credentials,
+    /// The credentials for the provider; required, but for a job agent, which has none. A session that was launched keeps those that it
+    /// was launched with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credentials: Option<Credentials>,
     /// The repository to work on. A session may choose another one. A change has no effect on sessions that were launched.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub repository: Option<RepositorySpec>,
@@ -168,6 +180,14 @@ impl CodeAgent {
     pub fn stored_status(&self) -> Option<&CodeAgentStatus> {
         let status = self.status.as_ref();
         status.filter(|status| status.observed_generation >= 0)
+    }
+}
+
+impl CodeAgentSpec {
+    /// Name and key of the Secret with the credentials; `None` where the provider has none.
+    pub fn secret(&self) -> Option<KeyReference> {
+        let credentials = self.credentials.as_ref();
+        credentials.map(|credentials| (&credentials.secret_ref).into())
     }
 }
 

@@ -117,8 +117,9 @@ pub struct ProviderStatus {
 pub struct Effective {
     /// Provider and its settings.
     pub provider: EffectiveProvider,
-    /// Name and key of the Secret.
-    pub credentials_ref: KeyReference,
+    /// Name and key of the Secret; none for a job agent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credentials_ref: Option<KeyReference>,
     /// URL of the repository.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 512))]
@@ -163,6 +164,16 @@ pub struct Effective {
     pub on_unknown_launch: OnUnknownLaunch,
     /// The generation of the CodeAgent.
     pub agent_generation: i64,
+}
+
+impl Effective {
+    /// Name and key of the Secret as a claim records them, `NAME/KEY`; empty where there is none.
+    pub fn secret_path(&self) -> String {
+        let secret = self.credentials_ref.as_ref();
+        secret
+            .map(|secret| format!("{}/{}", secret.name, secret.key))
+            .unwrap_or_default()
+    }
 }
 
 /// Provider and its settings, with the endpoint that is used.

@@ -23,8 +23,8 @@ use super::error::{Chain, PassError};
 use super::metrics::{Controller, PassOutcome};
 use super::scope::Scope;
 use crate::api::{
-    CodeAgent, CodeAgentSpec, CodeAgentStatus, CodeSession, KeyReference, OrphanStatus,
-    ProviderKind, Reason, SessionCounts, SessionPhase,
+    CodeAgent, CodeAgentSpec, CodeAgentStatus, CodeSession, OrphanStatus, ProviderKind, Reason,
+    SessionCounts, SessionPhase,
 };
 use crate::domain::agent::{Evidence, Findings, Health, deleting_status, status};
 use crate::domain::blocker::NotReady;
@@ -109,7 +109,7 @@ async fn pass(scope: &Arc<Scope>, agent: &Arc<CodeAgent>) -> Result<Duration, Pa
         findings.capabilities = provider.capabilities(spec);
         findings.recovery = Some(launch_recovery(provider, &agent.spec));
         findings.message_recovery = provider.message_recovery(spec);
-        findings.endpoint = endpoint(context, provider, spec);
+        findings.endpoint = endpoint(context, provider, spec, &namespace);
         let (linked, next) = examine(scope, &agent, provider, &namespace, &mut findings).await;
         again = next;
         if let Some(linked) = &linked {
@@ -218,6 +218,9 @@ async fn store(
 
 /// Why nothing can be done with a provider that this installation does not run.
 fn disabled(asked: Option<ProviderKind>, enabled: &BTreeSet<ProviderKind>) -> String {
+    if asked == Some(ProviderKind::Job) {
+        return "this installation of the operator does not run agents as Jobs: install the chart with jobs.enabled (--jobs), or use another provider".to_owned();
+    }
     let enabled: Vec<&str> = enabled.iter().map(|kind| kind.as_str()).collect();
     format!(
         "this installation of the operator does not run {}: enable it (--providers; now: {}), or use another provider",
@@ -235,8 +238,16 @@ async fn examine(
     findings: &mut Findings,
 ) -> (Option<Linked>, Duration) {
     let context = &scope.context;
-    let secret = KeyReference::from(&agent.spec.credentials.secret_ref);
-    let linked = match link(context, namespace, provider, &agent.spec.provider, &secret).await {
+    let secret = agent.spec.secret();
+    let linked = match link(
+        context,
+        namespace,
+        provider,
+        &agent.spec.provider,
+        secret.as_ref(),
+    )
+    .await
+    {
         Ok(linked) => linked,
         Err(found) => {
             findings.health = Health::Unusable {
@@ -280,9 +291,9 @@ async fn examine(
         Some(CredentialState::Refused { error, .. }) => {
             // A mended Secret holds another key, so the Secret is read again soon.
             again = context.timing().recheck;
-            let found = state
-                .as_ref()
-                .and_then(|state| not_ready(state, &secret.name));
+            let found = state.as_ref().and_then(|state| {
+                not_ready(state, secret.as_ref().map_or("", |secret| &secret.name))
+            });
             refused(context, &linked, found, error)
         }
         Some(CredentialState::Unreachable { error, again: wait }) => {

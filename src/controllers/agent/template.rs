@@ -14,9 +14,7 @@ use super::super::accounts::CredentialState;
 use super::super::connection::{Linked, endpoint, link, not_ready};
 use super::super::error::PassError;
 use super::super::scope::Scope;
-use crate::api::{
-    AUTO_MODEL, CodeAgent, CodeSession, KeyReference, Reason, TEMPLATE_FINALIZER, TemplateStatus,
-};
+use crate::api::{AUTO_MODEL, CodeAgent, CodeSession, Reason, TEMPLATE_FINALIZER, TemplateStatus};
 use crate::domain::remote::{Capability, ErrorClass, ProviderError};
 use crate::domain::session::Stage;
 use crate::domain::template::{
@@ -119,8 +117,8 @@ async fn place_of_deleted(scope: &Scope, agent: &CodeAgent) -> (Place, Option<Li
         return (Place::Nowhere, None);
     }
     let namespace = agent.namespace().unwrap_or_default();
-    let secret = KeyReference::from(&agent.spec.credentials.secret_ref);
-    let linked = match link(context, &namespace, provider, spec, &secret).await {
+    let secret = agent.spec.secret();
+    let linked = match link(context, &namespace, provider, spec, secret.as_ref()).await {
         Ok(linked) => linked,
         Err(found) => {
             let why = found.blocker.message;
@@ -139,11 +137,11 @@ async fn place_of_deleted(scope: &Scope, agent: &CodeAgent) -> (Place, Option<Li
     let state = context.accounts.state_of(&linked.key);
     let place = match &state {
         Some(CredentialState::Accepted(account)) => Place::At(Site {
-            endpoint: endpoint(context, provider, spec),
+            endpoint: endpoint(context, provider, spec, &namespace),
             account: account.fingerprint.as_str().to_owned(),
         }),
         Some(state @ (CredentialState::Refused { .. } | CredentialState::Unreachable { .. })) => {
-            match not_ready(state, &secret.name) {
+            match not_ready(state, secret.as_ref().map_or("", |secret| &secret.name)) {
                 Some(found) => barred(found.blocker.message, found.transient, found.again),
                 None => Place::Nowhere,
             }

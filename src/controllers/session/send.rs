@@ -30,7 +30,9 @@ use crate::domain::session::{
     Effect, Event, LaunchPlan, MessagePlan, Outcome, deletion_policy_of, record,
 };
 use crate::domain::snapshot::Snapshot;
-use crate::providers::contract::{LaunchRequest, MessageRequest, Provider, SendWindow};
+use crate::providers::contract::{
+    LaunchRequest, LaunchedFor, MessageRequest, Provider, SendWindow,
+};
 use crate::runtime::write::WriteError;
 
 /// Longest time that a pass waits for the outcome of its request to be stored. The recording itself goes on for as long as it
@@ -276,6 +278,12 @@ fn launch_request(
         on_behalf_of: plan.on_behalf_of.clone(),
         issue: plan.issue.clone(),
         template_id: plan.template_id.clone(),
+        session: LaunchedFor {
+            namespace: object.namespace().unwrap_or_default(),
+            name: object.name_any(),
+            uid: object.uid().unwrap_or_default(),
+        },
+        active_deadline_seconds: effective.active_deadline_seconds,
         window,
     })
 }

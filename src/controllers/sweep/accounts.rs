@@ -9,7 +9,7 @@ use super::super::accounts::{ConnectionKey, CredentialState};
 use super::super::connection::{Linked, endpoint, link};
 use super::super::context::Context;
 use super::super::scope::Scope;
-use crate::api::{CodeAgent, KeyReference, OrphanPolicy, OrphanStatus};
+use crate::api::{CodeAgent, OrphanPolicy, OrphanStatus};
 use crate::domain::ids::{AccountFingerprint, SessionId};
 use crate::domain::remote::{Capability, Recovery};
 use crate::providers::http::Lane;
@@ -88,11 +88,12 @@ pub(super) fn accounts(
             let Some(account) = context.accounts.last_account(&key) else {
                 continue;
             };
+            let namespace = agent.namespace().unwrap_or_default();
             let name = format!(
                 "{}/{}@{}#{}",
                 provider.kind(),
                 provider.api_version(spec),
-                endpoint(context, provider, spec),
+                endpoint(context, provider, spec, &namespace),
                 account.fingerprint
             );
             accounts
@@ -123,12 +124,12 @@ pub(super) async fn connect(context: &Context, account: &AccountAgents) -> Optio
             continue;
         }
         let spec = &agent.spec.provider;
-        let secret = KeyReference::from(&agent.spec.credentials.secret_ref);
+        let secret = agent.spec.secret();
         let namespace = agent.namespace().unwrap_or_default();
         let Some(provider) = context.provider(spec) else {
             continue;
         };
-        match link(context, &namespace, provider, spec, &secret).await {
+        match link(context, &namespace, provider, spec, secret.as_ref()).await {
             // With another key than the one that was checked it may be another account.
             Ok(linked) if linked.key == *key => return Some(linked.for_lane(Lane::Sweep)),
             Ok(_) | Err(_) => {}

@@ -92,6 +92,8 @@ pub enum Subject {
     Issue,
     /// The provider's agent that the CodeAgent names: there is none, or it is something else.
     CodingAgent,
+    /// The Job or the Pod that the CodeAgent describes: the cluster does not take it.
+    Pod,
     /// The session works on something else, and takes no message until that has ended.
     Busy,
     /// The session is archived, and takes no message any more.

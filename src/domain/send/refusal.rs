@@ -103,6 +103,7 @@ pub fn verdict(own: &Own<'_>, error: &ProviderError) -> (Reason, MendedBy) {
         (_, Some(Subject::Busy)) => (Reason::SessionBusy, MendedBy::Time),
         (_, Some(Subject::Archived)) => (Reason::SessionArchived, MendedBy::Nobody),
         (_, Some(Subject::CodingAgent)) => (Reason::CodingAgentNotFound, MendedBy::Others),
+        (_, Some(Subject::Pod)) => (Reason::SettingsRefused, MendedBy::Others),
         (ErrorClass::QuotaExhausted, _) => (Reason::QuotaExhausted, MendedBy::Others),
         (ErrorClass::Unauthorized | ErrorClass::Forbidden, _) => {
             (Reason::CredentialsInvalid, MendedBy::Others)

@@ -219,10 +219,7 @@ pub(super) fn claim(
             api_version: provider.api_version.to_owned(),
             endpoint: effective.provider.endpoint.clone(),
             account: connected.account.as_str().to_owned(),
-            secret_ref: format!(
-                "{}/{}",
-                effective.credentials_ref.name, effective.credentials_ref.key
-            ),
+            secret_ref: effective.secret_path(),
             template_id: template_id.clone(),
             issue: spec.issue.clone(),
         },

@@ -224,8 +224,7 @@ fn without_effect(o: &Observed<'_>) -> Vec<&'static str> {
         .and_then(|status| status.effective.as_ref());
     let credentials = spec.credentials.as_ref().is_some_and(|own| {
         effective.is_some_and(|effective| {
-            own.secret_ref.name != effective.credentials_ref.name
-                || own.secret_ref.key != effective.credentials_ref.key
+            effective.credentials_ref.as_ref() != Some(&(&own.secret_ref).into())
         })
     });
     let unknown_launch = spec

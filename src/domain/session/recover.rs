@@ -726,12 +726,7 @@ fn prepare_for_adoption(
                 .map(|connected| connected.account.as_str().to_owned())
                 .unwrap_or_default(),
             secret_ref: effective
-                .map(|effective| {
-                    format!(
-                        "{}/{}",
-                        effective.credentials_ref.name, effective.credentials_ref.key
-                    )
-                })
+                .map(|effective| effective.secret_path())
                 .unwrap_or_default(),
             template_id: connected
                 .and_then(|connected| connected.inputs.as_ref())

@@ -7,6 +7,17 @@ use crate::domain::image::Image;
 use crate::domain::pull_request::StartingPoint;
 use crate::providers::http::SendWindow;
 
+/// The CodeSession that is launched.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LaunchedFor {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// Its uid.
+    pub uid: String,
+}
+
 /// What a launch sends.
 #[derive(Clone, Debug)]
 pub struct LaunchRequest {
@@ -37,6 +48,10 @@ pub struct LaunchRequest {
     pub issue: Option<String>,
     /// The template to launch from, with [`Capability::Templates`](super::Capability::Templates); pinned in the claim.
     pub template_id: Option<String>,
+    /// The CodeSession, for providers in whose objects it is named.
+    pub session: LaunchedFor,
+    /// How long the session may run, in seconds, where the provider can be told; the operator stops it then in any case.
+    pub active_deadline_seconds: i64,
     /// When this must not be sent any more.
     pub window: SendWindow,
 }

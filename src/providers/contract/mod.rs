@@ -8,6 +8,7 @@
 
 mod archiving;
 mod artifacts;
+mod cluster;
 mod find;
 mod follow_ups;
 mod launch;
@@ -26,9 +27,10 @@ pub use self::archiving::Archiving;
 pub use self::artifacts::{
     Artifact, ArtifactList, Artifacts, LONGEST_ARTIFACT_PATH, MAX_ARTIFACTS, Preview, Previewing,
 };
+pub use self::cluster::{Cluster, Manifest, ManifestKind};
 pub use self::find::{AdoptRequest, MarkedPage, MarkedRequest};
 pub use self::follow_ups::{FollowUps, MessageRequest};
-pub use self::launch::LaunchRequest;
+pub use self::launch::{LaunchRequest, LaunchedFor};
 pub use self::list::{ItemDetail, ListItem, Listing, SessionPage};
 pub use self::models::{MAX_MODELS, Models};
 pub use self::templates::{FoundTemplates, StoredTemplate, Template, TemplateMark, Templates};
@@ -52,6 +54,12 @@ pub trait ProviderType: Send + Sync {
 
     /// The provider's own base URL, without a trailing slash.
     fn default_endpoint(&self, spec: &ProviderSpec) -> Url;
+
+    /// Whether sessions run in their own namespace of the cluster, and not behind a URL: then there is neither an endpoint nor a
+    /// credential, and [`Connection::cluster`] is what it is reached by. Default: no.
+    fn runs_in_cluster(&self) -> bool {
+        false
+    }
 
     /// The version of the API that `spec` selects, as recorded in a claim (`v1`).
     fn api_version(&self, spec: &ProviderSpec) -> &'static str;
@@ -138,6 +146,8 @@ pub struct Connection {
     pub endpoint: Url,
     /// The values of the Secret.
     pub credential: Credential,
+    /// The namespace that the sessions run in, with [`ProviderType::runs_in_cluster`] alone.
+    pub cluster: Option<Arc<dyn Cluster>>,
     /// The HTTP stack; it keeps one rate limit per (endpoint, credential) across all connections.
     pub http: super::http::HttpStack,
 }

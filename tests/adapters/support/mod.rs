@@ -214,6 +214,13 @@ pub fn spec(kind: ProviderKind) -> ProviderSpec {
             }),
             ..ProviderSpec::default()
         },
+        ProviderKind::Job => {
+            let job = serde_json::json!({"adapter": "Claude", "image": "agent:1"});
+            ProviderSpec {
+                job: Some(serde_json::from_value(job).unwrap()),
+                ..ProviderSpec::default()
+            }
+        }
     }
 }
 
@@ -227,6 +234,8 @@ pub fn credential(kind: ProviderKind, key: &str) -> Credential {
         ProviderKind::Firetiger => Credential::new()
             .with("username", "robot-1")
             .with("password", key),
+        // It has none.
+        ProviderKind::Job => Credential::new(),
     }
 }
 
@@ -235,6 +244,7 @@ pub fn connection(http: &HttpStack, kind: ProviderKind, endpoint: &Url, key: &st
         spec: spec(kind),
         endpoint: endpoint.clone(),
         credential: credential(kind, key),
+        cluster: None,
         http: http.clone(),
     }
 }
@@ -292,6 +302,8 @@ pub fn launch_request() -> LaunchRequest {
         on_behalf_of: None,
         issue: None,
         template_id: None,
+        session: Default::default(),
+        active_deadline_seconds: 7200,
         window: window(Duration::from_secs(20)),
     }
 }

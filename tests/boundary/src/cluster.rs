@@ -29,6 +29,14 @@ pub fn chart_rules() -> Option<&'static str> {
     Some(rules)
 }
 
+/// The further rules of the chart's role where agents run as Jobs.
+pub fn chart_job_rules() -> Option<&'static str> {
+    let helpers = include_str!("../../../charts/codeagent-operator/templates/_helpers.tpl");
+    let (_, rest) = helpers.split_once("{{- define \"codeagent-operator.jobRules\" -}}\n")?;
+    let (rules, _) = rest.split_once("{{- end -}}")?;
+    Some(rules)
+}
+
 /// A control plane with the definitions and an operator's user.
 pub struct Cluster {
     control_plane: ControlPlane,

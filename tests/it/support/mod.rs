@@ -1,5 +1,6 @@
 //! What the tests have in common.
 
+pub mod kubelet;
 pub mod operator;
 pub mod world;
 

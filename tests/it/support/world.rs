@@ -6,7 +6,7 @@ use std::fmt::Debug;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use codeagent_boundary::cluster::{chart_rules, permitted};
+use codeagent_boundary::cluster::{chart_job_rules, chart_rules, permitted};
 use codeagent_harness::{Access, AuditLog, AuditedRequest, ControlPlane, Namespace, Verb, shared};
 use codeagent_operator::api::{
     CodeAgent, CodeSession, Condition, ConditionStatus, SessionPhase, condition, crds,
@@ -16,7 +16,7 @@ use codeagent_simulator::{
     Urls,
 };
 use futures::StreamExt;
-use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::api::core::v1::{Pod, Secret};
 use k8s_openapi::api::events::v1::Event;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams, WatchParams};
 use kube::core::NamespaceResourceScope;
@@ -248,6 +248,34 @@ subjects: [{{apiGroup: rbac.authorization.k8s.io, kind: User, name: {user}}}]
             user = self.user,
         );
         self.namespace.apply_manifests(&manifests).await.unwrap();
+    }
+
+    /// Gives the operator's user what the chart gives its ServiceAccount besides where agents run as Jobs.
+    pub async fn permit_jobs(&self) {
+        let manifests = format!(
+            "\
+apiVersion: rbac.authorization.k8s.io/v1
+kind: Role
+metadata: {{name: jobs}}
+rules:
+{rules}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: RoleBinding
+metadata: {{name: jobs}}
+roleRef: {{apiGroup: rbac.authorization.k8s.io, kind: Role, name: jobs}}
+subjects: [{{apiGroup: rbac.authorization.k8s.io, kind: User, name: {user}}}]
+",
+            rules = chart_job_rules().unwrap(),
+            user = self.user,
+        );
+        self.namespace.apply_manifests(&manifests).await.unwrap();
+        let pods: Api<Pod> = Api::namespaced(self.access.client().unwrap(), self.name());
+        let deadline = Instant::now() + PATIENCE;
+        while pods.list(&ListParams::default()).await.is_err() {
+            assert!(Instant::now() < deadline, "the rights do not take effect");
+            tokio::time::sleep(GLANCE).await;
+        }
     }
 
     /// The name of the test's namespace.

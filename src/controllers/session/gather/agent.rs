@@ -39,7 +39,8 @@ pub(super) fn view_agent(
             evidence_seen: false,
         };
     };
-    let endpoint = endpoint(context, provider, &agent.spec.provider);
+    let namespace = agent.namespace().unwrap_or_default();
+    let endpoint = endpoint(context, provider, &agent.spec.provider, &namespace);
     let effective = resolve(
         &object.name_any(),
         &object.spec,
@@ -90,8 +91,9 @@ pub(super) fn template_id(scope: &Scope, agent: &CodeAgent, linked: &Linked) -> 
     let context = &scope.context;
     let provider = context.provider(&agent.spec.provider)?;
     let account = context.accounts.last_account(&linked.key)?;
+    let namespace = agent.namespace().unwrap_or_default();
     let site = Site {
-        endpoint: endpoint(context, provider, &agent.spec.provider),
+        endpoint: endpoint(context, provider, &agent.spec.provider, &namespace),
         account: account.fingerprint.as_str().to_owned(),
     };
     let record = agent.status.as_ref()?.template.as_ref()?;
@@ -112,7 +114,7 @@ fn template_elsewhere(
     let own = object.spec.credentials.as_ref()?;
     let record = agent.status.as_ref()?.template.as_ref()?;
     let account = scope.context.accounts.last_account(&linked.key)?;
-    let elsewhere = own != &agent.spec.credentials
+    let elsewhere = Some(own) != agent.spec.credentials.as_ref()
         && record.state == TemplateState::Ready
         && record.account != account.fingerprint.as_str();
     elsewhere.then(|| Blocker {

@@ -32,7 +32,7 @@ pub(super) async fn connect(
     namespace: &str,
     uid: &str,
     spec: &ProviderSpec,
-    secret: &KeyReference,
+    secret: Option<&KeyReference>,
     kept: Option<&Linked>,
     launched: bool,
 ) -> Result<Linked, NotReady> {

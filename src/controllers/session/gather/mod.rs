@@ -161,7 +161,7 @@ pub(super) async fn gather(scope: &Arc<Scope>, object: &CodeSession) -> Result<F
     let (spec, secret) = settings(object, agent.as_deref(), launched);
     let facts = spec.as_ref().and_then(|spec| context.facts(spec));
     let need = needs_of(scope, object, facts.as_ref(), &remembered);
-    let target = spec.as_ref().zip(secret.as_ref());
+    let target = spec.as_ref().map(|spec| (spec, secret.as_ref()));
     let linked = connection(scope, object, &remembered, target, need, launched).await;
     let usable = linked.as_ref().and_then(|linked| linked.as_ref().ok());
     let mut agent_view = match &agent {
@@ -289,7 +289,7 @@ async fn connection(
     scope: &Scope,
     object: &CodeSession,
     remembered: &Remembered,
-    target: Option<(&ProviderSpec, &KeyReference)>,
+    target: Option<(&ProviderSpec, Option<&KeyReference>)>,
     need: Needs,
     launched: bool,
 ) -> Option<Result<Linked, NotReady>> {
@@ -329,19 +329,20 @@ fn settings(
     launched: bool,
 ) -> (Option<ProviderSpec>, Option<KeyReference>) {
     if let Some((spec, secret)) = recorded_target(object).filter(|_| launched) {
-        return (Some(spec), Some(secret));
+        return (Some(spec), secret);
     }
     let recorded = object
         .stored_status()
         .and_then(|status| status.effective.as_ref());
     match (recorded, agent) {
         (_, Some(agent)) => {
-            let secret = &credentials_of(&object.spec, &agent.spec).secret_ref;
-            (Some(agent.spec.provider.clone()), Some(secret.into()))
+            let secret = credentials_of(&object.spec, &agent.spec);
+            let secret = secret.map(|found| (&found.secret_ref).into());
+            (Some(agent.spec.provider.clone()), secret)
         }
         (Some(effective), None) => (
             Some(effective.provider.spec.clone()),
-            Some(effective.credentials_ref.clone()),
+            effective.credentials_ref.clone(),
         ),
         (None, None) => (None, None),
     }

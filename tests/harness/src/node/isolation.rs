@@ -105,10 +105,13 @@ const NAMESPACES: [&str; 6] = [
 /// Runs this program again with `arguments`, as root in namespaces of its own, and waits for its end, or until `limit` has passed or
 /// this process is interrupted or told to end: then it is killed with everything that it has started. There [`enter`] is to be called first.
 ///
+/// Its temporary files are in the directory `files`, which is made and, in the end, removed.
+///
 /// # Errors
 ///
 /// If it cannot be started, or its control groups not be made or removed.
-pub async fn run(arguments: &[OsString], limit: Duration) -> io::Result<Ended> {
+pub async fn run(arguments: &[OsString], files: &Path, limit: Duration) -> io::Result<Ended> {
+    fs::create_dir_all(files)?;
     let name = format!("{CGROUP_PREFIX}{}", std::process::id());
     let groups = Groups::create(&name)?;
     let notes = Mountpoint::create(Path::new(NETWORK_NOTES))?;
@@ -119,6 +122,7 @@ pub async fn run(arguments: &[OsString], limit: Duration) -> io::Result<Ended> {
         .arg(env::current_exe()?)
         .args(arguments)
         .env(CGROUP_VARIABLE, &name)
+        .env("TMPDIR", std::path::absolute(files)?)
         .stdin(Stdio::piped())
         // Ctrl-C on a terminal is for this process, which ends the other one.
         .process_group(0)
@@ -135,6 +139,7 @@ pub async fn run(arguments: &[OsString], limit: Duration) -> io::Result<Ended> {
     child.wait().await?;
     drop(notes);
     groups.remove().await?;
+    fs::remove_dir_all(files)?;
     Ok(ended)
 }
 
