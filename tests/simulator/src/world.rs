@@ -20,6 +20,7 @@ use super::flapjack::Flapjack;
 use super::http::{
     Answer, AnswerBody, Call, EffectKind, Reason, Refusal, StreamPosition, StreamStep,
 };
+use super::http_service::HttpService;
 use super::keys::{Key, KeyRing};
 use super::marker::marker_of;
 use super::operation::{Operation, Provider, Route};
@@ -53,6 +54,7 @@ pub(crate) struct WorldState {
     firebender: Firebender,
     flapjack: Flapjack,
     firetiger: Firetiger,
+    http: HttpService,
     pub(crate) keys: KeyRing,
     pub(crate) faults: Faults,
     pub(crate) scripts: ScriptBook,
@@ -86,6 +88,7 @@ impl World {
                 firebender: Firebender::new(options.firebender, urls.firebender.clone()),
                 flapjack: Flapjack::new(options.flapjack),
                 firetiger: Firetiger::new(options.firetiger),
+                http: HttpService::default(),
                 keys: KeyRing::new(options.keys),
                 faults: Faults::default(),
                 scripts: ScriptBook::new(options.script),
@@ -139,6 +142,7 @@ impl WorldState {
             Provider::Firebender => &mut self.firebender,
             Provider::Flapjack => &mut self.flapjack,
             Provider::Firetiger => &mut self.firetiger,
+            Provider::Http => &mut self.http,
         }
     }
 
@@ -148,6 +152,7 @@ impl WorldState {
             Provider::Firebender => &self.firebender,
             Provider::Flapjack => &self.flapjack,
             Provider::Firetiger => &self.firetiger,
+            Provider::Http => &self.http,
         }
     }
 
@@ -223,6 +228,7 @@ impl WorldState {
             Provider::Firebender => &mut self.firebender,
             Provider::Flapjack => &mut self.flapjack,
             Provider::Firetiger => &mut self.firetiger,
+            Provider::Http => &mut self.http,
         };
         let context = Context {
             now,
