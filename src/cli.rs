@@ -54,7 +54,7 @@ pub struct RunOptions {
         value_name = "ADDRESS:PORT"
     )]
     pub bind_address: SocketAddr,
-    /// Providers that this installation runs: cursor, firebender, flapjack, firetiger. Default: all of them.
+    /// Providers that this installation runs: cursor, firebender, flapjack, firetiger, http. Default: all of them.
     #[arg(long, env = "CODEAGENT_PROVIDERS", value_delimiter = ',', value_name = "PROVIDER", value_parser = provider)]
     pub providers: Vec<ProviderKind>,
     /// Image of codeagent-runner, which is installed into the Pods of job agents.

@@ -117,6 +117,7 @@ async fn quick_start(exit: bool) -> Result<(), Box<dyn Error>> {
         firebender: simulator.firebender_url().to_owned(),
         flapjack: simulator.flapjack_url().to_owned(),
         firetiger: simulator.firetiger_url().to_owned(),
+        http: simulator.url(Provider::Http).to_owned(),
     };
     let timeline_port = timeline::free_port()?;
     let operator = OperatorProcess::start(&kubeconfig, &endpoints, timeline_port, &log).await?;
@@ -142,7 +143,7 @@ async fn quick_start(exit: bool) -> Result<(), Box<dyn Error>> {
         timeline::command(&std::path::absolute(&authority)?, timeline_port)
     );
 
-    let names = apply_examples(&control_plane).await?;
+    let names = apply_examples(&control_plane, simulator.url(Provider::Http)).await?;
     let sessions: Api<CodeSession> = Api::default_namespaced(client.clone());
     let stop = async {
         // Without a handler for Ctrl-C the process ends at once, which is what the user wants.
@@ -175,6 +176,7 @@ fn simulated_providers() -> SimulatorOptions {
             Provider::Firetiger,
             "replace-with-your-firetiger-user:replace-with-your-firetiger-password",
         ),
+        (Provider::Http, "replace-with-your-devin-key"),
     ] {
         if let Some(demo) = keys.iter().find(|key| key.provider == provider).cloned() {
             keys.push(Key {
@@ -196,8 +198,11 @@ fn simulated_providers() -> SimulatorOptions {
     }
 }
 
-/// Applies every manifest of examples/; answers with the names of its sessions.
-async fn apply_examples(control_plane: &ControlPlane) -> Result<Vec<String>, Box<dyn Error>> {
+/// Applies every manifest of examples/, with the service of mappings at `http`; answers with the names of its sessions.
+async fn apply_examples(
+    control_plane: &ControlPlane,
+    http: &str,
+) -> Result<Vec<String>, Box<dyn Error>> {
     let mut names = Vec::new();
     let mut files: Vec<PathBuf> = std::fs::read_dir(examples())?
         .filter_map(|entry| entry.ok().map(|entry| entry.path()))
@@ -208,7 +213,8 @@ async fn apply_examples(control_plane: &ControlPlane) -> Result<Vec<String>, Box
         .collect();
     files.sort();
     for file in files {
-        let text = std::fs::read_to_string(&file)?;
+        // A mapping names its endpoint itself.
+        let text = std::fs::read_to_string(&file)?.replace("https://api.devin.ai", http);
         println!(
             "apply {}",
             Path::new("examples")

@@ -41,6 +41,8 @@ pub struct Endpoints {
     pub flapjack: String,
     #[arg(long)]
     pub firetiger: String,
+    #[arg(long)]
+    pub http: String,
 }
 
 impl Endpoints {
@@ -51,6 +53,7 @@ impl Endpoints {
             ("firebender", &self.firebender),
             ("flapjack", &self.flapjack),
             ("firetiger", &self.firetiger),
+            ("http", &self.http),
         ]
         .map(|(provider, url)| format!("--provider-endpoint={provider}={url}"))
         .into_iter()
@@ -164,6 +167,8 @@ impl OperatorProcess {
                     &endpoints.flapjack,
                     "--firetiger",
                     &endpoints.firetiger,
+                    "--http",
+                    &endpoints.http,
                 ])
                 .stdin(Stdio::piped())
                 .stdout(Stdio::null())

@@ -9,6 +9,7 @@
 )]
 pub mod agent;
 pub mod crds;
+pub mod http_agent;
 pub mod job_agent;
 pub mod provider;
 pub mod reason;
@@ -20,6 +21,7 @@ pub mod session;
 pub mod shared;
 
 pub use agent::*;
+pub use http_agent::*;
 pub use job_agent::*;
 pub use provider::*;
 pub use reason::{AgentCondition, Reason, SessionCondition};

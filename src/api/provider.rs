@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::http_agent::HttpSpec;
 use super::job_agent::JobSpec;
 use super::shared::words_schema;
 
@@ -20,17 +21,20 @@ pub enum ProviderKind {
     Flapjack,
     /// Firetiger coding agents.
     Firetiger,
+    /// Any HTTP service.
+    Http,
     /// Command-line agents that run as Jobs in the cluster.
     Job,
 }
 
 impl ProviderKind {
     /// Every kind, in the order of the documentation.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Cursor,
         Self::Firebender,
         Self::Flapjack,
         Self::Firetiger,
+        Self::Http,
         Self::Job,
     ];
 
@@ -41,6 +45,7 @@ impl ProviderKind {
             Self::Firebender => "firebender",
             Self::Flapjack => "flapjack",
             Self::Firetiger => "firetiger",
+            Self::Http => "http",
             Self::Job => "job",
         }
     }
@@ -52,6 +57,7 @@ impl ProviderKind {
             Self::Firebender => "Firebender",
             Self::Flapjack => "Flapjack",
             Self::Firetiger => "Firetiger",
+            Self::Http => "HTTP",
             Self::Job => "Job",
         }
     }
@@ -64,7 +70,8 @@ impl std::fmt::Display for ProviderKind {
 }
 
 /// What an endpoint may look like: no user, no query, no fragment.
-const ENDPOINT_PATTERN: &str = r"^https?://[A-Za-z0-9.\-_\[\]:]+(/[A-Za-z0-9.\-_~/]*)?$";
+pub(in crate::api) const ENDPOINT_PATTERN: &str =
+    r"^https?://[A-Za-z0-9.\-_\[\]:]+(/[A-Za-z0-9.\-_~/]*)?$";
 
 /// Which provider runs the sessions: exactly one member.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -72,8 +79,8 @@ const ENDPOINT_PATTERN: &str = r"^https?://[A-Za-z0-9.\-_\[\]:]+(/[A-Za-z0-9.\-_
 // Atomic, one value for server-side apply: leaf by leaf, another manager's provider would come to stand beside the former one, and
 // a provider whose only setting is taken away would become `null`, which is refused.
 #[schemars(extend("x-kubernetes-validations" = [{
-    "rule": "[has(self.cursor), has(self.firebender), has(self.flapjack), has(self.firetiger), has(self.job)].exists_one(x, x)",
-    "message": "set exactly one provider: cursor, firebender, flapjack, firetiger or job"
+    "rule": "[has(self.cursor), has(self.firebender), has(self.flapjack), has(self.firetiger), has(self.http), has(self.job)].exists_one(x, x)",
+    "message": "set exactly one provider: cursor, firebender, flapjack, firetiger, http or job"
 }], "x-kubernetes-map-type" = "atomic"))]
 pub struct ProviderSpec {
     /// Cursor Cloud Agents. `cursor: {}` takes every default.
@@ -88,6 +95,9 @@ pub struct ProviderSpec {
     /// Firetiger coding agents.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub firetiger: Option<FiretigerSpec>,
+    /// An agent behind any HTTP service: how it is called and how its answers read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub http: Option<HttpSpec>,
     /// A command-line agent that runs as a Job in the namespace of its sessions. Only where the operator is started with --jobs (in the
     /// chart jobs.enabled).
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -102,6 +112,7 @@ impl ProviderSpec {
             (ProviderKind::Firebender, self.firebender.is_some()),
             (ProviderKind::Flapjack, self.flapjack.is_some()),
             (ProviderKind::Firetiger, self.firetiger.is_some()),
+            (ProviderKind::Http, self.http.is_some()),
             (ProviderKind::Job, self.job.is_some()),
         ];
         let mut set = members.into_iter().filter(|(_, set)| *set);
@@ -118,6 +129,7 @@ impl ProviderSpec {
             ProviderKind::Firebender => self.firebender.as_ref()?.endpoint.as_deref(),
             ProviderKind::Flapjack => self.flapjack.as_ref()?.endpoint.as_deref(),
             ProviderKind::Firetiger => self.firetiger.as_ref()?.endpoint.as_deref(),
+            ProviderKind::Http => Some(&self.http.as_ref()?.endpoint),
             ProviderKind::Job => None,
         }
     }
@@ -134,6 +146,9 @@ impl ProviderSpec {
         for pinned in member.into_iter().flatten() {
             *pinned = Some(endpoint.to_owned());
         }
+        if let Some(http) = &mut self.http {
+            http.endpoint = endpoint.to_owned();
+        }
         if let Some(cursor) = &mut self.cursor {
             cursor.api_version = match api_version {
                 "v0" => Some(CursorApiVersion::V0),
@@ -147,7 +162,7 @@ impl ProviderSpec {
     /// What decides besides the key whose sessions are seen: an organisation, or one of several agents.
     pub fn tenant(&self) -> Option<&str> {
         match self.kind()? {
-            ProviderKind::Cursor | ProviderKind::Firebender => None,
+            ProviderKind::Cursor | ProviderKind::Firebender | ProviderKind::Http => None,
             ProviderKind::Job => None,
             ProviderKind::Flapjack => self.flapjack.as_ref()?.org_id.as_deref(),
             ProviderKind::Firetiger => Some(&self.firetiger.as_ref()?.coding_agent_id),
@@ -265,6 +280,13 @@ mod tests {
             json!({"firebender": {}}),
             json!({"flapjack": {"orgId": "org"}}),
             json!({"firetiger": {"codingAgentId": "agent"}}),
+            json!({"http": {
+                "endpoint": "https://now.example",
+                "launch": {"path": "/sessions", "body": {"prompt": "{prompt}"}},
+                "get": {"path": "/sessions/{sessionId}"},
+                "list": {"path": "/sessions"},
+                "session": {"id": {"path": "id"}, "phase": {"path": "status"}}
+            }}),
         ] {
             let before = spec(member.clone());
             let pinned = before.clone().pinned("https://then.example", "v0");

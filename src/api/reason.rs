@@ -148,6 +148,8 @@ words! {
         MarkerInPrompt,
         /// A parameter is missing, unknown or not allowed, or declared in a way that cannot be used.
         InvalidParameters,
+        /// What a CodeAgent says of how its HTTP service is called, or how its answers read, cannot be used.
+        InvalidMapping,
         /// The launch is claimed or under way.
         Launching,
         /// It is not known yet whether the launch arrived; the operator looks for it.

@@ -45,6 +45,8 @@ pub struct Findings {
     pub template: Option<TemplateStatus>,
     /// How its template stands.
     pub template_health: TemplateHealth,
+    /// What the examples of its mapping read as.
+    pub mapping: Vec<String>,
 }
 
 /// What the newest launches showed of whether a lost one would be recognised.
@@ -111,6 +113,7 @@ pub fn status(
         status.sessions = Some(counts);
     }
     status.template.clone_from(&findings.template);
+    status.mapping_examples.clone_from(&findings.mapping);
     if let Some(orphans) = &findings.orphans {
         status.orphans.clone_from(orphans);
     }

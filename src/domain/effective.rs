@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use super::blocker::{Blocker, Cause};
+use super::mapping::Mapping;
 use super::marker::Marker;
 use super::parameters;
 use super::pull_request::{PullRequestUrl, StartingPoint};
@@ -176,7 +177,9 @@ pub fn blocker(
     asked: &ProviderCapabilities,
     installed: &[ProviderCapabilities],
 ) -> Option<Blocker> {
-    missing_capability(session, agent, effective, asked, installed)
+    // What cannot be read says nothing of what can be done.
+    misfit(agent)
+        .or_else(|| missing_capability(session, agent, effective, asked, installed))
         .or_else(|| useless_credentials(session, agent))
         .or_else(|| branch_too_long(effective))
         .or_else(|| wrong_pull_request(session, effective))
@@ -434,6 +437,16 @@ fn requirements(
             own.auto_create.is_some(),
         ),
     ]
+}
+
+/// What is wrong with the mapping of an HTTP service.
+fn misfit(agent: &CodeAgentSpec) -> Option<Blocker> {
+    let misfit = Mapping::new(agent.provider.http.as_ref()?).err()?;
+    Some(Blocker {
+        reason: Reason::InvalidMapping,
+        message: format!("spec.provider.http.{misfit}: correct the CodeAgent"),
+        cause: Cause::Environment,
+    })
 }
 
 fn missing_capability(

@@ -12,6 +12,7 @@ pub mod endpoint;
 pub mod environment;
 pub mod ids;
 pub mod image;
+pub mod mapping;
 pub mod marker;
 pub mod markup;
 pub mod orphan;

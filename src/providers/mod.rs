@@ -6,6 +6,7 @@ pub mod contract;
 pub mod credential;
 pub mod error;
 pub mod http;
+mod http_agent;
 pub mod registry;
 pub mod temporary;
 

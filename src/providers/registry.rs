@@ -7,6 +7,7 @@ use super::cursor::Cursor;
 use super::firebender::Firebender;
 use super::firetiger::FiretigerType;
 use super::flapjack::FlapjackType;
+use super::http_agent::HttpAgentType;
 use super::job::JobType;
 use crate::api::{ProviderKind, ProviderSpec};
 use crate::domain::remote::ProviderCapabilities;
@@ -17,6 +18,7 @@ static PROVIDERS: &[&dyn ProviderType] = &[
     &Firebender,
     &FlapjackType,
     &FiretigerType,
+    &HttpAgentType,
     &JobType,
 ];
 
@@ -38,11 +40,12 @@ impl Registry {
             .copied()
     }
 
-    /// What the providers of these kinds can do, in the order of the documentation, one for each variant.
+    /// What the providers of these kinds can do, in the order of the documentation, one for each variant. Those are left out that can do
+    /// what a user's mapping says.
     pub fn capabilities(kinds: &BTreeSet<ProviderKind>) -> Vec<ProviderCapabilities> {
         Self::all()
             .iter()
-            .filter(|provider| kinds.contains(&provider.kind()))
+            .filter(|provider| kinds.contains(&provider.kind()) && !provider.depends_on_mapping())
             .flat_map(|provider| {
                 let variants = provider.variants().into_iter();
                 variants.map(|spec| capabilities_of(*provider, &spec))

@@ -186,7 +186,7 @@ async fn the_sessions_of_others_are_not_ours(subject: Subject) {
     let lookup = bench.lookup().await;
     let searching = AdoptRequest {
         // So that Cursor's list is searched as well.
-        evidence_seen: subject.recovery() != Recovery::ClientId,
+        evidence_seen: subject.recovery() != Recovery::ClientId || !subject.is_searched(),
         ..lookup
     };
     for other in &others {
@@ -328,7 +328,29 @@ async fn a_session_of_another_account_is_not_seen(subject: Subject) {
     assert_eq!(bench.look_up(lookup).await, nothing(subject));
 }
 
+/// Where there is nothing to search, and our id has not been seen to be used, nothing is proven.
+async fn a_provider_that_is_not_searched_is_never_absent(subject: Subject) {
+    let bench = Bench::new(subject).await;
+    let doubtful = AdoptRequest {
+        evidence_seen: false,
+        ..bench.lookup().await
+    };
+    let answer = bench.look_up(doubtful.clone()).await;
+    assert!(
+        matches!(answer, AdoptAnswer::Inconclusive { .. }),
+        "{answer:?}"
+    );
+    let id = bench.lose(&bench.request()).await;
+    assert_eq!(
+        found(bench.look_up(doubtful).await),
+        [(id, told(subject, 1))]
+    );
+}
+
 async fn a_provider_that_ignores_our_id_is_searched(subject: Subject) {
+    if !subject.is_searched() {
+        return a_provider_that_is_not_searched_is_never_absent(subject).await;
+    }
     let ignoring = |options: &mut SimulatorOptions| options.cursor.agent_ids = AgentIds::Ignored;
     let bench = Bench::with(subject, ignoring, patient()).await;
     let lookup = bench.lookup().await;

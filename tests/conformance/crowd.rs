@@ -124,6 +124,10 @@ async fn among_five_hundred_absent_is_said_only_when_all_were_read_and_ours_is_f
     };
     let requests = bench.simulator.requests();
     match subject.recovery() {
+        _ if !subject.is_searched() => assert!(
+            matches!(answer, AdoptAnswer::Inconclusive { .. }),
+            "{answer:?}"
+        ),
         Recovery::Marker if !subject.is_found_by_name() => {
             assert_eq!(answer, AdoptAnswer::Absent);
             assert!(passes > CROWD / 100, "in passes of bounded size");

@@ -8,6 +8,7 @@ use codeagent_operator::providers::contract::{
 };
 use codeagent_operator::providers::credential::Credential;
 use codeagent_operator::providers::registry::Registry;
+use serde_json::json;
 use zeroize::Zeroizing;
 
 use crate::provider_support;
@@ -16,7 +17,7 @@ use crate::provider_support;
 macro_rules! contract {
     ($($test:ident),+ $(,)?) => {
         $(contract!(@subjects $test:
-            CursorV1 cursor_v1, CursorV1WithEnvironment cursor_v1_with_environment, CursorV0 cursor_v0, Firebender firebender, Flapjack flapjack, Firetiger firetiger
+            CursorV1 cursor_v1, CursorV1WithEnvironment cursor_v1_with_environment, CursorV0 cursor_v0, Firebender firebender, Flapjack flapjack, Firetiger firetiger, Http http, HttpWithOurId http_with_our_id
         );)+
     };
     (@subjects $test:ident: $($subject:ident $name:ident),+) => {
@@ -51,6 +52,10 @@ pub enum Subject {
     Firebender,
     Flapjack,
     Firetiger,
+    /// A service whose mapping has a list and conversations.
+    Http,
+    /// A service that takes our key as the id of the session.
+    HttpWithOurId,
 }
 
 impl Subject {
@@ -61,6 +66,7 @@ impl Subject {
             ProviderKind::Firebender => &[Self::Firebender],
             ProviderKind::Flapjack => &[Self::Flapjack],
             ProviderKind::Firetiger => &[Self::Firetiger],
+            ProviderKind::Http => &[Self::Http],
             // See `NOT_COVERED`.
             ProviderKind::Job => &[],
         }
@@ -72,6 +78,7 @@ impl Subject {
             Self::Firebender => ProviderKind::Firebender,
             Self::Flapjack => ProviderKind::Flapjack,
             Self::Firetiger => ProviderKind::Firetiger,
+            Self::Http | Self::HttpWithOurId => ProviderKind::Http,
         }
     }
 
@@ -82,6 +89,7 @@ impl Subject {
             ProviderKind::Firebender => codeagent_simulator::Provider::Firebender,
             ProviderKind::Flapjack => codeagent_simulator::Provider::Flapjack,
             ProviderKind::Firetiger => codeagent_simulator::Provider::Firetiger,
+            ProviderKind::Http => codeagent_simulator::Provider::Http,
             ProviderKind::Job => panic!("a Job is behind no URL"),
         }
     }
@@ -91,9 +99,10 @@ impl Subject {
         let version = match self {
             Self::CursorV1 | Self::CursorV1WithEnvironment => CursorApiVersion::V1,
             Self::CursorV0 => CursorApiVersion::V0,
-            Self::Firebender | Self::Flapjack | Self::Firetiger => {
+            Self::Firebender | Self::Flapjack | Self::Firetiger | Self::Http => {
                 return provider_support::spec(self.kind());
             }
+            Self::HttpWithOurId => return runs(),
         };
         ProviderSpec {
             cursor: Some(CursorSpec {
@@ -115,6 +124,7 @@ impl Subject {
             ProviderKind::Cursor
             | ProviderKind::Firebender
             | ProviderKind::Flapjack
+            | ProviderKind::Http
             | ProviderKind::Job => theirs,
             ProviderKind::Firetiger => theirs.with("username", "robot-2"),
         }
@@ -135,9 +145,12 @@ impl Subject {
         match self {
             Self::CursorV0 | Self::Firebender => true,
             // Of a session that has ended Flapjack's list tells neither result nor error.
-            Self::CursorV1 | Self::CursorV1WithEnvironment | Self::Flapjack | Self::Firetiger => {
-                false
-            }
+            Self::CursorV1
+            | Self::CursorV1WithEnvironment
+            | Self::Flapjack
+            | Self::Firetiger
+            | Self::Http
+            | Self::HttpWithOurId => false,
         }
     }
 
@@ -161,6 +174,12 @@ impl Subject {
         self == Self::CursorV1WithEnvironment
     }
 
+    /// Whether a launch that is not found under our id is looked for elsewhere. A service of runs has no list of them: where our id has not been
+    /// seen to be used, such a launch stays unknown.
+    pub fn is_searched(self) -> bool {
+        self != Self::HttpWithOurId
+    }
+
     /// The environment variables of its launches.
     pub fn environment(self) -> Environment {
         match self {
@@ -172,7 +191,9 @@ impl Subject {
             | Self::CursorV0
             | Self::Firebender
             | Self::Flapjack
-            | Self::Firetiger => Environment::default(),
+            | Self::Firetiger
+            | Self::Http
+            | Self::HttpWithOurId => Environment::default(),
         }
     }
 
@@ -218,6 +239,28 @@ impl Subject {
                 ("FINISHED", RemotePhase::Finished),
                 ("FAILED", RemotePhase::Error),
             ],
+            // As they stand in the status of a session: a status with its detail.
+            Self::Http => &[
+                ("running/working", RemotePhase::Running),
+                ("running/finished", RemotePhase::Finished),
+                ("suspended/inactivity", RemotePhase::Expired),
+                ("new", RemotePhase::Creating),
+                ("creating", RemotePhase::Creating),
+                ("claimed", RemotePhase::Creating),
+                ("running", RemotePhase::Running),
+                ("resuming", RemotePhase::Running),
+                ("exit", RemotePhase::Finished),
+                ("error", RemotePhase::Error),
+                ("suspended", RemotePhase::Error),
+            ],
+            Self::HttpWithOurId => &[
+                ("queued", RemotePhase::Creating),
+                ("running", RemotePhase::Running),
+                ("succeeded", RemotePhase::Finished),
+                ("failed", RemotePhase::Error),
+                ("cancelled", RemotePhase::Cancelled),
+                ("timed_out", RemotePhase::Expired),
+            ],
         }
     }
 
@@ -232,6 +275,35 @@ impl Subject {
             }
             // Flapjack archives sessions that have ended and deletes none.
             Self::Flapjack | Self::Firetiger => None,
+            // Terminating one leaves it in the list.
+            Self::Http | Self::HttpWithOurId => None,
         }
     }
+}
+
+/// A mapping of runs that the client puts under an id of its own.
+fn runs() -> ProviderSpec {
+    let field = |path: &str| json!({ "path": path });
+    serde_json::from_value(json!({"http": {
+        "endpoint": "https://agents.example.com",
+        "errorMember": "detail",
+        "verify": {"path": "/me"},
+        "launch": {
+            "path": "/runs", "key": "SessionId", "at": "run",
+            "body": {"id": "{key}", "prompt": "{prompt}", "repository": "{repository}", "ref": "{ref}"},
+        },
+        "get": {"path": "/runs/{sessionId}", "at": "run"},
+        "cancel": {"path": "/runs/{sessionId}/cancel"},
+        "session": {
+            "id": field("id"),
+            "createdAt": field("startedAt"),
+            "result": field("summary"),
+            "pullRequest": field("pullRequest"),
+            "phase": {"path": "status", "values": {
+                "queued": "Creating", "running": "Running", "succeeded": "Finished", "failed": "Error",
+                "cancelled": "Cancelled", "timed_out": "Expired",
+            }},
+        },
+    }}))
+    .unwrap()
 }

@@ -53,7 +53,9 @@ async fn an_agent_says_who_it_is_and_what_it_can_do(provider: Provider) {
             assert!(can("Templates"));
             assert!(!can("BranchName"));
         }
-        Provider::Firetiger => unreachable!("no life of {provider:?} is tested here"),
+        Provider::Firetiger | Provider::Http => {
+            unreachable!("no life of {provider:?} is tested here")
+        }
     }
     // Whether our id is used, or our marker shown, is seen with the first launch.
     assert_eq!(status.launch_guarantee, Some(Guarantee::AtMostOnce));
@@ -126,7 +128,9 @@ async fn a_wrong_key_is_told_and_mends_by_itself(provider: Provider) {
     let said = match provider {
         Provider::Cursor => "Invalid",
         Provider::Firebender | Provider::Flapjack => "nvalid",
-        Provider::Firetiger => unreachable!("no life of {provider:?} is tested here"),
+        Provider::Firetiger | Provider::Http => {
+            unreachable!("no life of {provider:?} is tested here")
+        }
     };
     assert!(message.contains(said), "{message}");
     assert!(message.contains("Put a valid key into it"), "{message}");

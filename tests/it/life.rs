@@ -25,7 +25,9 @@ async fn a_session_is_launched_once_and_told_completely(provider: Provider) {
         }
         // They choose the branch themselves.
         Provider::Cursor | Provider::Flapjack => json!({"prompt": prompt}),
-        Provider::Firetiger => unreachable!("no life of {provider:?} is tested here"),
+        Provider::Firetiger | Provider::Http => {
+            unreachable!("no life of {provider:?} is tested here")
+        }
     };
     let created = world.session_with(provider, "fix", settings).await;
     assert_eq!(created.status.unwrap().phase, SessionPhase::Pending);
@@ -86,7 +88,7 @@ fn tells_where_it_is(provider: Provider, status: &CodeSessionStatus, truth: &Ses
     match provider {
         // Flapjack has no page for a session.
         Provider::Flapjack => assert_eq!(at.session_url, None),
-        Provider::Cursor | Provider::Firebender | Provider::Firetiger => {
+        Provider::Cursor | Provider::Firebender | Provider::Firetiger | Provider::Http => {
             assert!(at.session_url.as_ref().unwrap().starts_with("https://"));
         }
     }
@@ -124,7 +126,9 @@ fn tells_of_its_message(provider: Provider, status: &CodeSessionStatus, truth: &
             assert!(message.duration_seconds.is_some());
             assert_eq!(status.usage, None);
         }
-        Provider::Firetiger => unreachable!("no life of {provider:?} is tested here"),
+        Provider::Firetiger | Provider::Http => {
+            unreachable!("no life of {provider:?} is tested here")
+        }
     }
 }
 
@@ -213,7 +217,9 @@ async fn what_the_provider_says_of_the_end_is_the_phase(provider: Provider) {
     let endings = match provider {
         Provider::Cursor | Provider::Flapjack => &endings[..],
         Provider::Firebender => &endings[..1],
-        Provider::Firetiger => unreachable!("no life of {provider:?} is tested here"),
+        Provider::Firetiger | Provider::Http => {
+            unreachable!("no life of {provider:?} is tested here")
+        }
     };
     for (outcome, _, _) in endings {
         let prompt = format!("sim: outcome={outcome}\nDo it");

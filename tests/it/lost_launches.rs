@@ -305,7 +305,7 @@ fn free_ports() -> (std::net::SocketAddr, Urls) {
     loop {
         let first = 15_000 + rand::random::<u16>() % 15_000;
         let address = |offset: u16| SocketAddr::from((Ipv4Addr::LOCALHOST, first + offset));
-        let free = (0..5).all(|offset| TcpListener::bind(address(offset)).is_ok());
+        let free = (0..6).all(|offset| TcpListener::bind(address(offset)).is_ok());
         if free {
             let url = |offset| format!("http://{}", address(offset));
             let urls = Urls {
@@ -314,6 +314,7 @@ fn free_ports() -> (std::net::SocketAddr, Urls) {
                 firebender: url(2),
                 flapjack: url(3),
                 firetiger: url(4),
+                http: url(5),
             };
             return (address(0), urls);
         }

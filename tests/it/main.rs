@@ -23,6 +23,7 @@ mod engines;
 mod environment;
 mod firetiger;
 mod gitops;
+mod http;
 mod images;
 mod jobs;
 mod lanes;

@@ -129,7 +129,9 @@ async fn start_by_hand(world: &World, provider: Provider, installation: &str, ui
                     "repoUrl": repository,
                 }))
         }
-        Provider::Firetiger => unreachable!("sessions of {provider:?} carry no marker"),
+        Provider::Firetiger | Provider::Http => {
+            unreachable!("sessions of {provider:?} carry no marker")
+        }
     };
     let answer = request.send().await.unwrap();
     let status = answer.status();

@@ -135,7 +135,9 @@ async fn lose(world: &World, provider: Provider, id: &str) {
             let get = Matcher::class(OperationClass::Get);
             return world.simulator.inject(Fault::always(get, gone));
         }
-        Provider::Firetiger => unreachable!("no life of {provider:?} is tested here"),
+        Provider::Firetiger | Provider::Http => {
+            unreachable!("no life of {provider:?} is tested here")
+        }
     };
     let url = format!("{}/{path}/agents/{id}", world.simulator.url(provider));
     let client = reqwest::Client::new();

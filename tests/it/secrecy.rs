@@ -147,7 +147,7 @@ async fn with_image(world: &World, provider: Provider) {
     use base64::engine::general_purpose::STANDARD;
     match provider {
         Provider::Cursor | Provider::Firebender => {}
-        Provider::Flapjack | Provider::Firetiger => return,
+        Provider::Flapjack | Provider::Firetiger | Provider::Http => return,
     }
     let encoded = STANDARD.encode(image());
     world
@@ -183,7 +183,7 @@ async fn with_environment(world: &World, provider: Provider) {
     use base64::engine::general_purpose::STANDARD;
     match provider {
         Provider::Cursor => {}
-        Provider::Firebender | Provider::Flapjack | Provider::Firetiger => return,
+        Provider::Firebender | Provider::Flapjack | Provider::Firetiger | Provider::Http => return,
     }
     world
         .apply(serde_json::json!({

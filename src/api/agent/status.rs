@@ -53,6 +53,10 @@ pub struct CodeAgentStatus {
     /// The template at the provider that sessions are launched from, where the provider has templates (Flapjack).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub template: Option<TemplateStatus>,
+    /// What the examples of an HTTP service's mapping read as, in their order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8), inner(length(max = 512)))]
+    pub mapping_examples: Vec<String>,
     /// Sessions of this installation that run at the provider and that no CodeSession accounts for, the 20 oldest. Those that
     /// were left running on purpose come last.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

@@ -29,6 +29,7 @@ use crate::api::{
 use crate::domain::agent::{Evidence, Findings, Health, deleting_status, status};
 use crate::domain::blocker::NotReady;
 use crate::domain::effective::repository;
+use crate::domain::mapping::dry_run;
 use crate::domain::parameters::misdeclared;
 use crate::domain::remote::{Capability, ProviderError, Recovery};
 use crate::domain::requeue::jittered;
@@ -102,6 +103,7 @@ async fn pass(scope: &Arc<Scope>, agent: &Arc<CodeAgent>) -> Result<Duration, Pa
         clock: None,
         template: recorded(agent),
         template_health: TemplateHealth::NotNeeded,
+        mapping: Vec::new(),
     };
     let mut agent = Arc::clone(agent);
     let mut again = context.settings.agent_recheck;
@@ -110,8 +112,18 @@ async fn pass(scope: &Arc<Scope>, agent: &Arc<CodeAgent>) -> Result<Duration, Pa
         findings.recovery = Some(launch_recovery(provider, &agent.spec));
         findings.message_recovery = provider.message_recovery(spec);
         findings.endpoint = endpoint(context, provider, spec, &namespace);
-        let (linked, next) = examine(scope, &agent, provider, &namespace, &mut findings).await;
-        again = next;
+        let linked = match read_mapping(&agent, &mut findings) {
+            Ok(()) => {
+                let (linked, next) =
+                    examine(scope, &agent, provider, &namespace, &mut findings).await;
+                again = next;
+                linked
+            }
+            Err(health) => {
+                findings.health = health;
+                None
+            }
+        };
         if let Some(linked) = &linked {
             findings.clock = clock_warning(linked, context.timing().clock_margin);
             let found = evidence::find(scope, &agent, linked, sessions.launched(), &findings).await;
@@ -150,6 +162,21 @@ async fn pass(scope: &Arc<Scope>, agent: &Arc<CodeAgent>) -> Result<Duration, Pa
         }
     }
     Ok(counts_due.map_or(again, |due| again.min(due)))
+}
+
+/// Reads the mapping of an HTTP service and its examples.
+///
+/// # Errors
+/// With what is wrong with it: nothing is asked of the service before that is mended.
+fn read_mapping(agent: &CodeAgent, findings: &mut Findings) -> Result<(), Health> {
+    let Some(http) = &agent.spec.provider.http else {
+        return Ok(());
+    };
+    findings.mapping = dry_run(http).map_err(|misfit| Health::Unusable {
+        reason: Reason::InvalidMapping,
+        message: format!("spec.provider.http.{misfit}"),
+    })?;
+    Ok(())
 }
 
 /// How a lost launch of a session without variables of its own is found.

@@ -104,6 +104,11 @@ pub trait ProviderType: Send + Sync {
         vec![ProviderSpec::default()]
     }
 
+    /// Whether a mapping that a user writes decides what can be done: then no other provider's refusal names this one as an alternative.
+    fn depends_on_mapping(&self) -> bool {
+        false
+    }
+
     /// Whether a launch must name the branch, tag or commit to start from. Default: no, the repository's default branch is taken.
     fn needs_reference(&self) -> bool {
         false

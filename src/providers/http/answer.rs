@@ -49,14 +49,15 @@ fn meaning_of_code(code: &str) -> (Option<ErrorClass>, Option<Subject>) {
     }
 }
 
-/// The error that an answer other than a success stands for.
+/// The error that an answer other than a success stands for. `member` is what an error of the provider has besides `error` and
+/// `code`.
 pub(super) fn error_of(
     status: StatusCode,
     headers: &HeaderMap,
     body: &[u8],
-    redactor: &Redactor,
+    (redactor, member): (&Redactor, Option<&str>),
 ) -> ProviderError {
-    let words = Words::of(body);
+    let words = Words::of(body, member);
     let asked = retry_after(headers, SystemTime::now(), LONGEST_PAUSE);
     if let Some(stranger) = Stranger::of(status, headers, body, &words) {
         return ProviderError {
@@ -174,7 +175,7 @@ struct Words {
 impl Words {
     /// Reads `{"error":{"code","message","helpUrl"}}`, `{"error":"CODE","detail"}`, `{"error":"Title: text"}`,
     /// `{"code","message"}`, `{"message"}` and plain text.
-    fn of(body: &[u8]) -> Self {
+    fn of(body: &[u8], member: Option<&str>) -> Self {
         let Ok(Value::Object(object)) = serde_json::from_slice(body) else {
             let text = String::from_utf8_lossy(body);
             let text = text.trim();
@@ -186,13 +187,16 @@ impl Words {
         let words = |object: &serde_json::Map<String, Value>| Self {
             code: object.get("code").and_then(text).filter(is_code),
             message: ["message", "detail"]
-                .iter()
-                .find_map(|name| object.get(*name).and_then(text)),
+                .into_iter()
+                .chain(member)
+                .find_map(|name| object.get(name).and_then(text)),
             help_url: object.get("helpUrl").and_then(text),
             own_shape: true,
         };
         let outer = words(&object);
-        let own_shape = object.contains_key("error") || outer.code.is_some();
+        let own_shape = object.contains_key("error")
+            || outer.code.is_some()
+            || member.is_some_and(|member| object.contains_key(member));
         let words = match object.get("error") {
             Some(Value::Object(inner)) => {
                 let inner = words(inner);
@@ -251,7 +255,10 @@ mod tests {
             StatusCode::from_u16(status).unwrap(),
             &HeaderMap::new(),
             body.as_bytes(),
-            &Redactor::new(&Credential::new().with("api-key", "key_secret")),
+            (
+                &Redactor::new(&Credential::new().with("api-key", "key_secret")),
+                None,
+            ),
         )
     }
 

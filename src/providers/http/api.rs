@@ -62,6 +62,17 @@ pub(in crate::providers) struct Api {
     clock: Arc<ProviderClock>,
     redactor: Redactor,
     auth: (HeaderName, HeaderValue),
+    /// The member by which an error of the provider is known besides `error` and `code`.
+    error_member: Option<String>,
+}
+
+/// Where a request goes: segments and query, which are encoded.
+#[derive(Clone, Copy)]
+pub(in crate::providers) struct Target<'a> {
+    /// The segments below the endpoint.
+    pub(in crate::providers) path: &'a [&'a str],
+    /// Names and values behind the question mark.
+    pub(in crate::providers) query: &'a [(&'a str, &'a str)],
 }
 
 /// A success whose body was read.
@@ -142,6 +153,7 @@ impl HttpStack {
             clock: self.clock(endpoint),
             redactor: Redactor::new(credential),
             auth: (name, value),
+            error_member: None,
         })
     }
 }
@@ -271,6 +283,37 @@ impl Api {
         .await
     }
 
+    /// A request that changes something and costs nothing. `T` is what its success says; with 204 it says nothing.
+    pub(in crate::providers) async fn change<B: Serialize, T: DeserializeOwned>(
+        &self,
+        operation: Operation,
+        method: Method,
+        target: Target<'_>,
+        body: Option<&B>,
+    ) -> Result<Option<T>, ProviderError> {
+        self.observed(operation, async {
+            let request = self.write(method, target.path)?.query(target.query);
+            let request = match body {
+                Some(body) => request.json(body),
+                None => request.header(header::CONTENT_LENGTH, 0),
+            };
+            let answer = self.call(operation, request, None).await?;
+            match answer.status {
+                StatusCode::NO_CONTENT => Ok(None),
+                _ => parse(&answer).map(Some),
+            }
+        })
+        .await
+    }
+
+    /// This way to a provider whose errors are known by `member` as well.
+    pub(in crate::providers) fn with_error_member(self, member: Option<String>) -> Self {
+        Self {
+            error_member: member,
+            ..self
+        }
+    }
+
     /// The same way for a request that carries these secrets: no error text shows one of them either.
     pub(in crate::providers) fn withholding<'a>(
         &self,
@@ -284,6 +327,7 @@ impl Api {
             clock: Arc::clone(&self.clock),
             redactor: self.redactor.and(secrets),
             auth: self.auth.clone(),
+            error_member: self.error_member.clone(),
         }
     }
 
@@ -307,6 +351,21 @@ impl Api {
         body: &B,
         window: SendWindow,
     ) -> Result<T, ProviderError> {
+        let target = Target { path, query: &[] };
+        let accepted = [StatusCode::OK, StatusCode::CREATED];
+        self.paid_to(operation, (Method::POST, target), body, window, &accepted)
+            .await
+    }
+
+    /// The same with another method, a query, or other statuses whose answer is a success.
+    pub(in crate::providers) async fn paid_to<B: Serialize, T: DeserializeOwned>(
+        &self,
+        operation: Operation,
+        (method, target): (Method, Target<'_>),
+        body: &B,
+        window: SendWindow,
+        accepted: &[StatusCode],
+    ) -> Result<T, ProviderError> {
         self.observed(operation, async {
             let bytes = serde_json::to_vec(body).map_err(|_| {
                 ProviderError::unsent(ErrorClass::InvalidRequest, "the request cannot be written")
@@ -316,7 +375,8 @@ impl Api {
             // Also when this future is dropped: hyper's connection task lives on.
             let _shut = ShutOnDrop(gate.clone());
             let request = self
-                .write(Method::POST, path)?
+                .write(method, target.path)?
+                .query(target.query)
                 .header(
                     header::CONTENT_TYPE,
                     HeaderValue::from_static("application/json"),
@@ -333,7 +393,7 @@ impl Api {
                 ..error
             })?;
             match answer.status {
-                StatusCode::OK | StatusCode::CREATED => parse(&answer),
+                status if accepted.contains(&status) => parse(&answer),
                 status => Err(ProviderError::unreadable(
                     Some(status.as_u16()),
                     "the request was answered with a success that no document names",
@@ -576,7 +636,12 @@ impl Api {
         // Too long an explanation is none, but the status counts.
         let cap = ERROR_BODY_CAP.min(settings.response_cap);
         let body = self.read(response, cap, deadline).await?.body;
-        let error = answer::error_of(status, &headers, &body, &self.redactor);
+        let error = answer::error_of(
+            status,
+            &headers,
+            &body,
+            (&self.redactor, self.error_member.as_deref()),
+        );
         if let (ErrorClass::RateLimited, Some(pause)) = (error.class, error.retry_after) {
             self.limiter.silence_for(pause);
         }

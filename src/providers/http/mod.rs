@@ -19,7 +19,7 @@ mod stack;
 
 pub use self::answer::class_of_status;
 pub(in crate::providers) use self::answer::refuses_stop;
-pub(in crate::providers) use self::api::{Api, Auth};
+pub(in crate::providers) use self::api::{Api, Auth, Target};
 pub use self::clock::ProviderClock;
 pub(in crate::providers) use self::event_stream::EventStream;
 pub use self::gate::SendWindow;

@@ -214,6 +214,19 @@ pub fn spec(kind: ProviderKind) -> ProviderSpec {
             }),
             ..ProviderSpec::default()
         },
+        // A whole mapping of the real world: the example of the documentation.
+        ProviderKind::Http => {
+            let manifest = include_str!("../../../examples/http-devin.yaml");
+            let agent = manifest
+                .split("\n---\n")
+                .find(|part| part.contains("kind: CodeAgent"));
+            let mut agent: serde_json::Value = serde_saphyr::from_str(agent.unwrap()).unwrap();
+            // Prompts are compared word for word, so that the starting point goes beside it.
+            let body = &mut agent["spec"]["provider"]["http"]["launch"]["body"];
+            body["prompt"] = "{prompt}".into();
+            body["start"] = "{ref}".into();
+            serde_json::from_value(agent["spec"]["provider"].clone()).unwrap()
+        }
         ProviderKind::Job => {
             let job = serde_json::json!({"adapter": "Claude", "image": "agent:1"});
             ProviderSpec {
@@ -227,7 +240,9 @@ pub fn spec(kind: ProviderKind) -> ProviderSpec {
 /// The values of a Secret for this provider, with `key` where it wants its own key.
 pub fn credential(kind: ProviderKind, key: &str) -> Credential {
     match kind {
-        ProviderKind::Cursor | ProviderKind::Firebender => Credential::new().with(API_KEY, key),
+        ProviderKind::Cursor | ProviderKind::Firebender | ProviderKind::Http => {
+            Credential::new().with(API_KEY, key)
+        }
         ProviderKind::Flapjack => Credential::new()
             .with(API_KEY, key)
             .with("cursor-api-key", CURSOR_KEY),

@@ -200,7 +200,7 @@ impl UnderTest {
     /// What `key` in place of the first key changes in its Secret, and what the provider is then sent.
     pub(crate) fn rotated(&self, key: &str) -> (Value, String) {
         match self.simulated {
-            Provider::Cursor | Provider::Firebender | Provider::Flapjack => {
+            Provider::Cursor | Provider::Firebender | Provider::Flapjack | Provider::Http => {
                 (json!({"api-key": key}), key.to_owned())
             }
             Provider::Firetiger => (json!({"password": key}), format!("demo:{key}")),

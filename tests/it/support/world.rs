@@ -62,7 +62,20 @@ pub fn demo_key(provider: Provider) -> &'static str {
         Provider::Firebender => "firebender-demo-key",
         Provider::Flapjack => "fj_live_demo_key",
         Provider::Firetiger => "demo:firetiger-demo-password",
+        Provider::Http => "http-demo-key",
     }
+}
+
+/// The mapping of the documentation's example, for a service at `endpoint`.
+pub fn mapping(endpoint: &str) -> Value {
+    let manifest = include_str!("../../../examples/http-devin.yaml");
+    let agent = manifest
+        .split("\n---\n")
+        .find(|part| part.contains("kind: CodeAgent"));
+    let agent: Value = serde_saphyr::from_str(agent.unwrap()).unwrap();
+    let mut mapping = agent["spec"]["provider"]["http"].clone();
+    mapping["endpoint"] = json!(endpoint);
+    mapping
 }
 
 /// Everything one test needs, apart from all other tests.
@@ -347,7 +360,7 @@ subjects: [{{apiGroup: rbac.authorization.k8s.io, kind: User, name: {user}}}]
     /// The Secret of the provider's CodeAgent, with this key, marked for the operator.
     pub async fn secret(&self, provider: Provider, key: &str) {
         let values = match provider {
-            Provider::Cursor | Provider::Firebender => json!({"api-key": key}),
+            Provider::Cursor | Provider::Firebender | Provider::Http => json!({"api-key": key}),
             Provider::Flapjack => json!({"api-key": key, "cursor-api-key": "cursor-demo-key"}),
             Provider::Firetiger => {
                 let (username, password) = key.split_once(':').unwrap_or((key, "no password"));
@@ -383,13 +396,14 @@ subjects: [{{apiGroup: rbac.authorization.k8s.io, kind: User, name: {user}}}]
         let own = match provider {
             Provider::Cursor | Provider::Firebender | Provider::Flapjack => json!({}),
             Provider::Firetiger => json!({"codingAgentId": "cursor-prod"}),
+            Provider::Http => mapping(self.simulator.url(Provider::Http)),
         };
         let mut spec = json!({
             "provider": {name: own},
             "credentials": {"secretRef": {"name": name}},
         });
         match provider {
-            Provider::Cursor | Provider::Firebender | Provider::Flapjack => {
+            Provider::Cursor | Provider::Firebender | Provider::Flapjack | Provider::Http => {
                 spec["repository"] = json!({"url": "https://github.com/acme/app", "ref": "main"});
             }
             // The issue says it.

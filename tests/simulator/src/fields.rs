@@ -84,6 +84,20 @@ impl<'a> Fields<'a> {
         }
     }
 
+    /// A list of strings.
+    pub(crate) fn list_of_strings(&self, name: &str) -> Result<Option<Vec<String>>, Refusal> {
+        let Some(value) = self.members.get(name) else {
+            return Ok(None);
+        };
+        let strings = value.as_array().and_then(|items| {
+            let items = items.iter().map(|item| item.as_str().map(str::to_owned));
+            items.collect::<Option<Vec<_>>>()
+        });
+        strings
+            .map(Some)
+            .ok_or_else(|| wrong_type(&self.at(name), "array of strings", value))
+    }
+
     pub(crate) fn required_string(&self, name: &str) -> Result<&'a str, Refusal> {
         self.required(name, self.string(name)?)
     }

@@ -46,6 +46,7 @@ impl Key {
             Self::user(Provider::Firebender, "demo", "firebender-demo-key"),
             Self::user(Provider::Flapjack, "demo", "fj_live_demo_key"),
             Self::user(Provider::Firetiger, "demo", "demo:firetiger-demo-password"),
+            Self::user(Provider::Http, "demo", "http-demo-key"),
         ]
     }
 }

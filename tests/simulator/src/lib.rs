@@ -27,6 +27,7 @@ mod firebender;
 mod firetiger;
 mod flapjack;
 mod http;
+mod http_service;
 mod keys;
 mod marker;
 mod members;
@@ -91,6 +92,8 @@ pub struct Urls {
     pub flapjack: String,
     /// Base of Firetiger's API, in place of `https://api.cloud.firetiger.com`.
     pub firetiger: String,
+    /// Base of the service that is reached with a mapping.
+    pub http: String,
 }
 
 impl Urls {
@@ -101,6 +104,7 @@ impl Urls {
             Provider::Firebender => &self.firebender,
             Provider::Flapjack => &self.flapjack,
             Provider::Firetiger => &self.firetiger,
+            Provider::Http => &self.http,
         }
     }
 }
@@ -123,12 +127,14 @@ impl Simulator {
         let firebender = TcpListener::bind(after(options.listen, 2)?).await?;
         let flapjack = TcpListener::bind(after(options.listen, 3)?).await?;
         let firetiger = TcpListener::bind(after(options.listen, 4)?).await?;
+        let http = TcpListener::bind(after(options.listen, 5)?).await?;
         let urls = Urls {
             control: url_of(&control)?,
             cursor: url_of(&cursor)?,
             firebender: url_of(&firebender)?,
             flapjack: url_of(&flapjack)?,
             firetiger: url_of(&firetiger)?,
+            http: url_of(&http)?,
         };
         let world = Arc::new(World::new(options, &urls));
         let handle = Handle {
@@ -140,6 +146,7 @@ impl Simulator {
             (firebender, Provider::Firebender),
             (flapjack, Provider::Flapjack),
             (firetiger, Provider::Firetiger),
+            (http, Provider::Http),
         ] {
             let server = ProviderServer {
                 world: world.clone(),

@@ -27,7 +27,7 @@ use serde_json::json;
 #[derive(Parser)]
 #[command(version)]
 struct Arguments {
-    /// Address of the control API; the next ports are those of Cursor, Firebender, Flapjack and Firetiger, in this order. Port 0: free ports.
+    /// Address of the control API; the next ports are those of Cursor, Firebender, Flapjack, Firetiger and a service that is reached with a mapping (http), in this order. Port 0: free ports.
     #[arg(long, env = "SIMULATOR_LISTEN", default_value = "127.0.0.1:9800")]
     listen: SocketAddr,
 
@@ -52,7 +52,7 @@ struct Arguments {
     )]
     clock_offset: SignedDuration,
 
-    /// Accepted key, as PROVIDER:NAME:SECRET with provider cursor, firebender, flapjack or firetiger (its secret is USER:PASSWORD); repeatable. Without any, demo keys are accepted.
+    /// Accepted key, as PROVIDER:NAME:SECRET with provider cursor, firebender, flapjack, http or firetiger (its secret is USER:PASSWORD); repeatable. Without any, demo keys are accepted.
     #[arg(long = "key", env = "SIMULATOR_KEYS", value_parser = parse_key, value_delimiter = ',', hide_env_values = true)]
     keys: Vec<Key>,
 

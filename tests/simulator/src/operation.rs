@@ -18,15 +18,18 @@ pub enum Provider {
     Flapjack,
     /// Firetiger coding agents.
     Firetiger,
+    /// A service that is reached with a mapping.
+    Http,
 }
 
 impl Provider {
     /// Every provider, in the order of their ports.
-    pub const ALL: [Self; 4] = [
+    pub const ALL: [Self; 5] = [
         Self::Cursor,
         Self::Firebender,
         Self::Flapjack,
         Self::Firetiger,
+        Self::Http,
     ];
 
     /// The name used in the control API.
@@ -36,6 +39,7 @@ impl Provider {
             Self::Firebender => "firebender",
             Self::Flapjack => "flapjack",
             Self::Firetiger => "firetiger",
+            Self::Http => "http",
         }
     }
 }
@@ -222,6 +226,28 @@ operations! {
     FiretigerGetSession = "firetiger.get_session", Get;
     /// `GET /v1/issues/{id}`
     FiretigerGetIssue = "firetiger.get_issue", List;
+    /// `POST /v3/organizations/{org}/sessions`
+    HttpCreateSession = "http.create_session", Launch;
+    /// `GET /v3/organizations/{org}/sessions`
+    HttpListSessions = "http.list_sessions", List;
+    /// `GET /v3/organizations/{org}/sessions/{id}`
+    HttpGetSession = "http.get_session", Get;
+    /// `DELETE /v3/organizations/{org}/sessions/{id}`
+    HttpTerminateSession = "http.terminate_session", Cancel;
+    /// `POST /v3/organizations/{org}/sessions/{id}/archive`
+    HttpArchiveSession = "http.archive_session", Archive;
+    /// `POST /v3/organizations/{org}/sessions/{id}/messages`
+    HttpSendMessage = "http.send_message", FollowUp;
+    /// `GET /v3/organizations/{org}/sessions/{id}/messages`
+    HttpListMessages = "http.list_messages", Events;
+    /// `POST /runs`
+    HttpCreateRun = "http.create_run", Launch;
+    /// `GET /runs/{id}`
+    HttpGetRun = "http.get_run", Get;
+    /// `POST /runs/{id}/cancel`
+    HttpCancelRun = "http.cancel_run", Cancel;
+    /// `GET /me`
+    HttpWhoAmI = "http.who_am_i", Account;
 }
 
 impl fmt::Display for Operation {

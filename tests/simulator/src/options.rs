@@ -12,7 +12,7 @@ use super::script::Script;
 /// Everything that can be chosen at the start.
 #[derive(Clone, Debug)]
 pub struct SimulatorOptions {
-    /// Address of the control API. The providers listen on the ports after it: Cursor + 1, Firebender + 2, Flapjack + 3, Firetiger + 4. Port 0 (the default, on loopback)
+    /// Address of the control API. The providers listen on the ports after it: Cursor + 1, Firebender + 2, Flapjack + 3, Firetiger + 4, the service with a mapping + 5. Port 0 (the default, on loopback)
     /// gives each a free port.
     pub listen: SocketAddr,
     /// Accepted keys; default [`Key::demo`].

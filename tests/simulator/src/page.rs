@@ -104,6 +104,22 @@ impl Query {
         }
     }
 
+    /// A page with these names for how many and after what, of at most `most`.
+    pub(crate) fn page_of(
+        &self,
+        limit: &str,
+        cursor: &str,
+        most: usize,
+    ) -> Result<Page<'_>, Refusal> {
+        Ok(Page {
+            limit: self
+                .number(limit, 1..=most)?
+                .unwrap_or(most)
+                .min(self.largest_page),
+            cursor: self.given(cursor),
+        })
+    }
+
     pub(crate) fn page(&self) -> Result<Page<'_>, Refusal> {
         Ok(Page {
             limit: self

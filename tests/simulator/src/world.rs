@@ -20,6 +20,7 @@ use super::flapjack::Flapjack;
 use super::http::{
     Answer, AnswerBody, Call, EffectKind, Reason, Refusal, StreamPosition, StreamStep,
 };
+use super::http_service::HttpService;
 use super::keys::{Key, KeyRing};
 use super::marker::marker_of;
 use super::operation::{Operation, Provider, Route};
@@ -54,6 +55,7 @@ pub(crate) struct WorldState {
     firebender: Firebender,
     flapjack: Flapjack,
     firetiger: Firetiger,
+    http: HttpService,
     pub(crate) keys: KeyRing,
     pub(crate) faults: Faults,
     pub(crate) scripts: ScriptBook,
@@ -90,6 +92,7 @@ impl World {
                 firebender: Firebender::new(options.firebender, urls.firebender.clone()),
                 flapjack: Flapjack::new(options.flapjack),
                 firetiger: Firetiger::new(options.firetiger),
+                http: HttpService::default(),
                 keys: KeyRing::new(options.keys),
                 faults: Faults::default(),
                 scripts: ScriptBook::new(options.script),
@@ -160,6 +163,7 @@ impl WorldState {
             Provider::Firebender => &mut self.firebender,
             Provider::Flapjack => &mut self.flapjack,
             Provider::Firetiger => &mut self.firetiger,
+            Provider::Http => &mut self.http,
         }
     }
 
@@ -169,6 +173,7 @@ impl WorldState {
             Provider::Firebender => &self.firebender,
             Provider::Flapjack => &self.flapjack,
             Provider::Firetiger => &self.firetiger,
+            Provider::Http => &self.http,
         }
     }
 
@@ -253,6 +258,7 @@ impl WorldState {
             Provider::Firebender => &mut self.firebender,
             Provider::Flapjack => &mut self.flapjack,
             Provider::Firetiger => &mut self.firetiger,
+            Provider::Http => &mut self.http,
         };
         let context = Context {
             now,

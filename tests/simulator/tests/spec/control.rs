@@ -79,7 +79,7 @@ async fn sessions_launches_and_requests_can_be_read_and_filtered() {
     let info = control.get("info").await;
     assert_eq!(
         info["connections"],
-        json!({"cursor": 1, "firebender": 0, "flapjack": 0, "firetiger": 0})
+        json!({"cursor": 1, "firebender": 0, "flapjack": 0, "firetiger": 0, "http": 0})
     );
     assert!(!info.to_string().contains(CURSOR_KEY));
 }

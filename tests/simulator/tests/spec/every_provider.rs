@@ -52,6 +52,13 @@ async fn cases() -> Vec<Case> {
             path: "/v1/coding-agents/cursor-prod/sessions:launch",
             body: json!({"issue": "issues/FT-42"}),
         },
+        Case {
+            api: Api::http().await,
+            provider: Provider::Http,
+            operation: Operation::HttpCreateSession,
+            path: "/v3/organizations/org-1/sessions",
+            body: json!({"prompt": "Fix"}),
+        },
     ];
     let api = Api::flapjack().await;
     let template = json!({"defaultRepoUrl": "https://github.com/acme/app"});
@@ -231,7 +238,7 @@ async fn every_provider_answers_on_a_url_of_its_own_and_knows_no_other_paths() {
         .map(|provider| api.simulator.url(provider))
         .collect();
     assert_eq!(
-        urls[2..],
+        urls[2..4],
         [api.simulator.flapjack_url(), api.simulator.firetiger_url()]
     );
     urls.sort_unstable();

@@ -105,6 +105,10 @@ impl Api {
         Self::start(Provider::Flapjack, manual()).await
     }
 
+    pub async fn http() -> Self {
+        Self::start(Provider::Http, manual()).await
+    }
+
     pub async fn firetiger() -> Self {
         Self::start(Provider::Firetiger, manual()).await
     }
@@ -121,6 +125,7 @@ impl Api {
             Provider::Cursor => request.bearer_auth(CURSOR_KEY),
             Provider::Firebender => request.header("X-API-Key", FIREBENDER_KEY),
             Provider::Flapjack => request.bearer_auth(FLAPJACK_KEY),
+            Provider::Http => request.bearer_auth("http-demo-key"),
             Provider::Firetiger => request.basic_auth("demo", Some("firetiger-demo-password")),
         }
     }
