@@ -119,6 +119,9 @@ pub struct RunOptions {
     /// Timelines over HTTPS.
     #[command(flatten, next_help_heading = "Timelines (docs/events.md)")]
     pub timeline: TimelineOptions,
+    /// Webhooks that providers call.
+    #[command(flatten, next_help_heading = "Providers' webhooks (docs/webhooks.md)")]
+    pub webhooks: WebhookOptions,
     /// The durations of the launch protocol.
     #[command(
         flatten,
@@ -244,6 +247,47 @@ pub struct TimelineOptions {
     /// How many of them may follow one session.
     #[arg(long, env = "CODEAGENT_TIMELINE_FOLLOWERS_PER_SESSION", default_value_t = 16, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
     pub timeline_followers_per_session: u32,
+}
+
+/// How webhooks that providers call are taken.
+#[derive(Clone, Debug, Args)]
+pub struct WebhookOptions {
+    /// Address at which this replica takes providers' webhooks, over plain HTTP: an Ingress in front of it ends TLS. Providers that can are
+    /// then told at each launch to report to --webhook-base-url. Default: none are taken.
+    #[arg(
+        long,
+        env = "CODEAGENT_WEBHOOK_LISTEN",
+        value_name = "ADDRESS:PORT",
+        requires_all = ["webhook_base_url", "webhook_key_file"]
+    )]
+    pub webhook_listen: Option<SocketAddr>,
+    /// Public https URL that leads to --webhook-listen, with the path that the Ingress has for it.
+    #[arg(
+        long,
+        env = "CODEAGENT_WEBHOOK_BASE_URL",
+        value_name = "URL",
+        requires = "webhook_listen"
+    )]
+    pub webhook_base_url: Option<Url>,
+    /// File with the key of this installation from which each session's address and secret follow, the same for all replicas: at least 32
+    /// characters. To replace it put the new one in the first line and the old one in the second.
+    #[arg(
+        long,
+        env = "CODEAGENT_WEBHOOK_KEY_FILE",
+        value_name = "FILE",
+        requires = "webhook_listen"
+    )]
+    pub webhook_key_file: Option<std::path::PathBuf>,
+    /// HOST:PORT at which the replicas' --webhook-listen are found, by any number of addresses: a replica that does not lead passes on
+    /// there what comes to it. Needed with several replicas.
+    #[arg(
+        long,
+        env = "CODEAGENT_WEBHOOK_PEERS",
+        value_delimiter = ',',
+        value_name = "HOST:PORT",
+        requires = "webhook_listen"
+    )]
+    pub webhook_peers: Vec<String>,
 }
 
 /// The durations of the launch protocol and of the lifecycle.

@@ -14,6 +14,7 @@
 //! - [`runtime`]: what every operator needs.
 //! - [`controllers`]: gather, execute, record.
 //! - [`timeline`]: what agents do, served over HTTPS.
+//! - [`inbound`]: providers' webhooks, taken as hints.
 //! - [`cli`]: the command line.
 //! - [`operator`]: the process behind `run`.
 //! - [`check`]: what `check` looks at.
@@ -27,6 +28,7 @@ pub mod check;
 pub mod cli;
 pub mod controllers;
 pub mod domain;
+pub mod inbound;
 pub mod network;
 pub mod operator;
 pub mod providers;

@@ -6,14 +6,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kube::config::Kubeconfig;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use zeroize::Zeroizing;
 
 use crate::api::{ProviderKind, crds};
 use crate::cli::RunOptions;
 use crate::controllers::metrics::Metrics;
 use crate::controllers::{self, Context, Process, Settings};
 use crate::domain::ids::InstallationId;
+use crate::domain::provider_webhook::{ProviderWebhooks, SetupError};
 use crate::domain::timing::{Timing, TimingError};
+use crate::inbound;
 use crate::providers::http::{HttpSettings, HttpSetupError, HttpStack};
 use crate::runtime::client;
 use crate::runtime::events::Publisher;
@@ -60,6 +64,17 @@ pub enum RunError {
         /// Why.
         source: std::io::Error,
     },
+    /// The key of the webhooks cannot be read.
+    #[error("the key file of providers' webhooks, {path}, cannot be read")]
+    WebhookKey {
+        /// Which file.
+        path: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// No provider could be given such a webhook.
+    #[error("providers' webhooks cannot be taken (--webhook-base-url, --webhook-key-file)")]
+    Webhooks(#[from] SetupError),
     /// The address is taken.
     #[error("cannot listen on {address}: choose another one with {option}")]
     Bind {
@@ -106,7 +121,7 @@ pub async fn run_with(
         .unwrap_or_else(|| config.default_namespace.clone());
     let client = client::bounded(config).map_err(RunError::Client)?;
     let server = bind(options.bind_address).await?;
-    let timelines = timelines(&options, &own_namespace)?;
+    let servers = Servers::bind(&options, &own_namespace)?;
     let (metrics, registry) = Metrics::new();
     let (readiness, heartbeats) = (Readiness::default(), Heartbeats::default());
     let serving = CancellationToken::new();
@@ -130,7 +145,7 @@ pub async fn run_with(
     let instance = std::env::var("HOSTNAME").unwrap_or_else(|_| "codeagent-operator".to_owned());
     let (election, lead) = leadership(&options, &client, &own_namespace, lease_uid, &instance);
     let publisher = Publisher::new(client.clone(), "codeagents.dev/operator", instance);
-    let settings = settings(&options, timing, extra_ca_bundle);
+    let settings = settings(&options, timing, extra_ca_bundle, servers.webhooks());
     let context = Context::new(
         client,
         settings,
@@ -147,7 +162,7 @@ pub async fn run_with(
     if let Ok(address) = address {
         tracing::info!(%address, %installation, namespaces = ?options.installation.namespaces, "the operator starts");
     }
-    let timelines = timelines.map(|server| tokio::spawn(server.serve(context.clone())));
+    let mut servers = servers.serve(&context);
     let candidate = CancellationToken::new();
     let election = tokio::spawn(elect(election, context.clone(), candidate.clone()));
     work(
@@ -160,12 +175,8 @@ pub async fn run_with(
     readiness.set(false);
     // Those who follow a session are told that the operator stops.
     stop.cancel();
-    let followers = async {
-        if let Some(timelines) = timelines {
-            // A panic there ends nothing but the timelines.
-            let _ = timelines.await;
-        }
-    };
+    // A panic there ends nothing but what is served.
+    let followers = async { while servers.join_next().await.is_some() {} };
     tokio::join!(finish_launches(&context), followers);
     serving.cancel();
     // The server has nothing left to say.
@@ -197,6 +208,70 @@ async fn prerequisites(
     let lease_uid = lease_uid(client, namespace, lease_name).await?;
     served_schema::until_served(client, &crds::all(), DEFINITIONS_REMEDY).await;
     Ok(lease_uid)
+}
+
+/// What is served besides probes and metrics, where it is asked for.
+struct Servers {
+    timelines: Option<timeline::Server>,
+    inbound: Option<(inbound::Server, Arc<ProviderWebhooks>)>,
+}
+
+impl Servers {
+    /// Takes their addresses.
+    fn bind(options: &RunOptions, own_namespace: &str) -> Result<Self, RunError> {
+        Ok(Self {
+            timelines: timelines(options, own_namespace)?,
+            inbound: inbound(options)?,
+        })
+    }
+
+    /// Where providers report, if they are told to.
+    fn webhooks(&self) -> Option<Arc<ProviderWebhooks>> {
+        let (_, webhooks) = self.inbound.as_ref()?;
+        Some(Arc::clone(webhooks))
+    }
+
+    fn serve(self, context: &Context) -> JoinSet<()> {
+        let mut serving = JoinSet::new();
+        if let Some(server) = self.timelines {
+            serving.spawn(server.serve(context.clone()));
+        }
+        if let Some((server, _)) = self.inbound {
+            serving.spawn(server.serve(context.clone()));
+        }
+        serving
+    }
+}
+
+/// The server of providers' webhooks, if there is to be one.
+fn inbound(
+    options: &RunOptions,
+) -> Result<Option<(inbound::Server, Arc<ProviderWebhooks>)>, RunError> {
+    let given = &options.webhooks;
+    let (Some(address), Some(base), Some(file)) = (
+        given.webhook_listen,
+        &given.webhook_base_url,
+        &given.webhook_key_file,
+    ) else {
+        return Ok(None);
+    };
+    let read = std::fs::read_to_string(file).map(Zeroizing::new);
+    let keys = read.map_err(|source| RunError::WebhookKey {
+        path: file.display().to_string(),
+        source,
+    })?;
+    let webhooks = ProviderWebhooks::new(base, &keys, options.allow_http_endpoints)?;
+    let webhooks = Arc::new(webhooks);
+    let settings = inbound::Settings {
+        webhooks: Arc::clone(&webhooks),
+        peers: given.webhook_peers.clone(),
+    };
+    let server = inbound::Server::bind(address, settings).map_err(|source| RunError::Bind {
+        address,
+        option: "--webhook-listen",
+        source,
+    })?;
+    Ok(Some((server, webhooks)))
 }
 
 /// The server of timelines, if there is to be one.
@@ -284,7 +359,12 @@ fn http_stack(
 }
 
 /// What the flags come to.
-fn settings(options: &RunOptions, timing: Timing, extra_ca_bundle: Option<Vec<u8>>) -> Settings {
+fn settings(
+    options: &RunOptions,
+    timing: Timing,
+    extra_ca_bundle: Option<Vec<u8>>,
+    provider_webhooks: Option<Arc<ProviderWebhooks>>,
+) -> Settings {
     let mut providers: BTreeSet<ProviderKind> = if options.providers.is_empty() {
         // It asks for rights that an installation has to give first.
         let all = ProviderKind::ALL.into_iter();
@@ -303,6 +383,7 @@ fn settings(options: &RunOptions, timing: Timing, extra_ca_bundle: Option<Vec<u8
         endpoint_hosts: options.allow_endpoint_hosts.clone(),
         allow_http: options.allow_http_endpoints,
         extra_ca_bundle,
+        provider_webhooks,
         concurrency: options.concurrency,
         max_concurrent_per_credential: options.max_concurrent_per_credential,
         agent_recheck: options.agent_recheck,

@@ -6,8 +6,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::provider::ENDPOINT_PATTERN;
-use super::shared::words_schema;
+use super::shared::{ENDPOINT_PATTERN, words_schema};
 
 /// Paths below the endpoint: they begin with a slash and hold neither query nor escapes.
 const PATH_PATTERN: &str = r"^(/[A-Za-z0-9._~:@!$&'()*+,;={}\-]+)+$";

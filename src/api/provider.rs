@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::http_agent::HttpSpec;
 use super::job_agent::JobSpec;
-use super::shared::words_schema;
+use super::shared::{ENDPOINT_PATTERN, words_schema};
 
 /// A kind of provider: which external service runs the agents.
 #[derive(
@@ -68,10 +68,6 @@ impl std::fmt::Display for ProviderKind {
         f.write_str(self.as_str())
     }
 }
-
-/// What an endpoint may look like: no user, no query, no fragment.
-pub(in crate::api) const ENDPOINT_PATTERN: &str =
-    r"^https?://[A-Za-z0-9.\-_\[\]:]+(/[A-Za-z0-9.\-_~/]*)?$";
 
 /// Which provider runs the sessions: exactly one member.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

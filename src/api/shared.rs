@@ -36,6 +36,10 @@ pub(in crate::api) const NAME_PATTERN: &str = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$
 /// Keys of Secrets and ConfigMaps.
 pub(in crate::api) const KEY_PATTERN: &str = r"^[-._a-zA-Z0-9]+$";
 
+/// What an endpoint may look like: no user, no query, no fragment.
+pub(in crate::api) const ENDPOINT_PATTERN: &str =
+    r"^https?://[A-Za-z0-9.\-_\[\]:]+(/[A-Za-z0-9.\-_~/]*)?$";
+
 /// URLs of webhooks.
 const WEBHOOK_PATTERN: &str =
     r"^(https://[^\s]+|http://(localhost|127\.0\.0\.1|\[::1\])(:[0-9]{1,5})?(/[^\s]*)?)$";

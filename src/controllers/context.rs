@@ -28,6 +28,7 @@ use crate::api::ProviderKind;
 use crate::api::ProviderSpec;
 use crate::domain::endpoint::EndpointHost;
 use crate::domain::ids::InstallationId;
+use crate::domain::provider_webhook::ProviderWebhooks;
 use crate::domain::remote::ProviderCapabilities;
 use crate::domain::session::ProviderFacts;
 use crate::domain::timing::Timing;
@@ -56,6 +57,8 @@ pub struct Settings {
     pub allow_http: bool,
     /// Certificates in PEM that webhooks may use besides the system's.
     pub extra_ca_bundle: Option<Vec<u8>>,
+    /// Where providers report changes, if they are told to.
+    pub provider_webhooks: Option<Arc<ProviderWebhooks>>,
     /// How many sessions are worked on at the same time.
     pub concurrency: u16,
     /// How many sessions may be active at a time for an account at an endpoint; `None`: as many as there are.

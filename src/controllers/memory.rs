@@ -34,6 +34,8 @@ pub struct Remembered {
     pub baseline_read: Option<BaselineRead>,
     /// Whether a launch of this session is under way in this process.
     pub in_flight: bool,
+    /// Whether this process has sent its launch with a webhook.
+    pub reports: bool,
     /// Since when, by uptime, its launch waits for a permit of its connection.
     pub queued_since: Option<Duration>,
     /// The connection it uses.

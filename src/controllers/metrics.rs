@@ -97,6 +97,34 @@ impl ReportResult {
     ];
 }
 
+/// What became of a delivery to the webhook of a provider's session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+pub enum DeliveryResult {
+    /// The session is looked at because of it.
+    Hinted,
+    /// It was passed on to the other replicas: one of them leads.
+    PassedOn,
+    /// It has come before.
+    Repeated,
+    /// This replica does not lead, and knows of no other.
+    Dropped,
+    /// No session was given this address.
+    Unknown,
+    /// It is not signed as it has to be.
+    Forged,
+    /// It is too large.
+    TooLarge,
+    /// It did not come in time.
+    TooSlow,
+    /// There are too many.
+    TooMany,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct DeliveryLabels {
+    result: DeliveryResult,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ReportLabels {
     result: ReportResult,
@@ -171,6 +199,7 @@ pub struct Metrics {
     clocks: Family<ProviderLabels, Gauge<f64, AtomicU64>>,
     seconds_total: Counter<f64, AtomicU64>,
     leads: Gauge,
+    deliveries: Family<DeliveryLabels, Counter>,
     timeline_requests: Family<CodeLabels, Counter>,
     timeline_followers: Gauge,
 }
@@ -196,6 +225,7 @@ impl Metrics {
             clocks: Family::default(),
             seconds_total: Counter::default(),
             leads: Gauge::default(),
+            deliveries: Family::default(),
             timeline_requests: Family::default(),
             timeline_followers: Gauge::default(),
         };
@@ -263,6 +293,11 @@ impl Metrics {
             "leader",
             "Whether this replica leads",
             metrics.leads.clone(),
+        );
+        registry.register(
+            "provider_webhooks",
+            "Deliveries of providers to the webhooks of sessions",
+            metrics.deliveries.clone(),
         );
         registry.register(
             "timeline_requests",
@@ -370,6 +405,13 @@ impl Metrics {
             }
             kept
         });
+    }
+
+    /// A provider's webhook came.
+    pub fn delivery(&self, result: DeliveryResult) {
+        self.deliveries
+            .get_or_create(&DeliveryLabels { result })
+            .inc();
     }
 
     /// A request for a timeline was answered with this status code.

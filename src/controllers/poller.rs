@@ -30,6 +30,7 @@ use crate::domain::snapshot::{RemotePhase, Snapshot};
 use crate::domain::timing::Timing;
 use crate::providers::contract::{ItemDetail, Provider};
 use crate::providers::http::Lane;
+use crate::runtime::expiring::Expiring;
 use crate::runtime::lease::Lead;
 use crate::runtime::lock::lock;
 use crate::runtime::panics::broken_off;
@@ -41,6 +42,14 @@ const MOST_PAGES: usize = 20;
 const SLOW_ROUND: u32 = 4;
 /// Looks of one connection that are in flight at once.
 const POLLS: usize = 6;
+/// A running session whose provider reports its end, and does so, is looked at once in so many of the longest intervals.
+const SAFETY_ROUND: u32 = 10;
+/// The shortest time between two looks at a session for which a provider's reports are the reason.
+const HINT_INTERVAL: Duration = Duration::from_secs(5);
+/// For how long a report counts that comes before the answer to the launch.
+const EARLY: Duration = Duration::from_secs(60);
+/// Such reports that are kept.
+const MOST_EARLY_HINTS: usize = 1024;
 
 /// A session to follow.
 #[derive(Clone)]
@@ -63,6 +72,8 @@ pub struct Followed {
     pub attached: Linked,
     /// Whether somebody waits for news: a stop was sent.
     pub urgent: bool,
+    /// Whether its provider was told to report its end.
+    pub reports: bool,
 }
 
 struct Member {
@@ -76,6 +87,10 @@ struct Member {
     looking: bool,
     /// Whether a list has not said enough: it is looked at alone.
     alone: bool,
+    /// When the provider last said that it has moved, and whether that was proven.
+    hinted: Option<(Instant, bool)>,
+    /// Until when a look has to begin because of it.
+    hint_due: Option<Instant>,
 }
 
 struct Group {
@@ -86,6 +101,8 @@ struct Group {
     list_faults: i32,
     /// When the list may be read again after a failure.
     list_again: Instant,
+    /// Whether the last of these sessions whose provider was told to report its end did so.
+    reports_come: bool,
     /// An outage that a list met. The next look tells whether it is the provider's: until then there is only one.
     suspected: bool,
 }
@@ -98,6 +115,7 @@ impl Group {
             hints: false,
             list_faults: 0,
             list_again: now,
+            reports_come: false,
             suspected: false,
         }
     }
@@ -122,6 +140,8 @@ pub struct Parts {
 
 struct Inner {
     parts: Parts,
+    /// Hints at sessions that are not followed, or not yet.
+    early: Expiring<String, bool>,
     groups: Mutex<HashMap<ConnectionKey, Group>>,
 }
 
@@ -175,6 +195,7 @@ impl Poller {
     pub fn new(parts: Parts) -> Self {
         Self(Arc::new(Inner {
             parts,
+            early: Expiring::new(MOST_EARLY_HINTS),
             groups: Mutex::default(),
         }))
     }
@@ -212,15 +233,18 @@ impl Poller {
             }
             None => {
                 let age = followed.age;
+                let early = self.0.early.take(&uid);
                 let member = Member {
                     followed,
                     since: now.checked_sub(age).unwrap_or(now),
-                    next: soon,
+                    next: if early.is_some() { now } else { soon },
                     hint: None,
                     looked: now,
                     faults: 0,
                     looking: false,
-                    alone: false,
+                    alone: early.is_some(),
+                    hinted: early.map(|proven| (now, proven)),
+                    hint_due: None,
                 };
                 group.members.insert(uid, member);
                 group.wake.notify_one();
@@ -251,6 +275,28 @@ impl Poller {
                 group.wake.notify_one();
             }
         }
+    }
+
+    /// The provider reports that the session with this uid has moved: it is looked at once more, soon after the last such report at the
+    /// earliest. `proven`: nobody else can have said so. A report of a session that is not followed yet counts for a minute.
+    pub fn hint(&self, uid: &str, proven: bool) {
+        let now = Instant::now();
+        // Held to the end: who begins to follow it meanwhile finds what is kept.
+        let mut groups = self.lock();
+        for group in groups.values_mut() {
+            if let Some(member) = group.members.get_mut(uid) {
+                let (last, before) = member.hinted.unzip();
+                let due = last.map_or(now, |last| now.max(last + HINT_INTERVAL));
+                let due = member.hint_due.map_or(due, |planned| planned.min(due));
+                member.hinted = Some((due, proven || before.unwrap_or_default()));
+                member.hint_due = Some(due);
+                member.next = member.next.min(due);
+                member.alone = true;
+                group.wake.notify_one();
+                return;
+            }
+        }
+        self.0.early.put(uid.to_owned(), proven, EARLY);
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<ConnectionKey, Group>> {
@@ -318,6 +364,8 @@ impl Poller {
         let mut take = |uid: &String| {
             let member = group.members.get_mut(uid)?;
             member.looking = true;
+            // What is reported while it is under way takes another one.
+            member.hint_due = None;
             Some(Covered {
                 followed: member.followed.clone(),
                 hint: member.hint.clone(),
@@ -352,10 +400,10 @@ impl Poller {
     ) -> bool {
         let timing = &self.0.parts.timing;
         let mut groups = self.lock();
-        let Some(member) = groups
-            .get_mut(key)
-            .and_then(|group| group.members.get_mut(uid))
-        else {
+        let Some(group) = groups.get_mut(key) else {
+            return false;
+        };
+        let Some(member) = group.members.get_mut(uid) else {
             return false;
         };
         let now = Instant::now();
@@ -369,8 +417,21 @@ impl Poller {
                     .max(error.retry_after.unwrap_or_default())
             }
             Some(Ok(snapshot)) if snapshot.phase.is_terminal() => {
+                // One that was stopped need not be reported.
+                if member.followed.reports && !member.followed.urgent {
+                    group.reports_come = matches!(member.hinted, Some((_, true)));
+                }
                 // All is said; the pass that this look triggers ends the following.
                 timing.poll_max * SLOW_ROUND
+            }
+            Some(Ok(snapshot))
+                if snapshot.phase == RemotePhase::Running
+                    && member.followed.reports
+                    && !member.followed.urgent
+                    && group.reports_come =>
+            {
+                member.faults = 0;
+                timing.poll_max * SAFETY_ROUND
             }
             Some(Ok(_)) | None => {
                 member.faults = 0;
@@ -385,6 +446,10 @@ impl Poller {
             member.looked = now;
         }
         member.next = now + jittered(wait, rand::random());
+        if let Some(due) = member.hint_due {
+            member.next = member.next.min(due);
+            member.alone = true;
+        }
         true
     }
 
@@ -784,6 +849,15 @@ mod tests {
 
     impl World {
         fn new(provider: Scripted, lead: Lead) -> Self {
+            let often = (Duration::from_millis(20), Duration::from_millis(40));
+            Self::polling(often, provider, lead)
+        }
+
+        fn polling(
+            (poll_min, poll_max): (Duration, Duration),
+            provider: Scripted,
+            lead: Lead,
+        ) -> Self {
             let _ = rustls::crypto::ring::default_provider().install_default();
             let provider = Arc::new(provider);
             let http = HttpStack::new(HttpSettings::default()).unwrap();
@@ -792,8 +866,8 @@ mod tests {
             let connect = |_| Ok::<Arc<dyn Provider>, ()>(Arc::clone(&provider) as _);
             let lanes = Lanes::new(rate, connect).unwrap();
             let timing = Timing {
-                poll_min: Duration::from_millis(20),
-                poll_max: Duration::from_millis(40),
+                poll_min,
+                poll_max,
                 fault_wait_min: Duration::from_millis(10),
                 fault_wait_max: Duration::from_millis(40),
                 ..Timing::default()
@@ -822,8 +896,28 @@ mod tests {
         }
 
         fn follow(&self, name: &str, urgent: bool) {
-            self.poller.0.parts.memory.begin(name, |_| {});
+            let followed = self.followed(name, urgent);
+            self.poller.follow(followed);
+        }
+
+        /// Follows a session whose provider was told to report its end.
+        fn follow_reporting(&self, name: &str) {
+            let followed = self.followed(name, false);
             self.poller.follow(Followed {
+                reports: true,
+                ..followed
+            });
+        }
+
+        fn member<T>(&self, name: &str, read: impl FnOnce(&Member) -> T) -> T {
+            let groups = self.poller.lock();
+            let member = groups.values().find_map(|group| group.members.get(name));
+            read(member.expect("it is followed"))
+        }
+
+        fn followed(&self, name: &str, urgent: bool) -> Followed {
+            self.poller.0.parts.memory.begin(name, |_| {});
+            Followed {
                 uid: name.to_owned(),
                 session: SessionRef {
                     session_id: SessionId::new(name),
@@ -836,7 +930,8 @@ mod tests {
                 account: AccountFingerprint::new("account"),
                 attached: self.attached.clone(),
                 urgent,
-            });
+                reports: false,
+            }
         }
 
         async fn triggered(&mut self) -> String {
@@ -1012,5 +1107,90 @@ mod tests {
         assert_eq!(seen, ["a", "b", "c"]);
         let looked_at: HashSet<String> = lock(&world.provider.looked_at).drain(..).collect();
         assert!(looked_at.contains("c"), "{looked_at:?}");
+    }
+
+    const AN_HOUR: (Duration, Duration) = (Duration::from_secs(3600), Duration::from_secs(3600));
+
+    #[tokio::test]
+    async fn a_report_is_a_reason_to_look_now_and_many_are_one() {
+        let provider = answering(
+            |session| Ok(snapshot(&session.session_id, RemotePhase::Running)),
+            || Err(error(ErrorClass::NotFound)),
+        );
+        let mut world = World::polling(AN_HOUR, provider, Lead::alone());
+        world.follow("one", false);
+        let before = Instant::now();
+        world.poller.hint("one", true);
+        assert_eq!(world.triggered().await, "one");
+        for _ in 0..100 {
+            world.poller.hint("one", true);
+        }
+        let due = world.member("one", |member| member.hint_due.unwrap());
+        assert!(due >= before + HINT_INTERVAL, "not sooner");
+        assert!(due <= Instant::now() + HINT_INTERVAL, "and not later");
+        assert_eq!(world.polls(), 1);
+    }
+
+    /// What is reported while a look is under way may have happened after the provider answered it.
+    #[tokio::test]
+    async fn a_report_during_a_look_takes_another_one() {
+        let provider = Scripted::looking(
+            Box::new(|session| Ok(snapshot(&session.session_id, RemotePhase::Running))),
+            Box::new(|| Err(error(ErrorClass::NotFound))),
+            Duration::from_millis(300),
+        );
+        let mut world = World::polling(AN_HOUR, provider, Lead::alone());
+        world.follow("one", false);
+        world.poller.hint("one", true);
+        while !world.member("one", |member| member.looking) {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        world.poller.hint("one", true);
+        world.triggered().await;
+        let (next, due) = world.member("one", |member| (member.next, member.hint_due));
+        assert_eq!(Some(next), due);
+    }
+
+    #[tokio::test]
+    async fn a_report_before_the_session_is_followed_is_kept() {
+        let provider = answering(finished, || Err(error(ErrorClass::NotFound)));
+        let mut world = World::polling(AN_HOUR, provider, Lead::alone());
+        world.poller.hint("early", true);
+        world.follow("other", false);
+        world.follow("early", false);
+        assert_eq!(world.triggered().await, "early");
+        assert_eq!(world.polls(), 1);
+    }
+
+    /// A running session is looked at less often only while the provider's reports are seen to come, proven ones.
+    #[tokio::test]
+    async fn looks_become_rare_only_where_ends_are_reported() {
+        let provider = || {
+            answering(
+                |session| match session.session_id.as_str() {
+                    "ends" => finished(session),
+                    _ => Ok(snapshot(&session.session_id, RemotePhase::Running)),
+                },
+                || Err(error(ErrorClass::NotFound)),
+            )
+        };
+        let slow = Duration::from_secs(3600 * 5);
+        for (reported, rare) in [(Some(true), true), (Some(false), false), (None, false)] {
+            let mut world = World::polling(AN_HOUR, provider(), Lead::alone());
+            world.follow_reporting("ends");
+            match reported {
+                Some(proven) => world.poller.hint("ends", proven),
+                None => world.poller.nudge("ends"),
+            }
+            assert_eq!(world.triggered().await, "ends");
+            world.follow_reporting("runs");
+            world.follow("not told to report", false);
+            for (name, rare) in [("runs", rare), ("not told to report", false)] {
+                world.poller.nudge(name);
+                assert_eq!(world.triggered().await, name);
+                let wait = world.member(name, |member| member.next - Instant::now());
+                assert_eq!(wait > slow, rare, "{reported:?} {name}: {wait:?}");
+            }
+        }
     }
 }

@@ -17,6 +17,7 @@ pub mod marker;
 pub mod markup;
 pub mod orphan;
 pub mod parameters;
+pub mod provider_webhook;
 pub mod pull_request;
 pub mod queue;
 pub mod remote;

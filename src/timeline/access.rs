@@ -16,10 +16,10 @@ use sha2::{Digest, Sha256};
 use tokio::sync::Semaphore;
 
 use super::answer::{Refusal, RefusalReason};
-use super::review_cache::ReviewCache;
 use crate::api::GROUP;
 use crate::domain::remote::Capability;
 use crate::runtime::access_review::is_allowed;
+use crate::runtime::expiring::Expiring;
 
 /// For how long a user stays known, and what a user may stays allowed.
 const KEEP_YES: Duration = Duration::from_secs(10);
@@ -124,8 +124,8 @@ pub struct Target {
 /// Asks the API server who somebody is and what they may.
 pub struct Access {
     client: Client,
-    users: ReviewCache<TokenDigest, Option<Arc<User>>>,
-    permissions: ReviewCache<(TokenDigest, Target), bool>,
+    users: Expiring<TokenDigest, Option<Arc<User>>>,
+    permissions: Expiring<(TokenDigest, Target), bool>,
     permits: Semaphore,
 }
 
@@ -134,8 +134,8 @@ impl Access {
     pub fn new(client: Client) -> Self {
         Self {
             client,
-            users: ReviewCache::new(MOST_ANSWERS),
-            permissions: ReviewCache::new(MOST_ANSWERS),
+            users: Expiring::new(MOST_ANSWERS),
+            permissions: Expiring::new(MOST_ANSWERS),
             permits: Semaphore::new(MOST_REVIEWS),
         }
     }

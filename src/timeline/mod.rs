@@ -16,9 +16,7 @@ mod artifacts;
 mod certificate;
 mod follow;
 mod keeper;
-mod listener;
 mod request;
-mod review_cache;
 mod ring;
 mod routes;
 mod source;
@@ -37,11 +35,11 @@ pub use self::follow::FollowerLimits;
 use self::follow::Hub;
 pub use self::keeper::CertificateSource;
 use self::keeper::Keeper;
-use self::listener::{ClosedPort, Serving};
 use self::routes::{Handlers, MOST_PAGES, router};
 use self::source::Sources;
 use crate::controllers::Context;
 use crate::controllers::error::Chain;
+use crate::runtime::listener::{self, ClosedPort, Serving};
 
 /// Connections beside those of followers.
 const MOST_OTHERS: usize = 256;
@@ -160,7 +158,7 @@ impl Server {
         let handlers = handlers(&context, access, settings.followers);
         let sources = Arc::clone(&handlers.sources);
         let serving = Serving {
-            certificates: keeper.certificates(),
+            certificates: Some(keeper.certificates()),
             router: router(handlers),
             most_connections: settings.followers.in_all.saturating_add(MOST_OTHERS),
             stop: stop.clone(),

@@ -9,7 +9,6 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::access::Subresource;
 use super::answer::{Refusal, RefusalReason};
-use super::review_cache::ReviewCache;
 use crate::api::{CodeSession, CodeSessionStatus};
 use crate::controllers::Context;
 use crate::controllers::accounts::ConnectionKey;
@@ -21,6 +20,7 @@ use crate::domain::remote::{ErrorClass, ProviderCapabilities, ProviderError, uns
 use crate::domain::timeline::{MAX_PAGE, Position};
 use crate::providers::contract::{MessageRun, Provider, TimelinePage, TimelineRequest};
 use crate::providers::http::Lane;
+use crate::runtime::expiring::Expiring;
 use crate::runtime::lock::lock;
 use crate::runtime::shared_reads::SharedReads;
 
@@ -76,7 +76,7 @@ type PageKey = (String, u64, usize);
 pub struct Sources {
     context: Context,
     pages: SharedReads<PageKey, Arc<TimelinePage>, Refusal>,
-    positions: ReviewCache<String, Position>,
+    positions: Expiring<String, Position>,
     turns: Mutex<HashMap<ConnectionKey, Weak<Semaphore>>>,
 }
 
@@ -86,7 +86,7 @@ impl Sources {
         Self {
             context,
             pages: SharedReads::new(KEEP_PAGE),
-            positions: ReviewCache::new(MOST_POSITIONS),
+            positions: Expiring::new(MOST_POSITIONS),
             turns: Mutex::default(),
         }
     }

@@ -70,6 +70,7 @@ fn helm_finds_nothing_to_complain_about() {
         "{metrics: {serviceMonitor: {enabled: true}, prometheusRule: {enabled: true}, dashboard: {enabled: true}}}",
         "networkPolicy: {enabled: true}",
         "{timeline: {enabled: true}, networkPolicy: {enabled: true, timelineFrom: [{podSelector: {}}]}}",
+        "{replicas: 2, networkPolicy: {enabled: true, webhooksFrom: [{podSelector: {}}]}, providerWebhooks: {enabled: true, baseURL: https://hooks.acme.com/agents, ingress: {enabled: true, className: nginx, tlsSecretName: hooks-tls}}}",
         // What a chart adds to the values of another that it depends on.
         "{global: {imageRegistry: registry.acme.com}, enabled: true}",
     ] {
@@ -339,6 +340,61 @@ fn timelines_have_a_port_a_service_and_a_certificate() {
     assert_eq!(pod["volumes"][0]["secret"]["secretName"], "own");
     let mounted = &container(&own)["volumeMounts"][0]["mountPath"];
     assert_eq!(mounted, "/etc/codeagent-operator/timeline-tls");
+}
+
+#[test]
+fn providers_webhooks_have_a_port_a_key_a_way_in_and_a_way_to_the_other_replicas() {
+    let of_webhooks = |objects: &[Value]| -> Vec<String> {
+        let named = |object: &Value| object["metadata"]["name"].as_str().map(str::to_owned);
+        let names = objects.iter().filter_map(named);
+        names.filter(|name| name.contains("webhooks")).collect()
+    };
+    assert!(of_webhooks(&render("{}")).is_empty());
+    let one = render("providerWebhooks: {enabled: true, baseURL: 'https://hooks.acme.com'}");
+    let name = of_webhooks(&one);
+    assert_eq!(name.len(), 1, "{name:?}");
+    let variables: Vec<String> = environment(&one)
+        .into_iter()
+        .map(|(name, _)| name)
+        .collect();
+    let peers = "CODEAGENT_WEBHOOK_PEERS".to_owned();
+    assert!(!variables.contains(&peers));
+
+    let objects = render(
+        "{replicas: 2, providerWebhooks: {enabled: true, port: 9081, baseURL: 'https://hooks.acme.com/agents/', keySecret: {name: own, key: k}, ingress: {enabled: true}}}",
+    );
+    let variables = environment(&objects);
+    let namespace = the(&objects, "Deployment")["metadata"]["namespace"].clone();
+    let namespace = namespace.as_str().unwrap();
+    let all_peers = format!("{}-peers.{namespace}.svc:9081", name[0]);
+    for (variable, expected) in [
+        ("CODEAGENT_WEBHOOK_LISTEN", "0.0.0.0:9081"),
+        (
+            "CODEAGENT_WEBHOOK_BASE_URL",
+            "https://hooks.acme.com/agents/",
+        ),
+        (
+            "CODEAGENT_WEBHOOK_KEY_FILE",
+            "/etc/codeagent-operator/webhook-key/key",
+        ),
+        ("CODEAGENT_WEBHOOK_PEERS", &all_peers),
+    ] {
+        assert!(
+            variables.contains(&(variable.to_owned(), json!(expected))),
+            "{variable}: {variables:?}"
+        );
+    }
+    let rule = &the(&objects, "Ingress")["spec"]["rules"][0];
+    assert_eq!(rule["host"], "hooks.acme.com");
+    let path = &rule["http"]["paths"][0];
+    assert_eq!(path["path"], "/agents/provider-webhooks");
+    let pod = the(&objects, "Deployment")["spec"]["template"]["spec"].clone();
+    assert_eq!(pod["volumes"][0]["secret"]["secretName"], "own");
+    let refuse = |values| helm::template("ops", "ops-system", values).unwrap_err();
+    let refused = refuse("providerWebhooks: {enabled: true}");
+    assert!(refused.contains("providerWebhooks.baseURL"), "{refused}");
+    let plain = refuse("providerWebhooks: {enabled: true, baseURL: 'http://hooks.acme.com'}");
+    assert!(plain.contains("baseURL"), "{plain}");
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 use codeagent_operator::domain::image::Image;
 use codeagent_operator::domain::snapshot::RemotePhase;
 use codeagent_operator::providers::contract::{
-    AdoptAnswer, Capability, LaunchOutcome, LaunchRequest, Recovery,
+    AdoptAnswer, Capability, LaunchOutcome, LaunchRequest, ProviderWebhook, Recovery,
 };
 use codeagent_operator::providers::error::{ErrorClass, Sent};
 use codeagent_operator::providers::http::{HttpSettings, REFUSING_STATUSES};
@@ -17,6 +17,7 @@ use crate::subject::Subject;
 
 contract!(
     an_accepted_launch_is_one_post_and_its_answer_names_the_session,
+    a_provider_that_reports_is_told_where_and_no_error_shows_it,
     every_image_arrives_in_the_order_and_form_in_which_it_is_given,
     whatever_goes_wrong_the_outcome_never_says_more_than_is_known,
     only_the_statuses_of_rule_1_are_refusals,
@@ -59,6 +60,54 @@ async fn an_accepted_launch_is_one_post_and_its_answer_names_the_session(subject
         .as_str()
         .ends_with(request.key.as_uuid());
     assert_eq!(has_our_id, subject.recovery() == Recovery::ClientId);
+}
+
+async fn a_provider_that_reports_is_told_where_and_no_error_shows_it(subject: Subject) {
+    let bench = Bench::new(subject).await;
+    let can = subject.can(Capability::Webhooks);
+    assert!(!can || subject.registered().deliveries().is_some());
+    let without = bench.launch(&bench.request()).await;
+    assert_eq!(bench.truth(&without.session_id).webhook, None);
+    if !can {
+        return;
+    }
+    let webhook = ProviderWebhook {
+        url: "https://hooks.example.com/provider-webhooks/uid/0123456789abcdef".to_owned(),
+        secret: "0123456789abcdef".repeat(4).into(),
+    };
+    let request = LaunchRequest {
+        webhook: Some(webhook.clone()),
+        ..bench.attempt("uid-2", 1)
+    };
+    let told = bench.launch(&request).await;
+    let told = bench.truth(&told.session_id).webhook.unwrap();
+    assert_eq!(told.url, webhook.url);
+    // Flapjack signs nothing, and is told no secret.
+    let signs = subject
+        .registered()
+        .deliveries()
+        .unwrap()
+        .signature
+        .is_some();
+    let secret = signs.then(|| webhook.secret.to_string());
+    assert_eq!(told.secret, secret);
+    let echo = format!("no: {} {}", webhook.url, secret.unwrap_or_default());
+    let body = serde_json::json!({"error": {"code": "no", "message": echo}, "detail": echo});
+    bench.fault(
+        OperationClass::Launch,
+        FaultKind::Respond {
+            status: 400,
+            headers: Vec::new(),
+            body: body.to_string(),
+        },
+    );
+    let LaunchOutcome::Rejected(error) = bench.provider.launch(&request).await else {
+        panic!("it is refused");
+    };
+    let shown = format!("{error} {error:?} {request:?}");
+    for secret in [webhook.url.as_str(), webhook.secret.as_str()] {
+        assert!(!shown.contains(secret), "{shown}");
+    }
 }
 
 async fn every_image_arrives_in_the_order_and_form_in_which_it_is_given(subject: Subject) {

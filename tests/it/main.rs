@@ -34,6 +34,7 @@ mod messages;
 mod orphans;
 mod outages;
 mod parameters;
+mod provider_webhooks;
 mod proxy;
 mod pull_requests;
 mod queue;

@@ -23,6 +23,10 @@ const LAYERS: &[(&str, &[&str])] = &[
         "timeline",
         &["api", "domain", "providers", "runtime", "controllers"],
     ),
+    (
+        "inbound",
+        &["api", "domain", "providers", "runtime", "controllers"],
+    ),
     ("cli", &["api", "domain", "runtime"]),
     (
         "operator",
@@ -33,6 +37,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "runtime",
             "controllers",
             "timeline",
+            "inbound",
             "cli",
         ],
     ),
@@ -99,12 +104,17 @@ const PLACES: &[(&str, &[&str])] = &[
             "check.rs",
         ],
     ),
-    ("hyper", &["network/", "providers/", "timeline/"]),
+    (
+        "hyper",
+        &["network/", "providers/", "inbound/", "runtime/listener.rs"],
+    ),
     (
         "axum",
         &[
             "timeline/",
+            "inbound/",
             "runtime/server.rs",
+            "runtime/listener.rs",
             // Their tests serve an API server of their own.
             "runtime/identity.rs",
             "runtime/lease/election.rs",

@@ -21,7 +21,8 @@ use super::writes::{api, emit, emit_to_agent, store};
 use crate::api::{AUTO_MODEL, CodeSession, ProviderKind, Reason};
 use crate::domain::effective::starting_point;
 use crate::domain::environment::Environment;
-use crate::domain::remote::{CancelVisibility, ErrorClass, ProviderError, SessionRef};
+use crate::domain::provider_webhook::ProviderWebhook;
+use crate::domain::remote::{CancelVisibility, Capability, ErrorClass, ProviderError, SessionRef};
 use crate::domain::requeue::Again;
 use crate::domain::send::Clock;
 use crate::domain::send::answer::{LaunchOutcome, MessageOutcome, SendOutcome};
@@ -165,8 +166,16 @@ impl Sending<'_> {
             prompt,
             images,
             environment,
+            webhook: self.webhook(),
             ..request
         });
+        if request
+            .as_ref()
+            .is_ok_and(|request| request.webhook.is_some())
+        {
+            let memory = &self.scope.context.memory;
+            memory.change(&self.facts.uid, |remembered| remembered.reports = true);
+        }
         let outcome = match request {
             Ok(request) => self.linked.provider.launch(&request).await,
             Err(error) => LaunchOutcome::Rejected(error),
@@ -212,6 +221,14 @@ impl Sending<'_> {
         }
         self.emit(&Outcome::Messaged(outcome.clone()));
         outcome
+    }
+
+    /// Where the provider reports changes of this session, if it can and is told to. The same whenever it is sent again.
+    fn webhook(&self) -> Option<ProviderWebhook> {
+        let provider = self.facts.provider.as_ref()?;
+        let can = provider.capabilities.contains(&Capability::Webhooks);
+        let webhooks = self.scope.context.settings.provider_webhooks.as_ref()?;
+        can.then(|| webhooks.of(provider.kind, &self.facts.uid))?
     }
 
     fn window(&self, not_after: Timestamp) -> SendWindow {
@@ -278,6 +295,7 @@ fn launch_request(
         on_behalf_of: plan.on_behalf_of.clone(),
         issue: plan.issue.clone(),
         template_id: plan.template_id.clone(),
+        webhook: None,
         session: LaunchedFor {
             namespace: object.namespace().unwrap_or_default(),
             name: object.name_any(),

@@ -99,6 +99,7 @@ pub(super) fn settle(scope: &Arc<Scope>, object: &Arc<CodeSession>, again: Again
         account,
         attached,
         urgent: status.cancel.is_some(),
+        reports: remembered.reports,
     });
     if shows_an_end {
         context.poller.nudge(&followed);

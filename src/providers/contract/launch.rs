@@ -4,6 +4,7 @@ use crate::api::{ModelSpec, PullRequestSpec};
 use crate::domain::environment::Environment;
 use crate::domain::ids::LaunchKey;
 use crate::domain::image::Image;
+use crate::domain::provider_webhook::ProviderWebhook;
 use crate::domain::pull_request::StartingPoint;
 use crate::providers::http::SendWindow;
 
@@ -48,6 +49,9 @@ pub struct LaunchRequest {
     pub issue: Option<String>,
     /// The template to launch from, with [`Capability::Templates`](super::Capability::Templates); pinned in the claim.
     pub template_id: Option<String>,
+    /// Where the provider reports changes of the session: given only with [`Capability::Webhooks`](super::Capability::Webhooks). The same
+    /// whenever the launch is sent again.
+    pub webhook: Option<ProviderWebhook>,
     /// The CodeSession, for providers in whose objects it is named.
     pub session: LaunchedFor,
     /// How long the session may run, in seconds, where the provider can be told; the operator stops it then in any case.

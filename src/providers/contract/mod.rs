@@ -41,6 +41,7 @@ use super::credential::Credential;
 use crate::api::{ProviderKind, ProviderSpec};
 use crate::domain::ids::{InstallationId, SessionId};
 pub use crate::domain::orphan::{Mark, Marked};
+pub use crate::domain::provider_webhook::{DeliveryFormat, ProviderWebhook};
 pub use crate::domain::remote::*;
 pub use crate::domain::send::answer::{LaunchOutcome, MessageOutcome};
 use crate::domain::snapshot::Snapshot;
@@ -130,6 +131,12 @@ pub trait ProviderType: Send + Sync {
     /// How a stop that was taken shows under these settings. Default: in the session's status.
     fn cancel_visibility(&self, _spec: &ProviderSpec) -> CancelVisibility {
         CancelVisibility::InStatus
+    }
+
+    /// How deliveries to the webhook of a launch show that they are the provider's own; `Some` where any variant has
+    /// [`Capability::Webhooks`]. Default: there are none.
+    fn deliveries(&self) -> Option<DeliveryFormat> {
+        None
     }
 
     /// Connects an account. Nothing is sent.

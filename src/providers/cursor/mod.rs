@@ -12,8 +12,8 @@ use std::sync::Arc;
 use url::Url;
 
 use super::contract::{
-    CancelVisibility, Capability, Connection, Extended, MessageRecovery, Provider, ProviderType,
-    Recovery,
+    CancelVisibility, Capability, Connection, DeliveryFormat, Extended, MessageRecovery, Provider,
+    ProviderType, Recovery,
 };
 use super::error::ProviderError;
 use crate::api::{CursorApiVersion, CursorSpec, ProviderKind, ProviderSpec};
@@ -70,7 +70,7 @@ impl ProviderType for Cursor {
     fn not_yet_used(&self, spec: &ProviderSpec) -> BTreeSet<Capability> {
         match version(spec) {
             CursorApiVersion::V1 => v1::OFFERED_LATER.into(),
-            CursorApiVersion::V0 => v0::OFFERED_LATER.into(),
+            CursorApiVersion::V0 => BTreeSet::new(),
         }
     }
 
@@ -119,6 +119,15 @@ impl ProviderType for Cursor {
             CursorApiVersion::V1 => CancelVisibility::InStatus,
             CursorApiVersion::V0 => CancelVisibility::Unobservable,
         }
+    }
+
+    /// Of API v0; v1 has none (its documentation of October 2026).
+    fn deliveries(&self) -> Option<DeliveryFormat> {
+        Some(DeliveryFormat {
+            signature: Some("x-webhook-signature"),
+            must_be_signed: true,
+            id: Some("x-webhook-id"),
+        })
     }
 
     fn connect(&self, connection: Connection) -> Result<Arc<dyn Provider>, ProviderError> {

@@ -15,10 +15,10 @@ use url::Url;
 use self::wire::Agent;
 use super::contract::{
     API_KEY, Account, AdoptAnswer, AdoptRequest, ArtifactList, Artifacts, BaseProvider,
-    CancelAnswer, Capability, Connection, Extended, Extensions, FollowUps, LaunchOutcome,
-    LaunchRequest, Launched, Listing, MarkedPage, MarkedRequest, MessageOutcome, MessageRecovery,
-    MessageRequest, PageToken, Preview, Previewing, Provider, ProviderType, Recovery, SessionPage,
-    SessionRef, TemporaryUrl, Timeline, TimelinePage, TimelineRequest,
+    CancelAnswer, Capability, Connection, DeliveryFormat, Extended, Extensions, FollowUps,
+    LaunchOutcome, LaunchRequest, Launched, Listing, MarkedPage, MarkedRequest, MessageOutcome,
+    MessageRecovery, MessageRequest, PageToken, Preview, Previewing, Provider, ProviderType,
+    Recovery, SessionPage, SessionRef, TemporaryUrl, Timeline, TimelinePage, TimelineRequest,
 };
 use super::error::ProviderError;
 use super::http::{Api, Auth, Operation, judge_launch, refuses_stop};
@@ -38,12 +38,10 @@ const CAPABILITIES: &[Capability] = &[
     Capability::BranchName,
     Capability::AutoCreatePullRequest,
     Capability::Cancel,
+    Capability::Webhooks,
     Capability::Result,
     Capability::Links,
 ];
-
-/// Documented in October 2026: `webhook`.
-const OFFERED_LATER: [Capability; 1] = [Capability::Webhooks];
 
 /// No 409 of `POST /v0/agents` is documented.
 const REFUSING_CONFLICTS: [&str; 0] = [];
@@ -83,7 +81,7 @@ impl ProviderType for Firebender {
     }
 
     fn not_yet_used(&self, _: &ProviderSpec) -> BTreeSet<Capability> {
-        OFFERED_LATER.into()
+        BTreeSet::new()
     }
 
     /// Its documentation (October 2026) shows no request without `source.ref` and names no default.
@@ -97,6 +95,16 @@ impl ProviderType for Firebender {
 
     fn message_recovery(&self, _: &ProviderSpec) -> Option<MessageRecovery> {
         Some(MessageRecovery::Marker)
+    }
+
+    /// The request is documented, its deliveries are not: one with the header of Cursor's API, after which this one is made, is held to it;
+    /// one without is believed for its address alone.
+    fn deliveries(&self) -> Option<DeliveryFormat> {
+        Some(DeliveryFormat {
+            signature: Some("x-webhook-signature"),
+            must_be_signed: false,
+            id: Some("x-webhook-id"),
+        })
     }
 
     fn connect(&self, connection: Connection) -> Result<Arc<dyn Provider>, ProviderError> {
@@ -179,13 +187,13 @@ impl FirebenderV0 {
                 auto_create_pr: request.pull_request.auto_create,
                 branch_name: request.pull_request.branch_name.as_deref(),
             },
+            webhook: v0_agents::Webhook::of(request),
         })
     }
 
     async fn create(&self, request: &LaunchRequest) -> Result<Launched, ProviderError> {
         let body = self.create_agent(request)?;
-        let path = ["v0", "agents"];
-        let agent: Agent = self.api.launch(&path, &body, request.window).await?;
+        let agent: Agent = v0_agents::launch(&self.api, request, &body).await?;
         Ok(v0_agents::launched(self.snapshot(agent)))
     }
 }

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::api::FirebenderMode;
-use crate::providers::v0_agents::{AgentSource, AgentTarget, Prompt, Source};
+use crate::providers::v0_agents::{AgentSource, AgentTarget, Prompt, Source, Webhook};
 use crate::providers::wire::{WireId, lenient};
 
 /// `POST /v0/agents`.
@@ -23,6 +23,8 @@ pub(super) struct CreateAgent<'a> {
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub(super) skip_gradle_sync: bool,
     pub(super) target: Target<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) webhook: Option<Webhook<'a>>,
 }
 
 #[derive(Debug, Serialize)]

@@ -18,9 +18,10 @@ use url::Url;
 use self::wire::{Archived, Message, Session, Started};
 use super::contract::{
     API_KEY, Account, AdoptAnswer, AdoptRequest, Archiving, BaseProvider, CancelAnswer, Capability,
-    Connection, Extended, Extensions, FollowUps, ItemDetail, LaunchOutcome, LaunchRequest,
-    Launched, ListItem, Listing, MarkedPage, MarkedRequest, MessageOutcome, MessageRecovery,
-    MessageRequest, Messaged, PageToken, Provider, ProviderType, Recovery, SessionPage, SessionRef,
+    Connection, DeliveryFormat, Extended, Extensions, FollowUps, ItemDetail, LaunchOutcome,
+    LaunchRequest, Launched, ListItem, Listing, MarkedPage, MarkedRequest, MessageOutcome,
+    MessageRecovery, MessageRequest, Messaged, PageToken, Provider, ProviderType, Recovery,
+    SessionPage, SessionRef,
 };
 use super::credential::Credential;
 use super::error::{ErrorClass, ProviderError, Subject};
@@ -40,11 +41,9 @@ const CAPABILITIES: &[Capability] = &[
     Capability::AutoCreatePullRequest,
     Capability::SkipReviewerRequest,
     Capability::Cancel,
+    Capability::Webhooks,
     Capability::Result,
 ];
-
-/// Documented in 2026: `webhookUrl`.
-const OFFERED_LATER: [Capability; 1] = [Capability::Webhooks];
 
 /// Codes of a 409 that say that a message was not taken. Neither is documented but in words.
 const REFUSED_MESSAGES: [(&str, Subject); 2] = [
@@ -95,7 +94,7 @@ impl ProviderType for FlapjackType {
     }
 
     fn not_yet_used(&self, _: &ProviderSpec) -> BTreeSet<Capability> {
-        OFFERED_LATER.into()
+        BTreeSet::new()
     }
 
     fn recovery(&self, _: &ProviderSpec) -> Recovery {
@@ -104,6 +103,15 @@ impl ProviderType for FlapjackType {
 
     fn message_recovery(&self, _: &ProviderSpec) -> Option<MessageRecovery> {
         Some(MessageRecovery::Marker)
+    }
+
+    /// Nothing of a delivery is documented, and there is no secret: it is believed for its address alone.
+    fn deliveries(&self) -> Option<DeliveryFormat> {
+        Some(DeliveryFormat {
+            signature: None,
+            must_be_signed: false,
+            id: None,
+        })
     }
 
     fn connect(&self, connection: Connection) -> Result<Arc<dyn Provider>, ProviderError> {
@@ -173,6 +181,7 @@ impl Flapjack {
             org_id: self.org_id.as_deref(),
             repo_url: &request.repository,
             starting_ref: request.start.reference(),
+            webhook_url: request.webhook.as_ref().map(|webhook| webhook.url.as_str()),
             behaviour: behaviour(&request.pull_request, request.model.as_ref()),
         })
     }
@@ -244,19 +253,22 @@ impl BaseProvider for Flapjack {
             Ok(body) => body,
             Err(error) => return LaunchOutcome::Rejected(error),
         };
-        let answer =
-            self.api
-                .launch(&SESSIONS, &body, request.window)
-                .await
-                .map(|started: Started| Launched {
-                    id_honoured: None,
-                    session_id: started.session_id.into(),
-                    run_id: None,
-                    url: None,
-                    // The answer has no status.
-                    phase: RemotePhase::Creating,
-                    raw_status: String::new(),
-                });
+        // No error shows where the webhook is: who knows it may call it.
+        let address = request.webhook.iter().map(|webhook| webhook.url.as_str());
+        let answer = self
+            .api
+            .withholding(address)
+            .launch(&SESSIONS, &body, request.window)
+            .await
+            .map(|started: Started| Launched {
+                id_honoured: None,
+                session_id: started.session_id.into(),
+                run_id: None,
+                url: None,
+                // The answer has no status.
+                phase: RemotePhase::Creating,
+                raw_status: String::new(),
+            });
         judge_launch(answer, &REFUSING_CONFLICTS)
     }
 

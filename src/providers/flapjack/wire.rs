@@ -23,6 +23,9 @@ pub(super) struct StartSession<'a> {
     pub(super) repo_url: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) starting_ref: Option<&'a str>,
+    /// Public https only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) webhook_url: Option<&'a str>,
     #[serde(flatten)]
     pub(super) behaviour: Behaviour<'a>,
 }

@@ -445,6 +445,7 @@ pub(super) mod tests {
                 uid: "session-uid".to_owned(),
             },
             active_deadline_seconds: 600,
+            webhook: None,
             window: SendWindow {
                 not_after: Timestamp::MAX,
                 opened: Instant::now(),

@@ -3,6 +3,8 @@
 mod message;
 mod timeline;
 
+use std::fmt;
+
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -100,6 +102,47 @@ pub(super) struct AgentTarget {
     pub(super) url: Option<String>,
     #[serde(default, deserialize_with = "lenient")]
     pub(super) pr_url: Option<String>,
+}
+
+/// Where an agent reports changes.
+#[derive(Serialize)]
+pub(super) struct Webhook<'a> {
+    url: &'a str,
+    secret: &'a str,
+}
+
+impl<'a> Webhook<'a> {
+    /// That of a launch.
+    pub(super) fn of(request: &'a LaunchRequest) -> Option<Self> {
+        let webhook = request.webhook.as_ref()?;
+        Some(Self {
+            url: &webhook.url,
+            secret: &webhook.secret,
+        })
+    }
+}
+
+impl fmt::Debug for Webhook<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Webhook(withheld)")
+    }
+}
+
+/// Sends a launch. No error shows where its webhook is or what signs it.
+pub(super) async fn launch<B: Serialize, A: DeserializeOwned>(
+    api: &Api,
+    request: &LaunchRequest,
+    body: &B,
+) -> Result<A, ProviderError> {
+    let path = ["v0", "agents"];
+    match &request.webhook {
+        Some(webhook) => {
+            let secrets = [webhook.secret.as_str(), webhook.url.as_str()];
+            let api = api.withholding(secrets.into_iter());
+            api.launch(&path, body, request.window).await
+        }
+        None => api.launch(&path, body, request.window).await,
+    }
 }
 
 /// The model to ask for. "auto" is the absence of a choice: the provider then takes the user's, the team's or its own default.

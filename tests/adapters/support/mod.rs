@@ -317,6 +317,7 @@ pub fn launch_request() -> LaunchRequest {
         on_behalf_of: None,
         issue: None,
         template_id: None,
+        webhook: None,
         session: Default::default(),
         active_deadline_seconds: 7200,
         window: window(Duration::from_secs(20)),

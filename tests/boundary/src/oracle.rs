@@ -734,6 +734,7 @@ mod tests {
             repository: None,
             pull_request: None,
             on_behalf_of: None,
+            webhook: None,
             created_at: at(begun),
             prompts: vec![codeagent_simulator::PromptView {
                 run: None,

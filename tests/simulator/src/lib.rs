@@ -10,7 +10,7 @@
 //!                                           └── record                  (what was seen)
 //! ```
 //!
-//! Every state is computed from a monotonic [`clock`], so there are no timers. [`script`] describes how a session behaves, [`fault`] what goes
+//! Every state is computed from a monotonic [`clock`], so there are no timers but the one that makes deliveries to webhooks. [`script`] describes how a session behaves, [`fault`] what goes
 //! wrong, [`control`] how both are reached from another process. In one process, [`Simulator`] derefs to a [`Handle`] that does the same.
 
 #![forbid(unsafe_code)]
@@ -41,6 +41,7 @@ mod record;
 mod script;
 mod server;
 mod timeline;
+mod webhook;
 mod world;
 
 use std::io;
@@ -68,10 +69,15 @@ pub use record::{
     ImageRecord, Launch, LaunchFilter, LaunchKind, PromptView, RequestRecord, SessionView,
     VariableRecord,
 };
+pub use webhook::{Delivery, Webhook, WebhookMode, signature as webhook_signature};
+
 pub use script::{CancelBehaviour, DIRECTIVE, DirectiveError, Outcome, Script, ScriptRule};
 
 use server::ProviderServer;
 use world::World;
+
+/// How often it is looked for deliveries that are due.
+const DELIVERIES_EVERY: Duration = Duration::from_millis(20);
 
 /// Where a simulator listens.
 #[derive(Clone, Debug, Serialize)]
@@ -148,6 +154,7 @@ impl Simulator {
             };
             tokio::spawn(server::serve_provider(listener, server, stop.clone()));
         }
+        tokio::spawn(deliver(world.clone(), stop.clone()));
         tokio::spawn(control::serve_control(
             control,
             handle.clone(),
@@ -206,6 +213,23 @@ impl Deref for Simulator {
 
     fn deref(&self) -> &Handle {
         &self.handle
+    }
+}
+
+/// Makes the deliveries that become due.
+async fn deliver(world: Arc<World>, stop: CancellationToken) {
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(DELIVERIES_EVERY) => {}
+        }
+        for (delivery, times) in world.due_deliveries() {
+            tokio::spawn(async move {
+                for _ in 0..times {
+                    delivery.send().await;
+                }
+            });
+        }
     }
 }
 
@@ -341,6 +365,16 @@ impl Handle {
     /// Revokes a key; `false`: there is none of this name.
     pub fn revoke(&self, provider: Provider, name: &str) -> bool {
         self.world.state().keys.revoke(provider, name)
+    }
+
+    /// How deliveries to webhooks are made from now on.
+    pub fn deliver_webhooks(&self, mode: WebhookMode) {
+        self.world.state().webhook_mode = mode;
+    }
+
+    /// Every delivery to a webhook that has been due until now, whether or not it was made.
+    pub fn deliveries(&self) -> Vec<Delivery> {
+        self.world.state().deliveries(&self.world.clock)
     }
 
     /// Moves time forwards for every session, limit and retention.

@@ -11,6 +11,7 @@ use super::operation::{Operation, Route};
 use super::rate_limit::Limit;
 use super::record::SessionView;
 use super::script::{Script, ScriptBook};
+use super::webhook::Delivery;
 
 /// A refusal that a person mends on a page, which it names.
 pub(crate) const NOT_CONNECTED: &str = "integration_not_connected";
@@ -83,6 +84,11 @@ pub(crate) trait ProviderApi: Send {
 
     /// All sessions ever created, oldest first.
     fn sessions(&self, now: Moment, clock: &Clock) -> Vec<SessionView>;
+
+    /// Every delivery to a webhook that has been due until now, oldest first within a session. Only those with webhooks have any.
+    fn deliveries(&self, _now: Moment, _clock: &Clock) -> Vec<Delivery> {
+        Vec::new()
+    }
 
     /// Adds a link to an issue, as a person would; `false`: no such issue. Only Firetiger has any.
     fn link_issue(&mut self, _issue: &str, _url: &str) -> bool {

@@ -12,6 +12,7 @@ use sha2::{Digest, Sha256};
 use super::clock::{Clock, Moment};
 use super::operation::{Operation, OperationClass, Provider};
 use super::timeline::Timeline;
+use super::webhook::Webhook;
 
 /// One request. It never holds a key, only the key's name.
 #[derive(Clone, Debug, Serialize)]
@@ -199,6 +200,8 @@ pub struct SessionView {
     /// The person that the session is attributed to, where the provider knows one (Firetiger with Inspect).
     pub on_behalf_of: Option<String>,
     pub created_at: Timestamp,
+    /// Where it reports, where it was told to.
+    pub webhook: Option<Webhook>,
     /// The prompts in order, with the ids of their runs.
     pub prompts: Vec<PromptView>,
 }

@@ -1,6 +1,6 @@
 //! The whole state of a simulator behind one lock, and the path of a request through it: fault, key, limit, provider, record.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -29,6 +29,7 @@ use super::provider::{Context, ProviderApi};
 use super::rate_limit::{Limit, RateLimiter, too_many};
 use super::record::{ImageRecord, Launch, LaunchKind, Log, RequestRecord, VariableRecord};
 use super::script::ScriptBook;
+use super::webhook::{Delivery as WebhookDelivery, WebhookMode};
 
 /// What the server does with a request.
 #[derive(Debug)]
@@ -61,6 +62,9 @@ pub(crate) struct WorldState {
     pub(crate) log: Log,
     limiter: RateLimiter,
     general_limit: Option<u32>,
+    pub(crate) webhook_mode: WebhookMode,
+    /// Ids of the deliveries that were made, or left out.
+    delivered: HashSet<String>,
     late: Vec<LateCommit>,
     open: HashMap<u64, Connection>,
     accepted_connections: HashMap<Provider, u64>,
@@ -95,6 +99,8 @@ impl World {
                 log: Log::new(options.request_log),
                 limiter: RateLimiter::default(),
                 general_limit: options.rate_limit,
+                webhook_mode: WebhookMode::default(),
+                delivered: HashSet::new(),
                 late: Vec::new(),
                 open: HashMap::new(),
                 accepted_connections: HashMap::new(),
@@ -128,6 +134,21 @@ impl World {
             .stream(position, self.clock.now(), &self.clock)
     }
 
+    /// Deliveries to webhooks that have become due since the last time, and how often each is made.
+    pub(crate) fn due_deliveries(&self) -> Vec<(WebhookDelivery, usize)> {
+        let mut state = self.state();
+        let times = match state.webhook_mode {
+            WebhookMode::Once => 1,
+            WebhookMode::Twice => 2,
+            WebhookMode::Never => 0,
+        };
+        let all = state.deliveries(&self.clock);
+        let due = all
+            .into_iter()
+            .filter(|delivery| state.delivered.insert(delivery.id.clone()));
+        due.map(|delivery| (delivery, times)).collect()
+    }
+
     pub(crate) fn cut_all_connections(&self) {
         for connection in self.state().open.values() {
             connection.cut();
@@ -154,6 +175,15 @@ impl WorldState {
             Provider::Firetiger => &self.firetiger,
             Provider::Http => &self.http,
         }
+    }
+
+    /// Every delivery to a webhook that has been due until now.
+    pub(crate) fn deliveries(&self, clock: &Clock) -> Vec<WebhookDelivery> {
+        let now = clock.now();
+        let providers = Provider::ALL.into_iter();
+        providers
+            .flat_map(|provider| self.api_ref(provider).deliveries(now, clock))
+            .collect()
     }
 
     pub(crate) fn connection_number(&mut self, provider: Provider) -> u64 {

@@ -37,11 +37,9 @@ pub(super) const CAPABILITIES: &[Capability] = &[
     Capability::AutoCreatePullRequest,
     Capability::SkipReviewerRequest,
     Capability::Cancel,
+    Capability::Webhooks,
     Capability::Result,
 ];
-
-/// In the OpenAPI of March 2026: `webhook`.
-pub(super) const OFFERED_LATER: [Capability; 1] = [Capability::Webhooks];
 
 /// No 409 of `POST /v0/agents` is documented.
 const REFUSING_CONFLICTS: [&str; 0] = [];
@@ -92,8 +90,7 @@ impl CursorV0 {
 
     async fn create(&self, request: &LaunchRequest) -> Result<Launched, ProviderError> {
         let body = create_agent(request)?;
-        let path = ["v0", "agents"];
-        let agent: Agent = self.api.launch(&path, &body, request.window).await?;
+        let agent: Agent = v0_agents::launch(&self.api, request, &body).await?;
         Ok(v0_agents::launched(self.snapshot(agent)))
     }
 }
@@ -276,6 +273,7 @@ fn create_agent(request: &LaunchRequest) -> Result<wire::CreateAgent<'_>, Provid
                 .pull_request()
                 .map(|_| !policy.work_on_current_branch),
         },
+        webhook: v0_agents::Webhook::of(request),
     })
 }
 

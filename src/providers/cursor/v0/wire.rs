@@ -17,6 +17,8 @@ pub(super) struct CreateAgent<'a> {
     pub(super) model: Option<&'a str>,
     pub(super) source: Source<'a>,
     pub(super) target: Target<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) webhook: Option<v0_agents::Webhook<'a>>,
 }
 
 /// Where an agent starts: the one excludes the other.

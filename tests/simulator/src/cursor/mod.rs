@@ -23,6 +23,7 @@ use crate::provider::{Context, ProviderApi};
 use crate::rate_limit::Limit;
 use crate::record::SessionView;
 use crate::script::Script;
+use crate::webhook::Delivery;
 
 pub(crate) struct Cursor {
     agents: AgentSets,
@@ -129,6 +130,10 @@ impl ProviderApi for Cursor {
         sessions.extend(self.v0.sessions(now, clock));
         sessions.sort_by_key(|session| session.created_at);
         sessions
+    }
+
+    fn deliveries(&self, now: Moment, clock: &Clock) -> Vec<Delivery> {
+        self.v0.deliveries(now, clock)
     }
 
     fn rescript(&mut self, session: &str, script: Script, now: Moment) -> bool {

@@ -11,6 +11,7 @@ use crate::naming::derived_name;
 use crate::options::{ConversationStart, FirebenderBranch, FirebenderDocument, FirebenderOptions};
 use crate::script::Script;
 use crate::timeline::{Ending, SetupStage, Stage, Timeline};
+use crate::webhook::Webhook;
 
 #[derive(Debug)]
 pub(super) struct Agent {
@@ -29,6 +30,7 @@ pub(super) struct Agent {
     pub(super) deleted: bool,
     pub(super) vnc_token: String,
     pull_request_number: u64,
+    pub(super) webhook: Option<Webhook>,
     /// A follow-up to a living sandbox is one more.
     pub(super) conversation: Conversation,
 }
@@ -82,6 +84,7 @@ impl Agent {
             deleted: false,
             vnc_token: Uuid::new_v4().to_string(),
             pull_request_number: birth.pull_request_number,
+            webhook: request.webhook,
             conversation: Conversation::new(
                 Turn {
                     id: message_id(),
@@ -106,6 +109,7 @@ impl Agent {
             skip_gradle_sync: self.skip_gradle_sync,
             auto_create_pr: self.auto_create_pr,
             branch_name: None,
+            webhook: self.webhook.clone(),
         };
         Self {
             branch,

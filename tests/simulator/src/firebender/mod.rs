@@ -2,7 +2,7 @@
 //!
 //! Sources: the provider's pages. Not documented and decided here: error bodies (like Cursor's), `GET /v0/models` (like Cursor v0's), 409
 //! `agent_not_active` for a stop of an agent that has ended, a continuation's conversation (its own messages only), unknown query keys (ignored).
-//! Webhooks are validated; deliveries are not documented and none is sent.
+//! Deliveries to webhooks are not documented: they are assumed to be like Cursor's ([`webhook`](crate::webhook)).
 
 mod agent;
 mod request;
@@ -23,6 +23,7 @@ use crate::provider::{Context, ProviderApi};
 use crate::record::{PromptView, SessionView};
 use crate::script::{CancelBehaviour, Script};
 use crate::timeline::{Ending, Stage};
+use crate::webhook::{Delivery, status_changes};
 
 const MODELS: [&str; 3] = [
     "claude-sonnet-4-5-20250929",
@@ -413,6 +414,7 @@ impl ProviderApi for Firebender {
                 pull_request: agent.pull_request(now),
                 on_behalf_of: None,
                 created_at: clock.timestamp(agent.created),
+                webhook: agent.webhook.clone(),
                 prompts: agent
                     .conversation
                     .iter()
@@ -424,6 +426,26 @@ impl ProviderApi for Firebender {
                     .collect(),
             })
             .collect()
+    }
+
+    fn deliveries(&self, now: Moment, clock: &Clock) -> Vec<Delivery> {
+        let reporting = self.agents.iter().filter_map(|agent| {
+            let webhook = agent.webhook.as_ref()?;
+            let object = json!({
+                "source": {"repository": agent.repository, "ref": agent.git_ref},
+                "target": {"branchName": agent.branch, "prUrl": agent.pull_request(now)},
+                "summary": agent.conversation.summary(now),
+            });
+            let (id, conversation) = (&agent.id, &agent.conversation);
+            Some(status_changes(
+                webhook,
+                id,
+                conversation,
+                &object,
+                (now, clock),
+            ))
+        });
+        reporting.flatten().collect()
     }
 
     fn rescript(&mut self, session: &str, script: Script, now: Moment) -> bool {

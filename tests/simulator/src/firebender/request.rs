@@ -7,6 +7,7 @@ use crate::fields::{Fields, ImageForm};
 use crate::http::Refusal;
 use crate::options::FirebenderDocument;
 use crate::script::Script;
+use crate::webhook::Webhook;
 
 /// The documented example calls this the minimum.
 const MIN_WEBHOOK_SECRET: usize = 32;
@@ -46,6 +47,7 @@ pub(super) struct CreateAgent {
     pub(super) skip_gradle_sync: bool,
     pub(super) auto_create_pr: bool,
     pub(super) branch_name: Option<String>,
+    pub(super) webhook: Option<Webhook>,
 }
 
 /// A valid `POST /v0/agents/{id}/followup`.
@@ -85,17 +87,7 @@ impl CreateAgent {
             ),
             None => (false, None),
         };
-        if let Some(webhook) = fields.object("webhook")? {
-            webhook.required("url", webhook.web_url("url")?)?;
-            if webhook
-                .string("secret")?
-                .is_some_and(|secret| secret.len() < MIN_WEBHOOK_SECRET)
-            {
-                return Err(
-                    webhook.invalid("secret", "String must contain at least 32 character(s)")
-                );
-            }
-        }
+        let webhook = webhook(&fields)?;
         Ok(Self {
             prompt,
             directive,
@@ -105,6 +97,7 @@ impl CreateAgent {
             skip_gradle_sync,
             auto_create_pr,
             branch_name: branch_name.map(str::to_owned),
+            webhook,
         })
     }
 }
@@ -114,6 +107,21 @@ impl FollowUp {
         let (prompt, directive) = prompt(&Fields::root(body))?;
         Ok(Self { prompt, directive })
     }
+}
+
+fn webhook(fields: &Fields<'_>) -> Result<Option<Webhook>, Refusal> {
+    let Some(webhook) = fields.object("webhook")? else {
+        return Ok(None);
+    };
+    webhook.required("url", webhook.web_url("url")?)?;
+    let (url, secret) = (webhook.required_string("url")?, webhook.string("secret")?);
+    if secret.is_some_and(|secret| secret.len() < MIN_WEBHOOK_SECRET) {
+        return Err(webhook.invalid("secret", "String must contain at least 32 character(s)"));
+    }
+    Ok(Some(Webhook {
+        url: url.to_owned(),
+        secret: secret.map(str::to_owned),
+    }))
 }
 
 fn mode(fields: &Fields<'_>) -> Result<Mode, Refusal> {

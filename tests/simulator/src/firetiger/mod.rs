@@ -300,6 +300,7 @@ impl ProviderApi for Firetiger {
                 pull_request: None,
                 on_behalf_of: session.actor.clone(),
                 created_at: clock.timestamp(session.timeline.begun),
+                webhook: None,
                 prompts: vec![PromptView::new(
                     None,
                     session.issue.clone(),

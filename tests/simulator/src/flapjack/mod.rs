@@ -34,6 +34,7 @@ use crate::provider::{Context, ProviderApi};
 use crate::record::{PromptView, SessionView};
 use crate::script::{CancelBehaviour, Script};
 use crate::timeline::Ending;
+use crate::webhook::Webhook;
 
 pub(crate) struct Flapjack {
     options: FlapjackOptions,
@@ -444,6 +445,10 @@ impl ProviderApi for Flapjack {
                 pull_request: session.pull_request(now),
                 on_behalf_of: None,
                 created_at: clock.timestamp(session.created),
+                webhook: session
+                    .webhook_url
+                    .clone()
+                    .map(|url| Webhook { url, secret: None }),
                 prompts: session
                     .conversation
                     .iter()

@@ -370,6 +370,7 @@ impl ProviderApi for HttpService {
             pull_request: session.pull_request(now),
             on_behalf_of: None,
             created_at: clock.timestamp(session.created),
+            webhook: None,
             prompts: session
                 .conversation
                 .iter()

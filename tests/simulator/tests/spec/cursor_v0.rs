@@ -2,7 +2,7 @@
 
 use codeagent_simulator::{
     CursorOptions, CursorV0Options, Fault, FaultKind, FollowUpAfterStop, LaunchFilter, LaunchKind,
-    Matcher, OperationClass, Provider, SimulatorOptions, StoppedStatus,
+    Matcher, OperationClass, Provider, SimulatorOptions, StoppedStatus, webhook_signature,
 };
 use reqwest::StatusCode;
 use serde_json::{Value, json};
@@ -414,6 +414,50 @@ async fn artifacts_have_absolute_paths_and_are_fetched_by_a_url_without_a_key() 
         api.get(&format!("{list}/download")).await.error(),
         (400, "validation_error")
     );
+}
+
+#[tokio::test]
+async fn the_end_of_each_message_is_delivered_signed_and_a_stop_is_not() {
+    let api = Api::cursor().await;
+    let secret = "0123456789abcdef".repeat(2);
+    let launch = |prompt: &str| {
+        let mut body = cursor_v0_launch(prompt);
+        body["webhook"] = json!({"url": "https://hooks.example.com/one", "secret": secret});
+        body
+    };
+    let created = api.post_json("/v0/agents", launch("Fix")).await;
+    let agent = format!("/v0/agents/{}", created.text("/id"));
+    assert_eq!(api.simulator.deliveries(), []);
+    api.pass(2000);
+    let first = api.simulator.deliveries();
+    let [delivery] = &first[..] else {
+        panic!("{first:?}")
+    };
+    assert_eq!(delivery.url, "https://hooks.example.com/one");
+    let told: Value = serde_json::from_str(&delivery.body).unwrap();
+    assert_eq!(told["event"], "statusChange");
+    assert_eq!(told["id"], created.text("/id").as_str());
+    assert_eq!(told["status"], "FINISHED");
+    let signature = webhook_signature(&secret, delivery.body.as_bytes()).unwrap();
+    let header = |name: &str| {
+        let found = delivery.headers.iter().find(|(header, _)| header == name);
+        found.map(|(_, value)| value.clone())
+    };
+    assert_eq!(header("X-Webhook-Signature"), Some(signature));
+    assert_eq!(header("X-Webhook-ID").as_ref(), Some(&delivery.id));
+    follow_up(&api, &agent).await;
+    api.pass(2000);
+    let both = api.simulator.deliveries();
+    assert_eq!(both.len(), 2);
+    assert_ne!(both[0].id, both[1].id);
+
+    let created = api
+        .post_json("/v0/agents", launch("sim: outcome=never"))
+        .await;
+    api.post(&format!("/v0/agents/{}/stop", created.text("/id")))
+        .await;
+    api.pass(2000);
+    assert_eq!(api.simulator.deliveries().len(), 2);
 }
 
 #[tokio::test]

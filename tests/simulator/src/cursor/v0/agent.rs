@@ -11,6 +11,7 @@ use crate::naming::{branch_name, derived_name};
 use crate::options::{CursorV0Options, StoppedStatus};
 use crate::script::Script;
 use crate::timeline::{Ending, SetupStage, Stage, Timeline};
+use crate::webhook::Webhook;
 
 #[derive(Debug)]
 pub(super) struct Agent {
@@ -25,6 +26,7 @@ pub(super) struct Agent {
     pub(super) listed_from: Moment,
     pub(super) deleted: bool,
     pull_request_number: u64,
+    pub(super) webhook: Option<Webhook>,
     pub(super) conversation: Conversation,
 }
 
@@ -60,6 +62,7 @@ impl Agent {
             listed_from: birth.listed_from,
             deleted: false,
             pull_request_number: birth.pull_request_number,
+            webhook: request.webhook,
             conversation: Conversation::new(
                 Turn {
                     id: message_id(),

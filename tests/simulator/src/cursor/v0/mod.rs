@@ -3,7 +3,7 @@
 //! Sources: the provider's API description of March 2026 and its current documentation. Not documented and decided here: what a stop leaves as
 //! status and what a message to a stopped agent does (both are switches); a stop of an agent that has ended changes nothing and is answered with
 //! 200; a message to a working agent waits for its end; an expired agent counts as archived (409); codes of 409; unknown query keys are ignored; a
-//! model that v1 does not have is refused. Webhooks are validated; none is sent.
+//! model that v1 does not have is refused. Webhooks are called ([`webhook`](crate::webhook)).
 
 mod agent;
 mod as_v1;
@@ -28,6 +28,7 @@ use crate::provider::{Context, ProviderApi};
 use crate::record::{PromptView, SessionView};
 use crate::script::{CancelBehaviour, Script};
 use crate::timeline::{Ending, Stage};
+use crate::webhook::{Delivery, status_changes};
 
 /// First path segment of presigned URLs, which the provider serves from another host.
 pub(crate) const ARTIFACT_STORE: &str = "artifact-store-v0";
@@ -434,6 +435,7 @@ impl ProviderApi for CursorV0 {
                 pull_request: agent.pull_request(now),
                 on_behalf_of: None,
                 created_at: clock.timestamp(agent.created),
+                webhook: agent.webhook.clone(),
                 prompts: agent
                     .conversation
                     .iter()
@@ -445,6 +447,22 @@ impl ProviderApi for CursorV0 {
                     .collect(),
             })
             .collect()
+    }
+
+    fn deliveries(&self, now: Moment, clock: &Clock) -> Vec<Delivery> {
+        let reporting = self.agents.iter().filter_map(|agent| {
+            let webhook = agent.webhook.as_ref()?;
+            let object = self.object(agent, now, clock);
+            let (id, conversation) = (&agent.id, &agent.conversation);
+            Some(status_changes(
+                webhook,
+                id,
+                conversation,
+                &object,
+                (now, clock),
+            ))
+        });
+        reporting.flatten().collect()
     }
 
     fn rescript(&mut self, session: &str, script: Script, now: Moment) -> bool {

@@ -10,6 +10,7 @@ use crate::cursor::repository::{
 use crate::fields::{Fields, ImageForm};
 use crate::http::Refusal;
 use crate::script::Script;
+use crate::webhook::Webhook;
 
 const MAX_WEBHOOK_URL_CHARACTERS: usize = 2048;
 const WEBHOOK_SECRET_CHARACTERS: std::ops::RangeInclusive<usize> = 32..=256;
@@ -23,6 +24,7 @@ pub(super) struct CreateAgent {
     pub(super) directive: Script,
     pub(super) source: Source,
     pub(super) target: Target,
+    pub(super) webhook: Option<Webhook>,
 }
 
 /// What an agent works on.
@@ -87,12 +89,13 @@ impl CreateAgent {
         model(&fields)?;
         let source = source(&fields.required_object("source")?)?;
         let target = target(&fields)?;
-        webhook(&fields)?;
+        let webhook = webhook(&fields)?;
         Ok(Self {
             prompt,
             directive,
             source,
             target,
+            webhook,
         })
     }
 }
@@ -186,17 +189,20 @@ fn is_branch_name(name: &str) -> bool {
         && name != "@"
 }
 
-/// Validated only: nothing is delivered.
-fn webhook(fields: &Fields<'_>) -> Result<(), Refusal> {
+fn webhook(fields: &Fields<'_>) -> Result<Option<Webhook>, Refusal> {
     let Some(webhook) = fields.object("webhook")? else {
-        return Ok(());
+        return Ok(None);
     };
     webhook.short_string("url", MAX_WEBHOOK_URL_CHARACTERS)?;
     webhook.required("url", webhook.web_url("url")?)?;
+    let url = webhook.required_string("url")?;
     match webhook.string("secret")? {
         Some(secret) if !WEBHOOK_SECRET_CHARACTERS.contains(&secret.chars().count()) => {
             Err(webhook.invalid("secret", "String must contain 32 to 256 characters"))
         }
-        Some(_) | None => Ok(()),
+        secret => Ok(Some(Webhook {
+            url: url.to_owned(),
+            secret: secret.map(str::to_owned),
+        })),
     }
 }

@@ -548,6 +548,7 @@ impl ProviderApi for CursorV1 {
                     .find_map(|branch| branch.pull_request),
                 on_behalf_of: None,
                 created_at: clock.timestamp(agent.created),
+                webhook: None,
                 prompts: agent
                     .runs
                     .iter()

@@ -1,4 +1,4 @@
-//! What the API server said a moment ago of a token, or of what a user may.
+//! What was learned a moment ago and counts for a while: what the API server said of a token, which deliveries have come already.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -7,15 +7,15 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::runtime::lock::lock;
+use super::lock::lock;
 
-/// Answers that still count. Bounded: who asks with ever new tokens drops what others have asked, and not the process.
-pub struct ReviewCache<K, V> {
+/// Answers that still count. Bounded: who asks ever new things drops what others have asked, and not the process.
+pub struct Expiring<K, V> {
     most: usize,
     answers: Mutex<HashMap<K, (Instant, V)>>,
 }
 
-impl<K: Eq + Hash, V: Clone> ReviewCache<K, V> {
+impl<K: Eq + Hash, V: Clone> Expiring<K, V> {
     /// Keeps at most `most` answers.
     pub fn new(most: usize) -> Self {
         Self {
@@ -31,8 +31,19 @@ impl<K: Eq + Hash, V: Clone> ReviewCache<K, V> {
         (Instant::now() < *until).then(|| answer.clone())
     }
 
+    /// Takes the answer out, if it still counts.
+    pub fn take(&self, key: &K) -> Option<V> {
+        let (until, answer) = lock(&self.answers).remove(key)?;
+        (Instant::now() < until).then_some(answer)
+    }
+
     /// Keeps an answer for this long.
     pub fn put(&self, key: K, answer: V, keep: Duration) {
+        self.first(key, answer, keep);
+    }
+
+    /// The same; whether there was none for it that still counts.
+    pub fn first(&self, key: K, answer: V, keep: Duration) -> bool {
         let now = Instant::now();
         let mut answers = lock(&self.answers);
         if answers.len() >= self.most && !answers.contains_key(&key) {
@@ -41,7 +52,8 @@ impl<K: Eq + Hash, V: Clone> ReviewCache<K, V> {
         if answers.len() >= self.most && !answers.contains_key(&key) {
             answers.clear();
         }
-        answers.insert(key, (now + keep, answer));
+        let before = answers.insert(key, (now + keep, answer));
+        before.is_none_or(|(until, _)| now >= until)
     }
 }
 
@@ -51,7 +63,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn an_answer_counts_for_its_time_only() {
-        let cache = ReviewCache::new(10);
+        let cache = Expiring::new(10);
         cache.put("token", true, Duration::from_secs(10));
         tokio::time::advance(Duration::from_millis(9_999)).await;
         assert_eq!(cache.get(&"token"), Some(true));
@@ -61,7 +73,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn it_never_holds_more_than_it_may() {
-        let cache = ReviewCache::new(100);
+        let cache = Expiring::new(100);
         for token in 0..10_000 {
             cache.put(token, (), Duration::from_secs(10));
             assert!(lock(&cache.answers).len() <= 100);

@@ -9,6 +9,7 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use rustls::server::ResolvesServerCert;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_io_timeout::TimeoutStream;
@@ -69,8 +70,8 @@ impl ClosedPort {
 
 /// What connections are served with.
 pub struct Serving {
-    /// The certificate, another one at any time.
-    pub certificates: Arc<dyn ResolvesServerCert>,
+    /// The certificate, another one at any time; without one, what is in front of the operator ends TLS.
+    pub certificates: Option<Arc<dyn ResolvesServerCert>>,
     /// What is served.
     pub router: Router,
     /// Connections at once; more wait until others have ended.
@@ -84,7 +85,8 @@ pub struct Serving {
 /// # Errors
 /// If TLS cannot be set up.
 pub async fn serve(listener: TcpListener, serving: Serving) -> Result<(), rustls::Error> {
-    let acceptor = TlsAcceptor::from(Arc::new(tls(serving.certificates)?));
+    let tls = serving.certificates.map(tls).transpose()?;
+    let acceptor = tls.map(|tls| TlsAcceptor::from(Arc::new(tls)));
     let (stop, router) = (serving.stop, serving.router);
     let connections = Arc::new(Semaphore::new(serving.most_connections));
     let tasks = TaskTracker::new();
@@ -98,7 +100,12 @@ pub async fn serve(listener: TcpListener, serving: Serving) -> Result<(), rustls
         };
         let (acceptor, router, stop) = (acceptor.clone(), router.clone(), stop.clone());
         tasks.spawn(async move {
-            connection(stream, acceptor, router, stop).await;
+            // An event is one small write, which must not wait for the next.
+            let _ = stream.set_nodelay(true);
+            match acceptor {
+                Some(acceptor) => encrypted(stream, &acceptor, router, stop).await,
+                None => connection(stream, router, stop).await,
+            }
             drop(permit);
         });
     }
@@ -137,19 +144,25 @@ async fn accept(
     }
 }
 
-/// Serves one connection to its end.
-async fn connection(
+/// Serves one connection with TLS to its end.
+async fn encrypted(
     stream: TcpStream,
-    acceptor: TlsAcceptor,
+    acceptor: &TlsAcceptor,
     router: Router,
     stop: CancellationToken,
 ) {
-    // An event is one small write, which must not wait for the next.
-    let _ = stream.set_nodelay(true);
-    let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await
-    else {
-        return;
-    };
+    let accepted = tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream));
+    if let Ok(Ok(stream)) = accepted.await {
+        connection(stream, router, stop).await;
+    }
+}
+
+/// Serves one connection to its end.
+async fn connection(
+    stream: impl AsyncRead + AsyncWrite + Send + 'static,
+    router: Router,
+    stop: CancellationToken,
+) {
     let mut stream = TimeoutStream::new(stream);
     stream.set_write_timeout(Some(WRITE_TIMEOUT));
     let mut http = http1::Builder::new();
