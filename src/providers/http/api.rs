@@ -424,8 +424,9 @@ impl Api {
                 return self.temporary_url(location.to_str().unwrap_or_default());
             }
             let begun = self.success(head).await?;
+            let answer = self.whole(operation, begun).await?;
             Err(ProviderError::unreadable(
-                Some(begun.response.status().as_u16()),
+                Some(answer.status.as_u16()),
                 "the answer is no redirect",
             ))
         })
@@ -563,13 +564,19 @@ impl Api {
         request: RequestBuilder,
         gate: Option<&Gate>,
     ) -> Result<Answer, ProviderError> {
+        let begun = self.begin(operation, request, gate).await?;
+        self.whole(operation, begun).await
+    }
+
+    /// Reads the rest of a success, as much of it as may be read. An error if it is a page for people.
+    async fn whole(&self, operation: Operation, begun: Begun) -> Result<Answer, ProviderError> {
         let Begun {
             response,
             headers,
             asked,
             answered,
             deadline,
-        } = self.begin(operation, request, gate).await?;
+        } = begun;
         let status = response.status();
         let answer = self.read(response, self.cap(operation), deadline).await?;
         if answer::is_page(&headers, &answer.body) {
