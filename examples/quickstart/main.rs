@@ -198,7 +198,11 @@ fn simulated_providers() -> SimulatorOptions {
     }
 }
 
-/// Applies every manifest of examples/, with the service of mappings at `http`; answers with the names of its sessions.
+/// Its agent is a Pod, and the control plane of the quick start has no node.
+const NEEDS_A_NODE: &str = "job.yaml";
+
+/// Applies every manifest of examples/, with the service of mappings at `http`, but not the one that needs a node; answers with the names of
+/// its sessions.
 async fn apply_examples(
     control_plane: &ControlPlane,
     http: &str,
@@ -209,6 +213,7 @@ async fn apply_examples(
         .filter(|path| {
             path.extension()
                 .is_some_and(|extension| extension == "yaml")
+                && !path.ends_with(NEEDS_A_NODE)
         })
         .collect();
     files.sort();

@@ -10,8 +10,10 @@ use serde_json::{Value, json};
 
 use crate::support::world::{World, demo_key, phase_of};
 
-/// Every object of `examples/`, in this namespace, with keys that the simulated providers take.
-fn examples(namespace: &str) -> Vec<Value> {
+/// Every object of `examples/`, in this namespace, with keys that the simulated providers take; but those that need a node.
+fn examples(world: &World) -> Vec<Value> {
+    let namespace = world.name();
+    let service = world.simulator.url(Provider::Http);
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
     let mut files: Vec<_> = std::fs::read_dir(directory)
         .unwrap()
@@ -19,10 +21,16 @@ fn examples(namespace: &str) -> Vec<Value> {
         .filter(|path| {
             path.extension()
                 .is_some_and(|extension| extension == "yaml")
+                && !path.ends_with("job.yaml")
         })
         .collect();
     files.sort();
-    let text = |file| std::fs::read_to_string(file).unwrap();
+    // A mapping names its endpoint itself.
+    let text = |file| {
+        std::fs::read_to_string(file)
+            .unwrap()
+            .replace("https://api.devin.ai", service)
+    };
     let mut objects: Vec<Value> = files
         .iter()
         .flat_map(|file| serde_saphyr::from_multiple::<Value>(&text(file)).unwrap())
@@ -49,6 +57,7 @@ fn with_demo_keys(secret: &mut Value) {
             "replace-with-your-flapjack-key",
             demo_key(Provider::Flapjack),
         ),
+        ("replace-with-your-devin-key", demo_key(Provider::Http)),
         ("replace-with-your-firetiger-user", username),
         ("replace-with-your-firetiger-password", password),
     ] {
@@ -106,7 +115,7 @@ fn other_than<'a>(action: &str, answers: &'a [FluxAnswer]) -> Vec<&'a FluxAnswer
 async fn flux_finds_no_drift_in_any_example_and_reads_every_end() {
     let flux = Flux::build().unwrap();
     let world = World::with(SimulatorOptions::for_tests()).await;
-    let objects = examples(world.name());
+    let objects = examples(&world);
     let applied = flux.apply(&world.admin, &objects).await.unwrap();
     assert_eq!(other_than("created", &applied), Vec::<&FluxAnswer>::new());
 
@@ -164,7 +173,7 @@ async fn argo_cd_finds_every_example_in_sync() {
         &["--server-side=false"],
     ] {
         let world = World::with(SimulatorOptions::for_tests()).await;
-        let objects = examples(world.name());
+        let objects = examples(&world);
         kubectl_for_each(&world, &[&["apply"], how].concat(), &objects).await;
         let _operator = world.operator().await;
         let mut compared = 0;

@@ -291,10 +291,15 @@ fn unknowable(o: &Observed<'_>, claim: &OpenClaim<'_>, effective: &Effective) ->
         && open.attempt == 1
         && !stop_wanted(o);
     if !retry {
-        return give_up(
-            o,
-            "it could not be found out whether the launch arrived: its issue does not show exactly one new session of nobody else",
-        );
+        let why = match o.session.spec.issue {
+            Some(_) => {
+                "it could not be found out whether the launch arrived: its issue does not show exactly one new session of nobody else"
+            }
+            None => {
+                "it could not be found out whether the launch arrived: nothing that the provider shows tells it from other sessions"
+            }
+        };
+        return give_up(o, why);
     }
     let Some(ready) = ready_to_send(o) else {
         return still_unknown(
