@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::shared::{ENDPOINT_PATTERN, words_schema};
 
@@ -121,7 +121,7 @@ pub struct HttpRead {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct HttpCall {
-    /// POST (default), PUT, PATCH or DELETE.
+    /// POST, PUT, PATCH or DELETE. Default: POST.
     #[serde(default)]
     pub method: HttpMethod,
     /// Path below the endpoint. A value is one segment of it.
@@ -141,7 +141,7 @@ pub struct HttpCall {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct HttpMessage {
-    /// POST (default) or PUT.
+    /// POST or PUT. Default: POST.
     #[serde(default)]
     pub method: HttpLaunchMethod,
     /// Path below the endpoint. A value is one segment of it.
@@ -163,7 +163,7 @@ pub struct HttpMessage {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct HttpLaunch {
-    /// POST (default) or PUT.
+    /// POST or PUT. Default: POST.
     #[serde(default)]
     pub method: HttpLaunchMethod,
     /// Path below the endpoint. A value is one segment of it.
@@ -186,14 +186,11 @@ pub struct HttpLaunch {
     pub key: Option<HttpKey>,
     /// Statuses besides 200 and 201 whose answer is a session that was started, such as 202.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 4), inner(range(min = 200, max = 299)))]
+    #[schemars(schema_with = "accepted_schema")]
     pub accepted: Vec<u16>,
     /// Statuses besides the usual ones with which the service says that nothing was started, such as 409.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 8), inner(range(min = 400, max = 499)), extend("x-kubernetes-validations" = [{
-        "rule": "!self.exists(status, status in [408, 425, 499])",
-        "message": "408, 425 and 499 do not say whether something was started: remove them"
-    }]))]
+    #[schemars(schema_with = "refused_schema")]
     pub refused: Vec<u16>,
 }
 
@@ -409,6 +406,31 @@ fn words_table_schema(_: &mut SchemaGenerator) -> Schema {
         "maxProperties": 64,
         "additionalProperties": {"type": "string", "maxLength": 64}
     })
+}
+
+/// Statuses. Their own format, uint16, is none that the API server knows: kubectl would warn of it.
+fn statuses_schema(most: usize, lowest: u16, highest: u16) -> Schema {
+    json_schema!({
+        "type": "array",
+        "maxItems": most,
+        "items": {"type": "integer", "format": "int32", "minimum": lowest, "maximum": highest}
+    })
+}
+
+fn accepted_schema(_: &mut SchemaGenerator) -> Schema {
+    statuses_schema(4, 200, 299)
+}
+
+fn refused_schema(_: &mut SchemaGenerator) -> Schema {
+    let mut schema = statuses_schema(8, 400, 499);
+    schema.insert(
+        "x-kubernetes-validations".to_owned(),
+        json!([{
+            "rule": "!self.exists(status, status in [408, 425, 499])",
+            "message": "408, 425 and 499 do not say whether something was started: remove them"
+        }]),
+    );
+    schema
 }
 
 fn body_schema(_: &mut SchemaGenerator) -> Schema {
