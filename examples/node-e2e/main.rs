@@ -94,7 +94,9 @@ async fn outside(arguments: &Arguments) -> ExitCode {
         return skipped(arguments, &reason);
     }
     let ended = async {
-        let programs = build(arguments.release)?;
+        // Asked for before the build, which may replace this program: the path of a file that is gone leads nowhere.
+        let own = std::env::current_exe()?;
+        let programs = build(&own, arguments.release)?;
         node::prepare().await?;
         let helm =
             tokio::task::spawn_blocking(|| HelmSources::from_environment()?.provide()).await??;
@@ -105,7 +107,7 @@ async fn outside(arguments: &Arguments) -> ExitCode {
         for step in arguments.only.iter().filter_map(Step::to_possible_value) {
             inside.push(format!("--only={}", step.get_name()).into());
         }
-        let ended = node::run_isolated(&inside, &files(), LIMIT).await?;
+        let ended = node::run_isolated(&own, &inside, &files(), LIMIT).await?;
         Ok::<Ended, Box<dyn Error>>(ended)
     };
     match ended.await {
@@ -134,12 +136,14 @@ fn skipped(arguments: &Arguments, reason: &str) -> ExitCode {
     }
 }
 
-/// Builds the operator and the simulated providers; returns the directory of the programs.
-fn build(release: bool) -> Result<PathBuf, Box<dyn Error>> {
+/// Builds the operator and the simulated providers; returns the directory of the programs. `own` is the path of this one.
+fn build(own: &Path, release: bool) -> Result<PathBuf, Box<dyn Error>> {
     let profile: &[&str] = if release { &["--release"] } else { &[] };
     let status = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
         // With this program among them, the dependencies are those that it was built with; else they would be built once more.
-        .args(["build", "--locked", "--bins", "--example", "node-e2e"])
+        .args(["build", "--locked", "--package", "codeagent-operator"])
+        .args(["--package", "codeagent-simulator", "--bins"])
+        .args(["--example", "node-e2e"])
         .args(profile)
         .stdin(Stdio::null())
         .status()?;
@@ -147,7 +151,6 @@ fn build(release: bool) -> Result<PathBuf, Box<dyn Error>> {
         return Err("the programs could not be built".into());
     }
     // This program is target/PROFILE/examples/node-e2e.
-    let own = std::env::current_exe()?;
     let target = own
         .ancestors()
         .nth(3)

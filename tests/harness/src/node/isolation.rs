@@ -102,7 +102,7 @@ const NAMESPACES: [&str; 6] = [
     "--mount-proc",
 ];
 
-/// Runs this program again with `arguments`, as root in namespaces of its own, and waits for its end, or until `limit` has passed or
+/// Runs `program`, which is this one, again with `arguments`, as root in namespaces of its own, and waits for its end, or until `limit` has passed or
 /// this process is interrupted or told to end: then it is killed with everything that it has started. There [`enter`] is to be called first.
 ///
 /// Its temporary files are in the directory `files`, which is made and, in the end, removed.
@@ -110,7 +110,12 @@ const NAMESPACES: [&str; 6] = [
 /// # Errors
 ///
 /// If it cannot be started, or its control groups not be made or removed.
-pub async fn run(arguments: &[OsString], files: &Path, limit: Duration) -> io::Result<Ended> {
+pub async fn run(
+    program: &Path,
+    arguments: &[OsString],
+    files: &Path,
+    limit: Duration,
+) -> io::Result<Ended> {
     fs::create_dir_all(files)?;
     let name = format!("{CGROUP_PREFIX}{}", std::process::id());
     let groups = Groups::create(&name)?;
@@ -119,7 +124,7 @@ pub async fn run(arguments: &[OsString], files: &Path, limit: Duration) -> io::R
     let mut child = tokio::process::Command::new("unshare")
         .args(NAMESPACES)
         .args(["--", "sh", "-c", INIT, "sh"])
-        .arg(env::current_exe()?)
+        .arg(program)
         .args(arguments)
         .env(CGROUP_VARIABLE, &name)
         .env("TMPDIR", std::path::absolute(files)?)
